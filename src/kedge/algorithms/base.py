@@ -1,0 +1,88 @@
+"""What an algorithm is: it yields losses; the trainer owns everything that is done with them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from kedge.policies.base import Backprop, Conditioning, Policy, draw_noise
+from kedge.rewards.base import Reward
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What an algorithm asks of its surroundings; checked when the config is read, before anything loads."""
+
+    differentiable_reward: bool = False
+    reference: bool = False
+    pairs: bool = False
+
+
+@dataclass(frozen=True)
+class Loss:
+    """One micro-loss: the trainer calls backward on ``value``; the micro-losses of a step add up to its loss.
+
+    Attributes:
+        value: ``[]``, with graph.
+        metrics: per-sample tensors ``[B]`` or numbers, averaged over micro-losses and processes for the log.
+    """
+
+    value: Tensor
+    metrics: dict[str, Tensor | float] = field(default_factory=dict)
+
+
+class PromptSource(Protocol):
+    """An endless, seeded, resumable stream of prompts."""
+
+    def take(self, n: int) -> list[str]: ...
+
+
+@dataclass
+class Context:
+    """What the trainer lends to an algorithm.
+
+    Attributes:
+        batch_size: samples in one micro-batch on this process.
+        accumulation: micro-batches in one optimizer step.
+        generator: this process's stream of noise; saved with each checkpoint.
+        state: the algorithm's own state (running statistics, value networks' state dicts); saved with each checkpoint.
+    """
+
+    policy: Policy
+    reward: Reward
+    prompts: PromptSource
+    generator: torch.Generator
+    backprop: Backprop
+    batch_size: int
+    accumulation: int
+    state: dict[str, Any] = field(default_factory=dict)
+    _encoded: dict[str, Conditioning] = field(default_factory=dict)
+
+    def encode(self, prompts: Sequence[str]) -> Conditioning:
+        """Encode each prompt once per run."""
+        for prompt in dict.fromkeys(prompts):
+            if prompt not in self._encoded:
+                self._encoded[prompt] = self.policy.encode([prompt])
+        parts = [self._encoded[prompt].tensors for prompt in prompts]
+        return Conditioning({name: torch.cat([part[name] for part in parts]) for name in parts[0]})
+
+    def noise(self, batch: int) -> Tensor:
+        """Fresh noise for ``batch`` trajectories."""
+        return draw_noise(self.policy, self.generator, batch)
+
+
+class Algorithm(Protocol):
+    """A frozen dataclass of an algorithm's own hyper-parameters.
+
+    ``updates`` gathers one batch of experience and yields one item per optimizer step; each item is an iterable of
+    micro-losses, evaluated lazily so that one micro-batch's graph is freed before the next is built. The trainer calls it
+    again for the next batch, and saves checkpoints only in between.
+    """
+
+    needs: Needs
+
+    def updates(self, context: Context) -> Iterator[Iterable[Loss]]: ...

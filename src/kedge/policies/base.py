@@ -1,0 +1,179 @@
+"""What a generator must offer, and the one rollout that samples from all of them.
+
+Steps are counted down as in ROCM: k = K, …, 1, from the noise x_K to the image latent x_0. The last step (k = 1) is
+deterministic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from kedge.gaussian import Gaussian
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """Encoded prompts: named tensors with the batch first, so that any family can carry what it needs."""
+
+    tensors: dict[str, Tensor]
+
+    def __len__(self) -> int:
+        return next(iter(self.tensors.values())).shape[0]
+
+    def __getitem__(self, index: Any) -> Conditioning:
+        """Select samples (slice or index tensor) from every tensor."""
+        return Conditioning({name: tensor[index] for name, tensor in self.tensors.items()})
+
+
+class Policy(Protocol):
+    """A generator as a policy over latents: LCM, diffusion, or a toy in tests.
+
+    Attributes:
+        steps: K, the number of sampling steps.
+        latent_shape: ``(C, H, W)`` of one latent.
+        device, dtype: where and in what precision latents live (float32 whatever the networks use).
+    """
+
+    steps: int
+    latent_shape: tuple[int, ...]
+    device: torch.device
+    dtype: torch.dtype
+
+    def encode(self, prompts: Sequence[str]) -> Conditioning:
+        """Encode prompts, without gradient."""
+
+    def transition(self, x: Tensor, k: int, cond: Conditioning) -> Gaussian:
+        """``p(x_{k-1} | x_k, c)`` at ``x = x_k`` ``[B, *latent_shape]``; std = 0 at k = 1."""
+
+    def reference(self) -> AbstractContextManager[None]:
+        """Inside, ``transition`` is the frozen base model: the same network with its adapters off."""
+
+    def decode(self, x0: Tensor) -> Tensor:
+        """Images ``[B, 3, H, W]`` in [0, 1], differentiable."""
+
+    def trainable(self) -> Iterable[torch.nn.Parameter]:
+        """The parameters that training may change (the LoRA)."""
+
+
+def draw_noise(policy: Policy, generators: torch.Generator | Sequence[torch.Generator], batch: int) -> Tensor:
+    """All the randomness of ``batch`` trajectories: ``[K, B, *latent_shape]``, standard normal.
+
+    Row 0 is x_K; row i is the noise of the i-th step. It is drawn in the order in which diffusers' pipelines draw, so the
+    same generator (one, or one per sample) gives the same pictures there.
+    """
+    shape = (batch, *policy.latent_shape)
+
+    def draw(generator: torch.Generator, shape: tuple[int, ...]) -> Tensor:
+        return torch.randn(shape, generator=generator, device=generator.device, dtype=policy.dtype).to(policy.device)
+
+    if isinstance(generators, torch.Generator):
+        return torch.stack([draw(generators, shape) for _ in range(policy.steps)])
+    if len(generators) != batch:
+        raise ValueError(f"{len(generators)} generators for a batch of {batch}: give one, or one per sample")
+    rows = [[draw(generator, (1, *policy.latent_shape)) for generator in generators] for _ in range(policy.steps)]
+    return torch.stack([torch.cat(row) for row in rows])
+
+
+@dataclass(frozen=True)
+class Backprop:
+    """How gradients travel back through a rollout; orthogonal to the algorithm.
+
+    Attributes:
+        last_steps: keep the graph of the last n steps only (truncated backpropagation); None keeps all, 0 none.
+        checkpoint: recompute each network call in the backward pass instead of storing its activations.
+    """
+
+    last_steps: int | None = None
+    checkpoint: bool = False
+
+    def __post_init__(self) -> None:
+        if self.last_steps is not None and self.last_steps < 0:
+            raise ValueError(f"backprop.last_steps must be 0 or more, not {self.last_steps}")
+
+    def keeps(self, k: int) -> bool:
+        """Whether step k keeps its graph: k counts down, so the last n steps are k ≤ n."""
+        return self.last_steps is None or k <= self.last_steps
+
+    def gradients(self, k: int) -> AbstractContextManager[Any]:
+        """``torch.no_grad()`` for the steps that are cut off, nothing for the others."""
+        return nullcontext() if self.keeps(k) else torch.no_grad()
+
+    def transition(self, policy: Policy, x: Tensor, k: int, cond: Conditioning, *, reference: bool = False) -> Gaussian:
+        """``policy.transition``, or the reference's, recomputed in the backward pass if ``checkpoint``."""
+
+        def call(x: Tensor) -> tuple[Tensor, Tensor]:
+            # The reference context is entered in here, so that the recomputation enters it again.
+            with policy.reference() if reference else nullcontext():
+                step = policy.transition(x, k, cond)
+            return step.mean, step.std
+
+        if self.checkpoint and torch.is_grad_enabled():
+            mean, std = checkpoint(call, x, use_reentrant=False, preserve_rng_state=False)
+            return Gaussian(mean, std)
+        return Gaussian(*call(x))
+
+
+NO_GRADIENT = Backprop(last_steps=0)
+
+
+@dataclass
+class Trajectory:
+    """What a rollout went through.
+
+    Attributes:
+        latents: K + 1 tensors x_K, …, x_0, each ``[B, *latent_shape]``.
+        transitions: K Gaussians p(x_{k-1} | x_k, c), k = K, …, 1.
+    """
+
+    cond: Conditioning
+    latents: list[Tensor]
+    transitions: list[Gaussian] = field(default_factory=list)
+
+    @property
+    def x0(self) -> Tensor:
+        """The final latent, to be decoded."""
+        return self.latents[-1]
+
+    def step(self, k: int) -> tuple[Tensor, Tensor, Gaussian]:
+        """``(x_k, x_{k-1}, p(x_{k-1} | x_k, c))``."""
+        i = len(self.transitions) - k
+        return self.latents[i], self.latents[i + 1], self.transitions[i]
+
+
+OnStep = Callable[[int, Tensor, Gaussian], None]
+
+
+def rollout(
+    policy: Policy,
+    cond: Conditioning,
+    noise: Tensor,
+    backprop: Backprop = NO_GRADIENT,
+    on_step: OnStep | None = None,
+) -> Trajectory:
+    """Sample trajectories: G(θ, ε, c) of ROCM (page 4), for every family.
+
+    Args:
+        noise: ``[K, B, *latent_shape]`` from :func:`draw_noise`.
+        backprop: which steps keep their graph, and whether they are recomputed.
+        on_step: called with (k, x_k, p_k) inside that step's gradient mode, before the next x is drawn.
+    """
+    if noise.shape[0] != policy.steps:
+        raise ValueError(f"noise has {noise.shape[0]} rows, but the policy takes {policy.steps} steps")
+    x = noise[0]
+    trajectory = Trajectory(cond, [x])
+    for i, k in enumerate(range(policy.steps, 0, -1), start=1):
+        with backprop.gradients(k):
+            p = backprop.transition(policy, x, k, cond)
+            if on_step is not None:
+                on_step(k, x, p)
+            x = p.mean if k == 1 else p.sample(noise[i])
+        trajectory.latents.append(x)
+        trajectory.transitions.append(p)
+    return trajectory

@@ -79,8 +79,8 @@ class Algorithm(Protocol):
     """A frozen dataclass of an algorithm's own hyper-parameters.
 
     ``updates`` gathers one batch of experience and yields one item per optimizer step; each item is an iterable of
-    micro-losses, evaluated lazily so that one micro-batch's graph is freed before the next is built. The trainer calls it
-    again for the next batch, and saves checkpoints only in between.
+    micro-losses, evaluated lazily so that one micro-batch's graph is freed before the next is built. The trainer calls
+    it again for the next batch, and saves checkpoints only in between.
     """
 
     needs: Needs

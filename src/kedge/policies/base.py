@@ -65,8 +65,8 @@ class Policy(Protocol):
 def draw_noise(policy: Policy, generators: torch.Generator | Sequence[torch.Generator], batch: int) -> Tensor:
     """All the randomness of ``batch`` trajectories: ``[K, B, *latent_shape]``, standard normal.
 
-    Row 0 is x_K; row i is the noise of the i-th step. It is drawn in the order in which diffusers' pipelines draw, so the
-    same generator (one, or one per sample) gives the same pictures there.
+    Row 0 is x_K; row i is the noise of the i-th step. It is drawn in the order in which diffusers' pipelines draw, so
+    the same generator (one, or one per sample) gives the same pictures there.
     """
     shape = (batch, *policy.latent_shape)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -41,6 +41,11 @@ class PromptSource(Protocol):
     def take(self, n: int) -> list[str]: ...
 
 
+def alone(items: list[Any]) -> list[Any]:
+    """:attr:`Context.gather` for a run of one process."""
+    return items
+
+
 @dataclass
 class Context:
     """What the trainer lends to an algorithm.
@@ -50,6 +55,9 @@ class Context:
         accumulation: micro-batches in one optimizer step.
         generator: this process's stream of noise; saved with each checkpoint.
         state: the algorithm's own state (running statistics, value networks' state dicts); saved with each checkpoint.
+        processes, process: how many processes train together, and which of them this one is, from 0.
+        gather: joins the lists of all processes, in order of process; every process calls it with a list as long as
+            the others' and gets the same answer (``accelerate.utils.gather_object``).
     """
 
     policy: Policy
@@ -60,6 +68,9 @@ class Context:
     batch_size: int
     accumulation: int
     state: dict[str, Any] = field(default_factory=dict)
+    processes: int = 1
+    process: int = 0
+    gather: Callable[[list[Any]], list[Any]] = alone
     _encoded: dict[str, Conditioning] = field(default_factory=dict)
 
     def encode(self, prompts: Sequence[str]) -> Conditioning:

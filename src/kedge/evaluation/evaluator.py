@@ -1,0 +1,192 @@
+"""Score a policy, or images made elsewhere, by any number of rewards.
+
+Every sample has its own noise, derived from (seed, prompt index, sample index) alone. Base and tuned model therefore
+draw from the same noise whatever the batch size, and their scores can be compared in pairs. Images are rounded to
+8 bits first, because that is what people see, save and publish scores of.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from kedge.evaluation.image_statistics import DIVERSITY, diversity, image_statistics, thumbnails
+from kedge.evaluation.ledger import Ledger, Row
+from kedge.evaluation.pixels import as_rgb, from_uint8, to_uint8
+from kedge.evaluation.result import Evaluation
+from kedge.policies.base import Policy, draw_noise, rollout
+from kedge.rewards.base import Reward
+
+Progress = Callable[[int, int], None]
+
+
+def sample_seed(seed: int, prompt_index: int, sample: int) -> int:
+    """The seed of one sample's noise: well mixed, and the same on every machine."""
+    return int(np.random.SeedSequence((seed, prompt_index, sample)).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+@torch.no_grad()
+def evaluate(
+    policy: Policy,
+    rewards: Mapping[str, Reward],
+    prompts: Sequence[str],
+    *,
+    seed: int,
+    batch_size: int,
+    samples_per_prompt: int = 1,
+    reference: bool = False,
+    name: str | None = None,
+    keep_images: int = 0,
+    ledger: Path | None = None,
+    identity: str = "",
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Draw ``samples_per_prompt`` images for each prompt and score them by every reward.
+
+    Args:
+        reference: evaluate the frozen base model instead (``policy.reference()``), from the same noise.
+        name: for tables; "base" or "tuned" by default.
+        keep_images: for how many of the first prompts to keep the images.
+        ledger: a file that remembers finished samples; give the same one again to continue a stopped evaluation.
+        identity: what the policy is, for the ledger, so that another model's samples are not continued.
+        progress: called with (samples done, samples in all) after each batch.
+
+    Raises:
+        ValueError: no prompts, pixels or scores that are not numbers, or a ledger of another evaluation.
+    """
+    if not prompts or samples_per_prompt < 1 or batch_size < 1:
+        raise ValueError("an evaluation needs prompts, and samples_per_prompt and batch_size of at least 1")
+    name = name or ("base" if reference else "tuned")
+    shown = [prompt for prompt in prompts for _ in range(samples_per_prompt)]
+    header = {
+        "model": [identity, name, reference, policy.steps],
+        "seed": seed,
+        "samples": samples_per_prompt,
+        "prompts": hashlib.sha256("\0".join(prompts).encode()).hexdigest(),
+        "rewards": list(rewards),
+    }
+    book = Ledger(ledger, header)
+    kept: dict[int, Tensor] = {}
+    first = min(keep_images, len(prompts)) * samples_per_prompt
+    for start in range(0, len(shown), batch_size):
+        batch = range(start, min(start + batch_size, len(shown)))
+        if all(i in book for i in batch) and start >= first:
+            continue
+        seeds = [sample_seed(seed, *divmod(i, samples_per_prompt)) for i in batch]
+        pixels = _draw(policy, [shown[i] for i in batch], seeds, reference)
+        kept.update({i: image for i, image in zip(batch, pixels, strict=True) if i < first})
+        if not all(i in book for i in batch):
+            book.add(_score(pixels, [shown[i] for i in batch], batch, rewards, policy.device))
+        if progress is not None:
+            progress(batch.stop, len(shown))
+    images = torch.stack([kept[i] for i in range(first)]).numpy() if first else None
+    facts = {"samples_per_prompt": samples_per_prompt, "steps": policy.steps, "batch_size": batch_size}
+    return _collect(book, name, shown, seed, images, facts)
+
+
+def _draw(policy: Policy, prompts: list[str], seeds: list[int], reference: bool) -> Tensor:
+    # Generators live on the CPU, so that the noise does not depend on the device.
+    noise = draw_noise(policy, [torch.Generator().manual_seed(s) for s in seeds], len(prompts))
+    with policy.reference() if reference else nullcontext():
+        x0 = rollout(policy, policy.encode(prompts), noise).x0
+        return to_uint8(policy.decode(x0))
+
+
+def _score(
+    pixels: Tensor, prompts: Sequence[str], index: Sequence[int], rewards: Mapping[str, Reward], device: torch.device
+) -> list[Row]:
+    images = from_uint8(pixels).to(device)
+    scores = {name: _checked(name, reward(images, prompts), prompts) for name, reward in rewards.items()}
+    statistics = {name: values.tolist() for name, values in image_statistics(images).items()}
+    small = thumbnails(images).tolist()
+    return [
+        {
+            "index": index[i],
+            "scores": {name: values[i] for name, values in scores.items()},
+            "statistics": {name: values[i] for name, values in statistics.items()},
+            "thumbnail": [round(x, 4) for x in small[i]],
+        }
+        for i in range(len(prompts))
+    ]
+
+
+def _checked(name: str, scores: Tensor, prompts: Sequence[str]) -> list[float]:
+    if tuple(scores.shape) != (len(prompts),):
+        raise ValueError(f"reward {name!r} gave shape {tuple(scores.shape)} for {len(prompts)} images")
+    values = scores.detach().double().cpu()
+    if not torch.isfinite(values).all():
+        bad = prompts[int((~torch.isfinite(values)).nonzero()[0])]
+        raise ValueError(f"reward {name!r} gave a score that is not a number for the prompt {bad!r}")
+    return [float(x) for x in values]
+
+
+def _collect(
+    book: Ledger,
+    name: str,
+    prompts: Sequence[str],
+    seed: int | None,
+    images: NDArray[np.uint8] | None,
+    facts: dict[str, Any],
+) -> Evaluation:
+    rows = [book.rows[i] for i in range(len(prompts))]
+
+    def column(kind: str, key: str) -> NDArray[np.float64]:
+        return np.array([row[kind][key] for row in rows], dtype=np.float64)
+
+    scores = {key: column("scores", key) for key in rows[0]["scores"]}
+    statistics = {key: column("statistics", key) for key in rows[0]["statistics"]}
+    statistics[DIVERSITY] = diversity(np.array([row["thumbnail"] for row in rows]))
+    return Evaluation(name, tuple(prompts), seed, scores, statistics, images, facts)
+
+
+@torch.no_grad()
+def evaluate_images(
+    images: Sequence[Path | Image.Image] | Tensor,
+    prompts: Sequence[str],
+    rewards: Mapping[str, Reward],
+    *,
+    name: str = "images",
+    batch_size: int = 16,
+    device: str | torch.device = "cpu",
+    keep_images: int = 0,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Score images made elsewhere: files, PIL images, or ``[N, 3, H, W]`` in [0, 1]; sizes may differ.
+
+    Raises:
+        ValueError: if there are not as many prompts as images, or none.
+    """
+    if len(images) != len(prompts) or not prompts:
+        raise ValueError(f"{len(images)} images but {len(prompts)} prompts: give one prompt for each image")
+    book, kept = Ledger(None, {}), []
+    for index, pixels in _batches(images, batch_size):
+        book.add(_score(pixels, [prompts[i] for i in index], index, rewards, torch.device(device)))
+        kept += [pixels[j] for j, i in enumerate(index) if i < keep_images]
+        if progress is not None:
+            progress(index[-1] + 1, len(prompts))
+    same_size = len({tuple(image.shape) for image in kept}) == 1
+    return _collect(book, name, prompts, None, torch.stack(kept).numpy() if same_size else None, {})
+
+
+def _batches(images: Sequence[Path | Image.Image] | Tensor, size: int) -> Iterator[tuple[list[int], Tensor]]:
+    """Consecutive images of one size, as uint8 ``[B, H, W, 3]``."""
+    index: list[int] = []
+    pixels: list[Tensor] = []
+    for i, item in enumerate(images):
+        image = to_uint8(item[None])[0] if isinstance(item, Tensor) else torch.from_numpy(np.array(as_rgb(item)))
+        if pixels and (len(pixels) == size or image.shape != pixels[0].shape):
+            yield index, torch.stack(pixels)
+            index, pixels = [], []
+        index.append(i)
+        pixels.append(image)
+    if pixels:
+        yield index, torch.stack(pixels)

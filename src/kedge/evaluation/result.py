@@ -1,0 +1,115 @@
+"""The result of an evaluation: one score per sample and reward, kept so that anything can be computed from it later."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kedge.evaluation.statistics import Floats, Interval, mean_interval
+
+FORMAT = "kedge-evaluation-1"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores of N samples, prompt by prompt.
+
+    Attributes:
+        name: what was evaluated, for tables ("base", a run's name, a folder).
+        prompts: the prompt of each sample, N of them; equal prompts form one unit of the statistics.
+        seed: what the noise was derived from; None for images made elsewhere.
+        scores: reward name → ``[N]``.
+        statistics: image statistic → ``[N]``, see :mod:`kedge.evaluation.image_statistics`.
+        images: ``[M, H, W, 3]`` uint8, the first M samples, if they were kept; not part of the JSON.
+        facts: anything else worth recording (steps, resolution, version).
+    """
+
+    name: str
+    prompts: tuple[str, ...]
+    seed: int | None
+    scores: dict[str, Floats]
+    statistics: dict[str, Floats] = field(default_factory=dict)
+    images: NDArray[np.uint8] | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.prompts)
+
+    def interval(self, metric: str, **options: Any) -> Interval:
+        """Mean and interval of one reward or image statistic; options as in :func:`mean_interval`."""
+        return mean_interval(self.values(metric), self.prompts, **options)
+
+    def values(self, metric: str) -> Floats:
+        """``[N]`` scores of one reward or image statistic.
+
+        Raises:
+            KeyError: listing what there is.
+        """
+        for table in (self.scores, self.statistics):
+            if metric in table:
+                return table[metric]
+        raise KeyError(f"{self.name} has no {metric!r}; it has {', '.join([*self.scores, *self.statistics])}")
+
+    def summary(self, **options: Any) -> dict[str, Interval]:
+        """Mean and 95 % interval of every reward."""
+        return {name: self.interval(name, **options) for name in self.scores}
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready, with a summary for people; lossless but for the images."""
+        return {
+            "format": FORMAT,
+            "name": self.name,
+            "seed": self.seed,
+            "facts": self.facts,
+            "summary": {name: interval.to_dict() for name, interval in self.summary().items()},
+            "prompts": list(self.prompts),
+            "scores": {name: values.tolist() for name, values in self.scores.items()},
+            "statistics": {name: values.tolist() for name, values in self.statistics.items()},
+        }
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Evaluation:
+        """The inverse of :meth:`to_dict`.
+
+        Raises:
+            ValueError: if ``data`` is something else, or its lists differ in length.
+        """
+        if not isinstance(data, dict) or data.get("format") != FORMAT:
+            raise ValueError(f"not an evaluation: expected the key 'format' with the value {FORMAT!r}")
+        tables = {
+            kind: {name: np.asarray(values, dtype=np.float64) for name, values in data[kind].items()}
+            for kind in ("scores", "statistics")
+        }
+        prompts = tuple(data["prompts"])
+        for kind, table in tables.items():
+            for name, values in table.items():
+                if values.shape != (len(prompts),):
+                    raise ValueError(f"{kind}.{name} has {values.size} values for {len(prompts)} prompts")
+        return cls(data["name"], prompts, data["seed"], tables["scores"], tables["statistics"], facts=data["facts"])
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the JSON, whole or not at all."""
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = target.with_name(target.name + ".partial")
+        partial.write_text(json.dumps(self.to_dict(), ensure_ascii=False), encoding="utf-8")
+        partial.replace(target)
+        return target
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Evaluation:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            ValueError: naming the file, if it is not an evaluation.
+        """
+        try:
+            return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
+        except (ValueError, KeyError) as error:
+            raise ValueError(f"{path} is not an evaluation that kedge wrote: {error}") from error

@@ -1,0 +1,113 @@
+"""Advantages: rewards brought to a common scale, per prompt, over the run, or over the batch.
+
+RLCM (page 6, "Policy Gradient RLCM") and DDPO normalise each reward by a running mean and standard deviation of its own
+prompt, because the average score differs widely between prompts.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from kedge.algorithms.base import Context
+
+Scope = Literal["prompt", "run", "batch", "none"]
+Buffers = dict[str, list[float]]
+EPSILON = 1e-6
+
+
+def standardise(rewards: NDArray[np.float64]) -> NDArray[np.float64]:
+    """``(r − mean) / (std + 1e-6)`` over the batch, ``[N]``; population standard deviation."""
+    return (rewards - rewards.mean()) / (rewards.std() + EPSILON)
+
+
+def standardise_running(
+    rewards: NDArray[np.float64],
+    keys: Sequence[str],
+    buffers: Mapping[str, list[float]],
+    *,
+    buffer_size: int,
+    min_count: int,
+) -> tuple[NDArray[np.float64], Buffers]:
+    """Standardise each reward by the last ``buffer_size`` rewards under the same key, this batch's included.
+
+    A key with fewer than ``min_count`` rewards takes the statistics of the whole batch instead.
+
+    Args:
+        rewards: ``[N]``.
+        keys: N of them: prompts, kept whole.
+        buffers: what is remembered from earlier batches; not changed.
+
+    Returns:
+        The standardised rewards ``[N]``, and the buffers to remember.
+    """
+    rows = defaultdict(list)
+    for row, key in enumerate(keys):
+        rows[key].append(row)
+    result, remembered = standardise(rewards), dict(buffers)
+    for key, mine in rows.items():
+        buffer = [*buffers.get(key, ()), *rewards[mine].tolist()][-buffer_size:]
+        remembered[key] = buffer
+        if len(buffer) >= min_count:
+            result[mine] = (rewards[mine] - np.mean(buffer)) / (np.std(buffer) + EPSILON)
+    return result, remembered
+
+
+@dataclass(frozen=True)
+class Advantages:
+    """How rewards become advantages. Statistics are those of all processes together.
+
+    Attributes:
+        scope: what a reward is compared with: `prompt` (a running buffer for each prompt), `run` (one running buffer
+            for all prompts), `batch` (this batch only), or `none` (the reward itself).
+        buffer_size: how many rewards a running buffer remembers.
+        min_count: a buffer with fewer rewards than this is not used yet; the batch's statistics are.
+        clip: largest advantage in absolute value; null does not clip.
+    """
+
+    scope: Scope = "prompt"
+    buffer_size: int = 16
+    min_count: int = 16
+    clip: float | None = 10.0
+
+    def __post_init__(self) -> None:
+        if self.scope not in get_args(Scope):
+            raise ValueError(
+                f"the scope of normalisation must be one of {', '.join(get_args(Scope))}, not {self.scope!r}"
+            )
+        if not 1 <= self.min_count <= self.buffer_size:
+            raise ValueError(f"min_count must lie between 1 and buffer_size ({self.buffer_size}), not {self.min_count}")
+        if self.clip is not None and self.clip <= 0:
+            raise ValueError(f"the advantage clip must be positive, or null for none, not {self.clip}")
+
+    def __call__(self, context: Context, prompts: Sequence[str], rewards: Tensor) -> Tensor:
+        """Advantages ``[N]`` float32 of this process's samples; remembers the rewards in ``context.state``."""
+        pairs = context.gather(list(zip(prompts, rewards.tolist(), strict=True)))
+        everyone = self._standardise(context, [p for p, _ in pairs], np.array([r for _, r in pairs], dtype=np.float64))
+        if self.clip is not None:
+            everyone = everyone.clip(-self.clip, self.clip)
+        first = context.process * len(prompts)
+        mine = everyone[first : first + len(prompts)]
+        return torch.as_tensor(mine, dtype=torch.float32, device=rewards.device)
+
+    def _standardise(self, context: Context, prompts: list[str], rewards: NDArray[np.float64]) -> NDArray[np.float64]:
+        if self.scope == "none":
+            return rewards
+        if self.scope == "batch":
+            return standardise(rewards)
+        keys = prompts if self.scope == "prompt" else ["*"] * len(prompts)
+        result, context.state["rewards"] = standardise_running(
+            rewards,
+            keys,
+            context.state.get("rewards", {}),
+            buffer_size=self.buffer_size,
+            min_count=self.min_count,
+        )
+        return result

@@ -1,0 +1,115 @@
+"""D3PO: direct preference optimisation over the sampling steps, from pairs that share their first noise.
+
+Yang et al. 2024 (D3PO); the constants of the published code and of SPO. Deviations, numbered: docs/algorithms/d3po.md.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from kedge.algorithms.base import Context, Loss, Needs
+from kedge.algorithms.experience import Experience, collect, stochastic_steps
+from kedge.algorithms.schedule import MicroBatch, schedule
+from kedge.algorithms.votes import next_votes, paired_noise, read_votes, seeded_pairs
+from kedge.gaussian import Reduction
+
+
+@dataclass(frozen=True)
+class D3PO:
+    """−log σ(β (h₁ log ρ₁ + h₂ log ρ₂)) at every step, ρ the ratio to the reference. Rewards need no gradient.
+
+    A micro-batch is batch_size / 2 pairs: batch_size pictures.
+
+    Attributes:
+        beta: how far a preference may pull: β. 0.1 in the published code; 10 in SPO, which learns with it.
+        ratio_clip: ρ is clamped to 1 ± this; null does not clamp (right with `sum`).
+        epochs: how often each pair is visited before new ones are drawn.
+        step_fraction: the share of sampling steps that each pair trains on, drawn at random for each.
+        sample_batch_size: how many trajectories to sample at once; null takes training.batch_size.
+        reduction: log-ratios over latent dimensions: `mean`, which published constants assume, or `sum`, the true ones.
+        votes: a file of recorded preferences to learn from instead of the reward's; null asks the reward.
+    """
+
+    needs: ClassVar[Needs] = Needs(reference=True, pairs=True)
+
+    beta: float = 10.0
+    ratio_clip: float | None = 0.1
+    epochs: int = 1
+    step_fraction: float = 1.0
+    sample_batch_size: int | None = None
+    reduction: Reduction = "mean"
+    votes: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.beta <= 0 or self.epochs <= 0:
+            raise ValueError("beta and epochs must be positive")
+        if self.ratio_clip is not None and not 0 < self.ratio_clip < 1:
+            raise ValueError(f"ratio_clip must lie in (0, 1), or null for none, not {self.ratio_clip}")
+        if not 0 < self.step_fraction <= 1:
+            raise ValueError(f"step_fraction must lie in (0, 1], not {self.step_fraction}")
+
+    def updates(self, context: Context) -> Iterator[Iterable[Loss]]:
+        """Gather pairs with their preferences, then one optimizer step for each epoch over them."""
+        if context.batch_size < 2:
+            raise ValueError("D3PO compares pairs of pictures: set training.batch_size to 2 or more")
+        micro = context.batch_size // 2
+        steps, pairs = stochastic_steps(context.policy, "D3PO"), micro * context.accumulation
+        experience, labels = self._voted(context, pairs) if self.votes else self._compared(context, pairs)
+        plan = schedule(
+            pairs,
+            steps,
+            batch_size=micro,
+            generator=context.generator,
+            epochs=self.epochs,
+            step_fraction=self.step_fraction,
+        )
+        for update in plan:
+            yield (self._loss(context, visit, experience, labels[visit.rows]) for visit in update)
+
+    def _compared(self, context: Context, pairs: int) -> tuple[Experience, Tensor]:
+        """Fresh pairs of the current policy, and h₁ ``[pairs]`` by the reward: 1, −1, or 0 for a tie."""
+        prompts = context.prompts.take(pairs) * 2
+        noise = paired_noise(context.policy, context.generator, pairs)
+        experience = collect(context, prompts, noise, chunk=self.sample_batch_size or context.batch_size)
+        return experience, (experience.rewards[:pairs] - experience.rewards[pairs:]).sign()
+
+    def _voted(self, context: Context, pairs: int) -> tuple[Experience, Tensor]:
+        """The pairs of the next recorded votes, drawn by the reference as they were for the raters, and h₁."""
+        votes = next_votes(context, read_votes(self.votes or ""), pairs)
+        noise = seeded_pairs(context.policy, [vote.seed for vote in votes])
+        prompts = [vote.prompt for vote in votes] * 2
+        chunk = self.sample_batch_size or context.batch_size
+        experience = collect(context, prompts, noise, chunk=chunk, reference=True, rewarded=False)
+        return experience, torch.tensor([vote.label for vote in votes], device=noise.device)
+
+    def _loss(self, context: Context, visit: MicroBatch, experience: Experience, label: Tensor) -> Loss:
+        both = torch.cat([visit.rows, visit.rows + len(experience) // 2])
+        members = MicroBatch(both, visit.k, visit.share)
+        x = experience.x(visit.k - 1)[both]
+        log_p = experience.transition(context.policy, members).log_prob(x, self.reduction)
+        log_q = experience.reference(context.policy, members).log_prob(x, self.reduction)
+        ratio = self.clamp(log_p - log_q)
+        first, second = ratio.chunk(2)
+        margin = self.beta * (label * first - label * second)
+        metrics: dict[str, Tensor | float] = {
+            "margin": margin.detach(),
+            "agrees": ((margin > 0).float() + (margin == 0).float() / 2).detach(),
+            "tie": (label == 0).float(),
+            "log_ratio": (log_p - log_q).detach().abs(),
+        }
+        if not self.votes:
+            metrics["reward"] = experience.rewards[both]
+        return Loss(-logsigmoid(margin).mean() * visit.share, metrics)
+
+    def clamp(self, log_ratio: Tensor) -> Tensor:
+        """log ρ, ρ clamped to 1 ± ratio_clip."""
+        if self.ratio_clip is None:
+            return log_ratio
+        return log_ratio.clamp(math.log1p(-self.ratio_clip), math.log1p(self.ratio_clip))

@@ -1,0 +1,121 @@
+"""DPOK: policy gradient with a learned baseline, anchored to the reference by the exact divergence of every step.
+
+Fan et al. 2023 (DPOK), with the constants of the published code. Deviations, numbered: docs/algorithms/dpok.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from kedge.algorithms.advantages import Advantages, Scope
+from kedge.algorithms.base import Context, Loss, Needs
+from kedge.algorithms.baseline import Baseline
+from kedge.algorithms.experience import explore, stochastic_steps
+from kedge.algorithms.importance import ImportanceRatios
+from kedge.algorithms.schedule import MicroBatch, schedule
+from kedge.gaussian import Reduction
+
+
+@dataclass(frozen=True)
+class DPOK:
+    """Maximise α E[r] − β Σ_k KL(p_θ ‖ p_ref), by policy gradient. Rewards need no gradient.
+
+    Each batch of experience holds batch_size × accumulation samples on each process.
+
+    Attributes:
+        reward_weight: α; 10 for a single prompt, 1000 for many, in the published runs.
+        kl_weight: β; 0.01 for a single prompt, 0.1 for many, in the published runs.
+        ratio_clip: the ratio is clamped to 1 ± this; a clamped visit has no gradient from the reward.
+        policy_steps: optimizer steps on each batch of experience.
+        step_fraction: the share of each sample's sampling steps that one optimizer step visits, drawn at random.
+        sample_batch_size: how many trajectories to sample at once; null takes training.batch_size.
+        normalise: how rewards are scaled before the baseline is subtracted, since the published weights assume rewards
+            near N(0, 1): by the last rewards of the `run`, of the same `prompt`, of the `batch`, or `none`.
+        buffer_size: how many rewards the running statistics remember.
+        min_count: with fewer rewards than this, the batch's statistics are used instead.
+        reward_clip: largest scaled reward in absolute value; null does not clip.
+        value_lr: learning rate of the value baseline.
+        value_steps: updates of the baseline on each batch of experience.
+        value_batch_size: random (sample, step) pairs in one such update.
+        reduction: over latent dimensions, of log-probabilities and KL alike: `mean` or `sum`, the true densities.
+    """
+
+    needs: ClassVar[Needs] = Needs(reference=True)
+
+    reward_weight: float = 10.0
+    kl_weight: float = 0.01
+    ratio_clip: float = 1e-4
+    policy_steps: int = 5
+    step_fraction: float = 0.2
+    sample_batch_size: int | None = None
+    normalise: Scope = "run"
+    buffer_size: int = 512
+    min_count: int = 16
+    reward_clip: float | None = 5.0
+    value_lr: float = 1e-4
+    value_steps: int = 5
+    value_batch_size: int = 256
+    reduction: Reduction = "mean"
+
+    def __post_init__(self) -> None:
+        for name in ("ratio_clip", "policy_steps", "value_lr", "value_steps", "value_batch_size"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} must be positive, not {getattr(self, name)}")
+        if self.reward_weight < 0 or self.kl_weight < 0:
+            raise ValueError("reward_weight and kl_weight must not be negative")
+        if not 0 < self.step_fraction <= 1:
+            raise ValueError(f"step_fraction must lie in (0, 1], not {self.step_fraction}")
+
+        _ = self.scale
+
+    @property
+    def scale(self) -> Advantages:
+        """How rewards are brought to the scale that the weights assume."""
+        return Advantages(self.normalise, self.buffer_size, self.min_count, self.reward_clip)
+
+    def updates(self, context: Context) -> Iterator[Iterable[Loss]]:
+        """Gather experience, fit the baseline, then ``policy_steps`` optimizer steps."""
+        policy, steps = context.policy, stochastic_steps(context.policy, "DPOK")
+        samples = context.batch_size * context.accumulation
+        experience = explore(context, samples, self.sample_batch_size)
+        rewards = self.scale(context, experience.prompts, experience.rewards)
+        baseline = Baseline(context, experience, self.value_lr)
+        advantages = rewards[:, None] - baseline.values()  # [N, k], before the baseline learns these rewards
+        value_loss = baseline.fit(rewards, self.value_steps, self.value_batch_size)
+        plan = schedule(
+            samples,
+            steps,
+            batch_size=context.batch_size,
+            generator=context.generator,
+            epochs=self.policy_steps,
+            step_fraction=self.step_fraction,
+        )
+        ratios = ImportanceRatios(
+            plan, samples, policy.steps, lambda visit: experience.log_prob(policy, visit, self.reduction)
+        )
+
+        def loss(visit: MicroBatch) -> Loss:
+            p, q = experience.transition(policy, visit), experience.reference(policy, visit)
+            ratio = ratios(visit, p.log_prob(experience.x(visit.k - 1)[visit.rows], self.reduction))
+            kl = p.squared_distance(q, self.reduction) / 2  # KL(p_θ ‖ p_ref), exactly
+            value, metrics = self.objective(ratio, advantages[visit.rows, visit.k], kl)
+            metrics = {"reward": experience.rewards[visit.rows], **metrics, "value_loss": value_loss}
+            return Loss(value * visit.share, metrics)
+
+        for update in plan:
+            yield map(loss, update)
+
+    def objective(self, ratio: Tensor, advantage: Tensor, kl: Tensor) -> tuple[Tensor, dict[str, Tensor | float]]:
+        """``mean(−α A clamp(ratio) + β KL)`` of one visit, and its metrics; all arguments ``[b]``."""
+        clamped = ratio.clamp(1 - self.ratio_clip, 1 + self.ratio_clip)
+        loss = (-self.reward_weight * advantage * clamped + self.kl_weight * kl).mean()
+        return loss, {
+            "advantage": advantage.abs(),
+            "ratio": ratio.detach(),
+            "clipped": (ratio != clamped).float(),
+            "kl": kl.detach(),
+        }

@@ -1,0 +1,145 @@
+"""Experience: trajectories of the current policy with their rewards, gathered without gradient.
+
+Every algorithm that learns from sampled trajectories (PPO, DPOK, D3PO) gathers here and visits them by a plan of
+:mod:`kedge.algorithms.schedule`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from kedge.algorithms.base import Context
+from kedge.algorithms.schedule import MicroBatch
+from kedge.gaussian import Gaussian, Reduction
+from kedge.policies.base import Conditioning, Policy, rollout
+from kedge.rewards.base import Reward
+
+
+@dataclass(frozen=True)
+class Experience:
+    """N trajectories.
+
+    Attributes:
+        prompts: N of them.
+        cond: their encodings.
+        latents: ``[K + 1, N, *latent_shape]``: x_K, …, x_0.
+        stds: ``[K]``: the standard deviation of steps K, …, 1.
+        rewards: ``[N]`` float32; zeros if they were not asked for.
+    """
+
+    prompts: list[str]
+    cond: Conditioning
+    latents: Tensor
+    stds: Tensor
+    rewards: Tensor
+
+    def __len__(self) -> int:
+        return self.latents.shape[1]
+
+    @property
+    def steps(self) -> int:
+        """K."""
+        return self.stds.shape[0]
+
+    def x(self, k: int) -> Tensor:
+        """x_k of all trajectories, ``[N, *latent_shape]``."""
+        return self.latents[self.steps - k]
+
+    def transition(self, policy: Policy, visit: MicroBatch) -> Gaussian:
+        """``p(x_{k-1} | x_k, c)`` of ``policy`` as it is now, for the visited trajectories."""
+        return policy.transition(self.x(visit.k)[visit.rows], visit.k, self.cond[visit.rows])
+
+    @torch.no_grad()
+    def reference(self, policy: Policy, visit: MicroBatch) -> Gaussian:
+        """The same step of the reference."""
+        with policy.reference():
+            return self.transition(policy, visit)
+
+    def log_prob(self, policy: Policy, visit: MicroBatch, reduction: Reduction) -> Tensor:
+        """``log p(x_{k-1} | x_k, c)`` of what was sampled, under ``policy`` as it is now, ``[b]``."""
+        return self.transition(policy, visit).log_prob(self.x(visit.k - 1)[visit.rows], reduction)
+
+
+def stochastic_steps(policy: Policy, algorithm: str) -> list[int]:
+    """K, …, 2: the steps that have a log-probability.
+
+    Raises:
+        ValueError: for a one-step sampler, which has none.
+    """
+    if policy.steps < 2:
+        raise ValueError(
+            f"{algorithm} learns from the noise of steps K..2, but the policy takes {policy.steps} step: "
+            "set model.steps to 2 or more"
+        )
+    return list(range(policy.steps, 1, -1))
+
+
+def explore(context: Context, samples: int, chunk: int | None) -> Experience:
+    """Fresh prompts, fresh noise, rewards: N = ``samples`` trajectories, ``chunk`` (or a micro-batch) at once."""
+    prompts, noise = context.prompts.take(samples), context.noise(samples)
+    return collect(context, prompts, noise, chunk=chunk or context.batch_size)
+
+
+@torch.no_grad()
+def collect(
+    context: Context,
+    prompts: Sequence[str],
+    noise: Tensor,
+    *,
+    chunk: int,
+    reference: bool = False,
+    rewarded: bool = True,
+) -> Experience:
+    """Sample one trajectory for each prompt, and score its image.
+
+    Rewards without a gradient (JPEG, remote servers) score one chunk in a thread while the next is sampled.
+
+    Args:
+        noise: ``[K, N, *latent_shape]``.
+        chunk: how many to sample at once.
+        reference: sample from the reference instead of the policy being trained.
+        rewarded: whether to score at all.
+    """
+    cond, trajectories, futures = context.encode(prompts), [], []
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        for rows in torch.arange(len(prompts)).split(chunk):
+            here: AbstractContextManager[None] = context.policy.reference() if reference else nullcontext()
+            with here:
+                trajectory = rollout(context.policy, cond[rows], noise[:, rows])
+            trajectories.append(torch.stack(trajectory.latents))
+            if rewarded:
+                images = context.policy.decode(trajectory.x0)
+                future = pool.submit(score, context.reward, images, [prompts[row] for row in rows])
+                if context.reward.differentiable:
+                    future.result()  # a network on the same device gains nothing from running beside the sampler
+                futures.append(future)
+        scores = [future.result() for future in futures]
+    latents = torch.cat(trajectories, dim=1)
+    stds = torch.stack([p.std for p in trajectory.transitions]).float()
+    rewards = torch.cat(scores).to(latents.device) if rewarded else torch.zeros(len(prompts), device=latents.device)
+    return Experience(list(prompts), cond, latents, stds, rewards)
+
+
+@torch.no_grad()
+def score(reward: Reward, images: Tensor, prompts: Sequence[str]) -> Tensor:
+    """``reward(images, prompts)``, checked: ``[B]`` float32.
+
+    Raises:
+        ValueError: for a wrong shape or a score that is not finite; statistics would carry it for ever.
+    """
+    scores = reward(images, prompts).float()
+    if scores.shape != (len(prompts),):
+        raise ValueError(
+            f"reward {reward.name!r} returned shape {tuple(scores.shape)} for {len(prompts)} images: "
+            f"expected ({len(prompts)},)"
+        )
+    if not scores.isfinite().all():
+        row = int((~scores.isfinite()).nonzero()[0])
+        raise ValueError(f"reward {reward.name!r} returned {scores[row].item()} for prompt {prompts[row]!r}")
+    return scores

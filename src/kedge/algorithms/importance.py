@@ -1,0 +1,44 @@
+"""Importance ratios p_θ / p_θold that are exactly 1 before the first update."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from kedge.algorithms.schedule import MicroBatch, Update
+
+
+class ImportanceRatios:
+    """Ratios to the policy that gathered the experience.
+
+    The old log-probability of a visit comes from the very call that needs it: recorded in passing during the first
+    optimizer step, and computed in the same micro-batch just before it for the visits that come later. One kept from
+    sampling, with other batch sizes or precision, would differ in the last digits, and PPO clips at 1e-4.
+
+    Args:
+        plan: all visits that will follow.
+        samples, steps: the size of the experience: N and K.
+        log_prob: log p_θ of a visit's steps, ``[b]``.
+    """
+
+    def __init__(self, plan: Sequence[Update], samples: int, steps: int, log_prob: Callable[[MicroBatch], Tensor]):
+        self._old = torch.full((samples, steps + 1), torch.nan, dtype=torch.float64)  # [N, k]; holds float32 exactly
+        planned = torch.zeros(samples, steps + 1, dtype=torch.bool)
+        for visit in plan[0]:
+            planned[visit.rows, visit.k] = True
+        for visit in (visit for update in plan[1:] for visit in update):
+            if not planned[visit.rows, visit.k].all():
+                with torch.no_grad():
+                    self._record(visit, log_prob(visit), ~planned[visit.rows, visit.k])
+                planned[visit.rows, visit.k] = True
+
+    def __call__(self, visit: MicroBatch, log_prob: Tensor) -> Tensor:
+        """``exp(log p_θ − log p_θold)`` from log p_θ, ``[b]``, with graph."""
+        self._record(visit, log_prob.detach(), self._old[visit.rows, visit.k].isnan())
+        return (log_prob - self._old[visit.rows, visit.k].to(log_prob)).exp()
+
+    def _record(self, visit: MicroBatch, log_prob: Tensor, where: Tensor) -> None:
+        old = self._old[visit.rows, visit.k]
+        self._old[visit.rows, visit.k] = torch.where(where, log_prob.to(old), old)

@@ -1,0 +1,146 @@
+"""Proximal policy optimisation over the sampling steps: RLCM on a consistency policy, DDPO on a diffusion policy.
+
+RLCM, Algorithm 1 (page 6); DDPO-IS, Black et al. 2024. Deviations, numbered: docs/algorithms/ppo.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from kedge.algorithms.advantages import Advantages, Scope
+from kedge.algorithms.base import Context, Loss, Needs
+from kedge.algorithms.experience import Experience, explore, stochastic_steps
+from kedge.algorithms.importance import ImportanceRatios
+from kedge.algorithms.schedule import MicroBatch, schedule
+from kedge.gaussian import Gaussian, Reduction
+
+
+@dataclass(frozen=True)
+class PPO:
+    """Policy gradient with a clipped importance ratio. Rewards need no gradient.
+
+    Each batch of experience holds batch_size × accumulation × minibatches samples on each process.
+
+    Attributes:
+        ratio_clip: the ratio earns nothing beyond 1 ± this.
+        epochs: how often each sample is visited before new ones are drawn.
+        minibatches: optimizer steps in one epoch; 1 is strictly on-policy (the ratio is then always 1).
+        step_fraction: the share of sampling steps that each sample trains on, drawn at random for each.
+        sample_batch_size: how many trajectories to sample at once; null takes training.batch_size.
+        normalise: what a reward is compared with: `prompt` (the last rewards of its own prompt), `run` (the last
+            rewards of any prompt), `batch` (this batch), or `none` (the reward itself is the advantage).
+        buffer_size: how many rewards the running statistics remember, for each prompt.
+        min_count: with fewer rewards than this, the batch's statistics are used instead.
+        advantage_clip: largest advantage in absolute value; null does not clip.
+        reduction: log-probabilities over latent dimensions: `mean`, which every published constant assumes, or `sum`,
+            the true density.
+        score_last_step: also score noise added after the last step, which the image never sees, as the published RLCM
+            code does. For consistency models, to measure what it costs.
+    """
+
+    needs: ClassVar[Needs] = Needs()
+
+    ratio_clip: float = 1e-4
+    epochs: int = 1
+    minibatches: int = 1
+    step_fraction: float = 1.0
+    sample_batch_size: int | None = None
+    normalise: Scope = "prompt"
+    buffer_size: int = 16
+    min_count: int = 16
+    advantage_clip: float | None = 10.0
+    reduction: Reduction = "mean"
+    score_last_step: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("ratio_clip", "epochs", "minibatches"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} must be positive, not {getattr(self, name)}")
+        if not 0 < self.step_fraction <= 1:
+            raise ValueError(f"step_fraction must lie in (0, 1], not {self.step_fraction}")
+        if self.sample_batch_size is not None and self.sample_batch_size <= 0:
+            raise ValueError(f"sample_batch_size must be positive or null, not {self.sample_batch_size}")
+
+        _ = self.advantages
+
+    @property
+    def advantages(self) -> Advantages:
+        """How rewards become advantages."""
+        return Advantages(self.normalise, self.buffer_size, self.min_count, self.advantage_clip)
+
+    def updates(self, context: Context) -> Iterator[Iterable[Loss]]:
+        """Gather experience, then ``epochs × minibatches`` optimizer steps over it."""
+        policy, steps = context.policy, stochastic_steps(context.policy, "PPO")
+        samples = context.batch_size * context.accumulation * self.minibatches
+        experience = explore(context, samples, self.sample_batch_size)
+        advantages = self.advantages(context, experience.prompts, experience.rewards)
+        if self.score_last_step:
+            steps, experience = [*steps, 1], noise_last_step(context, experience)
+        plan = schedule(
+            samples,
+            steps,
+            batch_size=context.batch_size,
+            generator=context.generator,
+            epochs=self.epochs,
+            minibatches=self.minibatches,
+            step_fraction=self.step_fraction,
+        )
+
+        def log_prob(visit: MicroBatch) -> Tensor:
+            p = experience.transition(policy, visit)
+            if visit.k == 1:
+                p = noised(p.mean, experience.stds[-2])
+            return p.log_prob(experience.x(visit.k - 1)[visit.rows], self.reduction)
+
+        ratios = ImportanceRatios(plan, samples, policy.steps, log_prob)
+        for update in plan:
+            yield (
+                self._loss(visit, ratios(visit, log_prob(visit)), advantages[visit.rows], experience)
+                for visit in update
+            )
+
+    def _loss(self, visit: MicroBatch, ratio: Tensor, advantage: Tensor, experience: Experience) -> Loss:
+        clipped = ratio.clamp(1 - self.ratio_clip, 1 + self.ratio_clip)
+        surrogate = torch.minimum(advantage * ratio, advantage * clipped)  # RLCM, Algorithm 1, line 9
+        return Loss(
+            -surrogate.mean() * visit.share,
+            {
+                "reward": experience.rewards[visit.rows],
+                "advantage": advantage.abs(),
+                "ratio": ratio.detach(),
+                "clipped": (ratio != clipped).float(),
+                "drift": ratio.detach().log() ** 2 / 2,
+            },
+        )
+
+
+def noised(x0: Tensor, std: Tensor) -> Gaussian:
+    """x_0 noised back to the level ``std`` of the step before: ``N(√(1 − std²) x_0, std²)``."""
+    return Gaussian((1 - std**2).sqrt() * x0, std)
+
+
+def noise_last_step(context: Context, experience: Experience) -> Experience:
+    """The experience with x_0 replaced by what the published RLCM code scores in its place; the images stay."""
+    x0 = experience.x(0)
+    z = torch.randn(x0.shape, generator=context.generator, device=context.generator.device, dtype=x0.dtype)
+    action = noised(x0, experience.stds[-2]).sample(z.to(x0.device))
+    return replace(experience, latents=torch.cat([experience.latents[:-1], action[None]]))
+
+
+@dataclass(frozen=True)
+class RLCM(PPO):
+    """PPO with the constants of RLCM's Table 1 (compression and incompression): PPO's own defaults."""
+
+
+@dataclass(frozen=True)
+class DDPO(PPO):
+    """PPO with the constants of DDPO's published configuration."""
+
+    buffer_size: int = 32
+    min_count: int = 16
+    advantage_clip: float | None = 5.0

@@ -1,0 +1,90 @@
+"""Recorded preferences: one JSON object a line, ``{"prompt": …, "seed": …, "preferred": 0 | 1 | 0.5}``.
+
+A line says which of two pictures somebody preferred: 0 the first, 1 the second, 0.5 neither. Both were drawn by the
+base model for ``prompt`` from the noise that :func:`paired_noise` makes of ``seed``, so that no latents are stored.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from kedge.algorithms.base import Context
+from kedge.policies.base import Policy, draw_noise
+
+
+@dataclass(frozen=True)
+class Vote:
+    """One preference between two pictures of the base model.
+
+    Attributes:
+        preferred: 0 the first picture, 1 the second, 0.5 a tie.
+    """
+
+    prompt: str
+    seed: int
+    preferred: float
+
+    @property
+    def label(self) -> float:
+        """h of the first picture: 1 preferred, −1 not, 0 tie."""
+        return 1 - 2 * self.preferred
+
+
+def read_votes(path: str | Path) -> list[Vote]:
+    """All votes of a file.
+
+    Raises:
+        ValueError: naming the line and what is wrong with it.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"votes: no file at {path}")
+    lines = path.read_text(encoding="utf-8").splitlines()
+    votes = [_read(line, f"{path}:{number}") for number, line in enumerate(lines, start=1) if line.strip()]
+    if not votes:
+        raise ValueError(f"votes: {path} holds no votes")
+    return votes
+
+
+def _read(line: str, where: str) -> Vote:
+    try:
+        data = json.loads(line)
+        vote = Vote(str(data["prompt"]), int(data["seed"]), float(data["preferred"]))
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(
+            f'{where}: expected {{"prompt": text, "seed": whole number, "preferred": 0, 1 or 0.5}}, found {line[:80]!r}'
+        ) from error
+    if vote.preferred not in (0.0, 1.0, 0.5):
+        raise ValueError(f"{where}: preferred must be 0, 1 or 0.5 (a tie), not {vote.preferred:g}")
+    return vote
+
+
+def paired_noise(policy: Policy, generators: torch.Generator | Sequence[torch.Generator], pairs: int) -> Tensor:
+    """Noise for pairs that share x_K and nothing else: ``[K, 2 · pairs, …]``, first members, then second members."""
+    first, second = draw_noise(policy, generators, pairs), draw_noise(policy, generators, pairs)
+    return torch.cat([first, torch.cat([first[:1], second[1:]])], dim=1)
+
+
+def seeded_pairs(policy: Policy, seeds: Sequence[int]) -> Tensor:
+    """:func:`paired_noise` from one seed for each pair, whatever else is in the batch."""
+    return paired_noise(policy, [torch.Generator().manual_seed(seed) for seed in seeds], len(seeds))
+
+
+def next_votes(context: Context, votes: Sequence[Vote], count: int) -> list[Vote]:
+    """The next ``count`` votes of this process, in a new random order each time through; resumable."""
+    drawn: int = context.state.get("votes", 0)
+    context.state["votes"] = drawn + count * context.processes
+    first = drawn + context.process * count
+    return [_at(votes, index) for index in range(first, first + count)]
+
+
+def _at(votes: Sequence[Vote], index: int) -> Vote:
+    epoch, place = divmod(index, len(votes))
+    order = torch.randperm(len(votes), generator=torch.Generator().manual_seed(epoch))
+    return votes[int(order[place])]

@@ -1,0 +1,89 @@
+"""The model card of a run: what it is, how it was made, how to use it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import yaml
+
+from kedge import __version__
+from kedge.config import RunConfig, dump
+
+Line = dict[str, Any]
+
+
+def model_card(config: RunConfig, step: int, log: Sequence[Line], name: str) -> str:
+    """Markdown with the hub's front matter.
+
+    Args:
+        config: of the run.
+        step: optimizer steps done.
+        log: the lines of metrics.jsonl.
+        name: of the run.
+    """
+    parts = [_front_matter(config), f"# {name}\n", _lead(config, step), _results(config, log)]
+    parts += [_use(config), _details(config)]
+    return "\n".join(part for part in parts if part)
+
+
+def _front_matter(config: RunConfig) -> str:
+    data = {
+        "base_model": config.model.name,
+        "library_name": "diffusers",
+        "pipeline_tag": "text-to-image",
+        "tags": ["lora", "text-to-image", "kedge", config.algorithm.name],
+    }
+    return f"---\n{yaml.safe_dump(data, sort_keys=False)}---\n"
+
+
+def _lead(config: RunConfig, step: int) -> str:
+    model, training = config.model, config.training
+    text = (
+        f"A LoRA for `{model.name}`, trained towards the reward `{config.reward}` with "
+        f"`{config.algorithm.name}` by Kedge {__version__}: {step} steps of {training.batch_size} × "
+        f"{training.accumulation} samples on each device, {model.steps} sampling steps, guidance ω = "
+        f"{model.guidance:g}, seed {training.seed}.\n"
+    )
+    return text + (f"\n![Base beside tuned](samples/{_last_sample(config, step)})\n" if config.watch.samples_every else "")
+
+
+def _last_sample(config: RunConfig, step: int) -> str:
+    last = step // config.watch.samples_every * config.watch.samples_every
+    return f"step-{last:06d}.png"
+
+
+def _results(config: RunConfig, log: Sequence[Line]) -> str:
+    """Held-out means of the first and the last evaluation."""
+    evaluated = [line for line in log if any(key.startswith("held_out/") for key in line)]
+    if len(evaluated) < 2:
+        return ""
+    first, last = evaluated[0], evaluated[-1]
+    rows = [
+        f"| `{key.removeprefix('held_out/')}` | {first[key]:.4g} | {last[key]:.4g} |"
+        for key in last
+        if key.startswith("held_out/") and first.get(key) is not None and last[key] is not None
+    ]
+    head = f"| held-out mean | step {first['step']} | step {last['step']} |\n|---|---|---|"
+    return "## Results\n\n" + "\n".join([head, *rows]) + "\n\n`kedge eval` measures them with intervals.\n"
+
+
+def _use(config: RunConfig) -> str:
+    model = config.model
+    pipeline = "LatentConsistencyModelPipeline" if model.kind == "lcm" else "StableDiffusionPipeline"
+    scale = f"{model.guidance + 1:g}"
+    return (
+        "## Use\n\n```python\n"
+        f"from diffusers import {pipeline}\n\n"
+        f'pipe = {pipeline}.from_pretrained("{model.name}")\n'
+        'pipe.load_lora_weights("lora")\n'
+        f'image = pipe("…", num_inference_steps={model.steps}, guidance_scale={scale}).images[0]\n'
+        "```\n\nThe adapter's scale is inside its weights: leave the LoRA weight at 1.\n"
+    )
+
+
+def _details(config: RunConfig) -> str:
+    return (
+        "## How it was made\n\nThe whole configuration; `kedge train config.yaml` repeats the run.\n\n"
+        f"```yaml\n{dump(config)}```\n"
+    )

@@ -1,0 +1,53 @@
+"""The fields of a dataclass as users see them: names, types, defaults and the words that describe them."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import re
+from typing import Any, get_args, get_type_hints
+
+_ENTRY = re.compile(r"^(\w+(?:, \w+)*): (.*)$")
+
+
+def described(cls: type) -> dict[str, str]:
+    """Field → words, from the ``Attributes:`` (or ``Args:``) section of the class's docstring."""
+    words: dict[str, str] = {}
+    names: list[str] = []
+    inside, margin = False, 0
+    for line in (inspect.getdoc(cls) or "").splitlines():
+        text, depth = line.strip(), len(line) - len(line.lstrip())
+        if depth == 0 and text:
+            inside, margin = text in ("Attributes:", "Args:"), 0
+            continue
+        if not inside or not text:
+            continue
+        margin = margin or depth
+        entry = _ENTRY.match(text) if depth == margin else None
+        if entry:
+            names = entry[1].split(", ")
+            words.update(dict.fromkeys(names, entry[2]))
+        else:
+            words.update({name: f"{words[name]} {text}" for name in names})
+    return words
+
+
+def settings(cls: type) -> list[dataclasses.Field[Any]]:
+    """The fields that a config may set."""
+    return [field for field in dataclasses.fields(cls) if field.init]
+
+
+def block(cls: type, name: str) -> type | None:
+    """The dataclass behind field ``name`` (also when it may be null), or None for a plain value."""
+    hint = get_type_hints(cls)[name]
+    for choice in (hint, *get_args(hint)):
+        if isinstance(choice, type) and dataclasses.is_dataclass(choice):
+            return choice
+    return None
+
+
+def default(field: dataclasses.Field[Any]) -> Any:
+    """The default value, or ``dataclasses.MISSING``."""
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return field.default

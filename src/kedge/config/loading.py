@@ -1,0 +1,143 @@
+"""From YAML and overrides to a checked :class:`RunConfig`, and back."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from kedge.config import fields
+from kedge.config.compatibility import check_pair
+from kedge.config.schema import AlgorithmChoice, RunConfig
+from kedge.config.text import SHORT, ConfigError, apply_overrides, read_yaml
+from kedge.registry import suggest
+
+__all__ = ["ConfigError", "dump", "load_config", "parse_config"]
+
+
+def load_config(path: str | Path, overrides: Iterable[str] = ()) -> RunConfig:
+    """Read a YAML file, apply ``key=value`` overrides, check everything that can be checked without loading weights.
+
+    Raises:
+        ConfigError: naming the file, the key and what to write instead.
+    """
+    path = Path(path)
+    data = read_yaml(path.read_text(encoding="utf-8"), str(path))
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path} holds no configuration: expected blocks such as 'model:' and 'reward:'")
+    try:
+        return parse_config(apply_overrides(data, overrides))
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def parse_config(data: Mapping[str, Any]) -> RunConfig:
+    """Check a plain mapping and build the config."""
+    values = {"algorithm": "rocm", **data}
+    algorithm = _algorithm(values.pop("algorithm"))
+    _check_keys(values, RunConfig, "", skip=("algorithm",))
+    values = {key: _expand(value, RunConfig, key) for key, value in values.items()}
+    built = {}
+    for field in fields.settings(RunConfig):
+        if field.name in values:
+            built[field.name] = _build(values[field.name], fields.block(RunConfig, field.name) or str, field.name)
+    config = RunConfig(algorithm=algorithm, **built)
+    check_pair(config)
+    return config
+
+
+def dump(config: RunConfig) -> str:
+    """The whole config as YAML; :func:`parse_config` of it gives an equal config."""
+    data = {f.name: plain(getattr(config, f.name)) for f in dataclasses.fields(config)}
+    return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=120)
+
+
+def plain(value: Any) -> Any:
+    """Dataclasses and tuples as the dicts and lists that YAML knows."""
+    if isinstance(value, AlgorithmChoice):
+        return {"name": value.name, **plain(value.settings)}
+    if dataclasses.is_dataclass(value):
+        return {f.name: plain(getattr(value, f.name)) for f in fields.settings(type(value))}
+    if isinstance(value, tuple | list):
+        return [plain(item) for item in value]
+    return value
+
+
+def _algorithm(value: Any) -> AlgorithmChoice:
+    """``rocm``, or ``{name: rocm, beta: …}``, as the algorithm's own dataclass."""
+    from kedge.algorithms import ALGORITHMS
+    from kedge.registry import UnknownNameError
+
+    if isinstance(value, str):
+        value = {"name": value}
+    if not isinstance(value, dict):
+        raise ConfigError(f"algorithm must be a name or a block with a name, not {value!r}")
+    value = dict(value)
+    name = value.pop("name", None) or value.pop(SHORT, None)
+    value.pop(SHORT, None)
+    if not isinstance(name, str):
+        raise ConfigError("algorithm.name is missing: write for example algorithm.name=rocm")
+    try:
+        name, cls = ALGORITHMS.resolve(name), ALGORITHMS.get(name)
+    except UnknownNameError as error:
+        raise ConfigError(f"algorithm.name: {error}") from error
+    _check_keys(value, cls, "algorithm", also=("name",), whose=f" of {name}")
+    return AlgorithmChoice(name, _build(value, cls, "algorithm"))
+
+
+def _expand(value: Any, cls: type, name: str) -> Any:
+    """``prompts: animals-45`` is short for ``prompts: {source: animals-45}``: a block's first key."""
+    inner = fields.block(cls, name)
+    if inner is None or value is None:
+        return value
+    first = fields.settings(inner)[0].name
+    if not isinstance(value, dict):
+        return {first: value}
+    value = {first if key == SHORT else key: item for key, item in value.items()}
+    return {key: _expand(item, inner, key) for key, item in value.items()}
+
+
+def _check_keys(
+    data: Mapping[Any, Any], cls: type, path: str, *, also: tuple[str, ...] = (), skip: tuple[str, ...] = (), whose=""
+) -> None:
+    """Refuse unknown keys, with the full dotted path and the nearest right key."""
+    known = [field.name for field in fields.settings(cls) if field.name not in skip]
+    for key, value in data.items():
+        here = f"{path}.{key}" if path else str(key)
+        if key not in known and key != SHORT:
+            elsewhere = "" if path else _home_of(str(key))
+            hint = elsewhere or suggest(str(key), [*known, *also, *skip])
+            choices = ", ".join(sorted([*known, *also, *skip])) or "none"
+            raise ConfigError(f"unknown key {here!r}{whose}.{hint} Keys here: {choices}")
+        if isinstance(value, dict) and key != SHORT:
+            inner = fields.block(cls, key)
+            if inner is None:
+                raise ConfigError(f"{here} takes a single value, not a block")
+            _check_keys(value, inner, here)
+
+
+def _home_of(key: str) -> str:
+    """A key written at the top that belongs into a block: ``lr`` → ``optimizer.lr``."""
+    for field in fields.settings(RunConfig):
+        inner = fields.block(RunConfig, field.name)
+        if inner and key in (f.name for f in fields.settings(inner)) and key != "name":
+            return f" Did you mean '{field.name}.{key}'?"
+    return ""
+
+
+def _build(value: Any, cls: type, path: str) -> Any:
+    try:
+        return TypeAdapter(cls).validate_python(value)
+    except ValidationError as error:
+        lines = []
+        for problem in error.errors(include_url=False):
+            # Union branches put the class's name into the location: not a key.
+            keys = [str(part) for part in problem["loc"] if not str(part)[:1].isupper()]
+            message = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
+            given = "" if problem["type"] == "value_error" else f" (got {problem['input']!r})"
+            lines.append(f"{'.'.join([path, *keys])}: {message}{given}")
+        raise ConfigError("; ".join(dict.fromkeys(lines))) from error

@@ -1,0 +1,57 @@
+"""The recipes that ship: YAML files whose first comment lines say what they do, how long it takes and on what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from kedge.config.text import ConfigError
+from kedge.registry import suggest
+
+
+@dataclass(frozen=True)
+class Preset:
+    """One recipe.
+
+    Attributes:
+        name: the file's name without ``.yaml``.
+        title, time, memory: from the header's comment lines ``# title``, ``# time: …``, ``# memory: …``.
+    """
+
+    name: str
+    path: Path
+    title: str
+    time: str
+    memory: str
+
+
+def presets() -> list[Preset]:
+    """All recipes in the package, by name."""
+    folder = Path(str(resources.files("kedge") / "presets"))
+    return [_read(path) for path in sorted(folder.glob("*.yaml"))]
+
+
+def preset(name: str) -> Preset:
+    """The recipe called ``name``.
+
+    Raises:
+        ConfigError: with the nearest name.
+    """
+    found = {item.name: item for item in presets()}
+    if name not in found:
+        raise ConfigError(
+            f"no preset and no file called {name!r}.{suggest(name, found)} Presets: {', '.join(found)} "
+            "(`kedge presets` describes them)"
+        )
+    return found[name]
+
+
+def _read(path: Path) -> Preset:
+    header = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if not line.startswith("#"):
+            break
+        header.append(line.lstrip("# ").strip())
+    labels = {key: value.strip() for key, _, value in (line.partition(":") for line in header[1:]) if value}
+    return Preset(path.stem, path, header[0] if header else "", labels.get("time", "?"), labels.get("memory", "?"))

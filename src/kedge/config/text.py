@@ -1,0 +1,68 @@
+"""YAML as people write it: 1e-4 is a number, and ``key=value`` reaches into blocks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import yaml
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot run; the message names the key and what to write instead."""
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML follows YAML 1.1, where ``1e-4`` (no dot) is a string."""
+
+
+_FLOAT = re.compile(r"^[-+]?(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)([eE][-+]?\d+)?$|^[-+]?\.(inf|Inf|INF)$|^\.(nan|NaN|NAN)$")
+_INT = re.compile(r"^[-+]?\d[\d_]*$")
+_Loader.yaml_implicit_resolvers = {
+    first: [pair for pair in pairs if pair[0] not in ("tag:yaml.org,2002:float", "tag:yaml.org,2002:int")]
+    for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver("tag:yaml.org,2002:int", _INT, list("-+0123456789"))
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+.0123456789"))
+
+
+def read_yaml(text: str, where: str) -> Any:
+    """Parse YAML.
+
+    Raises:
+        ConfigError: with the place of the mistake.
+    """
+    try:
+        return yaml.load(text, _Loader)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{where} is not valid YAML: {error}") from error
+
+
+def apply_overrides(data: dict[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
+    """A copy of ``data`` with ``a.b=value`` written into it; values are YAML.
+
+    Raises:
+        ConfigError: for an item without ``=``, or a path through something that is not a block.
+    """
+    result = _copy(data)
+    for item in overrides:
+        path, equals, value = item.partition("=")
+        if not equals or not path.strip():
+            raise ConfigError(f"{item!r} is not key=value (for example optimizer.lr=1e-4)")
+        *parents, last = path.strip().split(".")
+        here = result
+        for parent in parents:
+            child = here.get(parent)
+            # A block may be given by its name alone (algorithm: rocm); reaching into it makes it a block again.
+            here[parent] = child if isinstance(child, dict) else {} if child is None else {SHORT: child}
+            here = here[parent]
+        here[last] = read_yaml(value, f"the value of {path}") if value.strip() else None
+    return result
+
+
+SHORT = "*"  # stands for a block's first key when only its value was given, until the schema is known
+
+
+def _copy(value: Any) -> Any:
+    return {key: _copy(item) for key, item in value.items()} if isinstance(value, dict) else value

@@ -1,0 +1,67 @@
+"""One entry for every place that prompts come from."""
+
+from __future__ import annotations
+
+import logging
+import random
+import re
+from pathlib import Path
+
+from kedge.prompts.hub import hub_column
+from kedge.prompts.named import NAMED
+from kedge.prompts.report import inspect_prompts
+from kedge.prompts.sources import READERS, PromptError, read_file
+from kedge.registry import suggest
+
+log = logging.getLogger(__name__)
+
+
+def load_prompts(
+    source: str,
+    *,
+    column: str | None = None,
+    split: str = "train",
+    count: int | None = None,
+    seed: int = 0,
+    local: str | None = None,
+) -> list[str]:
+    """Prompts from a named set, a file or a hub data set; problems with them are logged as warnings.
+
+    Args:
+        source: a name in :data:`NAMED`, a path, or a hub id ``owner/name``.
+        column: which column of a table.
+        split: which split of a hub data set.
+        count: draw this many at random; None takes all in their order.
+        seed: of that draw.
+        local: a local copy of a named set, read instead of the hub.
+
+    Raises:
+        PromptError: saying what is missing and what to give instead.
+    """
+    raw = [prompt.strip() for prompt in _raw(source, column, split, local)]
+    for line in inspect_prompts(raw).lines():
+        log.warning("prompts of %s: %s", local or source, line)
+    prompts = [prompt for prompt in raw if prompt]
+    if not prompts:
+        raise PromptError(f"{local or source} holds no prompts")
+    if count is None or count == len(prompts):
+        return prompts
+    if count > len(prompts):
+        raise PromptError(f"prompts.count is {count}, but {local or source} has only {len(prompts)}")
+    return random.Random(seed).sample(prompts, count)
+
+
+def _raw(source: str, column: str | None, split: str, local: str | None) -> list[str]:
+    if local is not None:
+        return read_file(Path(local).expanduser(), column)
+    if source in NAMED:
+        return NAMED[source].load()
+    path = Path(source).expanduser()
+    if path.exists() or path.suffix.lower() in READERS:
+        return read_file(path, column)
+    if re.fullmatch(r"[\w.-]+/[\w.-]+", source):
+        return hub_column(source, column, split)
+    raise PromptError(
+        f"no prompts called {source!r}.{suggest(source, NAMED)} Give a file, a hub data set (owner/name) or one of: "
+        f"{', '.join(NAMED)}"
+    )

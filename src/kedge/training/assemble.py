@@ -1,0 +1,128 @@
+"""From a config to the pieces of a run."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import torch
+
+from kedge.algorithms.base import Context
+from kedge.config import ModelConfig, PromptsConfig, RunConfig
+from kedge.policies.base import Backprop, Policy
+from kedge.prompts import PromptStream, load_prompts
+from kedge.rewards.base import Reward
+from kedge.training import random_streams
+from kedge.training.callbacks import Callback
+from kedge.training.checkpoint import CheckpointStore
+from kedge.training.held_out import Guard, HeldOut
+from kedge.training.loggers import JsonlLogger, Logger, TensorBoardLogger
+from kedge.training.optimizer import Optimizer
+from kedge.training.processes import Processes
+from kedge.training.progress import Silent, display
+from kedge.training.run_folder import RunFolder
+from kedge.training.samples import SampleGrid
+from kedge.training.trainer import Trainer
+
+
+def build_policy(model: ModelConfig, device: torch.device, *, lora: bool = True) -> Policy:
+    """Load the generator, with a fresh adapter unless ``lora`` is False.
+
+    ``model.kind`` may be ``module:function`` of the user's own, called like :func:`kedge.policies.load_policy` but for
+    the kind.
+    """
+    from kedge.policies import LoraConfig, load_policy
+    from kedge.registry import load_object
+
+    options = {
+        "steps": model.steps,
+        "guidance": model.guidance,
+        "lora": LoraConfig(**dataclasses.asdict(model.lora)) if lora else None,
+        "device": device,
+        "dtype": getattr(torch, model.dtype),
+        "eta": model.eta,
+    }
+    if ":" in model.kind:
+        return load_object(model.kind)(model.name, **options)
+    return load_policy(model.kind, model.name, **options)
+
+
+def prompts_of(config: PromptsConfig) -> list[str]:
+    """The prompts that a ``prompts`` block means."""
+    return load_prompts(
+        config.source,
+        column=config.column,
+        split=config.split,
+        count=config.count,
+        seed=config.seed,
+        local=config.local,
+    )
+
+
+def assemble(config: RunConfig, folder: RunFolder, processes: Processes, *, resume: bool = False) -> Trainer:
+    """Load everything and put it together; with ``resume``, at the newest checkpoint (or the start, without one)."""
+    from kedge.rewards import load_reward
+
+    prompts = prompts_of(config.prompts)
+    random_streams.seed_everything(config.training.seed)  # the same fresh adapter on every process
+    policy = build_policy(config.model, processes.device)
+    own_seed = config.training.seed + 1_000_003 * processes.index
+    random_streams.seed_everything(own_seed)
+    reward = load_reward(config.reward, device=processes.device)
+    stream = PromptStream(
+        prompts, config.training.seed, config.prompts.shuffle, rank=processes.index, world=processes.count
+    )
+    context = Context(
+        policy=policy,
+        reward=reward,
+        prompts=stream,
+        generator=torch.Generator().manual_seed(own_seed),
+        backprop=Backprop(**dataclasses.asdict(config.backprop)),
+        batch_size=config.training.batch_size,
+        accumulation=config.training.accumulation,
+        processes=processes.count,
+        process=processes.index,
+        gather=processes.gather,
+    )
+    trainer = Trainer(
+        algorithm=config.algorithm.settings,
+        context=context,
+        optimizer=Optimizer(policy.trainable(), config.optimizer, config.training.steps, processes),
+        processes=processes,
+        prompts=stream,
+        store=CheckpointStore(folder.checkpoints, config.checkpoint.keep),
+        display=display() if processes.main else Silent(),
+        steps=config.training.steps,
+        patience=config.training.patience,
+        checkpoint_every=config.checkpoint.every,
+        callbacks=_callbacks(config, folder, reward, processes.device) if processes.main else (),
+    )
+    resumed = resume and trainer.resume()
+    if processes.main:
+        trainer.loggers = _loggers(config, folder, trainer.step if resumed else None)
+    return trainer
+
+
+def _callbacks(config: RunConfig, folder: RunFolder, reward: Reward, device: torch.device) -> Sequence[Callback]:
+    from kedge.rewards import load_reward
+
+    watch, batch_size = config.watch, config.training.batch_size
+    held_out = prompts_of(watch.held_out or config.prompts)
+    shown = list(watch.samples) or list(dict.fromkeys(held_out))[: watch.samples_count]
+    callbacks: list[Callback] = [
+        SampleGrid(folder.samples, shown, seed=watch.seed, every=watch.samples_every, batch_size=batch_size)
+    ]
+    if watch.evaluate_every:
+        rewards = {config.reward: reward} | {name: load_reward(name, device=device) for name in watch.metrics}
+        guard = Guard(watch.guard, watch.guard_level)
+        callbacks.append(HeldOut(rewards, held_out, watch.seed, watch.evaluate_every, batch_size, guard))
+    return callbacks
+
+
+def _loggers(config: RunConfig, folder: RunFolder, resumed_at: int | None) -> Sequence[Logger]:
+    loggers: list[Logger] = [JsonlLogger(folder.metrics, resumed_at)]
+    if config.watch.tensorboard:
+        loggers.append(TensorBoardLogger(folder.tensorboard, resumed_at))
+    return loggers
+
+

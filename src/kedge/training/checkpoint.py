@@ -1,0 +1,129 @@
+"""Checkpoints that can be trusted: written whole or not at all, checked when read, the last few kept.
+
+``checkpoints/step-00000100/`` holds ``state.pt`` and ``manifest.json`` with its SHA-256. A checkpoint is written under
+another name, read back, and renamed into place: whatever carries the name was complete.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import pickle
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+log = logging.getLogger(__name__)
+
+FORMAT = 1
+_NAME = re.compile(r"step-(\d{8,})$")
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be written or read."""
+
+
+class CheckpointStore:
+    """The checkpoints of one run.
+
+    Args:
+        folder: where they live; made when the first is saved.
+        keep: how many of the last to keep.
+    """
+
+    def __init__(self, folder: Path, keep: int = 2):
+        self.folder, self.keep = folder, keep
+
+    def save(self, step: int, state: dict[str, Any]) -> Path:
+        """Write ``state`` (tensors and plain data) as the checkpoint of ``step``.
+
+        Raises:
+            CheckpointError: if the state holds something that could not be read back.
+        """
+        final = self.folder / f"step-{step:08d}"
+        draft = self.folder / f".{final.name}.{os.getpid()}"
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir(parents=True)
+        torch.save(state, draft / "state.pt")
+        digest = _digest(draft / "state.pt")
+        (draft / "manifest.json").write_text(json.dumps({"format": FORMAT, "step": step, "sha256": digest}))
+        _read_state(draft)
+        for name in ("state.pt", "manifest.json"):
+            _flush(draft / name)
+        if final.exists():  # a resumed run passes the same step again
+            shutil.rmtree(final)
+        draft.rename(final)
+        _flush(self.folder)
+        self._forget_old()
+        return final
+
+    def latest(self) -> tuple[int, dict[str, Any]] | None:
+        """Step and state of the newest checkpoint that is whole; damaged ones are passed over with a warning."""
+        for step, path in self._newest_first():
+            try:
+                return step, read(path)
+            except CheckpointError as error:
+                log.warning("%s; going back to the one before", error)
+        return None
+
+    def steps(self) -> list[int]:
+        """The steps that have a checkpoint, whole or not, in order."""
+        return sorted(step for step, _ in self._newest_first())
+
+    def _newest_first(self) -> Iterator[tuple[int, Path]]:
+        found = [(int(match[1]), path) for path in self.folder.glob("step-*") if (match := _NAME.search(path.name))]
+        yield from sorted(found, reverse=True)
+
+    def _forget_old(self) -> None:
+        for _, path in list(self._newest_first())[self.keep :]:
+            shutil.rmtree(path, ignore_errors=True)
+        for draft in self.folder.glob(".step-*"):  # left by a process that was killed while it wrote
+            shutil.rmtree(draft, ignore_errors=True)
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The state in one checkpoint folder.
+
+    Raises:
+        CheckpointError: if a file is missing, cut short or changed.
+    """
+    try:
+        manifest = json.loads((path / "manifest.json").read_text())
+        if manifest["format"] != FORMAT:
+            raise CheckpointError(f"checkpoint {path} has format {manifest['format']}; this Kedge reads {FORMAT}")
+        if _digest(path / "state.pt") != manifest["sha256"]:
+            raise CheckpointError(f"checkpoint {path} is damaged (its checksum does not match)")
+        return _read_state(path)
+    except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
+        raise CheckpointError(f"checkpoint {path} is damaged ({error})") from error
+
+
+def _read_state(path: Path) -> dict[str, Any]:
+    try:
+        return torch.load(path / "state.pt", map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise CheckpointError(
+            f"checkpoint {path} cannot be read back ({reason}); states may hold tensors, numbers, strings, lists and "
+            "dicts only"
+        ) from error
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _flush(path: Path) -> None:
+    """Push a file or folder to the disk, so that a rename cannot overtake its contents."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

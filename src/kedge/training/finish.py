@@ -1,0 +1,37 @@
+"""What a finished run leaves behind: the adapter for other programs, and a model card."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kedge import __version__
+from kedge.card import model_card
+from kedge.config import RunConfig
+from kedge.config.loading import plain
+from kedge.training.loggers import read_log
+from kedge.training.run_folder import RunFolder, write_text
+from kedge.training.trainer import Outcome, Trainer
+
+
+def finish(trainer: Trainer, config: RunConfig, folder: RunFolder, outcome: Outcome) -> None:
+    """Export the adapter (its EMA, if there is one) and write the card."""
+    from kedge.export import save_lora
+
+    with trainer.optimizer.averaged():
+        save_lora(trainer.context.policy, folder.lora, metadata(config, outcome.step))
+    write_text(folder.card, model_card(config, outcome.step, read_log(folder.metrics), folder.path.name))
+
+
+def metadata(config: RunConfig, step: int) -> dict[str, Any]:
+    """What the adapter's file says about itself."""
+    return {
+        "kedge_version": __version__,
+        "base_model": config.model.name,
+        "kind": config.model.kind,
+        "algorithm": plain(config.algorithm),
+        "reward": config.reward,
+        "steps_trained": step,
+        "sampling_steps": config.model.steps,
+        "guidance": config.model.guidance,
+        "seed": config.training.seed,
+    }

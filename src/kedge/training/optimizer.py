@@ -1,0 +1,144 @@
+"""What one optimizer step is: micro-losses in, averaged and clipped gradients, moved weights out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+
+from kedge.algorithms.base import Loss
+from kedge.config import OptimizerConfig
+from kedge.training.ema import MovingAverage
+from kedge.training.processes import Processes
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What a step did.
+
+    Attributes:
+        metrics: averages over micro-losses and processes, with ``loss``, ``gradient_norm`` and ``lr``.
+        skipped: True if the gradient was not finite, and nothing moved.
+    """
+
+    metrics: dict[str, float]
+    skipped: bool
+
+
+class Optimizer:
+    """Adam on the trainable parameters, with schedule, clipping, averaging over processes, and an optional EMA.
+
+    Args:
+        parameters: what moves.
+        config: how.
+        total_steps: the length of the run, for the schedule.
+        processes: whom to average gradients with.
+    """
+
+    def __init__(
+        self, parameters: Iterable[Parameter], config: OptimizerConfig, total_steps: int, processes: Processes
+    ):
+        self.parameters = [p for p in parameters if p.requires_grad]
+        if not self.parameters:
+            raise ValueError("the policy has no trainable parameters: is model.lora set?")
+        self.config, self.processes = config, processes
+        make = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[config.name]
+        decay = {"weight_decay": config.weight_decay} if config.name == "adamw" else {}
+        self._adam = make(self.parameters, lr=config.lr, betas=config.betas, eps=config.eps, **decay)  # type: ignore[arg-type]
+        self._total, self._steps = total_steps, 0
+        self.ema = MovingAverage(self.parameters, config.ema) if config.ema else None
+
+    def step(self, losses: Iterable[Loss]) -> StepResult:
+        """Backward through each micro-loss as it comes, then move once; nothing moves if a gradient is not finite."""
+        self._adam.zero_grad(set_to_none=True)
+        metrics = self.processes.average(_accumulate(_backward(losses)))
+        self.processes.average_gradients(self.parameters)
+        norm = float(self._clip())
+        skipped = not math.isfinite(norm)
+        lr = self._set_rate()
+        if not skipped:
+            self._adam.step()
+            if self.ema:
+                self.ema.update()
+        self._adam.zero_grad(set_to_none=True)
+        self._steps += 1  # a skipped step counts too: the schedule follows the run's steps
+        return StepResult({**metrics, "gradient_norm": norm, "lr": lr}, skipped)
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """Inside, the parameters are what should be shown and exported: the EMA, if there is one."""
+        return self.ema.applied() if self.ema else nullcontext()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything needed to go on exactly: weights, Adam's moments, the schedule, the EMA."""
+        return {
+            "weights": [p.detach() for p in self.parameters],
+            "adam": self._adam.state_dict(),
+            "steps": self._steps,
+            "ema": self.ema.state_dict() if self.ema else None,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a saved state.
+
+        Raises:
+            ValueError: if the adapter has another shape than the saved one.
+        """
+        shapes = [tuple(w.shape) for w in state["weights"]]
+        if shapes != [tuple(p.shape) for p in self.parameters]:
+            raise ValueError("the checkpoint's adapter has another shape: resume with the same model and model.lora")
+        with torch.no_grad():
+            for parameter, weight in zip(self.parameters, state["weights"], strict=True):
+                parameter.copy_(weight)
+        # Rates and decays come from the config, which the user may have changed; the moments are the state.
+        self._adam.load_state_dict({**self._adam.state_dict(), "state": state["adam"]["state"]})
+        self._steps = state["steps"]
+        if self.ema and state["ema"]:
+            self.ema.load_state_dict(state["ema"])
+
+    def _clip(self) -> Tensor:
+        return torch.nn.utils.clip_grad_norm_(self.parameters, self.config.clip or math.inf)
+
+    def _set_rate(self) -> float:
+        config = self.config
+        lr = config.lr * schedule_factor(config.schedule, self._steps, config.warmup, self._total)
+        for group in self._adam.param_groups:
+            group["lr"] = lr
+        return lr
+
+
+def schedule_factor(schedule: str, step: int, warmup: int, total: int) -> float:
+    """What the learning rate is multiplied by at ``step`` (from 0)."""
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
+    progress = min(1.0, (step - warmup) / max(1, total - warmup))
+    if schedule == "linear":
+        return 1 - progress
+    if schedule == "cosine":
+        return 0.5 * (1 + math.cos(math.pi * progress))
+    return 1.0
+
+
+def _backward(losses: Iterable[Loss]) -> Iterator[dict[str, float]]:
+    for loss in losses:
+        loss.value.backward()
+        numbers = {name: _mean(value) for name, value in loss.metrics.items()}
+        yield {"loss": loss.value.item(), **numbers}
+
+
+def _mean(value: Tensor | float) -> float:
+    return value.detach().float().mean().item() if isinstance(value, Tensor) else float(value)
+
+
+def _accumulate(micro: Iterable[dict[str, float]]) -> dict[str, float]:
+    """Micro-losses add up to the step's loss; everything else is a mean over them."""
+    collected: dict[str, list[float]] = {}
+    for numbers in micro:
+        for name, value in numbers.items():
+            collected.setdefault(name, []).append(value)
+    return {name: sum(values) / (1 if name == "loss" else len(values)) for name, values in collected.items()}

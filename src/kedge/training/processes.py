@@ -1,0 +1,75 @@
+"""The processes that train together: who writes, and how gradients and numbers are averaged."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+import torch
+from accelerate import Accelerator, InitProcessGroupKwargs
+from accelerate.utils import gather_object
+from torch import Tensor
+from torch.nn import Parameter
+
+PATIENCE = timedelta(hours=2)  # the others wait while the first process draws samples and evaluates
+
+
+class Processes:
+    """This process among its fellows (one, unless started by ``accelerate launch`` or ``torchrun``).
+
+    Args:
+        device: ``auto``, or a device such as ``cpu`` or ``cuda:1``.
+
+    Attributes:
+        device: where this process computes.
+        index, count: which process this is, of how many.
+    """
+
+    def __init__(self, device: str = "auto"):
+        self._accelerator = Accelerator(
+            cpu=device == "cpu", kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)]
+        )
+        self.index, self.count = self._accelerator.process_index, self._accelerator.num_processes
+        # Several processes get one device each; a single one may be told which.
+        told = device != "auto" and self.count == 1
+        self.device = torch.device(device) if told else self._accelerator.device
+
+    @property
+    def main(self) -> bool:
+        """Whether this process writes files and talks."""
+        return self.index == 0
+
+    def average_gradients(self, parameters: Sequence[Parameter]) -> None:
+        """Replace every gradient by its mean over processes, in one message."""
+        if self.count == 1:
+            return
+        # A process whose losses did not touch a parameter still takes part in the sum.
+        gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in parameters]
+        flat = self._accelerator.reduce(torch.cat([g.flatten() for g in gradients]), reduction="mean")
+        for parameter, part in zip(parameters, flat.split([g.numel() for g in gradients]), strict=True):
+            parameter.grad = part.view_as(parameter).clone()
+
+    def average(self, numbers: dict[str, float]) -> dict[str, float]:
+        """The mean of each number over the processes that have it."""
+        if self.count == 1:
+            return numbers
+        gathered = self.gather([numbers])
+        keys = dict.fromkeys(key for item in gathered for key in item)
+        values = {key: [item[key] for item in gathered if key in item] for key in keys}
+        return {key: sum(found) / len(found) for key, found in values.items()}
+
+    def any(self, flag: bool) -> bool:
+        """Whether the flag is set on any process, so that all act together."""
+        if self.count == 1:
+            return flag
+        total: Tensor = self._accelerator.reduce(torch.tensor(float(flag), device=self.device), reduction="sum")
+        return bool(total > 0)
+
+    def gather(self, items: list[Any]) -> list[Any]:
+        """The lists of all processes, joined in their order; the same answer everywhere."""
+        return items if self.count == 1 else gather_object(items)
+
+    def wait(self) -> None:
+        """Until every process is here."""
+        self._accelerator.wait_for_everyone()

@@ -1,0 +1,132 @@
+"""What the user sees while it trains: one bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from typing import Protocol, TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+SHOWN = ("reward", "divergence")  # from the training step; held-out rewards are added as they come
+
+
+class Display(Protocol):
+    """Shows how far a run is."""
+
+    def start(self, step: int, total: int) -> None: ...
+
+    def update(self, step: int, numbers: Mapping[str, float]) -> None: ...
+
+    def say(self, text: str) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Silent:
+    """For the processes that do not talk."""
+
+    def start(self, step: int, total: int) -> None: ...
+
+    def update(self, step: int, numbers: Mapping[str, float]) -> None: ...
+
+    def say(self, text: str) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Summary:
+    """The few numbers worth a glance, smoothed where they jump."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, float] = {}
+
+    def take(self, numbers: Mapping[str, float]) -> str:
+        """Take in a step's numbers; returns for example ``reward 21.3 · divergence 0.012 · held-out 21.1``."""
+        for name, value in numbers.items():
+            if name in SHOWN:
+                self._values[name] = 0.9 * self._values.get(name, value) + 0.1 * value
+        held_out = [(name, value) for name, value in numbers.items() if name.startswith("held_out/")]
+        if held_out:
+            self._values["held-out"] = held_out[0][1]
+        return " · ".join(f"{name} {value:.4g}" for name, value in self._values.items())
+
+
+class Bar:
+    """A rich progress bar."""
+
+    def __init__(self, console: Console):
+        self._summary = Summary()
+        self._progress = Progress(
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[numbers]}"),
+            TextColumn("{task.fields[pace]}"),
+            TimeRemainingColumn(),
+            console=console,
+        )
+
+    def start(self, step: int, total: int) -> None:
+        """Show the bar."""
+        self._clock, self._first = time.monotonic(), step
+        self._task = self._progress.add_task("", total=total, completed=step, numbers="", pace="")
+        self._progress.start()
+
+    def update(self, step: int, numbers: Mapping[str, float]) -> None:
+        """Move it."""
+        pace = _pace(step - self._first, time.monotonic() - self._clock)
+        self._progress.update(self._task, completed=step, numbers=self._summary.take(numbers), pace=pace)
+
+    def say(self, text: str) -> None:
+        """Print above the bar."""
+        self._progress.console.print(text, highlight=False, markup=False)
+
+    def close(self) -> None:
+        """Leave the bar as it is."""
+        self._progress.stop()
+
+
+class Lines:
+    """A line now and then, for logs: at most every ``seconds``, and for every evaluation."""
+
+    def __init__(self, out: TextIO, seconds: float = 10.0):
+        self._out, self._seconds = out, seconds
+        self._summary = Summary()
+
+    def start(self, step: int, total: int) -> None:
+        """Remember the clock."""
+        self._clock = time.monotonic()
+        self._first, self._total, self._last = step, total, -self._seconds
+
+    def update(self, step: int, numbers: Mapping[str, float]) -> None:
+        """Print if it is time."""
+        text, elapsed = self._summary.take(numbers), time.monotonic() - self._clock
+        news = any(name.startswith("held_out/") for name in numbers) or step == self._total
+        if not news and elapsed - self._last < self._seconds:
+            return
+        self._last = elapsed
+        done = step - self._first
+        left = f" · {(self._total - step) * elapsed / done:.0f} s left" if done else ""
+        self.say(f"step {step}/{self._total} · {text} · {_pace(done, elapsed)}{left}")
+
+    def say(self, text: str) -> None:
+        """Print."""
+        print(text, file=self._out, flush=True)
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+def display(out: TextIO | None = None) -> Display:
+    """A bar if ``out`` (standard error) is a terminal, else lines."""
+    out = out or sys.stderr
+    return Bar(Console(file=out)) if out.isatty() else Lines(out)
+
+
+def _pace(steps: int, seconds: float) -> str:
+    if not steps or seconds <= 0:
+        return ""
+    pace = steps / seconds
+    return f"{pace:.2f} steps/s" if pace >= 0.1 else f"{1 / pace:.0f} s/step"

@@ -1,0 +1,210 @@
+"""The loop. It knows no algorithm: losses come out of ``algorithm.updates``, and everything done with them is here."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from kedge.algorithms.base import Algorithm, Context, Loss
+from kedge.training import random_streams
+from kedge.training.callbacks import Callback, Watched
+from kedge.training.checkpoint import CheckpointStore
+from kedge.training.interrupt import StopOnSignal
+from kedge.training.loggers import Logger
+from kedge.training.optimizer import Optimizer
+from kedge.training.processes import Processes
+from kedge.training.progress import Display
+
+EMPTY_BATCHES = 100  # batches of experience in a row without an update before giving up
+
+
+class TrainingFailed(RuntimeError):
+    """The run cannot go on; the message says why and what to change."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended.
+
+    Attributes:
+        step: optimizer steps done.
+        ended: ``finished`` (all steps done), ``interrupted`` (a signal) or ``stopped`` (by a callback).
+        reason: for people.
+    """
+
+    step: int
+    ended: Literal["finished", "interrupted", "stopped"]
+    reason: str = ""
+
+
+@dataclass
+class Trainer:
+    """Runs an algorithm until ``steps`` optimizer steps are done.
+
+    Attributes:
+        steps: the run ends with the first batch of experience that reaches them.
+        patience: how many steps in a row may be skipped for want of a finite gradient.
+        checkpoint_every: steps between checkpoints; 0 saves at the end only.
+        prompts: the stream that ``context.prompts`` is, for its state.
+        callbacks, loggers: used on the first process only.
+    """
+
+    algorithm: Algorithm
+    context: Context
+    optimizer: Optimizer
+    processes: Processes
+    prompts: Any
+    store: CheckpointStore
+    display: Display
+    steps: int
+    patience: int = 5
+    checkpoint_every: int = 0
+    callbacks: Sequence[Callback] = ()
+    loggers: Sequence[Logger] = ()
+    step: int = field(default=0, init=False)
+    skipped: int = field(default=0, init=False)
+    _in_a_row: int = field(default=0, init=False)
+    _saved: int = field(default=-1, init=False)
+    _stop_reason: str = field(default="", init=False)
+
+    def fit(self) -> Outcome:
+        """Train to the end, to a signal, or until a callback stops it; a checkpoint is saved in each case.
+
+        Raises:
+            TrainingFailed: if gradients stay infinite, or the algorithm yields no updates.
+        """
+        self.display.start(self.step, self.steps)
+        try:
+            with StopOnSignal(self._announce_stop) as signals:
+                if self.step == 0:
+                    self._report({})
+                ended = self._loop(lambda: self.processes.any(signals.requested))
+                self.save()
+        finally:
+            self.display.close()
+            for logger in self.loggers:
+                logger.close()
+        return Outcome(self.step, ended, self._stop_reason)
+
+    def _loop(self, interrupted: Callable[[], bool]) -> Literal["finished", "interrupted", "stopped"]:
+        empty = 0
+        while self.step < self.steps:
+            before = self.step
+            for losses in self.algorithm.updates(self.context):
+                self._advance(losses)
+            empty = empty + 1 if self.step == before else 0
+            if empty == EMPTY_BATCHES:
+                raise TrainingFailed(
+                    f"{EMPTY_BATCHES} batches in a row gave nothing to learn from: does the reward tell images apart?"
+                )
+            if self.processes.any(bool(self._stop_reason)):
+                return "stopped"
+            if interrupted():
+                return "interrupted"
+            if self.checkpoint_every and self.step // self.checkpoint_every > before // self.checkpoint_every:
+                self.save()
+        return "finished"
+
+    def _advance(self, losses: Iterable[Loss]) -> None:
+        """One optimizer step."""
+        clock = time.perf_counter()
+        result = self.optimizer.step(losses)
+        self.step += 1
+        if result.skipped:
+            self._count_skip(result.metrics)
+        else:
+            self._in_a_row = 0
+        self._report({**result.metrics, "skipped": self.skipped, "seconds": time.perf_counter() - clock})
+
+    def _count_skip(self, metrics: dict[str, float]) -> None:
+        self.skipped += 1
+        self._in_a_row += 1
+        self.display.say(f"step {self.step}: the gradient is not finite (loss {metrics.get('loss')}): step skipped")
+        if self._in_a_row >= self.patience:
+            raise TrainingFailed(
+                f"{self._in_a_row} steps in a row had no finite gradient, the last at step {self.step}. The adapter was "
+                "not changed by them. Lower optimizer.lr, keep optimizer.clip above 0, use model.dtype=float32, or "
+                "backpropagate through fewer steps (backprop.last_steps)"
+            )
+
+    def _report(self, metrics: dict[str, float]) -> None:
+        """Callbacks, log, display."""
+        if not self.processes.main:
+            return
+        watched = Watched(self.context.policy, self.optimizer.averaged, self._image, self.display.say, self._stop)
+        numbers = dict(metrics)
+        for callback in self.callbacks:
+            numbers |= callback(self.step, watched)
+        if numbers:
+            for logger in self.loggers:
+                logger.log(self.step, numbers)
+        self.display.update(self.step, {name: value for name, value in numbers.items() if math.isfinite(value)})
+
+    def _image(self, name: str, image: Any) -> None:
+        for logger in self.loggers:
+            logger.image(self.step, name, image)
+
+    def _stop(self, reason: str) -> None:
+        self._stop_reason = reason
+
+    def _announce_stop(self, signal_name: str) -> None:
+        self.display.say(f"{signal_name}: finishing this batch, then saving; once more to stop at once")
+
+    def save(self) -> None:
+        """Write a checkpoint of this moment, which must lie between two batches of experience."""
+        if self.step == self._saved:
+            return
+        parts = self.processes.gather([self._own_state()])
+        if self.processes.main:
+            self.store.save(self.step, {**self._shared_state(), "processes": parts})
+        self._saved = self.step
+        self.processes.wait()
+
+    def resume(self) -> bool:
+        """Go on from the newest whole checkpoint; False if there is none.
+
+        Raises:
+            ValueError: if it does not fit this run.
+        """
+        found = self.store.latest()
+        if found is None:
+            return False
+        step, state = found
+        if len(state["processes"]) != self.processes.count:
+            raise ValueError(
+                f"the checkpoint was written by {len(state['processes'])} processes, this run has "
+                f"{self.processes.count}: start it with the same number"
+            )
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.skipped, self._in_a_row = state["skipped"], state["in_a_row"]
+        for callback in self.callbacks:
+            if callback.name in state["callbacks"]:
+                callback.load_state_dict(state["callbacks"][callback.name])
+        own = state["processes"][self.processes.index]
+        self.prompts.load_state_dict(own["prompts"])
+        self.context.state.clear()
+        self.context.state.update(own["algorithm"])
+        self.context.generator.set_state(own["noise"])
+        random_streams.restore(own["random"])
+        self.step = self._saved = step
+        return True
+
+    def _shared_state(self) -> dict[str, Any]:
+        return {
+            "optimizer": self.optimizer.state_dict(),
+            "skipped": self.skipped,
+            "in_a_row": self._in_a_row,
+            "callbacks": {callback.name: callback.state_dict() for callback in self.callbacks},
+        }
+
+    def _own_state(self) -> dict[str, Any]:
+        """What differs from process to process."""
+        return {
+            "prompts": self.prompts.state_dict(),
+            "algorithm": self.context.state,
+            "noise": self.context.generator.get_state(),
+            "random": random_streams.capture(),
+        }

@@ -1,0 +1,126 @@
+"""Two evaluations of the same prompts and noise, metric by metric."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from kedge.evaluation.result import Evaluation
+from kedge.evaluation.statistics import Interval, holm, paired_difference, paired_p, win_rate
+
+
+@dataclass(frozen=True)
+class Change:
+    """How one metric changed from theirs (the base) to ours (the tuned model).
+
+    Attributes:
+        ours, theirs: mean with interval.
+        difference: paired difference with interval; the one to judge by.
+        wins: share of samples on which ours scores higher, ties as half.
+        spread: standard deviation of their scores over samples, the yardstick of :attr:`effect`.
+        p, p_holm: paired t test, plain and adjusted for the number of metrics compared.
+    """
+
+    metric: str
+    ours: Interval
+    theirs: Interval
+    difference: Interval
+    wins: Interval
+    spread: float
+    p: float = math.nan
+    p_holm: float = math.nan
+
+    @property
+    def rose(self) -> bool:
+        """Whether the whole interval of the difference lies above zero."""
+        return self.difference.low > 0
+
+    @property
+    def fell(self) -> bool:
+        """Whether the whole interval of the difference lies below zero."""
+        return self.difference.high < 0
+
+    @property
+    def effect(self) -> float:
+        """The difference in standard deviations of the base model's scores."""
+        if self.spread == 0:
+            return math.copysign(math.inf, self.difference.value) if self.difference.value else 0.0
+        return self.difference.value / self.spread
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        numbers = {key: x if math.isfinite(x) else None for key, x in _scalars(self).items()}
+        intervals = {key: getattr(self, key).to_dict() for key in ("ours", "theirs", "difference", "wins")}
+        return {"metric": self.metric, **intervals, **numbers}
+
+
+def _scalars(change: Change) -> dict[str, float]:
+    return {"spread": change.spread, "effect": change.effect, "p": change.p, "p_holm": change.p_holm}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """``ours`` against ``theirs``: one change per reward, and one per image statistic."""
+
+    ours: str
+    theirs: str
+    rewards: tuple[Change, ...]
+    statistics: tuple[Change, ...]
+
+    def __getitem__(self, metric: str) -> Change:
+        for change in (*self.rewards, *self.statistics):
+            if change.metric == metric:
+                return change
+        raise KeyError(f"no metric {metric!r}; there are {', '.join(c.metric for c in self.rewards)}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {
+            "ours": self.ours,
+            "theirs": self.theirs,
+            "rewards": [change.to_dict() for change in self.rewards],
+            "statistics": [change.to_dict() for change in self.statistics],
+        }
+
+
+def paired(ours: Evaluation, theirs: Evaluation) -> bool:
+    """Whether sample i of both is the same prompt from the same noise."""
+    return ours.prompts == theirs.prompts and ours.seed == theirs.seed
+
+
+def compare(ours: Evaluation, theirs: Evaluation) -> Comparison:
+    """Compare every reward and image statistic that both have.
+
+    Raises:
+        ValueError: if the evaluations are not of the same prompts and seed, or share no metric.
+    """
+    if not paired(ours, theirs):
+        what = "prompts" if ours.prompts != theirs.prompts else f"seeds ({ours.seed} and {theirs.seed})"
+        raise ValueError(f"{ours.name} and {theirs.name} were evaluated on different {what}: evaluate both alike")
+    rewards = [_change(ours, theirs, name) for name in ours.scores if name in theirs.scores]
+    statistics = [_change(ours, theirs, name) for name in ours.statistics if name in theirs.statistics]
+    if not rewards and not statistics:
+        raise ValueError(f"{ours.name} and {theirs.name} have no metric in common")
+    return Comparison(ours.name, theirs.name, _with_p(ours, theirs, rewards), tuple(statistics))
+
+
+def _change(ours: Evaluation, theirs: Evaluation, metric: str) -> Change:
+    a, b = ours.values(metric), theirs.values(metric)
+    return Change(
+        metric,
+        ours.interval(metric),
+        theirs.interval(metric),
+        paired_difference(a, b, ours.prompts),
+        win_rate(a, b, ours.prompts),
+        spread=float(np.std(b, ddof=1)) if len(b) > 1 else 0.0,
+    )
+
+
+def _with_p(ours: Evaluation, theirs: Evaluation, changes: Sequence[Change]) -> tuple[Change, ...]:
+    p = [paired_p(ours.values(c.metric), theirs.values(c.metric), ours.prompts) for c in changes]
+    adjusted = holm(p)
+    return tuple(replace(c, p=p[i], p_holm=float(adjusted[i])) for i, c in enumerate(changes))

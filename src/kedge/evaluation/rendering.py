@@ -1,0 +1,138 @@
+"""A table as terminal text, Markdown, LaTeX, CSV or JSON.
+
+What people read is scaled and rounded; CSV and JSON hold the unscaled numbers in full.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from typing import TYPE_CHECKING
+
+from kedge.evaluation.tables import Cell, Table
+
+if TYPE_CHECKING:
+    import rich.table
+
+FORMATS = ("table", "markdown", "json", "csv", "latex")
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "×": r"$\times$",
+    "±": r"$\pm$",
+    "→": r"$\rightarrow$",
+}
+
+
+def render(table: Table, format: str) -> str:
+    """The table as text in one of :data:`FORMATS`.
+
+    Raises:
+        ValueError: listing the formats.
+    """
+    writers = {"table": _terminal, "markdown": _markdown, "json": _json, "csv": _csv, "latex": _latex}
+    if format not in writers:
+        raise ValueError(f"unknown table format {format!r}: choose from {', '.join(FORMATS)}")
+    return writers[format](table)
+
+
+def plain(cell: Cell | None) -> str:
+    """``21.43 ± 0.12``; a dash for a missing number."""
+    if cell is None:
+        return "–"
+    return " ".join(cell.texts()).rstrip()
+
+
+def rich_table(table: Table) -> rich.table.Table:
+    """For a rich console."""
+    import rich.box
+    import rich.table
+    from rich.text import Text
+
+    drawn = rich.table.Table(title=table.title or None, caption=table.note or None, box=rich.box.SIMPLE_HEAD)
+    drawn.title_justify = drawn.caption_justify = "left"
+    drawn.add_column(Text(table.corner), no_wrap=True)
+    for header in table.headers:
+        drawn.add_column(Text(header), justify="right", no_wrap=True)
+    for label, cells in table.rows:
+        shown = [Text(plain(cell), style="bold" if cell and cell.bold else "") for cell in cells]
+        drawn.add_row(Text(label), *shown)
+    return drawn
+
+
+def _terminal(table: Table) -> str:
+    from rich.console import Console
+
+    drawn = rich_table(table)
+    buffer = io.StringIO()
+    wide = Console(width=10_000)
+    console = Console(file=buffer, width=max(wide.measure(drawn).maximum, 60), color_system=None)
+    console.print(drawn)
+    return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n"
+
+
+def _markdown(table: Table) -> str:
+    def escape(text: str) -> str:
+        return text.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ")
+
+    def cell_text(cell: Cell | None) -> str:
+        value, uncertainty = cell.texts() if cell else ("–", "")
+        value = f"**{value}**" if cell and cell.bold else value
+        return f"{value} {uncertainty}".rstrip()
+
+    lines = [f"**{escape(table.title)}**", ""] if table.title else []
+    lines.append("| " + " | ".join(escape(text) for text in (table.corner, *table.headers)) + " |")
+    lines.append("|:---|" + "---:|" * len(table.headers))
+    lines += [f"| {escape(label)} | " + " | ".join(map(cell_text, cells)) + " |" for label, cells in table.rows]
+    return "\n".join([*lines, *(["", escape(table.note)] if table.note else [])]) + "\n"
+
+
+def _latex(table: Table) -> str:
+    def escape(text: str) -> str:
+        return "".join(_LATEX.get(character, character) for character in text)
+
+    def cell_text(cell: Cell | None) -> str:
+        if cell is None:
+            return "--"
+        value, uncertainty = cell.texts()
+        value = rf"\mathbf{{{value}}}" if cell.bold else value
+        shown = f"{value} {uncertainty}".rstrip()
+        return "$" + shown.replace(" %", r"\,\%").replace("±", r"\pm").replace("–", r"\text{--}") + "$"
+
+    lines = [f"% {table.title}"] if table.title else []
+    lines += [f"% {table.note}"] if table.note else []
+    lines += [rf"\begin{{tabular}}{{l{'r' * len(table.headers)}}}", r"\toprule"]
+    lines.append(" & ".join(escape(text) for text in (table.corner, *table.headers)) + r" \\")
+    lines.append(r"\midrule")
+    lines += [" & ".join([escape(label), *map(cell_text, cells)]) + r" \\" for label, cells in table.rows]
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
+
+
+def _csv(table: Table) -> str:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow([table.corner.lower().replace(" ", "_"), "column", "value", "low", "high", "units", "level"])
+    for label, cells in table.rows:
+        for key, cell in zip(table.keys, cells, strict=True):
+            if cell is not None:
+                writer.writerow([label, key, *("" if x is None else x for x in cell.interval.to_dict().values())])
+    return buffer.getvalue()
+
+
+def _json(table: Table) -> str:
+    rows = [
+        {"name": label, **{k: c.interval.to_dict() for k, c in zip(table.keys, cells, strict=True) if c is not None}}
+        for label, cells in table.rows
+    ]
+    data = {"title": table.title, "note": table.note, "rows": rows}
+    return json.dumps(data, ensure_ascii=False, indent=2) + "\n"

@@ -1,0 +1,182 @@
+"""One table of results, whatever it is printed as; see :mod:`kedge.evaluation.rendering` for the formats.
+
+A best value is bold only where it is outside the interval of chance: where the paired difference to every other row
+excludes zero, or, for rows that cannot be paired, where the intervals do not overlap.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from statistics import median
+from typing import Literal
+
+from kedge.evaluation.comparison import Comparison, paired
+from kedge.evaluation.result import Evaluation
+from kedge.evaluation.statistics import Interval, paired_difference
+
+Style = Literal["plain", "signed", "percent"]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One number with its interval.
+
+    Attributes:
+        scale: display factor; files for machines hold the unscaled number.
+        digits: decimals shown; None chooses two significant digits of the half width.
+    """
+
+    interval: Interval
+    scale: float = 1.0
+    digits: int | None = None
+    style: Style = "plain"
+    bold: bool = False
+
+    @property
+    def factor(self) -> float:
+        """From the stored number to the one shown."""
+        return 100.0 if self.style == "percent" else self.scale
+
+    def texts(self) -> tuple[str, str]:
+        """The value and its uncertainty as shown: ``("21.43", "± 0.12")``, or ``("92 %", "(80–97)")`` for a rate.
+
+        A rate's interval is lopsided near 0 and 100 %, so its ends are shown; the uncertainty of a single unit, which
+        is infinite, is left out.
+        """
+        shown = self.interval.scaled(self.factor)
+        digits = decimals([shown]) if self.digits is None else self.digits
+        if self.style == "percent":
+            return f"{shown.value:.{digits}f} %", f"({shown.low:.{digits}f}–{shown.high:.{digits}f})"
+        value = f"{shown.value:{'+' if self.style == 'signed' else ''}.{digits}f}"
+        return value, f"± {shown.half_width:.{digits}f}" if math.isfinite(shown.half_width) else ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of cells under headers; the first column labels the rows.
+
+    Attributes:
+        keys: machine names of the columns after the first, as ``headers`` are their names for people.
+    """
+
+    corner: str
+    headers: tuple[str, ...]
+    keys: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[Cell | None, ...]], ...]
+    title: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Display:
+    """How a metric is shown: ROCM's Table 1 prints HPS ×10, for example."""
+
+    title: str
+    scale: float = 1.0
+
+    @property
+    def header(self) -> str:
+        return self.title if self.scale == 1 else f"{self.title} ×{self.scale:g}"
+
+
+_DISPLAYS = {
+    "pickscore": Display("PickScore"),
+    "hpsv2": Display("HPSv2", 10),
+    "hpsv2.0": Display("HPSv2.0", 10),
+    "hpsv2.1": Display("HPSv2.1", 10),
+    "clipscore": Display("CLIPScore"),
+    "aesthetic": Display("Aesthetic"),
+    "blipscore": Display("BLIPScore"),
+    "imagereward": Display("ImageReward"),
+    "oracle": Display("Oracle"),
+}
+
+
+def display(metric: str, scales: dict[str, float] | None = None) -> Display:
+    """Title and factor of a metric; ``pickscore@emoji`` is shown as PickScore, ``scales`` overrides the factor."""
+    name, _, source = metric.partition("@")
+    shown = _DISPLAYS.get(name, Display(metric.replace("_", " ")))
+    if source and source != "emoji" and name in _DISPLAYS:
+        shown = replace(shown, title=f"{shown.title} ({source})")
+    factor = (scales or {}).get(metric, (scales or {}).get(name))
+    return shown if factor is None else replace(shown, scale=factor)
+
+
+def decimals(intervals: Sequence[Interval]) -> int:
+    """Decimals that show two significant digits of the typical half width (three of the value where there is none)."""
+    halves = [i.half_width for i in intervals if math.isfinite(i.half_width) and i.half_width > 0]
+    size = median(halves) if halves else 0.05 * max((abs(i.value) for i in intervals), default=0.0)
+    return 3 if size == 0 else min(6, max(0, 1 - math.floor(math.log10(size))))
+
+
+def evaluation_table(
+    evaluations: Sequence[Evaluation],
+    metrics: Sequence[str] | None = None,
+    scales: dict[str, float] | None = None,
+    title: str = "",
+) -> Table:
+    """Models down, metrics across, as in the papers' Table 1.
+
+    Args:
+        metrics: rewards or image statistics, in order; None for every reward that appears.
+        scales: display factors by metric name.
+    """
+    names = list(metrics) if metrics is not None else list(dict.fromkeys(m for e in evaluations for m in e.scores))
+    columns = [_column(evaluations, metric, display(metric, scales)) for metric in names]
+    rows = tuple((e.name, tuple(column[i] for column in columns)) for i, e in enumerate(evaluations))
+    units = sorted({len(set(e.prompts)) for e in evaluations})
+    note = f"± is half of the 95 % interval over {' / '.join(map(str, units))} prompts."
+    if len(evaluations) > 1:
+        note += " Bold: better than every other row beyond chance."
+    return Table("Model", tuple(display(n, scales).header for n in names), tuple(names), rows, title, note)
+
+
+def _column(evaluations: Sequence[Evaluation], metric: str, shown: Display) -> list[Cell | None]:
+    having = [e for e in evaluations if metric in e.scores or metric in e.statistics]
+    intervals = {id(e): e.interval(metric) for e in having}
+    digits = decimals([i.scaled(shown.scale) for i in intervals.values()])
+    # Only rewards have a better side; more edges or darker pixels are neither good nor bad.
+    best = _best([e for e in having if metric in e.scores], metric)
+    return [
+        Cell(intervals[id(e)], shown.scale, digits, bold=e is best) if id(e) in intervals else None for e in evaluations
+    ]
+
+
+def _best(evaluations: Sequence[Evaluation], metric: str) -> Evaluation | None:
+    if len(evaluations) < 2:
+        return None
+    top = max(evaluations, key=lambda e: e.interval(metric).value)
+    return top if all(_beats(top, e, metric) for e in evaluations if e is not top) else None
+
+
+def _beats(ours: Evaluation, theirs: Evaluation, metric: str) -> bool:
+    if paired(ours, theirs):
+        return paired_difference(ours.values(metric), theirs.values(metric), ours.prompts).low > 0
+    return ours.interval(metric).low > theirs.interval(metric).high
+
+
+def comparison_table(comparison: Comparison, scales: dict[str, float] | None = None, statistics: bool = False) -> Table:
+    """Metrics down; base, tuned, paired difference and win rate across. Bold: a difference that excludes zero."""
+    rows = []
+    for change in comparison.statistics if statistics else comparison.rewards:
+        shown = display(change.metric, scales)
+        digits = decimals([i.scaled(shown.scale) for i in (change.ours, change.theirs, change.difference)])
+        clear = change.rose or change.fell
+        cells = (
+            Cell(change.theirs, shown.scale, digits),
+            Cell(change.ours, shown.scale, digits),
+            Cell(change.difference, shown.scale, digits, style="signed", bold=clear),
+            Cell(change.wins, style="percent", digits=0, bold=change.wins.excludes(0.5)),
+        )
+        rows.append((shown.header, cells))
+    units = comparison.rewards[0].difference.units if comparison.rewards else comparison.statistics[0].difference.units
+    return Table(
+        "Image statistic" if statistics else "Reward",
+        (comparison.theirs, comparison.ours, "Difference", "Higher than base"),
+        ("theirs", "ours", "difference", "wins"),
+        tuple(rows),
+        note=f"± is half of the 95 % interval over {units} prompts; the difference is paired (same prompts, same "
+        "noise). Bold: beyond chance.",
+    )

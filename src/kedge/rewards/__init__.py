@@ -1,0 +1,48 @@
+"""Rewards: named scorers, weighted sums of them, and callables of the user's own.
+
+Importing this package does not import torch; loading a reward does.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from kedge.rewards.catalogue import REWARDS, find, register
+from kedge.rewards.description import RewardInfo, describe
+from kedge.rewards.expression import Term, parse
+from kedge.rewards.sources import MissingWeightsError, Readiness, readiness
+from kedge.rewards.spec import Part, RewardSpec
+
+if TYPE_CHECKING:
+    from kedge.rewards.base import Reward
+
+__all__ = [
+    "REWARDS",
+    "MissingWeightsError",
+    "Part",
+    "Readiness",
+    "RewardInfo",
+    "RewardSpec",
+    "Term",
+    "describe",
+    "find",
+    "load_reward",
+    "parse",
+    "readiness",
+    "register",
+]
+
+
+def load_reward(text: str, device: Any = "cpu") -> Reward:
+    """Load ``NAME[@SOURCE]``, ``module:callable``, or a weighted sum like ``0.7*hpsv2 + 0.3*pickscore``.
+
+    Args:
+        device: where its networks live; images may come from any device.
+
+    Raises:
+        ValueError: the text cannot be read, a name is unknown, or the weights are not those of this reward.
+        MissingWeightsError: the weights are not on this machine; the message says how to fetch them.
+    """
+    from kedge.rewards.composition import load
+
+    return load(text, device)

@@ -1,0 +1,249 @@
+"""Every reward that ships: one entry each. Importable without torch.
+
+Sources of the facts: the publishers' pages and reference code, named in docs/rewards.md. Sizes are of the downloads.
+"""
+
+from __future__ import annotations
+
+from kedge.registry import UnknownNameError, suggest
+from kedge.rewards.spec import HUB_FOLDER, TOKENIZER, Part, RewardSpec
+
+GB, MB = 10**9, 10**6
+
+CLIP_L = Part("clip", "openai/clip-vit-large-patch14", HUB_FOLDER, int(1.71 * GB), "MIT", "clip")
+CLIP_B = Part("clip", "openai/clip-vit-base-patch32", HUB_FOLDER, 605 * MB, "MIT", "clip")
+PICKSCORE = Part(
+    "clip", "yuvalkirstain/PickScore_v1", HUB_FOLDER, int(3.94 * GB), "not stated on the hub: check first", "pickscore"
+)
+CLIP_H_WORDS = Part("tokenizer", "laion/CLIP-ViT-H-14-laion2B-s32B-b79K", TOKENIZER, 2 * MB, "MIT", "hpsv2")
+BERT_WORDS = Part("tokenizer", "google-bert/bert-base-uncased", TOKENIZER, 1 * MB, "Apache-2.0", "blip")
+AESTHETIC = Part(
+    "head",
+    "https://github.com/christophschuhmann/improved-aesthetic-predictor/raw/main/sac+logos+ava1-l14-linearMSE.pth",
+    ("sac+logos+ava1-l14-linearMSE.pth",),
+    int(3.7 * MB),
+    "Apache-2.0",
+    "aesthetic.pth",
+    folder=False,
+)
+BLIP = Part(
+    "checkpoint",
+    "https://storage.googleapis.com/sfr-vision-language-research/BLIP/models/model_large.pth",
+    ("model_large.pth",),
+    int(1.8 * GB),
+    "BSD-3-Clause",
+    "blip/model_large.pth",
+    folder=False,
+)
+IMAGE_REWARD = Part(
+    "checkpoint",
+    "THUDM/ImageReward",
+    ("ImageReward.pt",),
+    int(1.79 * GB),
+    "Apache-2.0",
+    "imagereward/ImageReward.pt",
+    folder=False,
+)
+IMAGE_REWARD_WORDS = Part("tokenizer", "google-bert/bert-base-uncased", TOKENIZER, 1 * MB, "Apache-2.0", "imagereward")
+DEBERTA = Part("encoder", "microsoft/deberta-xlarge-mnli", HUB_FOLDER, int(3.0 * GB), "MIT", "clip")
+
+
+def _hps(file: str, bundled: str | None) -> tuple[Part, ...]:
+    checkpoint = Part("checkpoint", "xswu/HPSv2", (file,), int(1.97 * GB), "Apache-2.0", bundled, folder=False)
+    return checkpoint, CLIP_H_WORDS
+
+
+_SPECS = (
+    RewardSpec(
+        "pickscore",
+        "kedge.rewards.clip:PickScore",
+        differentiable=True,
+        needs_prompt=True,
+        measures="which of two pictures for a prompt people picked (Pick-a-Pic)",
+        units="exp(logit scale) × cosine, about 100 × cosine",
+        typical=(17.0, 24.0),
+        parts=(PICKSCORE,),
+        source="weights",
+    ),
+    RewardSpec(
+        "hpsv2",
+        "kedge.rewards.hps:HPS",
+        differentiable=True,
+        needs_prompt=True,
+        measures="which pictures people prefer for a prompt (Human Preference Dataset v2)",
+        units="cosine (×10 in ROCM's Table 1, ×100 in the HPS benchmark)",
+        typical=(0.20, 0.32),
+        display=10.0,
+        parts=_hps("HPS_v2_compressed.pt", "hpsv2/HPS_v2_compressed.pt"),
+        source="weights",
+    ),
+    RewardSpec(
+        "hpsv2.1",
+        "kedge.rewards.hps:HPS",
+        differentiable=True,
+        needs_prompt=True,
+        measures="as hpsv2, trained on better data; not comparable with hpsv2",
+        units="cosine (×10 in tables, as hpsv2)",
+        typical=(0.20, 0.36),
+        display=10.0,
+        parts=_hps("HPS_v2.1_compressed.pt", None),
+        source="weights",
+    ),
+    RewardSpec(
+        "clipscore",
+        "kedge.rewards.clip:CLIPScore",
+        differentiable=True,
+        needs_prompt=True,
+        measures="whether the picture shows the prompt (CLIP ViT-L/14), as in ROCM's tables",
+        units="cosine",
+        typical=(0.15, 0.35),
+        parts=(CLIP_L,),
+        source="weights",
+    ),
+    RewardSpec(
+        "clipscore-torchmetrics",
+        "kedge.rewards.clip:CLIPScore",
+        differentiable=True,
+        needs_prompt=True,
+        measures="as clipscore, in torchmetrics' convention",
+        units="100 × max(cosine, 0)",
+        typical=(15.0, 35.0),
+        parts=(CLIP_L,),
+        options={"scale": 100.0, "clip_negative": True},
+        source="weights",
+    ),
+    RewardSpec(
+        "clipscore-hessel",
+        "kedge.rewards.clip:CLIPScore",
+        differentiable=True,
+        needs_prompt=True,
+        measures="CLIPScore as first published (Hessel et al. 2021): ViT-B/32, the prompt behind 'A photo depicts'",
+        units="2.5 × max(cosine, 0)",
+        typical=(0.5, 1.0),
+        parts=(CLIP_B,),
+        options={"scale": 2.5, "clip_negative": True, "prefix": "A photo depicts "},
+        source="weights",
+    ),
+    RewardSpec(
+        "aesthetic",
+        "kedge.rewards.aesthetic:Aesthetic",
+        differentiable=True,
+        needs_prompt=False,
+        measures="how beautiful people found pictures like this one (LAION aesthetic predictor v2)",
+        units="rating, about 1 to 10",
+        typical=(4.5, 7.0),
+        parts=(AESTHETIC, CLIP_L),
+        source="weights",
+    ),
+    RewardSpec(
+        "blipscore",
+        "kedge.rewards.blipscore:BLIPScore",
+        differentiable=True,
+        needs_prompt=True,
+        measures="whether the picture shows the prompt (BLIP ViT-L, contrastive), as in ROCM's tables",
+        units="cosine",
+        typical=(0.3, 0.55),
+        parts=(BLIP, BERT_WORDS),
+        source="weights",
+    ),
+    RewardSpec(
+        "blipscore-itm",
+        "kedge.rewards.blipscore:BLIPMatch",
+        differentiable=True,
+        needs_prompt=True,
+        measures="BLIP's probability that picture and prompt match (its cross-attending head)",
+        units="probability",
+        typical=(0.0, 1.0),
+        parts=(BLIP, BERT_WORDS),
+        source="weights",
+    ),
+    RewardSpec(
+        "imagereward",
+        "kedge.rewards.image_reward:ImageReward",
+        differentiable=True,
+        needs_prompt=True,
+        measures="how people rank pictures for a prompt (ImageReward v1.0)",
+        units="standard deviations of its training set",
+        typical=(-2.3, 2.0),
+        parts=(IMAGE_REWARD, IMAGE_REWARD_WORDS),
+        source="weights",
+    ),
+    RewardSpec(
+        "compressibility",
+        "kedge.rewards.jpeg:JpegSize",
+        differentiable=False,
+        needs_prompt=False,
+        measures="minus the size as JPEG (quality 95), as in DDPO and RLCM",
+        units="−kB (1000 bytes)",
+        options={"sign": -1},
+    ),
+    RewardSpec(
+        "incompressibility",
+        "kedge.rewards.jpeg:JpegSize",
+        differentiable=False,
+        needs_prompt=False,
+        measures="the size as JPEG (quality 95), as in DDPO and RLCM",
+        units="kB (1000 bytes)",
+        options={"sign": 1},
+    ),
+    RewardSpec(
+        "compressibility_proxy",
+        "kedge.rewards.jpeg_rate:JpegRate",
+        differentiable=True,
+        needs_prompt=False,
+        measures="a smooth estimate of compressibility, for algorithms that need a gradient",
+        units="−kB (1000 bytes), estimated",
+        options={"sign": -1},
+    ),
+    RewardSpec(
+        "incompressibility_proxy",
+        "kedge.rewards.jpeg_rate:JpegRate",
+        differentiable=True,
+        needs_prompt=False,
+        measures="a smooth estimate of incompressibility, for algorithms that need a gradient",
+        units="kB (1000 bytes), estimated",
+        options={"sign": 1},
+    ),
+    RewardSpec(
+        "alignment",
+        "kedge.rewards.alignment:Alignment",
+        differentiable=False,
+        needs_prompt=True,
+        measures="whether a vision-language model, asked what it sees, recalls the prompt (RLCM: LLaVA, BERTScore)",
+        units="BERTScore recall",
+        typical=(0.4, 0.95),
+        parts=(DEBERTA,),
+        source="server",
+    ),
+    RewardSpec(
+        "oracle",
+        "kedge.worlds.emoji.oracle:OracleReward",
+        differentiable=False,
+        needs_prompt=True,
+        measures="the emoji world's true preference: right animals, number, place and a clean picture",
+        units="score",
+    ),
+)
+
+REWARDS: dict[str, RewardSpec] = {spec.name: spec for spec in _SPECS}
+
+
+def register(spec: RewardSpec) -> None:
+    """Add a reward of your own under a name; a taken name is an error."""
+    if spec.name in REWARDS:
+        raise ValueError(f"reward {spec.name!r} is already registered")
+    REWARDS[spec.name] = spec
+
+
+def find(name: str) -> RewardSpec:
+    """The entry for ``name``.
+
+    Raises:
+        UnknownNameError: listing the choices and the nearest one.
+    """
+    if name in REWARDS:
+        return REWARDS[name]
+    hint = suggest(name, REWARDS)
+    raise UnknownNameError(
+        f"unknown reward {name!r}.{hint} Choose from: {', '.join(sorted(REWARDS))}, or module:callable"
+    )

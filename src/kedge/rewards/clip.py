@@ -1,0 +1,145 @@
+"""PickScore and CLIPScore: cosine similarities in a frozen CLIP, differentiable in the image."""
+
+from __future__ import annotations
+
+import json
+import weakref
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from transformers import AutoTokenizer, CLIPConfig, CLIPModel
+
+from kedge.rewards.preprocess import CropPreprocess, PadPreprocess, check_batch, read_preprocess
+from kedge.rewards.text_cache import TextCache
+from kedge.rewards.weights import build_frozen, read_folder, without
+
+Device = torch.device | str
+
+
+class FrozenCLIP:
+    """A CLIP that only looks: unit-length image and text features, the latter cached.
+
+    Args:
+        tokenize: a prompt to token ids ``[1, L]``.
+    """
+
+    def __init__(self, model: CLIPModel, tokenize: Callable[[str], Tensor], preprocess: CropPreprocess | PadPreprocess):
+        self.model, self.tokenize, self.preprocess = model, tokenize, preprocess
+        self.text_features = TextCache(self._encode_text)
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.logit_scale.device
+
+    def image_features(self, images: Tensor) -> Tensor:
+        """``[B, D]`` of images ``[B, 3, H, W]`` in [0, 1]."""
+        pixels = self.preprocess(images.to(self.device))
+        embedding = self.model.vision_model(pixel_values=pixels).pooler_output
+        return F.normalize(self.model.visual_projection(embedding), dim=-1)
+
+    def cosine(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
+        """``[B]``, each image with its own prompt."""
+        images = check_batch(images, prompts)
+        text = self.text_features(prompts)
+        return (self.image_features(images) * text).sum(-1).to(images.device)
+
+    def _encode_text(self, prompt: str) -> Tensor:
+        embedding = self.model.text_model(input_ids=self.tokenize(prompt).to(self.device)).pooler_output
+        return F.normalize(self.model.text_projection(embedding), dim=-1)
+
+
+_LOADED: weakref.WeakValueDictionary[tuple[Path, str, str], FrozenCLIP] = weakref.WeakValueDictionary()
+
+
+def load_clip(folder: Path, device: Device, offset: Any = "floor") -> FrozenCLIP:
+    """Load a transformers CLIP folder; rewards that want the same one at the same time share it.
+
+    Raises:
+        WrongWeightsError: the weights do not fit the folder's config.
+    """
+    key = (folder.resolve(), str(device), offset)
+    clip = _LOADED.get(key)
+    if clip is None:
+        config = read_config(folder)
+        state, file = read_folder(folder)
+        model = build_frozen(lambda: CLIPModel(config), without(state, "position_ids"), file, device)
+        preprocess = read_preprocess(folder, config.vision_config.image_size)
+        clip = FrozenCLIP(
+            model,
+            folder_tokenizer(folder, config.text_config.max_position_embeddings),
+            replace(preprocess, offset=offset),
+        )
+        _LOADED[key] = clip
+    return clip
+
+
+def read_config(folder: Path) -> CLIPConfig:
+    """The folder's ``config.json``.
+
+    Raises:
+        ValueError: it describes another kind of model.
+    """
+    config = json.loads((folder / "config.json").read_text())
+    if config.get("model_type", "clip") != "clip":
+        raise ValueError(f"{folder}/config.json: expected a model of type 'clip', found {config['model_type']!r}")
+    return CLIPConfig.from_pretrained(folder, local_files_only=True)
+
+
+def folder_tokenizer(
+    folder: Path, context: int, clean: Callable[[str], str] = lambda text: text
+) -> Callable[[str], Tensor]:
+    """Token ids ``[1, L]`` of a prompt, cut at ``context`` as CLIP does."""
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+
+    def tokenize(prompt: str) -> Tensor:
+        ids = tokenizer(clean(prompt), truncation=True, max_length=context, return_tensors="pt")["input_ids"]
+        return torch.as_tensor(ids)
+
+    return tokenize
+
+
+class PickScore:
+    """``exp(logit scale) · cos(image, text)``, as in the model card of PickScore_v1 (Kirstain et al. 2023)."""
+
+    differentiable = True
+
+    def __init__(self, clip: Path, name: str = "pickscore", device: Device = "cpu"):
+        self.name = name
+        self.clip = load_clip(clip, device)
+
+    def __call__(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
+        """Score images ``[B, 3, H, W]`` in [0, 1]; returns ``[B]``."""
+        return self.clip.model.logit_scale.exp().to(images.device) * self.clip.cosine(images, prompts)
+
+
+class CLIPScore:
+    """``scale · cos(image, prefix + text)``, the cosine cut at 0 if ``clip_negative``.
+
+    The plain cosine is ROCM's (and ImageReward's) "CLIP score"; the published variants differ in scale, cut, prefix
+    and network, and are registered by name.
+    """
+
+    differentiable = True
+
+    def __init__(
+        self,
+        clip: Path,
+        name: str = "clipscore",
+        device: Device = "cpu",
+        scale: float = 1.0,
+        clip_negative: bool = False,
+        prefix: str = "",
+        offset: str = "round",
+    ):
+        self.name, self.scale, self.clip_negative, self.prefix = name, scale, clip_negative, prefix
+        self.clip = load_clip(clip, device, offset)
+
+    def __call__(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
+        """Score images ``[B, 3, H, W]`` in [0, 1]; returns ``[B]``."""
+        cosine = self.clip.cosine(images, [self.prefix + prompt for prompt in prompts])
+        return self.scale * (cosine.clamp(min=0) if self.clip_negative else cosine)

@@ -1,0 +1,105 @@
+"""What a reward text stands for, told without loading weights or importing torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kedge.registry import UnknownNameError
+from kedge.rewards.catalogue import REWARDS, find
+from kedge.rewards.expression import Term, parse
+from kedge.rewards.spec import Part
+from kedge.rewards.user import load_callable
+
+
+@dataclass(frozen=True)
+class RewardInfo:
+    """What a reward, or a weighted sum of rewards, needs and returns.
+
+    Attributes:
+        text: as given.
+        differentiable: whether gradients with respect to the images flow (through every term).
+        needs_prompt: whether any term looks at the prompt.
+        measures, units, licence: for people.
+        typical: the usual range of a single published reward, or None.
+        display: factor for tables.
+        parts: what is loaded, in all terms.
+        terms: the weighted sum.
+    """
+
+    text: str
+    differentiable: bool
+    needs_prompt: bool
+    measures: str
+    units: str
+    licence: str
+    typical: tuple[float, float] | None
+    display: float
+    parts: tuple[Part, ...]
+    terms: tuple[Term, ...]
+
+
+def describe(text: str) -> RewardInfo:
+    """Describe ``NAME[@SOURCE]``, ``module:callable`` or a weighted sum of them.
+
+    A callable of the user's own is imported, because only it knows whether it has a gradient.
+
+    Raises:
+        ValueError: the text cannot be read, or a name is unknown (with a suggestion), or takes no such source.
+    """
+    terms = parse(text)
+    infos = [_describe(text, term) for term in terms]
+    if len(infos) == 1:
+        return infos[0]
+    parts = dict.fromkeys(part for info in infos for part in info.parts)
+    return RewardInfo(
+        text,
+        differentiable=all(info.differentiable for info in infos),
+        needs_prompt=any(info.needs_prompt for info in infos),
+        measures="a weighted sum",
+        units="weighted sum",
+        licence="; ".join(dict.fromkeys(info.licence for info in infos)),
+        typical=None,
+        display=1.0,
+        parts=tuple(parts),
+        terms=terms,
+    )
+
+
+def _describe(text: str, term: Term) -> RewardInfo:
+    if term.name not in REWARDS and ":" in term.name:
+        return _describe_callable(text, term)
+    spec = find(term.name)
+    _check_source(term)
+    plain = term.weight == 1 and not term.standardised
+    return RewardInfo(
+        text,
+        spec.differentiable,
+        spec.needs_prompt,
+        spec.measures,
+        spec.units if plain else "weighted",
+        spec.licence,
+        spec.typical if plain else None,
+        spec.display if plain else 1.0,
+        spec.parts,
+        (term,),
+    )
+
+
+def _describe_callable(text: str, term: Term) -> RewardInfo:
+    function = load_callable(term.name)
+    words = (getattr(function, "__doc__", None) or term.name).strip().splitlines()[0]
+    differentiable = bool(getattr(function, "differentiable", False))
+    needs_prompt = bool(getattr(function, "needs_prompt", True))
+    return RewardInfo(text, differentiable, needs_prompt, words, "its own", "your own", None, 1.0, (), (term,))
+
+
+def _check_source(term: Term) -> None:
+    spec = find(term.name)
+    if term.source is None:
+        return
+    if spec.source == "none":
+        raise ValueError(f"reward {term.name!r} loads nothing, so it takes no source: write {term.name!r} without '@…'")
+    missing = any(part.bundled is None for part in spec.parts)
+    if term.source == "emoji" and missing:
+        bundled = [s.name for s in REWARDS.values() if s.parts and all(part.bundled for part in s.parts)]
+        raise UnknownNameError(f"the emoji world has no {term.name!r}; it has: {', '.join(bundled)}")

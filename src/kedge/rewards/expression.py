@@ -1,0 +1,77 @@
+"""``0.7*hpsv2 + 0.3*z(pickscore@emoji)``: rewards as users write them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_TERM = re.compile(
+    r"""(?:(?P<weight>\d*\.?\d+(?:e[+-]?\d+)?)\s*\*\s*)?   # 0.7*
+        (?P<open>z\(\s*)?                                  # z(   : standardised
+        (?P<name>[A-Za-z_./~][\w.:/~-]*)                   # hpsv2.1, module:callable, file.py:callable
+        (?:@(?P<source>"[^"]*"|[^\s)]+))?                  # @emoji, @/a/folder, @"/a folder"
+        (?(open)\s*\))""",
+    re.VERBOSE | re.IGNORECASE,
+)
+_SIGN = re.compile(r"\s*([+-])\s*")
+
+
+@dataclass(frozen=True)
+class Term:
+    """One reward in a weighted sum.
+
+    Attributes:
+        weight: its factor, sign included.
+        name: a registered name, ``module:callable`` or ``file.py:callable``.
+        source: what stands behind the ``@``, or None.
+        standardised: written as ``z(…)``: centre and spread are divided out before weighting.
+    """
+
+    weight: float
+    name: str
+    source: str | None = None
+    standardised: bool = False
+
+    @property
+    def text(self) -> str:
+        """As it would be written, without the weight."""
+        source = f'"{self.source}"' if self.source and re.search(r"[\s)]", self.source) else self.source
+        reward = f"{self.name}@{source}" if source else self.name
+        return f"z({reward})" if self.standardised else reward
+
+
+def parse(text: str) -> tuple[Term, ...]:
+    """Read a reward or a weighted sum of rewards.
+
+    Raises:
+        ValueError: showing where reading stopped and what could stand there.
+    """
+    terms: list[Term] = []
+    position = len(text) - len(text.lstrip())
+    end = len(text.rstrip())
+    while position < end or not terms:
+        sign = 1.0
+        if found := _SIGN.match(text, position):
+            sign, position = (-1.0 if found[1] == "-" else 1.0), found.end()
+        elif terms:
+            raise _unreadable(text, position, "expected + or - before the next reward")
+        term = _TERM.match(text, position)
+        if term is None:
+            raise _unreadable(text, position, "expected a reward: NAME, NAME@SOURCE, module:callable or WEIGHT*NAME")
+        terms.append(_term(text, term, sign))
+        position = term.end() + len(text[term.end() :]) - len(text[term.end() :].lstrip())
+    return tuple(terms)
+
+
+def _term(text: str, found: re.Match[str], sign: float) -> Term:
+    weight = sign * float(found["weight"] or 1)
+    if weight == 0:
+        raise _unreadable(text, found.start(), "a reward of weight 0 does nothing: leave it out")
+    source = found["source"]
+    if source and not source.startswith('"') and re.search(r"\+[\d.]+\*|@", source):
+        raise _unreadable(text, found.start("source"), "put spaces round the + after a source")
+    return Term(weight, found["name"], source.strip('"') if source else None, bool(found["open"]))
+
+
+def _unreadable(text: str, position: int, what: str) -> ValueError:
+    return ValueError(f"cannot read the reward {text!r} at {text[position:]!r}: {what}")

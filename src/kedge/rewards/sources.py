@@ -1,0 +1,181 @@
+"""Where a reward's weights lie on this machine, and what to do if they do not. Nothing is downloaded unasked.
+
+Published parts are looked for in the Hugging Face cache (hub files) and in ``$KEDGE_HOME/weights`` (single files
+from elsewhere; ``~/.cache/kedge`` unless set). ``@emoji`` means the emoji world's own, ``@SOURCE`` a path or a hub id.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from kedge.rewards.catalogue import REWARDS, find
+from kedge.rewards.spec import Part, RewardSpec
+
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+class MissingWeightsError(FileNotFoundError):
+    """Weights that are not on this machine; the message says what to fetch, how large it is, and how."""
+
+
+@dataclass(frozen=True)
+class Readiness:
+    """Whether a reward can be loaded now.
+
+    Attributes:
+        missing: the parts that are not here.
+        advice: commands or words that make it ready; empty if it is.
+    """
+
+    name: str
+    ready: bool
+    missing: tuple[Part, ...] = ()
+    advice: str = ""
+
+
+def world_assets() -> Path:
+    """The folder of the emoji world's models, inside the package."""
+    return Path(__file__).parents[1] / "worlds" / "emoji" / "assets"
+
+
+def weights_folder() -> Path:
+    """Where single published files are kept."""
+    return Path(os.environ.get("KEDGE_HOME", "~/.cache/kedge")).expanduser() / "weights"
+
+
+def size_in_words(size: int) -> str:
+    """``3.94 GB``, ``605 MB``."""
+    return f"{size / 1e9:.2f} GB" if size >= 10**9 else f"{max(1, round(size / 1e6))} MB"
+
+
+def fetch_command(part: Part) -> str:
+    """The command that brings ``part`` to where it is looked for."""
+    if part.where.startswith("https://"):
+        return f'curl -L --create-dirs -o "{weights_folder() / part.files[0]}" "{part.where}"'
+    if not part.folder:
+        return f"hf download {part.where} {part.files[0]}"
+    weights = " --include model.safetensors" if any("safetensors" in file for file in part.files) else ""
+    return f'hf download {part.where} --include "*.json" --include "*.txt"{weights}'
+
+
+def locate(spec: RewardSpec, source: str | None) -> dict[str, Path]:
+    """The path of every part of ``spec``, by key.
+
+    Raises:
+        MissingWeightsError: a part is not on this machine.
+        ValueError: the source is neither a path, nor ``emoji``, nor like a hub id.
+    """
+    return {part.key: _locate(spec, part, source, main=part is spec.parts[0]) for part in spec.parts}
+
+
+def _locate(spec: RewardSpec, part: Part, source: str | None, main: bool) -> Path:
+    if source is None or (spec.source == "server" and source != "emoji"):
+        return _published(spec, part)
+    if source == "emoji":
+        path = world_assets() / str(part.bundled)
+        if not _holds(path, part.files if part.folder else ()):
+            raise MissingWeightsError(
+                f"reward '{spec.name}@emoji' needs {path}, which is missing or incomplete: this copy of the emoji "
+                "world was installed without it. Reinstall kedge, or make it again with: kedge world build"
+            )
+        return path
+    path = Path(source).expanduser()
+    if path.exists():
+        return _from_path(spec, part, path, main)
+    if main and _HUB_ID.fullmatch(source):
+        return _published(spec, replace(part, where=source, licence="see its page", size=0))
+    if not main:
+        return _published(spec, part)
+    raise ValueError(f"reward '{spec.name}@{source}': no such file or folder, and it is not a hub id (owner/name)")
+
+
+def _from_path(spec: RewardSpec, part: Part, path: Path, main: bool) -> Path:
+    """A part out of the user's own file or folder; companions that are not in there are the published ones."""
+    if not main:
+        places = [path / part.key, path] if path.is_dir() else [path.parent / part.key, path.parent]
+        here = [place for place in places if _holds(place, part.files)]
+        if not here:
+            return _published(spec, part)
+        return here[0] if part.folder else here[0] / part.files[0]
+    if part.folder:
+        if _holds(path, part.files):
+            return path
+        raise MissingWeightsError(f"reward '{spec.name}': {path} lacks {_first_lacking(path, part.files)}")
+    if path.is_file():
+        return path
+    candidates = sorted(file for file in path.iterdir() if file.suffix in (".pt", ".pth", ".bin", ".safetensors"))
+    named = [file for file in candidates if file.name == part.files[0]] or candidates
+    if len(named) != 1:
+        raise MissingWeightsError(
+            f"reward '{spec.name}': expected {part.files[0]} in {path}, found "
+            f"{', '.join(file.name for file in candidates) or 'no weights'}; give the file itself"
+        )
+    return named[0]
+
+
+def _published(spec: RewardSpec, part: Part) -> Path:
+    found = _find_published(part)
+    if found is not None:
+        return found
+    size = f", {size_in_words(part.size)}" if part.size else ""
+    raise MissingWeightsError(
+        f"reward {spec.name!r} needs {part.where} ({', '.join(part.files)}{size}, licence: {part.licence}), which is "
+        f"not on this machine. Fetch it with:\n  {fetch_command(part)}"
+    )
+
+
+def _find_published(part: Part) -> Path | None:
+    if part.where.startswith("https://"):
+        file = weights_folder() / part.files[0]
+        return file if file.is_file() else None
+    from huggingface_hub import try_to_load_from_cache
+
+    folders = []
+    for choice in part.files:
+        cached = [try_to_load_from_cache(part.where, file) for file in choice.split("|")]
+        paths = [Path(path) for path in cached if isinstance(path, str)]
+        if not paths:
+            return None
+        folders.append(paths[0])
+    return folders[0].parent if part.folder else folders[0]
+
+
+def _holds(path: Path, files: tuple[str, ...]) -> bool:
+    return path.exists() and _first_lacking(path, files) is None
+
+
+def _first_lacking(path: Path, files: tuple[str, ...]) -> str | None:
+    for choice in files:
+        if not any((path / file).is_file() for file in choice.split("|")):
+            return choice.replace("|", " or ")
+    return None
+
+
+def readiness() -> list[Readiness]:
+    """For ``kedge doctor``: every reward, published and in the emoji world, and what it still needs."""
+    return [row for spec in REWARDS.values() for row in _readiness(spec)]
+
+
+def _readiness(spec: RewardSpec) -> Iterator[Readiness]:
+    if spec.parts:
+        missing = tuple(part for part in spec.parts if _find_published(part) is None)
+        advice = "\n".join(fetch_command(part) for part in missing)
+        if spec.source == "server":
+            advice = "\n".join(filter(None, [f"give a server: {spec.name}@http://HOST:PORT/v1", advice]))
+        yield Readiness(spec.name, not missing and spec.source != "server", missing, advice)
+    if spec.parts and all(part.bundled for part in spec.parts):
+        yield _readiness_in_world(spec)
+    if not spec.parts:
+        yield Readiness(spec.name, True)
+
+
+def _readiness_in_world(spec: RewardSpec) -> Readiness:
+    try:
+        locate(find(spec.name), "emoji")
+    except MissingWeightsError as error:
+        return Readiness(f"{spec.name}@emoji", False, spec.parts, str(error))
+    return Readiness(f"{spec.name}@emoji", True)

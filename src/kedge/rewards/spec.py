@@ -1,0 +1,73 @@
+"""What the catalogue says about a reward, before anything is loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+HUB_FOLDER = ("config.json", "model.safetensors|pytorch_model.bin", "tokenizer.json|vocab.json|vocab.txt")
+TOKENIZER = ("tokenizer.json|vocab.json|vocab.txt",)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A published file, or folder of files, that a reward is loaded from.
+
+    Attributes:
+        key: the factory's keyword for its path.
+        where: a hub id (``owner/name``) or the address of a single file.
+        files: what must be there; ``a|b`` means that either will do.
+        size: bytes to download, approximately.
+        licence: of the weights, as their publisher states it.
+        bundled: its place among the emoji world's assets, or None if that world has no such thing.
+        folder: whether the loader wants the folder that holds the files, rather than the (only) file.
+    """
+
+    key: str
+    where: str
+    files: tuple[str, ...]
+    size: int
+    licence: str
+    bundled: str | None = None
+    folder: bool = True
+
+
+@dataclass(frozen=True)
+class RewardSpec:
+    """One registered reward.
+
+    Attributes:
+        name: as users write it.
+        factory: ``module:Class``; called with the parts' paths, the options, and for networks ``name`` and ``device``.
+        differentiable: whether gradients with respect to the images flow.
+        needs_prompt: False if the score ignores the prompt.
+        measures: one sentence.
+        units: of the number that it returns.
+        typical: the range in which published models score, ends included; None where there is no such range.
+        display: multiply by this for tables (HPS is printed ×10 in ROCM's Table 1); scores are never scaled.
+        parts: what it is loaded from; the first is what ``NAME@SOURCE`` replaces.
+        options: further keywords of the factory.
+        source: the meaning of SOURCE: ``weights`` (path or hub id), ``server`` (address), or ``none``.
+    """
+
+    name: str
+    factory: str
+    differentiable: bool
+    needs_prompt: bool
+    measures: str
+    units: str
+    typical: tuple[float, float] | None = None
+    display: float = 1.0
+    parts: tuple[Part, ...] = ()
+    options: dict[str, Any] = field(default_factory=dict)
+    source: str = "none"
+
+    @property
+    def licence(self) -> str:
+        """The licences of all parts, each once."""
+        return "; ".join(dict.fromkeys(part.licence for part in self.parts)) or "none needed"
+
+    @property
+    def size(self) -> int:
+        """Bytes to download for all parts."""
+        return sum(part.size for part in self.parts)

@@ -1,0 +1,125 @@
+"""Reading published weights: strictly, without running code from the file, and saying what is wrong if it is wrong."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TypeVar
+
+import safetensors
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+StateDict = dict[str, Tensor]
+Model = TypeVar("Model", bound=nn.Module)
+SHOWN = 5
+
+
+class WrongWeightsError(ValueError):
+    """A file that is not the published weights: truncated, or with other keys or shapes."""
+
+
+def read_state(file: Path, unwrap: str | None = None) -> StateDict:
+    """The tensors of a ``.safetensors``, ``.pt``, ``.pth`` or ``.bin`` file, on the CPU.
+
+    Args:
+        unwrap: the key behind which the state dict lies in a training checkpoint (``state_dict``, ``model``).
+
+    Raises:
+        WrongWeightsError: truncated, not such a file, or a pickle that would run code.
+    """
+    try:
+        if file.suffix == ".safetensors":
+            return load_file(file)
+        state = torch.load(file, map_location="cpu", weights_only=True, mmap=_can_be_mapped(file))
+    except (safetensors.SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        raise WrongWeightsError(
+            f"{file} ({file.stat().st_size:,} bytes) cannot be read as weights: truncated, or not a weights file "
+            f"({_first_line(error)}). Fetch it again"
+        ) from error
+    if unwrap is not None:
+        if not isinstance(state, dict) or unwrap not in state:
+            found = f"the keys {_listed(map(str, state))}" if isinstance(state, dict) else f"a {type(state).__name__}"
+            raise WrongWeightsError(f"{file}: expected a checkpoint with the key {unwrap!r}, found {found}")
+        state = state[unwrap]
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise WrongWeightsError(f"{file}: expected a state dict (names to tensors)")
+    return state
+
+
+def read_folder(folder: Path) -> tuple[StateDict, Path]:
+    """The state dict of a transformers folder, and the file it came from."""
+    for name in ("model.safetensors", "pytorch_model.bin"):
+        if (folder / name).is_file():
+            return read_state(folder / name), folder / name
+    raise WrongWeightsError(f"{folder}: expected model.safetensors or pytorch_model.bin, found neither")
+
+
+def without(state: StateDict, *suffixes: str) -> StateDict:
+    """``state`` without the keys that end so: buffers that older versions saved and newer ones compute."""
+    return {key: value for key, value in state.items() if not key.endswith(suffixes)}
+
+
+def check_match(expected: StateDict, found: StateDict, file: Path) -> None:
+    """Compare keys and shapes.
+
+    Raises:
+        WrongWeightsError: listing what is missing, what is too much, and which shapes differ.
+    """
+    missing, extra = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
+    shapes = [
+        f"{key} {list(found[key].shape)} instead of {list(expected[key].shape)}"
+        for key in sorted(expected.keys() & found.keys())
+        if expected[key].shape != found[key].shape
+    ]
+    wrong = [
+        f"{len(keys)} {what}: {_listed(keys)}"
+        for what, keys in (("missing", missing), ("unexpected", extra), ("of another shape", shapes))
+        if keys
+    ]
+    if wrong:
+        raise WrongWeightsError(f"{file} does not hold the expected weights. " + "; ".join(wrong))
+
+
+def build_frozen(build: Callable[[], Model], state: StateDict, file: Path, device: torch.device | str) -> Model:
+    """A network with exactly these weights, in float32, in evaluation mode, without gradients to its parameters.
+
+    It is laid out without memory first, so that nothing is initialised in vain and a large model exists only once.
+
+    Raises:
+        WrongWeightsError: the keys or shapes differ.
+    """
+    with torch.device("meta"):
+        model = build()
+    check_match(model.state_dict(), state, file)
+    # contiguous: a converted tensor may be a view that keeps a larger one alive
+    state = {key: value.to(device, torch.float32).contiguous() for key, value in state.items()}
+    model.load_state_dict(state, assign=True)
+    _fill_position_ids(model, device)
+    return model.eval().requires_grad_(False)
+
+
+def _fill_position_ids(model: nn.Module, device: torch.device | str) -> None:
+    """transformers keeps 0, 1, 2, … in buffers that are not saved, so loading leaves them on the meta device."""
+    for module in model.modules():
+        for name, buffer in module._buffers.items():
+            if buffer is not None and buffer.is_meta:
+                module._buffers[name] = torch.arange(buffer.shape[-1], device=device).expand(buffer.shape)
+
+
+def _can_be_mapped(file: Path) -> bool:
+    """Files in the zip format (torch ≥ 1.6) can be memory-mapped; older ones cannot."""
+    with file.open("rb") as stream:
+        return stream.read(2) == b"PK"
+
+
+def _listed(items: Iterable[str]) -> str:
+    items = list(items)
+    more = f", and {len(items) - SHOWN} more" if len(items) > SHOWN else ""
+    return ", ".join(items[:SHOWN]) + more
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__

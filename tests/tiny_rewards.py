@@ -1,0 +1,108 @@
+"""Reward models at random weights and tiny sizes, in the published file formats: what tests load.
+
+Every weight is drawn wide (the default initialisations leave cosines near zero and hide mistakes).
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from transformers import CLIPConfig, CLIPModel
+
+from kedge.rewards.aesthetic import LinearHead, save_head
+
+WORDS = ("a", "an", "animal", "and", "cat", "dog", "fox", "in", "snow", "the", "two", "riding", "bike", "photo", "of")
+SIZE = 32
+
+
+def randomise(module: nn.Module, seed: int, std: float = 0.1) -> nn.Module:
+    """Every parameter ~ N(0, std²), norms' weights around 1."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            draw = std * torch.randn(parameter.shape, generator=generator)
+            around = 1.0 if "norm" in name.lower() and name.endswith("weight") else 0.0
+            parameter.copy_(around + draw)
+    return module.eval()
+
+
+def write_clip_words(folder: Path) -> int:
+    """A CLIP tokenizer that knows letters and a few words; returns the size of its vocabulary."""
+    letters = [chr(c) for c in range(ord("a"), ord("z") + 1)]
+    vocab: list[str] = [*letters, *(letter + "</w>" for letter in letters)]
+    merges: list[str] = []
+    for word in WORDS:
+        parts = [*word[:-1], word[-1] + "</w>"]
+        while len(parts) > 1:
+            merge, joined = f"{parts[0]} {parts[1]}", parts[0] + parts[1]
+            if merge not in merges:
+                merges.append(merge)
+                if joined not in vocab:
+                    vocab.append(joined)
+            parts = [joined, *parts[2:]]
+    vocab += ["<|startoftext|>", "<|endoftext|>"]
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "vocab.json").write_text(json.dumps({token: i for i, token in enumerate(vocab)}))
+    (folder / "merges.txt").write_text("#version: 0.2\n" + "\n".join(merges))
+    (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "CLIPTokenizer"}))
+    return len(vocab)
+
+
+def clip_config(vocab_size: int, act: str = "quick_gelu") -> CLIPConfig:
+    text = {
+        "vocab_size": vocab_size,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "max_position_embeddings": 16,
+        "hidden_act": act,
+        "bos_token_id": vocab_size - 2,
+        "eos_token_id": vocab_size - 1,
+        "pad_token_id": vocab_size - 1,
+    }
+    vision = {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "image_size": SIZE,
+        "patch_size": 8,
+        "hidden_act": act,
+    }
+    return CLIPConfig(text_config=text, vision_config=vision, projection_dim=24, logit_scale_init_value=4.6052)
+
+
+def write_clip(folder: Path, seed: int = 0) -> Path:
+    """A transformers CLIP folder: config, weights, tokenizer, image processor."""
+    config = clip_config(write_clip_words(folder))
+    model = randomise(CLIPModel(config), seed)
+    with torch.no_grad():
+        model.logit_scale.fill_(4.6052)
+    model.save_pretrained(folder)
+    processor = {"size": {"shortest_edge": SIZE}, "crop_size": {"height": SIZE, "width": SIZE}, "resample": 3}
+    (folder / "preprocessor_config.json").write_text(json.dumps(processor))
+    return folder
+
+
+def write_aesthetic(folder: Path, seed: int = 1) -> Path:
+    """A head file with its CLIP beside it."""
+    write_clip(folder / "clip", seed)
+    head = randomise(LinearHead(24), seed)
+    file = folder / "sac+logos+ava1-l14-linearMSE.pth"
+    save_head(head, file)
+    return file
+
+
+def pictures(batch: int, height: int, width: int, seed: int = 0) -> Tensor:
+    """``[B, 3, H, W]`` in [0, 1]: smooth blobs, noise, and a saturated rectangle that overshoots when resized."""
+    generator = torch.Generator().manual_seed(seed)
+    coarse = torch.rand(batch, 3, 6, 6, generator=generator)
+    smooth = nn.functional.interpolate(coarse, (height, width), mode="bicubic")
+    images = (smooth + 0.1 * torch.randn(batch, 3, height, width, generator=generator)).clamp(0, 1)
+    images[:, :, height // 4 : height // 2, width // 4 : width // 2] = 1.0
+    images[:, :, height // 2 : height // 2 + 3, width // 4 : width // 2] = 0.0
+    return images

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from kedge.evaluation.grid import DARK, LARGEST, LIGHT, SMALLEST, _font, as_image, enlarge, image_grid, wrap
+
+
+def picture(size: int = 32, seed: int = 0) -> torch.Tensor:
+    return torch.rand(3, size, size, generator=torch.Generator().manual_seed(seed))
+
+
+def find(grid: Image.Image, image: Image.Image) -> tuple[int, int]:
+    """Where ``image`` stands in ``grid``, exactly."""
+    canvas, target = np.asarray(grid).astype(int), np.asarray(image).astype(int)
+    h, w = target.shape[:2]
+    for y, x in np.argwhere((canvas == target[0, 0]).all(-1)):
+        window = canvas[y : y + h, x : x + w]
+        if window.shape == target.shape and (window == target).all():
+            return int(x), int(y)
+    raise AssertionError("the picture is not in the grid")
+
+
+def test_every_picture_is_there_crisp_and_in_its_place() -> None:
+    pictures = [[picture(seed=2 * i + j) for j in range(2)] for i in range(3)]
+    grid = image_grid(pictures, row_labels=["a", "b", "c"], column_labels=["base", "tuned"], title="t", note="n")
+    where = [[find(grid, as_image(p).resize((160, 160), Image.Resampling.NEAREST)) for p in row] for row in pictures]
+    assert len({x for row in where for x, _ in row}) == 2
+    assert len({y for row in where for _, y in row}) == 3
+    assert where[0][0][0] < where[0][1][0]
+    assert where[0][0][1] < where[1][0][1]
+
+
+def test_the_kinds_of_picture_are_equal() -> None:
+    pixels = (picture() * 255).round().byte().permute(1, 2, 0).numpy()
+    tensor = torch.from_numpy(pixels).permute(2, 0, 1) / 255
+    images = [as_image(kind) for kind in (pixels, tensor, Image.fromarray(pixels))]
+    assert images[0].tobytes() == images[1].tobytes() == images[2].tobytes()
+
+
+@pytest.mark.parametrize(("size", "cell"), [(32, 160), (64, 192), (100, 200), (160, 160), (512, 512), (768, LARGEST)])
+def test_cells_are_a_whole_multiple_or_at_most_the_largest(size: int, cell: int) -> None:
+    grid = image_grid([[picture(size)]], theme=LIGHT)
+    margin = (grid.width - cell) // 2
+    assert grid.size == (cell + 2 * margin, cell + 2 * margin)
+    assert cell >= SMALLEST
+
+
+def test_enlarging_by_a_whole_factor_repeats_pixels() -> None:
+    image = as_image(picture(8))
+    big = np.asarray(enlarge(image, (40, 40)))
+    assert (big == np.asarray(image).repeat(5, 0).repeat(5, 1)).all()
+    assert enlarge(image, (8, 8)) is image
+    assert enlarge(image, (20, 20)).size == (20, 20)
+
+
+def test_empty_cells_captions_and_the_dark_theme() -> None:
+    grid = image_grid([[picture(), None], [picture()]], captions=[["0.1", ""], ["0.2"]], theme=DARK)
+    assert grid.getpixel((0, 0)) == (0x16, 0x17, 0x1B)
+    plain = image_grid([[picture(), None], [picture()]])
+    assert grid.height > plain.height
+
+
+def test_pictures_of_different_shape_share_a_cell_size() -> None:
+    grid = image_grid([[picture(32), torch.zeros(3, 16, 32)]])
+    assert grid.width > 2 * 160
+
+
+def test_wrong_labels_are_refused() -> None:
+    with pytest.raises(ValueError, match="1 row labels for 2 rows"):
+        image_grid([[picture()], [picture()]], row_labels=["a"])
+    with pytest.raises(ValueError, match="3 column labels for 1 column"):
+        image_grid([[picture()]], column_labels=["a", "b", "c"])
+    with pytest.raises(ValueError, match="at least one picture"):
+        image_grid([])
+
+
+@given(text=st.text(max_size=200), width=st.integers(30, 300), most=st.integers(1, 4))
+@settings(max_examples=60, deadline=None)
+def test_wrapped_lines_fit(text: str, width: int, most: int) -> None:
+    lines = wrap(text, _font(14), width, most)
+    assert 1 <= len(lines) <= most
+    assert all(_font(14).getlength(line) <= width for line in lines)
+    if not any("…" in line for line in lines):
+        assert "".join(lines).split() == "".join(text.split()).split() or " ".join(lines).split() == text.split()

@@ -1,0 +1,17 @@
+"""Algorithms by name. Each is a frozen dataclass of its own hyper-parameters; importing this imports none of them."""
+
+from __future__ import annotations
+
+from kedge.registry import Registry
+
+ALGORITHMS = Registry(
+    "algorithm",
+    {
+        "rocm": "kedge.algorithms.rocm:ROCM",
+        "ppo": "kedge.algorithms.ppo:PPO",
+        "dpok": "kedge.algorithms.dpok:DPOK",
+        "d3po": "kedge.algorithms.d3po:D3PO",
+    },
+    # The same update, on a consistency policy and on a diffusion policy: presets differ, code does not.
+    aliases={"rlcm": "ppo", "ddpo": "ppo"},
+)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -65,50 +65,50 @@ class _Layout:
 
 
 def image_grid(
-    rows: Sequence[Sequence[Picture | None]],
+    columns: Mapping[str, Sequence[Picture | None] | NDArray[np.uint8] | Tensor],
+    prompts: Sequence[str] = (),
     *,
-    row_labels: Sequence[str] = (),
-    column_labels: Sequence[str] = (),
-    captions: Sequence[Sequence[str]] = (),
+    captions: Mapping[str, Sequence[str]] | None = None,
     title: str = "",
     note: str = "",
     theme: Theme = LIGHT,
 ) -> Image.Image:
-    """Draw pictures in rows and columns, all enlarged or reduced to one size.
+    """Draw a row for each prompt and a column for each model, all pictures at one size.
 
     Args:
-        rows: ``rows[i][j]`` is ``[3, H, W]`` in [0, 1], ``[H, W, 3]`` uint8, a PIL image, or None for an empty cell.
-        row_labels: a prompt for each row, wrapped beside it.
-        column_labels: a model for each column.
-        captions: a short text under each picture, a score for example.
+        columns: model → its pictures from top to bottom: each ``[3, H, W]`` in [0, 1], ``[H, W, 3]`` uint8, a PIL
+            image, or None for an empty cell; a whole batch of the first two will do. Models named "" get no header.
+        prompts: a label for each row, wrapped beside it.
+        captions: model → a short text under each of its pictures, a score for example.
         title, note: above and below everything.
 
     Small pictures are enlarged by a whole factor without smoothing, so that their pixels stay crisp.
 
     Raises:
-        ValueError: no pictures, or labels that do not match the rows or columns.
+        ValueError: no pictures, or not as many prompts as rows.
     """
-    columns = max((len(row) for row in rows), default=0)
-    if not columns:
+    names, rows = list(columns), max((len(pictures) for pictures in columns.values()), default=0)
+    if not rows:
         raise ValueError("a grid needs at least one picture")
-    for what, labels, count in (("row", row_labels, len(rows)), ("column", column_labels, columns)):
-        if labels and len(labels) != count:
-            raise ValueError(f"{len(labels)} {what} labels for {count} {what}s")
-    cells = [[None if picture is None else as_image(picture) for picture in row] for row in rows]
-    size = _cell_size([cell for row in cells for cell in row if cell is not None])
-    layout = _measure(size, row_labels, column_labels, bool(captions), title, note)
+    if prompts and len(prompts) != rows:
+        raise ValueError(f"{len(prompts)} prompts for {rows} rows of pictures")
+    cells = {name: [None if p is None else as_image(p) for p in pictures] for name, pictures in columns.items()}
+    size = _cell_size([cell for column in cells.values() for cell in column if cell is not None])
+    headers = names if any(names) else []
+    layout = _measure(size, prompts, headers, bool(captions), title, note)
 
-    right, bottom = layout.corner(len(rows), columns)
+    right, bottom = layout.corner(rows, len(names))
     width, height = right - layout.gap + layout.margin, bottom - layout.gap + layout.note + layout.margin
     if title:
         width = max(width, 2 * layout.margin + int(_font(layout.text + 4, True).getlength(title)))
     canvas = Image.new("RGB", (width, height), theme.paper)
     draw = ImageDraw.Draw(canvas)
-    for i, row in enumerate(cells):
-        for j, cell in enumerate(row):
-            caption = captions[i][j] if captions else ""
-            _draw_cell(canvas, draw, cell, layout, layout.corner(i, j), caption, theme)
-    _draw_labels(draw, layout, row_labels, column_labels, theme)
+    for j, name in enumerate(names):
+        texts = (captions or {}).get(name, ())
+        for i in range(rows):
+            cell = cells[name][i] if i < len(cells[name]) else None
+            _draw_cell(canvas, draw, cell, layout, layout.corner(i, j), texts[i] if i < len(texts) else "", theme)
+    _draw_labels(draw, layout, prompts, headers, theme)
     if title:
         draw.text((layout.margin, layout.margin), title, theme.ink, _font(layout.text + 4, True), anchor="lt")
     if note:

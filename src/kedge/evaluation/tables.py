@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from statistics import median
 from typing import Literal
 
@@ -81,27 +81,28 @@ class Display:
         return self.title if self.scale == 1 else f"{self.title} ×{self.scale:g}"
 
 
-_DISPLAYS = {
-    "pickscore": Display("PickScore"),
-    "hpsv2": Display("HPSv2", 10),
-    "hpsv2.0": Display("HPSv2.0", 10),
-    "hpsv2.1": Display("HPSv2.1", 10),
-    "clipscore": Display("CLIPScore"),
-    "aesthetic": Display("Aesthetic"),
-    "blipscore": Display("BLIPScore"),
-    "imagereward": Display("ImageReward"),
-    "oracle": Display("Oracle"),
+_TITLES = {
+    "pickscore": "PickScore",
+    "hpsv2": "HPSv2",
+    "hpsv2.1": "HPSv2.1",
+    "clipscore": "CLIPScore",
+    "aesthetic": "Aesthetic",
+    "blipscore": "BLIPScore",
+    "imagereward": "ImageReward",
 }
 
 
 def display(metric: str, scales: dict[str, float] | None = None) -> Display:
     """Title and factor of a metric; ``pickscore@emoji`` is shown as PickScore, ``scales`` overrides the factor."""
+    from kedge.rewards import REWARDS
+
     name, _, source = metric.partition("@")
-    shown = _DISPLAYS.get(name, Display(metric.replace("_", " ")))
-    if source and source != "emoji" and name in _DISPLAYS:
-        shown = replace(shown, title=f"{shown.title} ({source})")
-    factor = (scales or {}).get(metric, (scales or {}).get(name))
-    return shown if factor is None else replace(shown, scale=factor)
+    title = _TITLES.get(name, name.replace("_", " ") if name in REWARDS else metric.replace("_", " "))
+    if name in REWARDS and source not in ("", "emoji"):
+        title = f"{title} ({source})"
+    usual = REWARDS[name].display if name in REWARDS else 1.0
+    chosen = scales or {}
+    return Display(title, chosen.get(metric, chosen.get(name, usual)))
 
 
 def decimals(intervals: Sequence[Interval]) -> int:

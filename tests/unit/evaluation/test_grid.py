@@ -26,13 +26,17 @@ def find(grid: Image.Image, image: Image.Image) -> tuple[int, int]:
 
 
 def test_every_picture_is_there_crisp_and_in_its_place() -> None:
-    pictures = [[picture(seed=2 * i + j) for j in range(2)] for i in range(3)]
-    grid = image_grid(pictures, row_labels=["a", "b", "c"], column_labels=["base", "tuned"], title="t", note="n")
-    where = [[find(grid, as_image(p).resize((160, 160), Image.Resampling.NEAREST)) for p in row] for row in pictures]
-    assert len({x for row in where for x, _ in row}) == 2
-    assert len({y for row in where for _, y in row}) == 3
-    assert where[0][0][0] < where[0][1][0]
-    assert where[0][0][1] < where[1][0][1]
+    columns = {
+        name: torch.stack([picture(seed=10 * j + i) for i in range(3)]) for j, name in enumerate(["base", "tuned"])
+    }
+    grid = image_grid(columns, ["a", "b", "c"], title="t", note="n")
+    where = {
+        name: [find(grid, as_image(p).resize((160, 160), Image.Resampling.NEAREST)) for p in column]
+        for name, column in columns.items()
+    }
+    assert len({x for x, _ in where["base"]}) == len({x for x, _ in where["tuned"]}) == 1
+    assert [y for _, y in where["base"]] == [y for _, y in where["tuned"]] == sorted(y for _, y in where["base"])
+    assert where["base"][0][0] < where["tuned"][0][0]
 
 
 def test_the_kinds_of_picture_are_equal() -> None:
@@ -44,7 +48,7 @@ def test_the_kinds_of_picture_are_equal() -> None:
 
 @pytest.mark.parametrize(("size", "cell"), [(32, 160), (64, 192), (100, 200), (160, 160), (512, 512), (768, LARGEST)])
 def test_cells_are_a_whole_multiple_or_at_most_the_largest(size: int, cell: int) -> None:
-    grid = image_grid([[picture(size)]], theme=LIGHT)
+    grid = image_grid({"": [picture(size)]}, theme=LIGHT)
     margin = (grid.width - cell) // 2
     assert grid.size == (cell + 2 * margin, cell + 2 * margin)
     assert cell >= SMALLEST
@@ -59,24 +63,21 @@ def test_enlarging_by_a_whole_factor_repeats_pixels() -> None:
 
 
 def test_empty_cells_captions_and_the_dark_theme() -> None:
-    grid = image_grid([[picture(), None], [picture()]], captions=[["0.1", ""], ["0.2"]], theme=DARK)
+    columns = {"base": [picture(), None], "tuned": [picture()]}
+    grid = image_grid(columns, captions={"base": ["0.1"]}, theme=DARK)
     assert grid.getpixel((0, 0)) == (0x16, 0x17, 0x1B)
-    plain = image_grid([[picture(), None], [picture()]])
-    assert grid.height > plain.height
+    assert grid.height > image_grid(columns).height
 
 
 def test_pictures_of_different_shape_share_a_cell_size() -> None:
-    grid = image_grid([[picture(32), torch.zeros(3, 16, 32)]])
-    assert grid.width > 2 * 160
+    assert image_grid({"a": [picture(32)], "b": [torch.zeros(3, 16, 32)]}).width > 2 * 160
 
 
 def test_wrong_labels_are_refused() -> None:
-    with pytest.raises(ValueError, match="1 row labels for 2 rows"):
-        image_grid([[picture()], [picture()]], row_labels=["a"])
-    with pytest.raises(ValueError, match="3 column labels for 1 column"):
-        image_grid([[picture()]], column_labels=["a", "b", "c"])
+    with pytest.raises(ValueError, match="1 prompts for 2 rows"):
+        image_grid({"": [picture(), picture()]}, ["a"])
     with pytest.raises(ValueError, match="at least one picture"):
-        image_grid([])
+        image_grid({})
 
 
 @given(text=st.text(max_size=200), width=st.integers(30, 300), most=st.integers(1, 4))

@@ -1,0 +1,153 @@
+"""BLIP's two encoders, from checkpoints in the published layout, on transformers' BLIP parts."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoTokenizer, BlipConfig, BlipTextModel, BlipVisionModel
+
+from kedge.rewards.clip import Device
+from kedge.rewards.preprocess import CropPreprocess
+from kedge.rewards.weights import StateDict, WrongWeightsError, build_frozen, check_match, without
+
+MAX_WORDS = 35  # tokens of the prompt, as in ImageReward's code and BLIP's demo
+_LEFTOVERS = re.compile(r"(visual_encoder_m|text_encoder_m|vision_proj_m|text_proj_m|text_decoder)\..*|.*queue.*|temp")
+_LAYOUT = (
+    ("visual_encoder.patch_embed.proj.", "vision_model.embeddings.patch_embedding."),
+    ("visual_encoder.cls_token", "vision_model.embeddings.class_embedding"),
+    ("visual_encoder.pos_embed", "vision_model.embeddings.position_embedding"),
+    ("visual_encoder.norm.", "vision_model.post_layernorm."),
+    ("visual_encoder.blocks.", "vision_model.encoder.layers."),
+)
+_IN_BLOCK = (
+    (".norm1.", ".layer_norm1."),
+    (".norm2.", ".layer_norm2."),
+    (".attn.qkv.", ".self_attn.qkv."),
+    (".attn.proj.", ".self_attn.projection."),
+)
+
+
+def blip_large() -> BlipConfig:
+    """The published network: ViT-L/16 at 224 pixels and a BERT-base with cross-attention."""
+    vision = {
+        "hidden_size": 1024,
+        "intermediate_size": 4096,
+        "num_hidden_layers": 24,
+        "num_attention_heads": 16,
+        "image_size": 224,
+        "patch_size": 16,
+        "layer_norm_eps": 1e-6,
+    }
+    return BlipConfig(vision_config=vision, text_config={"num_attention_heads": 12}, image_text_hidden_size=256)
+
+
+def architecture(checkpoint: Path) -> BlipConfig:
+    """A transformers BLIP ``config.json`` beside the checkpoint, else the published architecture.
+
+    Raises:
+        WrongWeightsError: the config describes another kind of model, or a text encoder that cannot look at images.
+    """
+    file = checkpoint.parent / "config.json"
+    if not file.is_file():
+        return blip_large()
+    found = json.loads(file.read_text())
+    if found.get("model_type") != "blip":
+        raise WrongWeightsError(f"{file}: expected a model of type 'blip', found {found.get('model_type')!r}")
+    config = BlipConfig.from_pretrained(checkpoint.parent, local_files_only=True)
+    if not config.text_config.is_decoder:
+        raise WrongWeightsError(f"{file}: text_config.is_decoder must be true, or there is no cross-attention")
+    return config
+
+
+class BlipNetwork(nn.Module):
+    """Vision and text encoder with the heads that a score needs, named as in the published checkpoints."""
+
+    def __init__(self, config: BlipConfig, heads: dict[str, nn.Module]):
+        super().__init__()
+        self.vision_model = BlipVisionModel(config.vision_config)
+        self.text_encoder = BlipTextModel(config.text_config, add_pooling_layer=False)
+        for name, head in heads.items():
+            self.add_module(name, head)
+
+    def read(self, words: dict[str, Tensor], image: Tensor | None = None) -> Tensor:
+        """The first token's state ``[B, D]`` of a text, alone or looking at image states ``[B, N, width]``."""
+        output = self.text_encoder(
+            input_ids=words["input_ids"], attention_mask=words["attention_mask"], encoder_hidden_states=image
+        )
+        return output.last_hidden_state[:, 0]
+
+    def head(self, name: str, features: Tensor) -> Tensor:
+        """Apply a head by its name."""
+        return self.get_submodule(name)(features)
+
+
+def projections(config: BlipConfig) -> dict[str, nn.Module]:
+    """The two heads into the shared space."""
+    width = config.image_text_hidden_size
+    return {
+        "vision_proj": nn.Linear(config.vision_config.hidden_size, width),
+        "text_proj": nn.Linear(config.text_config.hidden_size, width),
+    }
+
+
+def from_published(state: StateDict) -> StateDict:
+    """The published layout as :class:`BlipNetwork` has it, without what only training needed."""
+    kept = {key: value for key, value in without(state, "position_ids").items() if not _LEFTOVERS.fullmatch(key)}
+    return {_rename(key, _LAYOUT, _IN_BLOCK): value for key, value in kept.items()}
+
+
+def to_published(state: StateDict) -> StateDict:
+    """The inverse of :func:`from_published`."""
+    layout, in_block = ([(theirs, ours) for ours, theirs in table] for table in (_LAYOUT, _IN_BLOCK))
+    return {_rename(key, tuple(layout), tuple(in_block)): value for key, value in state.items()}
+
+
+def _rename(key: str, layout: Sequence[tuple[str, str]], in_block: Sequence[tuple[str, str]]) -> str:
+    for before, after in layout:
+        if key.startswith(before):
+            key = after + key.removeprefix(before)
+            if "blocks." in before + after:
+                for inner_before, inner_after in in_block:
+                    key = key.replace(inner_before, inner_after)
+            return key
+    return key
+
+
+def build_network(
+    config: BlipConfig, heads: dict[str, nn.Module], state: StateDict, file: Path, device: Device
+) -> BlipNetwork:
+    """A frozen network from a state dict in the published layout (heads are given on the meta device).
+
+    Raises:
+        WrongWeightsError: keys or shapes differ; they are named as in the file.
+    """
+    state = from_published(state)
+    with torch.device("meta"):
+        expected = BlipNetwork(config, heads).state_dict()
+    check_match(to_published(expected), to_published(state), file)
+    return build_frozen(lambda: BlipNetwork(config, heads), state, file, device)
+
+
+class BlipReader:
+    """Prompts to token ids, as every BLIP score reads them: padded and cut to 35 tokens."""
+
+    def __init__(self, folder: Path, config: BlipConfig):
+        self.tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        self.length = min(MAX_WORDS, config.text_config.max_position_embeddings)
+
+    def __call__(self, prompts: Sequence[str], device: Device) -> dict[str, Tensor]:
+        """``input_ids`` and ``attention_mask``, ``[B, 35]``."""
+        words = self.tokenizer(
+            list(prompts), padding="max_length", truncation=True, max_length=self.length, return_tensors="pt"
+        )
+        return {key: words[key].to(device) for key in ("input_ids", "attention_mask")}
+
+
+def blip_preprocess(config: BlipConfig) -> CropPreprocess:
+    """Shortest side, centre crop (torchvision's), CLIP's mean and deviation."""
+    return CropPreprocess(config.vision_config.image_size, offset="round")

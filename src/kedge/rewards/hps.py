@@ -1,0 +1,73 @@
+"""HPSv2 and HPSv2.1: the cosine in a CLIP ViT-H/14 that was tuned on human preferences (Wu et al. 2023)."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from transformers import CLIPModel
+
+from kedge.rewards.clip import Device, FrozenCLIP, folder_tokenizer
+from kedge.rewards.openclip import architecture, from_open_clip, to_open_clip
+from kedge.rewards.preprocess import PadPreprocess
+from kedge.rewards.weights import build_frozen, check_match, read_state, without
+
+_PLAIN = re.compile(r"[ -%'-~]*")  # printable ASCII without the ampersand
+
+
+class HPS:
+    """``cos(image, text)`` with HPSv2's own preprocessing (longest side, black bars).
+
+    Args:
+        checkpoint: the published ``.pt`` file; other architectures put ``open_clip_config.json`` beside it.
+        tokenizer: a folder with CLIP's vocabulary.
+        antialias: see :class:`~kedge.rewards.preprocess.PadPreprocess`.
+    """
+
+    differentiable = True
+
+    def __init__(
+        self,
+        checkpoint: Path,
+        tokenizer: Path,
+        name: str = "hpsv2",
+        device: Device = "cpu",
+        antialias: bool = True,
+    ):
+        self.name = name
+        config = architecture(checkpoint)
+        state = without(read_state(checkpoint, unwrap="state_dict"), "attn_mask")
+        with torch.device("meta"):
+            expected = to_open_clip(CLIPModel(config).state_dict())
+        check_match(expected, state, checkpoint)
+        model = build_frozen(lambda: CLIPModel(config), from_open_clip(state), checkpoint, device)
+        tokenize = folder_tokenizer(tokenizer, config.text_config.max_position_embeddings, clean_text)
+        preprocess = PadPreprocess(config.vision_config.image_size, antialias=antialias)
+        self.clip = FrozenCLIP(model, tokenize, preprocess)
+
+    def __call__(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
+        """Score images ``[B, 3, H, W]`` in [0, 1]; returns ``[B]``."""
+        return self.clip.cosine(images, prompts)
+
+
+def clean_text(text: str) -> str:
+    """What open_clip does to a text before tokenising: mend the encoding, undo HTML entities, lower the case.
+
+    Raises:
+        ModuleNotFoundError: the text is not plain, and ftfy, which mends it, is not installed.
+    """
+    if not _PLAIN.fullmatch(text):
+        try:
+            import ftfy
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError(
+                f"HPSv2 reads texts beyond plain ASCII through ftfy, which is not installed (prompt: {text[:60]!r}). "
+                "Install it with: pip install 'kedge[rewards]'",
+                name="ftfy",
+            ) from error
+        text = html.unescape(html.unescape(ftfy.fix_text(text)))
+    return re.sub(r"\s+", " ", text).strip().lower()

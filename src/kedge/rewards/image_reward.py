@@ -1,0 +1,55 @@
+"""ImageReward (Xu et al. 2023): a BLIP that reads the prompt while looking at the image, and a linear head."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from kedge.rewards.aesthetic import LinearHead
+from kedge.rewards.blip import BlipNetwork, BlipReader, architecture, blip_preprocess, build_network, projections
+from kedge.rewards.blip import to_published as blip_to_published
+from kedge.rewards.clip import Device
+from kedge.rewards.preprocess import check_batch
+from kedge.rewards.weights import StateDict, read_state
+
+# Mean and deviation of the raw score over ImageReward's training pairs, from its published code.
+MEAN, STD = 0.16717362830052426, 1.0333394966054072
+
+
+class ImageReward:
+    """``(head(text encoder's first token, looking at the image) − mean) / std``.
+
+    The text's features depend on the image, so they cannot be cached.
+
+    Args:
+        checkpoint: the published ``ImageReward.pt``; other architectures put a transformers ``config.json`` beside it.
+        tokenizer: a folder with BERT's vocabulary.
+    """
+
+    differentiable = True
+
+    def __init__(self, checkpoint: Path, tokenizer: Path, name: str = "imagereward", device: Device = "cpu"):
+        self.name, self.device = name, torch.device(device)
+        config = architecture(checkpoint)
+        state = {key.removeprefix("blip."): value for key, value in read_state(checkpoint).items()}
+        with torch.device("meta"):
+            heads = {**projections(config), "mlp": LinearHead(config.text_config.hidden_size)}
+        self.network = build_network(config, heads, state, checkpoint, device)
+        self.read = BlipReader(tokenizer, config)
+        self.preprocess = blip_preprocess(config)
+
+    def __call__(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
+        """Score images ``[B, 3, H, W]`` in [0, 1]; returns ``[B]``."""
+        images = check_batch(images, prompts)
+        states = self.network.vision_model(pixel_values=self.preprocess(images.to(self.device))).last_hidden_state
+        text = self.network.read(self.read(prompts, self.device), states)
+        return ((self.network.head("mlp", text) - MEAN) / STD).to(images.device)
+
+
+def to_published(network: BlipNetwork) -> StateDict:
+    """The state dict of a network with an ``mlp`` head, as ``ImageReward.pt`` has it."""
+    state = blip_to_published(network.state_dict())
+    return {key if key.startswith("mlp.") else f"blip.{key}": value for key, value in state.items()}

@@ -145,10 +145,9 @@ class WatchConfig:
         samples: the prompts to draw, with fixed seeds, base beside tuned; empty takes the first of `held_out`.
         samples_count: how many prompts to draw when `samples` is empty.
         evaluate_every: steps between held-out evaluations, from step 0; 0 does none.
-        held_out: prompts to evaluate on, a block like `prompts`; null evaluates on the training prompts.
+        held_out: prompts to evaluate on, a block like `prompts`; null takes the first 64 training prompts.
         metrics: rewards to evaluate besides the one trained on.
-        guard: what to do when the trained reward has risen while another has fallen: warn, stop or off.
-        guard_level: how sure to be of both, as the confidence of the paired intervals.
+        guard: what to do when held-out evaluations show that the model cheats the reward: warn, stop or off.
         seed: seed of the samples and evaluations.
         tensorboard: write TensorBoard events too.
     """
@@ -160,7 +159,6 @@ class WatchConfig:
     held_out: PromptsConfig | None = None
     metrics: tuple[str, ...] = ()
     guard: Literal["warn", "stop", "off"] = "warn"
-    guard_level: Fraction = 0.99
     seed: int = 1234
     tensorboard: bool = True
 

@@ -8,54 +8,39 @@ from collections.abc import Sequence
 import torch
 
 from kedge.algorithms.base import Context
-from kedge.config import ModelConfig, PromptsConfig, RunConfig
+from kedge.config import ModelConfig, RunConfig
+from kedge.policies import load_policy
 from kedge.policies.base import Backprop, Policy
-from kedge.prompts import PromptStream, load_prompts
+from kedge.policies.lora import LoraConfig
+from kedge.prompts import PromptStream
 from kedge.rewards.base import Reward
 from kedge.training import random_streams
 from kedge.training.callbacks import Callback
 from kedge.training.checkpoint import CheckpointStore
-from kedge.training.held_out import Guard, HeldOut
+from kedge.training.held_out import HeldOut
 from kedge.training.loggers import JsonlLogger, Logger, TensorBoardLogger
 from kedge.training.optimizer import Optimizer
 from kedge.training.processes import Processes
 from kedge.training.progress import Silent, display
+from kedge.training.prompt_sets import prompts_of
 from kedge.training.run_folder import RunFolder
 from kedge.training.samples import SampleGrid
 from kedge.training.trainer import Trainer
 
+UNSET_HELD_OUT = 64  # training prompts that stand in when watch.held_out is not set
+
 
 def build_policy(model: ModelConfig, device: torch.device, *, lora: bool = True) -> Policy:
-    """Load the generator, with a fresh adapter unless ``lora`` is False.
-
-    ``model.kind`` may be ``module:function`` of the user's own, called like :func:`kedge.policies.load_policy` but for
-    the kind.
-    """
-    from kedge.policies import LoraConfig, load_policy
-    from kedge.registry import load_object
-
-    options = {
-        "steps": model.steps,
-        "guidance": model.guidance,
-        "lora": LoraConfig(**dataclasses.asdict(model.lora)) if lora else None,
-        "device": device,
-        "dtype": getattr(torch, model.dtype),
-        "eta": model.eta,
-    }
-    if ":" in model.kind:
-        return load_object(model.kind)(model.name, **options)
-    return load_policy(model.kind, model.name, **options)
-
-
-def prompts_of(config: PromptsConfig) -> list[str]:
-    """The prompts that a ``prompts`` block means."""
-    return load_prompts(
-        config.source,
-        column=config.column,
-        split=config.split,
-        count=config.count,
-        seed=config.seed,
-        local=config.local,
+    """Load the generator, with a fresh adapter unless ``lora`` is False."""
+    return load_policy(
+        model.kind,
+        model.name,
+        steps=model.steps,
+        guidance=model.guidance,
+        lora=LoraConfig(**dataclasses.asdict(model.lora)) if lora else None,
+        device=device,
+        dtype=model.dtype,
+        eta=model.eta,
     )
 
 
@@ -107,15 +92,14 @@ def _callbacks(config: RunConfig, folder: RunFolder, reward: Reward, device: tor
     from kedge.rewards import load_reward
 
     watch, batch_size = config.watch, config.training.batch_size
-    held_out = prompts_of(watch.held_out or config.prompts)
+    held_out = prompts_of(watch.held_out) if watch.held_out else prompts_of(config.prompts)[:UNSET_HELD_OUT]
     shown = list(watch.samples) or list(dict.fromkeys(held_out))[: watch.samples_count]
     callbacks: list[Callback] = [
         SampleGrid(folder.samples, shown, seed=watch.seed, every=watch.samples_every, batch_size=batch_size)
     ]
     if watch.evaluate_every:
         rewards = {config.reward: reward} | {name: load_reward(name, device=device) for name in watch.metrics}
-        guard = Guard(watch.guard, watch.guard_level)
-        callbacks.append(HeldOut(rewards, held_out, watch.seed, watch.evaluate_every, batch_size, guard))
+        callbacks.append(HeldOut(rewards, held_out, watch.seed, watch.evaluate_every, batch_size, watch.guard))
     return callbacks
 
 

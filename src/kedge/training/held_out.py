@@ -1,64 +1,28 @@
-"""Held-out evaluation while it trains, and the alarm for reward hacking.
-
-A model that cheats raises the reward it is trained on while rewards it has never seen fall. The guard compares the
-same prompts and noise with an earlier evaluation, so that it notices small falls and ignores chance.
-"""
+"""Held-out evaluation while it trains, and the alarm for reward hacking."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
-import torch
-
-from kedge.evaluation import evaluate
-from kedge.evaluation.statistics import paired_difference
+from kedge.evaluation import Evaluation, compare, evaluate
+from kedge.evaluation.guard import judge_comparison
 from kedge.rewards.base import Reward
 from kedge.training.callbacks import Watched, due
 
 
-@dataclass(frozen=True)
-class Guard:
-    """When to raise the alarm, and what to do then.
-
-    Attributes:
-        action: ``warn``, ``stop`` or ``off``.
-        level: confidence of the paired intervals that must exclude zero.
-    """
-
-    action: Literal["warn", "stop", "off"] = "warn"
-    level: float = 0.99
-
-    def verdict(self, trained: str, now: Mapping[str, list[float]], best: Mapping[str, Mapping[str, list[float]]]) -> str:
-        """What has fallen while the trained reward has risen, in words; empty if all is well.
-
-        Args:
-            trained: the reward that is trained on.
-            now: metric → scores by sample.
-            best: metric → all scores at the evaluation where that metric was highest.
-        """
-        fallen = []
-        for metric, before in best.items():
-            if metric == trained:
-                continue
-            risen = paired_difference(now[trained], before[trained], level=self.level)
-            change = paired_difference(now[metric], before[metric], level=self.level)
-            if risen.low > 0 and change.high < 0:
-                fallen.append(f"{metric} has fallen by {-change.value:.3g}")
-        return " and ".join(fallen)
-
-
 @dataclass
 class HeldOut:
-    """Scores the tuned model on prompts it is not trained on.
+    """Scores the tuned model on prompts it is not trained on, always from the same noise.
 
     Attributes:
         rewards: name → reward; the first is the one trained on.
         prompts: what to draw.
-        seed: of the noise, the same at every evaluation.
+        seed: of the noise.
         every: steps between evaluations, from step 0.
-        best: metric → all scores (metric → list) at the evaluation where that metric was highest.
+        guard: what to do when the trained reward rises and the others fall: ``warn``, ``stop`` or ``off``.
+        base: the evaluation before the first step.
     """
 
     rewards: Mapping[str, Reward]
@@ -66,8 +30,8 @@ class HeldOut:
     seed: int
     every: int
     batch_size: int
-    guard: Guard = field(default_factory=Guard)
-    best: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    guard: Literal["warn", "stop", "off"] = "warn"
+    base: Evaluation | None = None
     name = "held_out"
 
     def __call__(self, step: int, run: Watched) -> dict[str, float]:
@@ -75,37 +39,28 @@ class HeldOut:
         if not due(step, self.every):
             return {}
         with run.averaged():
-            result = evaluate(run.policy, self.rewards, self.prompts, seed=self.seed, batch_size=self.batch_size)
-        scores = {metric: values.tolist() for metric, values in result.scores.items()}
-        if self.guard.action != "off" and self.best:
-            self._watch(step, scores, run)
-        for metric, values in scores.items():
-            if metric not in self.best or sum(values) > sum(self.best[metric][metric]):
-                self.best[metric] = scores
-        return {f"held_out/{metric}": sum(values) / len(values) for metric, values in scores.items()}
+            now = evaluate(run.policy, self.rewards, self.prompts, seed=self.seed, batch_size=self.batch_size)
+        if self.base is None:
+            self.base = now
+        elif self.guard != "off":
+            self._watch(step, now, run)
+        return {f"held_out/{metric}": float(values.mean()) for metric, values in now.scores.items()}
 
-    def _watch(self, step: int, scores: dict[str, list[float]], run: Watched) -> None:
+    def _watch(self, step: int, now: Evaluation, run: Watched) -> None:
         trained = next(iter(self.rewards))
-        found = self.guard.verdict(trained, scores, self.best)
-        if not found:
+        assert self.base is not None  # the first evaluation is never judged
+        verdict = judge_comparison(compare(now, self.base), [trained])
+        if verdict.level != "hacking":
             return
-        message = (
-            f"step {step}: {trained} still rises on held-out prompts, but {found} since its best: the model may be "
-            "cheating the reward. More regularisation (algorithm.beta) or fewer steps help"
-        )
-        run.say(message)
-        if self.guard.action == "stop":
+        message = f"step {step}, on held-out prompts: {verdict.sentence} More regularisation or fewer steps help."
+        run.say("\n  ".join([message, *verdict.reasons]))
+        if self.guard == "stop":
             run.stop(message)
 
     def state_dict(self) -> dict[str, Any]:
-        """The best scores so far, as tensors."""
-        return {
-            metric: {name: torch.tensor(values, dtype=torch.float64) for name, values in scores.items()}
-            for metric, scores in self.best.items()
-        }
+        """The base model's scores."""
+        return {"base": self.base.to_dict() if self.base else None}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up the best scores."""
-        self.best = {
-            metric: {name: values.tolist() for name, values in scores.items()} for metric, scores in state.items()
-        }
+        """Take them up."""
+        self.base = Evaluation.from_dict(state["base"]) if state["base"] else None

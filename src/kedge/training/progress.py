@@ -108,8 +108,8 @@ class Lines:
             return
         self._last = elapsed
         done = step - self._first
-        left = f" · {(self._total - step) * elapsed / done:.0f} s left" if done else ""
-        self.say(f"step {step}/{self._total} · {text} · {_pace(done, elapsed)}{left}")
+        left = f"{(self._total - step) * elapsed / done:.0f} s left" if done and step < self._total else ""
+        self.say(" · ".join(filter(None, (f"step {step}/{self._total}", text, _pace(done, elapsed), left))))
 
     def say(self, text: str) -> None:
         """Print."""

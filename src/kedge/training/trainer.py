@@ -69,6 +69,7 @@ class Trainer:
     _in_a_row: int = field(default=0, init=False)
     _saved: int = field(default=-1, init=False)
     _stop_reason: str = field(default="", init=False)
+    _clock: float = field(default=0.0, init=False)
 
     def fit(self) -> Outcome:
         """Train to the end, to a signal, or until a callback stops it; a checkpoint is saved in each case.
@@ -81,6 +82,7 @@ class Trainer:
             with StopOnSignal(self._announce_stop) as signals:
                 if self.step == 0:
                     self._report({})
+                self._clock = time.perf_counter()
                 ended = self._loop(lambda: self.processes.any(signals.requested))
                 self.save()
         finally:
@@ -110,14 +112,16 @@ class Trainer:
 
     def _advance(self, losses: Iterable[Loss]) -> None:
         """One optimizer step."""
-        clock = time.perf_counter()
         result = self.optimizer.step(losses)
         self.step += 1
         if result.skipped:
             self._count_skip(result.metrics)
         else:
             self._in_a_row = 0
-        self._report({**result.metrics, "skipped": self.skipped, "seconds": time.perf_counter() - clock})
+        # Since the last step: gathering experience counts, watching does not.
+        seconds = time.perf_counter() - self._clock
+        self._report({**result.metrics, "skipped": self.skipped, "seconds": seconds})
+        self._clock = time.perf_counter()
 
     def _count_skip(self, metrics: dict[str, float]) -> None:
         self.skipped += 1

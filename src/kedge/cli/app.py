@@ -1,0 +1,90 @@
+"""Subcommands by name, and what users see when something goes wrong."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from importlib import import_module
+from typing import Annotated
+
+import typer
+
+from kedge import __version__
+
+# name → module:function, in the order of --help. The modules import nothing heavy.
+COMMANDS = {
+    "presets": "kedge.cli.presets:presets_command",
+    "init": "kedge.cli.init:init_command",
+    "train": "kedge.cli.train:train_command",
+    "sample": "kedge.cli.sample:sample_command",
+    "export": "kedge.cli.export:export_command",
+    "prompts": "kedge.cli.prompts:prompts_command",
+    "doctor": "kedge.cli.doctor:doctor_command",
+    "demo": "kedge.cli.demo:demo_command",
+}
+GROUPS = {"world": "kedge.cli.world:app"}
+
+app = typer.Typer(
+    name="kedge",
+    help="Fine-tune few-step text-to-image generators towards a reward, anchored to the model they started from.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+def _load(path: str) -> object:
+    module, _, name = path.partition(":")
+    return getattr(import_module(module), name)
+
+
+for _name, _path in COMMANDS.items():
+    app.command(_name)(_load(_path))  # type: ignore[type-var]
+for _name, _path in GROUPS.items():
+    app.add_typer(_load(_path), name=_name)  # type: ignore[arg-type]
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    traceback: Annotated[bool, typer.Option("--traceback", help="Show where an error came from.")] = False,
+) -> None:
+    if version:
+        print(__version__)
+        raise typer.Exit
+    if traceback:
+        os.environ["KEDGE_TRACEBACK"] = "1"
+
+
+def main() -> None:
+    """Run the command; what a user can cause ends with one message and exit code 2, without a traceback."""
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    try:
+        app()
+    except Exception as error:
+        if os.environ.get("KEDGE_TRACEBACK"):
+            raise
+        code, message = explain(error)
+        print(f"kedge: {message}", file=sys.stderr)
+        sys.exit(code)
+
+
+def explain(error: Exception) -> tuple[int, str]:
+    """Exit code and message: 2 for what the user can change, 1 for what went wrong while it ran.
+
+    Errors of any other kind are Kedge's own and are raised again.
+    """
+    text = str(error) or type(error).__name__
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    if "OutOfMemoryError" in kinds:
+        return 1, (
+            "out of memory. Lower training.batch_size (and raise training.accumulation to make up for it), set "
+            "backprop.checkpoint=true, or backprop.last_steps to a small number"
+        )
+    if "TrainingFailed" in kinds:
+        return 1, text
+    if kinds & {"ValueError", "OSError"}:
+        return 2, text
+    raise error

@@ -1,0 +1,35 @@
+"""``kedge export``."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class Program(StrEnum):
+    """Who is to load the adapter."""
+
+    diffusers = "diffusers"
+    comfyui = "comfyui"
+
+
+FILES = {Program.diffusers: "pytorch_lora_weights.safetensors", Program.comfyui: "comfyui.safetensors"}
+
+
+def export_command(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    program: Annotated[Program, typer.Option("--for", help="The program that is to load it.")] = Program.diffusers,
+    out: Annotated[Path | None, typer.Option(help="The folder to write to; RUN/lora by default.")] = None,
+) -> None:
+    """Write a run's adapter for diffusers or ComfyUI, from its newest checkpoint, and check it by reading it back."""
+    from kedge.export import save_lora
+    from kedge.training.finish import metadata
+    from kedge.training.tuned import load_run
+
+    tuned = load_run(run)
+    folder = out or run / "lora"
+    save_lora(tuned.policy, folder, metadata(tuned.config, tuned.step))
+    print(folder / FILES[program])

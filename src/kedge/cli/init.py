@@ -1,0 +1,21 @@
+"""``kedge init``: a recipe with every key explained."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def init_command(
+    preset: Annotated[str, typer.Argument(help="The recipe to start from (see kedge presets).")] = "emoji-rocm",
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Changes to it.")] = None,
+) -> None:
+    """Print a recipe with every key explained; redirect it into a file and change what you like."""
+    from kedge.config import document, load_config
+    from kedge.config.presets import preset as find
+
+    found = find(preset)
+    config = load_config(found.path, overrides or [])
+    title = f"{found.title} (from the preset {found.name})\nRun it with: kedge train THIS-FILE"
+    print(document(config, title), end="")

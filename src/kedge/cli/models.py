@@ -1,0 +1,95 @@
+"""``MODEL|RUN`` arguments: a run folder, a bundled model, a local folder or a hub id."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from kedge.config import ModelConfig
+    from kedge.policies.base import Policy
+
+STEPS = {"lcm": 8, "diffusion": 20}  # as in the papers
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model to draw with.
+
+    Attributes:
+        name: for file names and tables.
+        tuned: whether it has a trained adapter (``policy.reference()`` is then the base).
+    """
+
+    name: str
+    policy: Policy
+    model: ModelConfig
+    tuned: bool
+
+
+def load_target(
+    target: str,
+    *,
+    kind: str | None = None,
+    steps: int | None = None,
+    guidance: float | None = None,
+    device: str = "auto",
+) -> LoadedModel:
+    """Load a run's tuned model, or a plain model.
+
+    Args:
+        kind: ``lcm`` or ``diffusion``; None finds out. A run knows its own.
+        steps, guidance: None takes the run's, or the papers' (8 or 20 steps, ω = 7.5).
+
+    Raises:
+        ValueError: if it cannot be found or told what it is.
+    """
+    import dataclasses
+
+    import torch
+
+    from kedge.config import ModelConfig
+    from kedge.training.assemble import build_policy
+    from kedge.training.run_folder import is_run
+    from kedge.training.tuned import load_run
+
+    place = torch.device(choose_device(device))
+    if is_run(Path(target)):
+        tuned = load_run(target, place)
+        model = dataclasses.replace(
+            tuned.config.model,
+            steps=steps or tuned.config.model.steps,
+            guidance=tuned.config.model.guidance if guidance is None else guidance,
+        )
+        if model != tuned.config.model:
+            raise ValueError("a run is drawn with the steps and guidance it was trained with: leave them out")
+        return LoadedModel(Path(target).resolve().name, tuned.policy, model, tuned=True)
+    kind = kind or guess_kind(target)
+    model = ModelConfig(
+        name=target, kind=kind, steps=steps or STEPS.get(kind, 8), guidance=7.5 if guidance is None else guidance
+    )
+    return LoadedModel(Path(target).name, build_policy(model, place, lora=False), model, tuned=False)
+
+
+def guess_kind(target: str) -> str:
+    """``lcm`` or ``diffusion``, from the model's files, or its name if they are not here."""
+    from kedge.models import resolve_model
+
+    place = resolve_model(target)
+    index = Path(place) / "model_index.json"
+    if index.is_file():
+        pipeline = json.loads(index.read_text(encoding="utf-8")).get("_class_name", "")
+        return "lcm" if "LatentConsistency" in pipeline else "diffusion"
+    return "lcm" if "lcm" in str(target).lower() else "diffusion"
+
+
+def choose_device(device: str) -> str:
+    """``auto`` is the accelerator, if there is one."""
+    import torch
+
+    if device != "auto":
+        return device
+    found = torch.accelerator.current_accelerator()
+    return str(found) if found is not None and torch.accelerator.is_available() else "cpu"

@@ -1,0 +1,27 @@
+"""``kedge prompts``: the named sets, and what is in them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def prompts_command(
+    source: Annotated[str | None, typer.Argument(help="A named set, a file or a hub data set; none lists the sets.")] = None,
+    column: Annotated[str | None, typer.Option(help="The column of a table.")] = None,
+    split: Annotated[str, typer.Option(help="The split of a hub data set.")] = "train",
+    count: Annotated[int | None, typer.Option(help="Draw this many.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of that draw.")] = 0,
+    local: Annotated[str | None, typer.Option(help="A local copy of a named set.")] = None,
+) -> None:
+    """List the named prompt sets, or print the prompts of one (problems with them go to standard error)."""
+    from kedge.prompts import NAMED, load_prompts
+
+    if source is not None:
+        print("\n".join(load_prompts(source, column=column, split=split, count=count, seed=seed, local=local)))
+        return
+    width = max(len(name) for name in NAMED)
+    for name, named in NAMED.items():
+        where = f" [hub: {named.hub}; or prompts.local=FILE]" if named.hub else ""
+        print(f"{name:<{width}}  {named.about}{where}")

@@ -1,0 +1,42 @@
+"""``kedge sample``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def sample_command(
+    target: Annotated[str, typer.Argument(metavar="MODEL|RUN", help="A run folder, a bundled model, a folder or a hub id.")],
+    prompt: Annotated[list[str], typer.Option(help="What to draw; may be repeated.")],
+    seed: Annotated[int, typer.Option(help="Seed of the first picture of each prompt.")] = 0,
+    count: Annotated[int, typer.Option(min=1, help="Pictures for each prompt, with seeds one after another.")] = 1,
+    out: Annotated[Path, typer.Option(help="The picture; with several, a grid.")] = Path("sample.png"),
+    base: Annotated[bool, typer.Option("--base", help="Draw with the base model of a run, without its adapter.")] = False,
+    steps: Annotated[int | None, typer.Option(help="Sampling steps.")] = None,
+    guidance: Annotated[float | None, typer.Option(help="ω; diffusers' guidance_scale is ω + 1.")] = None,
+    kind: Annotated[str | None, typer.Option(help="lcm or diffusion; found out by default.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, …")] = "auto",
+) -> None:
+    """Draw pictures with a model or a finished run; the same seed draws the same picture in diffusers."""
+    from contextlib import nullcontext
+
+    from kedge.cli.models import load_target
+    from kedge.evaluation import image_grid
+    from kedge.evaluation.grid import as_image
+    from kedge.sampling import draw
+
+    loaded = load_target(target, kind=kind, steps=steps, guidance=guidance, device=device)
+    prompts = [text for text in prompt for _ in range(count)]
+    seeds = [seed + i for _ in prompt for i in range(count)]
+    with loaded.policy.reference() if base else nullcontext():
+        images = draw(loaded.policy, prompts, seeds)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if len(images) == 1:
+        picture = as_image(images[0])
+    else:
+        picture = image_grid({f"seed {seed + i}": images[i::count] for i in range(count)}, prompt)
+    picture.save(out)
+    print(out)

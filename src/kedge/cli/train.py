@@ -1,0 +1,59 @@
+"""``kedge train``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from kedge.config import RunConfig
+
+INTERRUPTED = 130  # the shell's code for a program ended by Ctrl-C
+
+
+def train_command(
+    recipe: Annotated[str, typer.Argument(help="A preset, a YAML file, or a run folder.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Changes, such as optimizer.lr=1e-4.")
+    ] = None,
+    out: Annotated[str | None, typer.Option(help="The run folder; runs/NAME by default.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and describe the run; load no weights.")] = False,
+) -> None:
+    """Train: kedge train emoji-rocm, kedge train my.yaml training.steps=500, kedge train runs/my --resume."""
+    from kedge.cli.recipe import choose
+
+    config, folder = choose(recipe, overrides or [], out, resume)
+    if dry_run:
+        return _describe(config, folder)
+
+    from kedge.training.run import train
+
+    outcome = train(config, folder, resume=resume)
+    if outcome.ended == "interrupted":
+        print(f"Stopped at step {outcome.step}, saved. Go on with: kedge train {folder} --resume")
+        raise typer.Exit(INTERRUPTED)
+    if outcome.ended == "stopped":
+        print(f"Stopped at step {outcome.step}: {outcome.reason}")
+    _conclude(folder)
+
+
+def _conclude(folder: Path) -> None:
+    from kedge.training.run_folder import RunFolder
+
+    run = RunFolder(folder)
+    print(f"run      {run.path}\nsamples  {run.samples}\nadapter  {run.lora}\ncard     {run.card}")
+
+
+def _describe(config: RunConfig, folder: Path) -> None:
+    """What would happen."""
+    from kedge.config import dump
+    from kedge.training.plan import plan
+
+    print(dump(config))
+    print(f"# into {folder}")
+    for line in plan(config):
+        print(f"# {line}")

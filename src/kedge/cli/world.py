@@ -1,0 +1,50 @@
+"""``kedge world``: the emoji world's truth, its judge, and how its models are made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="The emoji world: draw the truth, score pictures against it, build its models.", no_args_is_help=True)
+
+
+@app.command()
+def render(
+    prompt: Annotated[str, typer.Argument(help='A caption, such as "two foxes in the snow".')],
+    seed: Annotated[int, typer.Option(help="Another seed, another scene of the same caption.")] = 0,
+    out: Annotated[Path, typer.Option(help="The picture.")] = Path("scene.png"),
+    scale: Annotated[int, typer.Option(min=1, help="Enlarge each pixel so many times.")] = 8,
+) -> None:
+    """Draw what a caption truly means."""
+    from kedge.evaluation.grid import as_image
+    from kedge.worlds.emoji import scenes
+
+    picture = as_image(scenes.render(prompt, seed))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    picture.resize((picture.width * scale, picture.height * scale), resample=0).save(out)
+    print(out)
+
+
+@app.command()
+def score(
+    image: Annotated[Path, typer.Argument(help="A picture.")],
+    prompt: Annotated[str, typer.Argument(help="What it should show.")],
+) -> None:
+    """Score a picture by the oracle, with its parts."""
+    from kedge.worlds.emoji.command import score_file
+
+    for part, value in score_file(image, prompt).items():
+        print(f"{part:<12} {value:.3f}")
+
+
+@app.command()
+def build(
+    stage: Annotated[str | None, typer.Argument(help="One stage; all of them by default.")] = None,
+    out: Annotated[Path, typer.Option(help="The working folder; a stopped build goes on from it.")] = Path("world"),
+) -> None:
+    """Train the world's models, stage by stage; resumable."""
+    from kedge.worlds.emoji.build import build as build_world
+
+    build_world(stage, out)

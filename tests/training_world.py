@@ -1,7 +1,7 @@
 """A generator, an algorithm and rewards small enough that whole training runs take a second.
 
-They enter by the same doors as a user's own: ``model.kind=training_world:load``, ``algorithm.name=training_world:Climb``,
-``reward=training_world:redness``.
+They enter by the same doors as a user's own: ``model.kind=training_world:load``,
+``algorithm.name=training_world:Climb``, ``reward=training_world:redness``.
 """
 
 from __future__ import annotations

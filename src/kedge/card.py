@@ -45,7 +45,9 @@ def _lead(config: RunConfig, step: int) -> str:
         f"{training.accumulation} samples on each device, {model.steps} sampling steps, guidance ω = "
         f"{model.guidance:g}, seed {training.seed}.\n"
     )
-    return text + (f"\n![Base beside tuned](samples/{_last_sample(config, step)})\n" if config.watch.samples_every else "")
+    if config.watch.samples_every:
+        text += f"\n![Base beside tuned](samples/{_last_sample(config, step)})\n"
+    return text
 
 
 def _last_sample(config: RunConfig, step: int) -> str:

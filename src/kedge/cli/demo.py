@@ -12,7 +12,9 @@ PROMPTS = 200
 
 
 def demo_command(
-    overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Changes to the recipe.")] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Changes to the recipe.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="The run folder; runs/demo by default.")] = None,
 ) -> None:
     """Fine-tune the bundled emoji model by ROCM in a few minutes, then compare base and tuned on unseen prompts."""
@@ -28,5 +30,4 @@ def demo_command(
     _measure(folder, config.reward)
 
 
-def _measure(folder: Path, trained: str) -> None:
-    ...
+def _measure(folder: Path, trained: str) -> None: ...

@@ -8,7 +8,9 @@ import typer
 
 
 def prompts_command(
-    source: Annotated[str | None, typer.Argument(help="A named set, a file or a hub data set; none lists the sets.")] = None,
+    source: Annotated[
+        str | None, typer.Argument(help="A named set, a file or a hub data set; none lists the sets.")
+    ] = None,
     column: Annotated[str | None, typer.Option(help="The column of a table.")] = None,
     split: Annotated[str, typer.Option(help="The split of a hub data set.")] = "train",
     count: Annotated[int | None, typer.Option(help="Draw this many.")] = None,

@@ -39,7 +39,9 @@ def choose(recipe: str, overrides: list[str], out: str | None, resume: bool) -> 
     path = recipe_path(recipe)
     from_run = path.name == "config.yaml" and is_run(path.parent)
     if not resume:
-        return load_config(path, overrides), Path(out) if out else fresh_folder(path.parent.name if from_run else path.stem)
+        return load_config(path, overrides), Path(out) if out else fresh_folder(
+            path.parent.name if from_run else path.stem
+        )
     folder = Path(out) if out else path.parent if from_run else None
     if folder is None:
         raise ConfigError("--resume needs to know the run: kedge train runs/NAME --resume, or --out runs/NAME")

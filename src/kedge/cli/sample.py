@@ -9,12 +9,16 @@ import typer
 
 
 def sample_command(
-    target: Annotated[str, typer.Argument(metavar="MODEL|RUN", help="A run folder, a bundled model, a folder or a hub id.")],
+    target: Annotated[
+        str, typer.Argument(metavar="MODEL|RUN", help="A run folder, a bundled model, a folder or a hub id.")
+    ],
     prompt: Annotated[list[str], typer.Option(help="What to draw; may be repeated.")],
     seed: Annotated[int, typer.Option(help="Seed of the first picture of each prompt.")] = 0,
     count: Annotated[int, typer.Option(min=1, help="Pictures for each prompt, with seeds one after another.")] = 1,
     out: Annotated[Path, typer.Option(help="The picture; with several, a grid.")] = Path("sample.png"),
-    base: Annotated[bool, typer.Option("--base", help="Draw with the base model of a run, without its adapter.")] = False,
+    base: Annotated[
+        bool, typer.Option("--base", help="Draw with the base model of a run, without its adapter.")
+    ] = False,
     steps: Annotated[int | None, typer.Option(help="Sampling steps.")] = None,
     guidance: Annotated[float | None, typer.Option(help="ω; diffusers' guidance_scale is ω + 1.")] = None,
     kind: Annotated[str | None, typer.Option(help="lcm or diffusion; found out by default.")] = None,

@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="The emoji world: draw the truth, score pictures against it, build its models.", no_args_is_help=True)
+app = typer.Typer(
+    help="The emoji world: draw the truth, score pictures against it, build its models.", no_args_is_help=True
+)
 
 
 @app.command()
@@ -19,9 +21,9 @@ def render(
 ) -> None:
     """Draw what a caption truly means."""
     from kedge.evaluation.grid import as_image
-    from kedge.worlds.emoji import scenes
+    from kedge.worlds.emoji.scenes import render_prompt
 
-    picture = as_image(scenes.render(prompt, seed))
+    picture = as_image(render_prompt(prompt, seed))
     out.parent.mkdir(parents=True, exist_ok=True)
     picture.resize((picture.width * scale, picture.height * scale), resample=0).save(out)
     print(out)

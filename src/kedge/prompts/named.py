@@ -18,7 +18,7 @@ ANIMALS = (
     "cat dog horse monkey rabbit zebra spider bird sheep deer cow goat lion tiger bear raccoon fox wolf lizard beetle "
     "ant butterfly fish shark whale dolphin squirrel mouse rat snake turtle frog chicken duck goose bee pig turkey fly "
     "llama camel bat gorilla hedgehog kangaroo"
-).split()
+)
 # The three activities of the prompt-image alignment task of DDPO and RLCM.
 ACTIVITIES = ("washing the dishes", "riding a bike", "playing chess")
 IMAGENET_ANIMALS = 398  # the first classes of ImageNet-1k are the animals
@@ -41,17 +41,14 @@ class NamedSet:
     hub: str | None = None
 
 
-def with_article(noun: str) -> str:
-    """``a cat``, ``an ant``."""
-    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
-
-
 def _animals() -> list[str]:
-    return list(ANIMALS)
+    return ANIMALS.split()
 
 
 def _animals_activities() -> list[str]:
-    return [f"{with_article(animal)} {activity}" for animal in ANIMALS for activity in ACTIVITIES]
+    from kedge.worlds.emoji.captions import article
+
+    return [f"{article(animal)} {activity}" for animal in _animals() for activity in ACTIVITIES]
 
 
 def _imagenet_animals() -> list[str]:

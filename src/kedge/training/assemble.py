@@ -108,5 +108,3 @@ def _loggers(config: RunConfig, folder: RunFolder, resumed_at: int | None) -> Se
     if config.watch.tensorboard:
         loggers.append(TensorBoardLogger(folder.tensorboard, resumed_at))
     return loggers
-
-

@@ -50,7 +50,7 @@ class Optimizer:
         self.config, self.processes = config, processes
         make = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[config.name]
         decay = {"weight_decay": config.weight_decay} if config.name == "adamw" else {}
-        self._adam = make(self.parameters, lr=config.lr, betas=config.betas, eps=config.eps, **decay)  # type: ignore[arg-type]
+        self._adam = make(self.parameters, lr=config.lr, betas=config.betas, eps=config.eps, **decay)
         self._total, self._steps = total_steps, 0
         self.ema = MovingAverage(self.parameters, config.ema) if config.ema else None
 

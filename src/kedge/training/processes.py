@@ -27,9 +27,7 @@ class Processes:
     """
 
     def __init__(self, device: str = "auto"):
-        self._accelerator = Accelerator(
-            cpu=device == "cpu", kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)]
-        )
+        self._accelerator = Accelerator(cpu=device == "cpu", kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)])
         self.index, self.count = self._accelerator.process_index, self._accelerator.num_processes
         # Several processes get one device each; a single one may be told which.
         told = device != "auto" and self.count == 1

@@ -129,8 +129,8 @@ class Trainer:
         self.display.say(f"step {self.step}: the gradient is not finite (loss {metrics.get('loss')}): step skipped")
         if self._in_a_row >= self.patience:
             raise TrainingFailed(
-                f"{self._in_a_row} steps in a row had no finite gradient, the last at step {self.step}. The adapter was "
-                "not changed by them. Lower optimizer.lr, keep optimizer.clip above 0, use model.dtype=float32, or "
+                f"{self._in_a_row} steps in a row had no finite gradient, the last at step {self.step}. They did not "
+                "change the adapter. Lower optimizer.lr, keep optimizer.clip above 0, use model.dtype=float32, or "
                 "backpropagate through fewer steps (backprop.last_steps)"
             )
 

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from training_world import recipe
 
 from kedge.config import RunConfig, parse_config
 from kedge.training.assemble import assemble
@@ -22,6 +21,7 @@ from kedge.training.loggers import read_log
 from kedge.training.processes import Processes
 from kedge.training.run_folder import RunFolder
 from kedge.training.trainer import Outcome, Trainer
+from training_world import recipe
 
 WATCHED = {
     "watch__samples_every": 3,
@@ -93,7 +93,11 @@ def test_the_same_seed_gives_the_same_run(whole, tmp_path):
 
 def test_another_seed_gives_another_run(whole, tmp_path):
     run(parse_config(recipe(**WATCHED, training__steps=8, training__seed=1)), tmp_path / "other")
-    assert final_state(whole)["optimizer"]["weights"][1].ne(final_state(tmp_path / "other")["optimizer"]["weights"][1]).any()
+    assert (
+        final_state(whole)["optimizer"]["weights"][1]
+        .ne(final_state(tmp_path / "other")["optimizer"]["weights"][1])
+        .any()
+    )
 
 
 def test_a_signal_saves_and_the_resumed_run_equals_an_uninterrupted_one(whole, tmp_path):
@@ -151,8 +155,8 @@ def test_resuming_with_another_adapter_or_other_prompts_is_refused(whole, tmp_pa
     shutil.copytree(whole, folder)
     with pytest.raises(ValueError, match=r"another shape: resume with the same model and model\.lora"):
         run(parse_config(recipe(**WATCHED, training__steps=8, model__lora={"rank": 2})), folder, resume=True)
+    prompts = {"source": "animals-45", "count": 40}
     with pytest.raises(ValueError, match="went through 45 prompts with seed 0, this run has 40"):
-        prompts = {"source": "animals-45", "count": 40}
         run(parse_config(recipe(**WATCHED, training__steps=8, prompts=prompts)), folder, resume=True)
 
 

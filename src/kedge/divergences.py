@@ -221,8 +221,7 @@ def distance(squared: Tensor) -> Tensor:
 
 def bounded_expm1(x: Tensor, limit: float = 30.0) -> Tensor:
     """exp(x) − 1 up to ``limit``, its tangent beyond: neither the value nor a gradient's norm overflows float32."""
-    inside = x.clamp(max=limit)
-    return torch.expm1(inside) + math.exp(limit) * (x - inside)
+    return torch.expm1(x.clamp(max=limit)) + math.exp(limit) * torch.relu(x - limit)
 
 
 def quadrature(f: Callable[[Tensor], Tensor], squared: Tensor) -> Tensor:

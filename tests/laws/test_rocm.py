@@ -1,0 +1,272 @@
+"""ROCM's gradient is the gradient of its objective, whatever the divergence, the number of steps and the family."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from kedge.algorithms.base import Context, Loss
+from kedge.algorithms.rocm import ROCM
+from kedge.divergences import make_divergence
+from kedge.gaussian import Gaussian
+from kedge.policies.base import Backprop, draw_noise
+from toys import PROMPTS, ToyPolicy, ToyReward, toy_context
+
+# β that make the penalty matter next to the reward.
+BETA = {"kl": 0.02, "fisher": 0.01, "hellinger": 1.0, "js": 1.0, "chi2": 0.3, "tv": 0.5, "alpha": 0.3}
+
+
+def noise_for(policy: ToyPolicy) -> Tensor:
+    """The noise that ``toy_context(policy)`` will draw first."""
+    return draw_noise(policy, torch.Generator().manual_seed(0), len(PROMPTS))
+
+
+def objective(policy: ToyPolicy, algorithm: ROCM, fixed: list[Gaussian] | None = None) -> Tensor:
+    """Eq. 10 written out, with Algorithm 2's sign: mean over prompts of R − β Σ_{k=2..K} D.
+
+    ``fixed`` replaces the reference's Gaussians, which are then no function of θ.
+    """
+    noise, cond, x = noise_for(policy), policy.encode(PROMPTS), noise_for(policy)[0]
+    divergence = make_divergence(algorithm.divergence, algorithm.reduction)
+    total = torch.zeros(len(PROMPTS), dtype=policy.dtype)
+    for k in range(policy.steps, 0, -1):
+        p = policy.transition(x, k, cond)
+        if k >= 2:
+            with policy.reference():
+                q = policy.transition(x, k, cond) if fixed is None else fixed[policy.steps - k]
+            total = total + divergence(p, q)
+            x = p.mean + p.std * noise[policy.steps - k + 1]
+    return (ToyReward()(policy.decode(p.mean), PROMPTS) - algorithm.weight * total).mean()
+
+
+@torch.no_grad()
+def reference_path(policy: ToyPolicy) -> list[Gaussian]:
+    """The reference's Gaussians along θ's trajectory, k = K, …, 2."""
+    noise, cond, x, path = noise_for(policy), policy.encode(PROMPTS), noise_for(policy)[0], []
+    for k in range(policy.steps, 1, -1):
+        with policy.reference():
+            path.append(policy.transition(x, k, cond))
+        x = policy.transition(x, k, cond).sample(noise[policy.steps - k + 1])
+    return path
+
+
+def finite_differences(policy: ToyPolicy, f: Callable[[], Tensor], h: float = 1e-5) -> Tensor:
+    """Central differences of ``f`` in every trainable number."""
+    slopes = []
+    with torch.no_grad():
+        for parameter in policy.trainable():
+            flat = parameter.data.view(-1)
+            for i in range(flat.numel()):
+                before = flat[i].item()
+                flat[i] = before + h
+                higher = f()
+                flat[i] = before - h
+                slopes.append((higher - f()) / (2 * h))
+                flat[i] = before
+    return torch.stack(slopes)
+
+
+def gradient(policy: ToyPolicy, value: Tensor) -> Tensor:
+    grads = torch.autograd.grad(value, list(policy.trainable()), allow_unused=True, materialize_grads=True)
+    return torch.cat([grad.flatten() for grad in grads])
+
+
+def losses(algorithm: ROCM, context: Context) -> list[Loss]:
+    return [loss for update in algorithm.updates(context) for loss in update]
+
+
+def relative_error(value: Tensor, expected: Tensor) -> float:
+    return ((value - expected).norm() / expected.norm()).item()
+
+
+@pytest.mark.parametrize("steps", [1, 2, 4, 8])
+@pytest.mark.parametrize("divergence", BETA)
+def test_exact_gradient_equals_finite_differences_of_the_objective(divergence: str, steps: int) -> None:
+    policy = ToyPolicy("lcm", steps)
+    algorithm = ROCM(divergence=divergence, beta=BETA[divergence])
+    (loss,) = losses(algorithm, toy_context(policy))
+    assert loss.value.item() == pytest.approx(-objective(policy, algorithm).item(), rel=1e-12)
+    expected = finite_differences(policy, lambda: objective(policy, algorithm))
+    assert relative_error(-gradient(policy, loss.value), expected) < 1e-5
+
+
+@pytest.mark.parametrize("divergence", ["kl", "js"])
+def test_exact_gradient_on_a_diffusion_policy(divergence: str) -> None:
+    policy = ToyPolicy("diffusion", 5)
+    algorithm = ROCM(divergence=divergence, beta=BETA[divergence])
+    (loss,) = losses(algorithm, toy_context(policy))
+    expected = finite_differences(policy, lambda: objective(policy, algorithm))
+    assert relative_error(-gradient(policy, loss.value), expected) < 1e-5
+
+
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
+@pytest.mark.parametrize("divergence", ["kl", "hellinger"])
+def test_exact_gradient_under_either_reduction(divergence: str, reduction: str) -> None:
+    policy = ToyPolicy("lcm", 4)
+    algorithm = ROCM(divergence=divergence, beta=0.1, reduction=reduction)
+    (loss,) = losses(algorithm, toy_context(policy))
+    expected = finite_differences(policy, lambda: objective(policy, algorithm))
+    assert relative_error(-gradient(policy, loss.value), expected) < 1e-5
+
+
+def test_sampled_js_gradient_equals_finite_differences_at_fixed_draws() -> None:
+    policy, algorithm = ToyPolicy("lcm", 4), ROCM(divergence="js_sampled", beta=50.0)
+
+    def seeded() -> Tensor:
+        torch.manual_seed(7)
+        return objective(policy, algorithm)
+
+    torch.manual_seed(7)
+    (loss,) = losses(algorithm, toy_context(policy))
+    assert relative_error(-gradient(policy, loss.value), finite_differences(policy, seeded)) < 1e-5
+
+
+@pytest.mark.parametrize("divergence", BETA)
+def test_detached_gradient_equals_the_objective_with_the_reference_path_held_fixed(divergence: str) -> None:
+    policy = ToyPolicy("lcm", 4)
+    algorithm = ROCM(divergence=divergence, beta=BETA[divergence], reference_gradient="detached")
+    (loss,) = losses(algorithm, toy_context(policy))
+    path = reference_path(policy)
+    detached = -gradient(policy, loss.value)
+    assert relative_error(detached, finite_differences(policy, lambda: objective(policy, algorithm, path))) < 1e-5
+    # and the path matters: the exact gradient is another one
+    assert relative_error(detached, finite_differences(policy, lambda: objective(policy, algorithm))) > 1e-3
+
+
+@pytest.mark.parametrize("divergence", [*BETA, "js_sampled"])
+@pytest.mark.parametrize("reference_gradient", ["exact", "detached"])
+def test_at_initialisation_the_divergence_and_its_gradient_are_zero(divergence: str, reference_gradient: str) -> None:
+    policy = ToyPolicy("lcm", 8, drift=0.0)
+    algorithm = ROCM(divergence=divergence, beta=1.0, reference_gradient=reference_gradient)
+    context = toy_context(policy)
+    _, total = algorithm.evaluate(context, PROMPTS, noise_for(policy))
+    assert total.abs().max().item() == 0
+    assert gradient(policy, total.sum()).abs().max().item() == 0
+
+
+@pytest.mark.parametrize("backprop", [Backprop(checkpoint=True), Backprop(last_steps=3, checkpoint=True)])
+@pytest.mark.parametrize("reference_gradient", ["exact", "detached"])
+def test_checkpointing_changes_no_gradient(backprop: Backprop, reference_gradient: str) -> None:
+    policy = ToyPolicy("lcm", 8)
+    algorithm = ROCM(divergence="js", beta=1.0, reference_gradient=reference_gradient)
+    plain = Backprop(last_steps=backprop.last_steps)
+    (stored,) = losses(algorithm, toy_context(policy, backprop=plain))
+    (recomputed,) = losses(algorithm, toy_context(policy, backprop=backprop))
+    assert torch.equal(stored.value, recomputed.value)
+    assert relative_error(gradient(policy, recomputed.value), gradient(policy, stored.value)) < 1e-12
+
+
+@pytest.mark.parametrize("last_steps", [1, 2, 3, 4])
+def test_truncated_backpropagation_equals_detaching_by_hand(last_steps: int) -> None:
+    policy = ToyPolicy("lcm", 4)
+    algorithm = ROCM(divergence="kl", beta=0.02)
+    (loss,) = losses(algorithm, toy_context(policy, backprop=Backprop(last_steps=last_steps)))
+
+    noise, cond = noise_for(policy), policy.encode(PROMPTS)
+    x, total = noise[0], torch.zeros(3, dtype=policy.dtype)
+    for k in range(4, 0, -1):
+        p = policy.transition(x, k, cond)
+        if k >= 2:
+            with policy.reference():
+                term = make_divergence("kl")(p, policy.transition(x, k, cond))
+            total = total + (term if k <= last_steps else term.detach())
+        x = p.mean if k == 1 else p.sample(noise[5 - k])
+        x = x if k <= last_steps else x.detach()
+    expected = -(ToyReward()(policy.decode(x), PROMPTS) - 0.02 * total).mean()
+
+    assert loss.value.item() == pytest.approx(expected.item(), rel=1e-12)
+    assert relative_error(gradient(policy, loss.value), gradient(policy, expected)) < 1e-12
+    assert loss.metrics["divergence"].tolist() == pytest.approx(total.tolist(), rel=1e-12)  # cut terms are still logged
+
+
+def test_no_gradient_at_all_is_refused() -> None:
+    with pytest.raises(ValueError, match="last_steps must be 1 or more"):
+        losses(ROCM(), toy_context(ToyPolicy(), backprop=Backprop(last_steps=0)))
+
+
+def test_accumulation_splits_a_batch_without_changing_the_gradient() -> None:
+    policy, algorithm = ToyPolicy("lcm", 4), ROCM(beta=0.02)
+    parts = losses(algorithm, toy_context(policy, batch_size=3, accumulation=2))
+    assert len(parts) == 2
+    generator = torch.Generator().manual_seed(0)
+    context = toy_context(policy)
+    noise = torch.cat([draw_noise(policy, generator, 3) for _ in range(2)], dim=1)
+    reward, total = algorithm.evaluate(context, PROMPTS * 2, noise)
+    whole = -(reward - 0.02 * total).mean()
+    summed = torch.stack([gradient(policy, part.value) for part in parts]).sum(0)
+    assert relative_error(summed, gradient(policy, whole)) < 1e-12
+
+
+@pytest.mark.parametrize("steps", [1, 4, 8])
+@pytest.mark.parametrize("reference_gradient", ["exact", "detached"])
+def test_network_calls_of_one_step(steps: int, reference_gradient: str) -> None:
+    """K policy forwards, K − 1 reference forwards, one decode, and each prompt encoded once per run."""
+    policy = ToyPolicy("lcm", steps)
+    context = toy_context(policy)
+    for _ in range(2):
+        policy.calls.clear()
+        (loss,) = losses(ROCM(beta=0.02, reference_gradient=reference_gradient), context)
+        loss.value.backward()
+        encoded = {name: n for name, n in policy.calls.items() if name.startswith("encode")}
+        assert (policy.calls["policy"], policy.calls["reference"], policy.calls["decode"]) == (steps, steps - 1, 1)
+    assert encoded == {}
+
+
+@pytest.mark.parametrize("beta", [0.0, 1.0])
+def test_without_a_divergence_the_reference_is_never_called(beta: float) -> None:
+    policy = ToyPolicy("lcm", 4)
+    (loss,) = losses(ROCM(divergence="none", beta=beta), toy_context(policy))
+    assert policy.calls["reference"] == 0
+    assert loss.metrics["divergence"].tolist() == [0, 0, 0]
+
+
+def test_beta_zero_measures_the_divergence_without_using_it() -> None:
+    policy = ToyPolicy("lcm", 4)
+    (free,) = losses(ROCM(divergence="none"), toy_context(policy))
+    (measured,) = losses(ROCM(divergence="kl", beta=0.0), toy_context(policy))
+    assert measured.metrics["divergence"].min() > 0
+    assert torch.equal(gradient(policy, free.value), gradient(policy, measured.value))
+
+
+def test_metrics_are_per_sample_and_without_graph() -> None:
+    (loss,) = losses(ROCM(beta=0.5), toy_context(ToyPolicy()))
+    reward, divergence, penalty = (loss.metrics[name] for name in ("reward", "divergence", "penalty"))
+    assert reward.shape == divergence.shape == penalty.shape == (3,)
+    assert not any(value.requires_grad for value in loss.metrics.values())
+    assert loss.value.item() == pytest.approx(-(reward - penalty).mean().item(), rel=1e-12)
+    assert penalty.tolist() == pytest.approx((0.5 * divergence).tolist())
+
+
+def test_it_climbs_the_reward_and_the_penalty_holds_it_back() -> None:
+    reached = {}
+    for beta in (0.0, 0.5):
+        policy = ToyPolicy("lcm", 4, drift=0.0)
+        context = toy_context(policy, batch_size=24)
+        optimizer = torch.optim.Adam(policy.trainable(), lr=2e-2)
+        history = []
+        for _ in range(60):
+            (loss,) = losses(ROCM(divergence="kl", beta=beta), context)
+            optimizer.zero_grad()
+            loss.value.backward()
+            optimizer.step()
+            history.append((loss.metrics["reward"].mean().item(), loss.metrics["divergence"].mean().item()))
+        reached[beta] = history[-1]
+        assert history[-1][0] > history[0][0] + 1
+    assert reached[0.5][1] < reached[0.0][1] / 2
+    assert reached[0.0][0] > reached[0.5][0]
+
+
+def test_settings_are_checked_when_made() -> None:
+    assert ROCM(divergence="js").weight == 2000
+    assert ROCM(divergence="reverse_kl").weight == ROCM().weight == 1e-4
+    with pytest.raises(ValueError, match="beta is required"):
+        ROCM(divergence="chi2")
+    with pytest.raises(ValueError, match="beta must be 0 or more"):
+        ROCM(beta=-1e-4)
+    with pytest.raises(ValueError, match="Did you mean 'fisher'"):
+        ROCM(divergence="fishers")
+    with pytest.raises(ValueError, match="reference_gradient"):
+        ROCM(reference_gradient="none")

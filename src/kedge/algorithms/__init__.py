@@ -8,10 +8,10 @@ ALGORITHMS = Registry(
     "algorithm",
     {
         "rocm": "kedge.algorithms.rocm:ROCM",
+        "rlcm": "kedge.algorithms.ppo:RLCM",
+        "ddpo": "kedge.algorithms.ppo:DDPO",
         "ppo": "kedge.algorithms.ppo:PPO",
         "dpok": "kedge.algorithms.dpok:DPOK",
         "d3po": "kedge.algorithms.d3po:D3PO",
     },
-    # The same update, on a consistency policy and on a diffusion policy: presets differ, code does not.
-    aliases={"rlcm": "ppo", "ddpo": "ppo"},
 )

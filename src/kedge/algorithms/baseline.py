@@ -63,8 +63,8 @@ class Baseline:
     @staticmethod
     def _features(x: Tensor, cond: Conditioning) -> Tensor:
         """x_k and the conditioning, each token sequence averaged: ``[B, F]`` float32."""
-        means = [t.flatten(2).mean(1) if t.ndim > 2 else t.flatten(1) for t in cond.tensors.values()]
-        return torch.cat([x.flatten(1), *means], dim=1).float()
+        tensors = [t.float().reshape(len(t), -1, t.shape[-1] if t.ndim > 1 else 1) for t in cond.tensors.values()]
+        return torch.cat([x.float().flatten(1), *(t.mean(1) for t in tensors)], dim=1)
 
     def value(self, rows: Tensor, k: Tensor) -> Tensor:
         """V of the trajectories ``rows`` at steps ``k``, both ``[b]``; returns ``[b]``."""

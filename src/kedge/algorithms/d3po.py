@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from kedge.algorithms.base import Context, Loss, Needs
-from kedge.algorithms.experience import Experience, collect, stochastic_steps
+from kedge.algorithms.experience import Experience, collect
 from kedge.algorithms.schedule import MicroBatch, schedule
 from kedge.algorithms.votes import next_votes, paired_noise, read_votes, seeded_pairs
 from kedge.gaussian import Reduction
@@ -60,11 +60,11 @@ class D3PO:
         if context.batch_size < 2:
             raise ValueError("D3PO compares pairs of pictures: set training.batch_size to 2 or more")
         micro = context.batch_size // 2
-        steps, pairs = stochastic_steps(context.policy, "D3PO"), micro * context.accumulation
+        pairs = micro * context.accumulation
         experience, labels = self._voted(context, pairs) if self.votes else self._compared(context, pairs)
         plan = schedule(
             pairs,
-            steps,
+            experience.stochastic_steps(),
             batch_size=micro,
             generator=context.generator,
             epochs=self.epochs,

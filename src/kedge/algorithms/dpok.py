@@ -14,7 +14,7 @@ from torch import Tensor
 from kedge.algorithms.advantages import Advantages, Scope
 from kedge.algorithms.base import Context, Loss, Needs
 from kedge.algorithms.baseline import Baseline
-from kedge.algorithms.experience import explore, stochastic_steps
+from kedge.algorithms.experience import explore
 from kedge.algorithms.importance import ImportanceRatios
 from kedge.algorithms.schedule import MicroBatch, schedule
 from kedge.gaussian import Reduction
@@ -79,9 +79,9 @@ class DPOK:
 
     def updates(self, context: Context) -> Iterator[Iterable[Loss]]:
         """Gather experience, fit the baseline, then ``policy_steps`` optimizer steps."""
-        policy, steps = context.policy, stochastic_steps(context.policy, "DPOK")
         samples = context.batch_size * context.accumulation
         experience = explore(context, samples, self.sample_batch_size)
+        policy, steps = context.policy, experience.stochastic_steps()
         rewards = self.scale(context, experience.prompts, experience.rewards)
         baseline = Baseline(context, experience, self.value_lr)
         advantages = rewards[:, None] - baseline.values()  # [N, k], before the baseline learns these rewards

@@ -47,6 +47,18 @@ class Experience:
         """K."""
         return self.stds.shape[0]
 
+    def stochastic_steps(self) -> list[int]:
+        """K, …, 2: the steps that have a log-probability.
+
+        Raises:
+            ValueError: if there are none, or some have no noise.
+        """
+        if self.steps < 2:
+            raise ValueError("one sampling step has no noise to learn from: set model.steps to 2 or more")
+        if (self.stds[:-1] == 0).any():
+            raise ValueError("sampling steps without noise have no log-probability: set model.eta above 0")
+        return list(range(self.steps, 1, -1))
+
     def x(self, k: int) -> Tensor:
         """x_k of all trajectories, ``[N, *latent_shape]``."""
         return self.latents[self.steps - k]
@@ -64,20 +76,6 @@ class Experience:
     def log_prob(self, policy: Policy, visit: MicroBatch, reduction: Reduction) -> Tensor:
         """``log p(x_{k-1} | x_k, c)`` of what was sampled, under ``policy`` as it is now, ``[b]``."""
         return self.transition(policy, visit).log_prob(self.x(visit.k - 1)[visit.rows], reduction)
-
-
-def stochastic_steps(policy: Policy, algorithm: str) -> list[int]:
-    """K, …, 2: the steps that have a log-probability.
-
-    Raises:
-        ValueError: for a one-step sampler, which has none.
-    """
-    if policy.steps < 2:
-        raise ValueError(
-            f"{algorithm} learns from the noise of steps K..2, but the policy takes {policy.steps} step: "
-            "set model.steps to 2 or more"
-        )
-    return list(range(policy.steps, 1, -1))
 
 
 def explore(context: Context, samples: int, chunk: int | None) -> Experience:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from kedge.algorithms.advantages import Advantages, Scope
 from kedge.algorithms.base import Context, Loss, Needs
-from kedge.algorithms.experience import Experience, explore, stochastic_steps
+from kedge.algorithms.experience import Experience, explore
 from kedge.algorithms.importance import ImportanceRatios
 from kedge.algorithms.schedule import MicroBatch, schedule
 from kedge.gaussian import Gaussian, Reduction
@@ -75,10 +75,10 @@ class PPO:
 
     def updates(self, context: Context) -> Iterator[Iterable[Loss]]:
         """Gather experience, then ``epochs × minibatches`` optimizer steps over it."""
-        policy, steps = context.policy, stochastic_steps(context.policy, "PPO")
         samples = context.batch_size * context.accumulation * self.minibatches
         experience = explore(context, samples, self.sample_batch_size)
         advantages = self.advantages(context, experience.prompts, experience.rewards)
+        policy, steps = context.policy, experience.stochastic_steps()
         if self.score_last_step:
             steps, experience = [*steps, 1], noise_last_step(context, experience)
         plan = schedule(

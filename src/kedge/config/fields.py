@@ -11,11 +11,18 @@ _ENTRY = re.compile(r"^(\w+(?:, \w+)*): (.*)$")
 
 
 def described(cls: type) -> dict[str, str]:
-    """Field → words, from the ``Attributes:`` (or ``Args:``) section of the class's docstring."""
+    """Field → words, from the ``Attributes:`` (or ``Args:``) sections of the class and of those it extends."""
+    words: dict[str, str] = {}
+    for base in reversed(cls.__mro__):
+        words |= _described(inspect.cleandoc(vars(base).get("__doc__") or ""))
+    return words
+
+
+def _described(doc: str) -> dict[str, str]:
     words: dict[str, str] = {}
     names: list[str] = []
     inside, margin = False, 0
-    for line in (inspect.getdoc(cls) or "").splitlines():
+    for line in doc.splitlines():
         text, depth = line.strip(), len(line) - len(line.lstrip())
         if depth == 0 and text:
             inside, margin = text in ("Attributes:", "Args:"), 0

@@ -1,0 +1,180 @@
+"""PPO: what must hold whatever the hyper-parameters."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from kedge.algorithms.experience import explore
+from kedge.algorithms.ppo import DDPO, PPO, RLCM
+from kedge.algorithms.schedule import MicroBatch
+from pretrained_toy import TinyLCM, brightness, context, gradients, prompt_only, train
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("settings", [{}, {"epochs": 2, "minibatches": 3}, {"epochs": 3, "step_fraction": 0.5}])
+def test_the_ratio_is_exactly_one_before_the_first_update(dtype, settings):
+    """Sampling runs at another batch size than training; the first step must not notice."""
+    policy = TinyLCM(dtype)
+    policy.move()
+    ppo = PPO(sample_batch_size=5, **settings)
+    ctx = context(policy, batch_size=4, accumulation=3)
+    for update in ppo.updates(ctx):
+        ratios = torch.cat([loss.metrics["ratio"] for loss in update])
+        assert (ratios == 1).all()
+        break
+
+
+def test_the_ratio_leaves_one_after_an_update():
+    policy = TinyLCM()
+    history = train(PPO(minibatches=2, ratio_clip=0.2), context(policy), batches=1, lr=1e-2)
+    assert history[0]["drift"] == 0
+    assert history[1]["drift"] > 0
+
+
+def test_old_log_probabilities_belong_to_the_policy_that_sampled():
+    """Recorded late (second minibatch, second epoch), they are still those from before the first update."""
+    policy, ctx = TinyLCM(), context(TinyLCM(), seed=3)
+    ctx.policy = policy
+    ppo = PPO(epochs=2, minibatches=2, reduction="sum", normalise="none", advantage_clip=None)
+    before = [p.detach().clone() for p in policy.trainable()]
+    updates = ppo.updates(ctx)
+    first = [loss.metrics["ratio"] for loss in next(updates)]
+    assert torch.cat(first).eq(1).all()
+    policy.move()
+    moved = [torch.cat([loss.metrics["ratio"] for loss in update]) for update in updates]
+    assert all((ratios != 1).all() for ratios in moved)
+    with torch.no_grad():  # back at the old parameters every ratio would have been 1
+        for parameter, old in zip(policy.trainable(), before, strict=True):
+            parameter.copy_(old)
+    again = ppo.updates(context(policy, seed=3))
+    assert all(loss.metrics["ratio"].sub(1).abs().max() < 1e-12 for update in again for loss in update)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_the_gradient_at_the_old_parameters_is_reinforce(reduction):
+    """∇ of the clipped surrogate at θ_old = −E[A ∇ log p] over samples and stochastic steps."""
+    policy = TinyLCM()
+    policy.move()
+    ppo = PPO(normalise="none", advantage_clip=None, reduction=reduction)
+    (found,) = gradients(ppo, context(policy, seed=5))
+
+    ctx = context(policy, seed=5)
+    experience = explore(ctx, 12, None)
+    rows = torch.arange(12)
+    log_probs = torch.stack([experience.log_prob(policy, MicroBatch(rows, k, 1.0), reduction) for k in (4, 3, 2)])
+    reinforce = -(experience.rewards.double() * log_probs).mean()
+    expected = torch.cat([g.flatten() for g in torch.autograd.grad(reinforce, list(policy.trainable()))])
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_micro_batches_do_not_change_the_gradient():
+    """The same 12 samples, as one micro-batch or as six."""
+    policy = TinyLCM()
+    policy.move()
+    (one,) = gradients(PPO(sample_batch_size=12), context(policy, batch_size=12, accumulation=1))
+    (six,) = gradients(PPO(sample_batch_size=12), context(policy, batch_size=2, accumulation=6))
+    torch.testing.assert_close(one, six, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("advantage", [2.0, -2.0])
+@pytest.mark.parametrize("log_ratio", [-0.3, -0.11, -0.09, 0.0, 0.09, 0.11, 0.3])
+def test_clipping_acts_exactly_where_it_should(advantage, log_ratio):
+    """No gradient where the ratio has already gone beyond the clip in the rewarded direction; else A · ratio."""
+    ppo, ctx = PPO(ratio_clip=0.1), context()
+    experience = explore(ctx, 1, None)
+    x = torch.tensor([log_ratio], dtype=torch.float64, requires_grad=True)
+    loss = ppo._loss(MicroBatch(torch.tensor([0]), 2, 1.0), x.exp(), torch.tensor([advantage]), experience)
+    (gradient,) = torch.autograd.grad(loss.value, x)
+    ratio = x.exp().item()
+    beyond = ratio > 1.1 if advantage > 0 else ratio < 0.9
+    assert gradient.item() == pytest.approx(0.0 if beyond else -advantage * ratio, abs=1e-12)
+    assert loss.metrics["clipped"].item() == float(not 0.9 <= ratio <= 1.1)
+
+
+def test_a_reward_of_the_prompt_alone_has_no_advantage_once_the_buffers_are_full():
+    ppo = PPO(buffer_size=8, min_count=8)
+    ctx = context(reward=prompt_only, batch_size=24, accumulation=1)
+    (gradient,) = gradients(ppo, ctx)
+    assert gradient.abs().max() == 0
+
+
+def _z2(ppo: PPO, reward, batches: int = 60) -> tuple[float, float]:
+    """Mean squared z-score of the mean gradient (1 if it is zero in expectation), and the gradient's variance."""
+    policy = TinyLCM()
+    policy.move(0.1)
+    contexts = [context(policy, reward, seed=100 + i, batch_size=64, accumulation=1) for i in range(batches)]
+    found = torch.stack([gradients(ppo, ctx)[0] for ctx in contexts])
+    z = found.mean(0) / (found.std(0) / batches**0.5 + 1e-30)
+    return z.square().mean().item(), found.var(0).sum().item()
+
+
+def test_a_reward_of_the_prompt_alone_has_zero_expected_gradient():
+    """Even under batch statistics, where its advantages are not zero; a reward of the picture is far from it."""
+    blind, _ = _z2(PPO(normalise="batch"), prompt_only)
+    seeing, _ = _z2(PPO(normalise="batch"), brightness)
+    assert blind < 2
+    assert seeing > 10
+
+
+def test_scoring_the_last_step_adds_variance_and_nothing_else():
+    """The published RLCM code's extra term: its noise never reaches the image."""
+    ours, published = PPO(normalise="batch"), PPO(normalise="batch", score_last_step=True)
+    _, plain = _z2(ours, brightness)
+    _, noisy = _z2(published, brightness)
+    assert noisy > 1.1 * plain * (3 / 4) ** 2  # each is a mean over its steps: 3, and 4
+
+
+def test_the_last_steps_term_is_zero_in_expectation():
+    policy = TinyLCM()
+    policy.move(0.1)
+    plain, extra = PPO(normalise="batch"), PPO(normalise="batch", score_last_step=True)
+    differences = []
+    for seed in range(60):
+        (a,) = gradients(plain, context(policy, seed=seed, batch_size=64, accumulation=1))
+        (b,) = gradients(extra, context(policy, seed=seed, batch_size=64, accumulation=1))
+        differences.append(4 * b - 3 * a)  # the sums over steps: what is left is the last step's
+    found = torch.stack(differences)
+    assert found.abs().max() > 1e-3
+    z = found.mean(0) / (found.std(0) / len(found) ** 0.5 + 1e-30)
+    assert z.square().mean() < 2
+
+
+def test_it_learns():
+    history = train(PPO(buffer_size=64), context(batch_size=48, accumulation=1), batches=60, lr=5e-3)
+    assert history[-1]["reward"] > history[0]["reward"] + 0.05
+
+
+def test_presets_are_the_published_constants():
+    assert (RLCM().buffer_size, RLCM().min_count, RLCM().advantage_clip, RLCM().ratio_clip) == (16, 16, 10.0, 1e-4)
+    assert (DDPO().buffer_size, DDPO().min_count, DDPO().advantage_clip, DDPO().ratio_clip) == (32, 16, 5.0, 1e-4)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"minibatches": 0}, "minibatches"),
+        ({"step_fraction": 0.0}, "step_fraction"),
+        ({"min_count": 17}, "buffer_size"),
+        ({"normalise": "promt"}, "prompt"),
+        ({"advantage_clip": 0.0}, "positive"),
+        ({"sample_batch_size": 0}, "sample_batch_size"),
+    ],
+)
+def test_impossible_settings_are_refused(settings, words):
+    with pytest.raises(ValueError, match=words):
+        PPO(**settings)
+
+
+def test_one_step_samplers_are_refused():
+    policy = TinyLCM()
+    policy.steps = 1
+    with pytest.raises(ValueError, match=r"model\.steps"):
+        next(iter(PPO().updates(context(policy))))
+
+
+def test_samplers_without_noise_are_refused():
+    policy = TinyLCM()
+    policy.sigma = torch.zeros(5, dtype=policy.dtype)
+    with pytest.raises(ValueError, match=r"model\.eta"):
+        next(iter(PPO().updates(context(policy))))

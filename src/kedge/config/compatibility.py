@@ -6,14 +6,19 @@ from kedge.config.schema import RunConfig
 from kedge.config.text import ConfigError
 
 
-def check_pair(config: RunConfig) -> None:
-    """Refuse an algorithm that needs a gradient beside a reward that has none, and rewards that do not exist.
+def check(config: RunConfig) -> None:
+    """Refuse an algorithm that needs a gradient beside a reward that has none, and names that do not exist.
 
     Raises:
         ConfigError: naming what to use instead.
     """
+    from kedge.policies import POLICIES
     from kedge.rewards import describe
 
+    try:
+        POLICIES.resolve(config.model.kind)
+    except ValueError as error:
+        raise ConfigError(f"model.kind: {error}") from error
     for where, text in [("reward", config.reward), *(("watch.metrics", metric) for metric in config.watch.metrics)]:
         try:
             info = describe(text)
@@ -29,10 +34,9 @@ def _no_gradient(name: str, reward: str) -> str:
 
     algorithms = [other for other in ALGORITHMS if not ALGORITHMS.get(other).needs.differentiable_reward]
     rewards = [other for other in REWARDS if _differentiable(other)]
-    instead = f"train it with {_either(algorithms)}" if algorithms else "train it with a policy-gradient algorithm"
     return (
-        f"algorithm {name!r} backpropagates through the reward, but {reward!r} has no gradient: {instead} "
-        f"(algorithm.name={algorithms[0] if algorithms else '…'}), or choose a reward with a gradient "
+        f"algorithm {name!r} backpropagates through the reward, but {reward!r} has no gradient: train it with "
+        f"{_either(algorithms)} (algorithm.name={algorithms[0]}), or choose a reward with a gradient "
         f"({', '.join(rewards)})"
     )
 
@@ -44,4 +48,4 @@ def _differentiable(reward: str) -> bool:
 
 
 def _either(names: list[str]) -> str:
-    return " or ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+    return " or ".join(filter(None, [", ".join(names[:-1]), names[-1]]))

@@ -11,7 +11,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from kedge.config import fields
-from kedge.config.compatibility import check_pair
+from kedge.config.compatibility import check
 from kedge.config.schema import AlgorithmChoice, RunConfig
 from kedge.config.text import SHORT, ConfigError, apply_overrides, read_yaml
 from kedge.registry import suggest
@@ -46,7 +46,7 @@ def parse_config(data: Mapping[str, Any]) -> RunConfig:
         if field.name in values:
             built[field.name] = _build(values[field.name], fields.block(RunConfig, field.name) or str, field.name)
     config = RunConfig(algorithm=algorithm, **built)
-    check_pair(config)
+    check(config)
     return config
 
 
@@ -82,7 +82,7 @@ def _algorithm(value: Any) -> AlgorithmChoice:
     if not isinstance(name, str):
         raise ConfigError("algorithm.name is missing: write for example algorithm.name=rocm")
     try:
-        name, cls = ALGORITHMS.resolve(name), ALGORITHMS.get(name)
+        cls = ALGORITHMS.get(name)
     except UnknownNameError as error:
         raise ConfigError(f"algorithm.name: {error}") from error
     _check_keys(value, cls, "algorithm", also=("name",), whose=f" of {name}")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from kedge.evaluation.comparison import Change, Comparison
+from kedge.evaluation.tables import display
 
 Level = Literal["sound", "watch", "hacking", "unclear", "unchanged", "worse", "unjudged"]
 
@@ -80,7 +81,7 @@ def judge(
     """
     moved = [change for change in statistics if _moved(change)]
     reasons = [_line(change) for change in (*trained, *([truth] if truth else []), *held_out)]
-    reasons += [f"Pictures became {_word(change)} ({_line(change)})" for change in moved]
+    reasons += [f"Pictures became {_word(change)}: {_line(change)}" for change in moved]
     level = _level(trained, held_out, moved, truth)
     return Verdict(level, _SENTENCES[level], tuple(reasons))
 
@@ -119,8 +120,8 @@ def _word(change: Change) -> str:
 
 def _line(change: Change) -> str:
     verb = "rose" if change.rose else "fell" if change.fell else "did not clearly move"
-    name = change.metric.replace("_", " ")
-    return f"{name} {verb}: {change.theirs.value:.4g} → {change.ours.value:.4g} ({change.effect:+.2f} σ of the base)"
+    values = f"{change.theirs.value:.4g} → {change.ours.value:.4g} ({change.effect:+.2f} σ of the base)"
+    return f"{display(change.metric).title} {verb}: {values}".replace("-", "−")
 
 
 def judge_comparison(comparison: Comparison, trained: Iterable[str]) -> Verdict:

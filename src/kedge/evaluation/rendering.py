@@ -107,7 +107,9 @@ def _latex(table: Table) -> str:
         value, uncertainty = cell.texts()
         value = rf"\mathbf{{{value}}}" if cell.bold else value
         shown = f"{value} {uncertainty}".rstrip()
-        return "$" + shown.replace(" %", r"\,\%").replace("±", r"\pm").replace("–", r"\text{--}") + "$"
+        return (
+            "$" + shown.replace(" %", r"\,\%").replace("±", r"\pm").replace("–", r"\text{--}").replace("−", "-") + "$"
+        )
 
     lines = [f"% {table.title}"] if table.title else []
     lines += [f"% {table.note}"] if table.note else []

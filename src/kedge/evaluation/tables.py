@@ -49,7 +49,7 @@ class Cell:
         digits = decimals([shown]) if self.digits is None else self.digits
         if self.style == "percent":
             return f"{shown.value:.{digits}f} %", f"({shown.low:.{digits}f}–{shown.high:.{digits}f})"
-        value = f"{shown.value:{'+' if self.style == 'signed' else ''}.{digits}f}"
+        value = f"{shown.value:{'+' if self.style == 'signed' else ''}.{digits}f}".replace("-", "−")
         return value, f"± {shown.half_width:.{digits}f}" if math.isfinite(shown.half_width) else ""
 
 
@@ -89,6 +89,7 @@ _TITLES = {
     "aesthetic": "Aesthetic",
     "blipscore": "BLIPScore",
     "imagereward": "ImageReward",
+    "oracle": "Oracle (true preference)",
 }
 
 
@@ -175,7 +176,7 @@ def comparison_table(comparison: Comparison, scales: dict[str, float] | None = N
     units = comparison.rewards[0].difference.units if comparison.rewards else comparison.statistics[0].difference.units
     return Table(
         "Image statistic" if statistics else "Reward",
-        (comparison.theirs, comparison.ours, "Difference", "Higher than base"),
+        (comparison.theirs, comparison.ours, "Difference", f"Higher than {comparison.theirs}"),
         ("theirs", "ours", "difference", "wins"),
         tuple(rows),
         note=f"± is half of the 95 % interval over {units} prompts; the difference is paired (same prompts, same "

@@ -111,9 +111,9 @@ def test_verdicts(trained: int, held: list[int], moved: bool, truth: int | None,
 def test_reasons_are_readable() -> None:
     verdict = judge([change("pickscore", +1)], [change("hpsv2", -1)], [change("dark_fraction", +1, effect=2.0)])
     assert verdict.reasons == (
-        "pickscore rose: 1 → 1.5 (+0.50 σ of the base)",
-        "hpsv2 fell: 1 → 0.5 (-0.50 σ of the base)",
-        "Pictures became darker (dark fraction rose: 1 → 3 (+2.00 σ of the base))",
+        "PickScore rose: 1 → 1.5 (+0.50 σ of the base)",
+        "HPSv2 fell: 1 → 0.5 (−0.50 σ of the base)",
+        "Pictures became darker: dark fraction rose: 1 → 3 (+2.00 σ of the base)",
     )
 
 

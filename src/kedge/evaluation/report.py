@@ -1,0 +1,196 @@
+"""``report.html``: one file that tells how a run went, to be read, printed or sent. It needs nothing beside it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from kedge.evaluation import report_parts as parts
+from kedge.evaluation.comparison import Comparison, compare
+from kedge.evaluation.guard import judge_comparison
+from kedge.evaluation.records import BASE, TUNED, evaluation_folder, file_name, load_record
+from kedge.evaluation.report_style import CSS
+from kedge.evaluation.result import Evaluation
+from kedge.evaluation.tables import comparison_table, display
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What a run folder holds; everything but the config may be missing."""
+
+    folder: Path
+    config: dict[str, Any]
+    config_text: str
+    environment: dict[str, Any]
+    log: list[dict[str, float | None]]
+
+    @property
+    def reward(self) -> str:
+        return str(self.config.get("reward", ""))
+
+    @property
+    def steps_done(self) -> int:
+        return int(max((line.get("step") or 0 for line in self.log), default=0))
+
+
+def write_report(run_folder: str | os.PathLike[str], against: str = BASE) -> Path:
+    """Write ``report.html`` into a run folder, from what is there: config, log, samples and evaluations.
+
+    Args:
+        against: the evaluation to compare with, by its name in ``RUN/evaluation``; for another than the base the file
+            is called ``report-against-NAME.html``.
+
+    Raises:
+        ValueError: if it is no run folder.
+    """
+    run = _read(Path(run_folder))
+    folder = evaluation_folder(run.folder)
+    ours, theirs = load_record(folder, TUNED), load_record(folder, against)
+    name = "report.html" if against == BASE else f"report-against-{file_name(against)}.html"
+    target = run.folder / name
+    draft = target.with_name(f".{target.name}")
+    draft.write_text(_page(run, ours, theirs, against), encoding="utf-8")
+    draft.replace(target)
+    return target
+
+
+def trained_on(reward: str, metrics: Sequence[str]) -> list[str]:
+    """Which of ``metrics`` a run trained on: its reward as a whole, and each term of a weighted sum."""
+    from kedge.rewards import parse
+
+    names = {reward}
+    if reward:
+        names |= {f"{term.name}@{term.source}" if term.source else term.name for term in parse(reward)}
+    return [metric for metric in metrics if metric in names]
+
+
+def _read(folder: Path) -> _Run:
+    path = folder / "config.yaml"
+    if not path.is_file():
+        raise ValueError(f"{folder} is not a run folder: it has no config.yaml")
+    text = path.read_text(encoding="utf-8")
+    config = yaml.safe_load(text)
+    environment = folder / "env.json"
+    return _Run(
+        folder,
+        config if isinstance(config, dict) else {},
+        text,
+        json.loads(environment.read_text(encoding="utf-8")) if environment.is_file() else {},
+        _read_log(folder / "metrics.jsonl"),
+    )
+
+
+def _read_log(path: Path) -> list[dict[str, float | None]]:
+    lines = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
+        try:
+            lines.append(json.loads(line))
+        except json.JSONDecodeError:
+            break  # being written right now
+    return lines
+
+
+def _page(run: _Run, ours: Evaluation | None, theirs: Evaluation | None, against: str) -> str:
+    sections = [_header(run)]
+    if ours is not None and theirs is not None:
+        ours, theirs = replace(ours, name="tuned"), replace(theirs, name=against)
+        sections += _results(run, compare(ours, theirs), ours, theirs)
+    else:
+        command = f"kedge compare {run.folder.name} --against {against}"
+        sections.append(f'<p class="note">Not evaluated yet: <code>{escape(command)}</code> adds results.</p>')
+        sections += _latest_sample(run)
+    charts = parts.training_charts(run.log, run.reward)
+    sections += ["<h2>Training</h2>", charts] if charts else []
+    sections.append("<h2>How it was made</h2>")
+    sections.append(parts.folded("Configuration", run.config_text.strip()))
+    if run.environment:
+        sections.append(parts.folded("Environment", json.dumps(run.environment, indent=2, ensure_ascii=False)))
+    sections.append(
+        "<footer>Written by Kedge. The numbers are in <code>evaluation/</code> and "
+        "<code>metrics.jsonl</code> beside this file.</footer>"
+    )
+    title = escape(run.folder.resolve().name)
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title} · Kedge</title>'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<style>{CSS}</style></head>\n<body><main>\n" + "\n".join(sections) + "\n</main></body></html>\n"
+    )
+
+
+def _header(run: _Run) -> str:
+    config, model = run.config, _block(run.config, "model")
+    training, algorithm = _block(config, "training"), _block(config, "algorithm")
+    seconds = sum(line.get("seconds") or 0 for line in run.log)
+    planned = training.get("steps")
+    done = f"{run.steps_done} of {planned}" if planned and run.steps_done < planned else run.steps_done or planned
+    items = {
+        "Model": model.get("name"),
+        "Algorithm": " ".join(str(algorithm[k]) for k in ("name", "divergence") if isinstance(algorithm.get(k), str)),
+        "Reward": run.reward or None,
+        "Optimizer steps": done,
+        "Batch": _batch(training),
+        "Sampling steps": model.get("steps"),
+        "Training time": _duration(seconds) if seconds else None,
+        "Seed": training.get("seed"),
+        "Device": run.environment.get("device"),
+        "Kedge": run.environment.get("kedge"),
+    }
+    name = escape(run.folder.resolve().name)
+    return f'<h1>{name}</h1><p class="lead">{escape(_lead(run))}</p>{parts.facts(items)}'
+
+
+def _lead(run: _Run) -> str:
+    model = _block(run.config, "model").get("name", "a model")
+    return f"{model}, fine-tuned towards {display(run.reward).title if run.reward else 'a reward'}."
+
+
+def _results(run: _Run, comparison: Comparison, ours: Evaluation, theirs: Evaluation) -> list[str]:
+    trained = trained_on(run.reward, [change.metric for change in comparison.rewards])
+    sections = []
+    if trained:
+        sections.append(parts.verdict_card(judge_comparison(comparison, trained)))
+    if comparison.rewards:
+        badges = [display(metric).header for metric in trained]
+        sections += ["<h2>Results</h2>", parts.table_html(comparison_table(comparison), badges)]
+    sections.append(parts.effects(comparison, trained))
+    if ours.images is not None and theirs.images is not None:
+        names = (theirs.name, ours.name)
+        sections.append("<h2>Pictures</h2>")
+        sections.append(
+            '<p class="note">The first prompts of the evaluation, not chosen; same noise on both sides.</p>'
+        )
+        sections.append(parts.pictures(theirs.images, ours.images, ours.prompts, names))
+    else:
+        sections += _latest_sample(run)
+    if comparison.statistics:
+        sections.append("<h2>What the pictures look like</h2>")
+        sections.append(parts.table_html(comparison_table(comparison, statistics=True)))
+    return sections
+
+
+def _latest_sample(run: _Run) -> list[str]:
+    samples = sorted((run.folder / "samples").glob("*.png"))
+    return ["<h2>Pictures</h2>", parts.sample_picture(samples[-1])] if samples else []
+
+
+def _block(config: dict[str, Any], key: str) -> dict[str, Any]:
+    value = config.get(key)
+    return value if isinstance(value, dict) else {"name": value} if isinstance(value, str) else {}
+
+
+def _batch(training: dict[str, Any]) -> str | None:
+    size, accumulation = training.get("batch_size"), training.get("accumulation", 1)
+    return None if size is None else f"{size} × {accumulation}" if accumulation != 1 else str(size)
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ET
+
+import numpy as np
+
+from kedge.evaluation.charts import POINTS, Curve, Effect, curve_chart, effects_chart, smooth
+
+
+def parse(svg: str) -> ET.Element:
+    return ET.fromstring(svg.replace("<svg ", '<svg xmlns:xlink="http://www.w3.org/1999/xlink" ', 1))
+
+
+def test_charts_take_their_colours_from_the_page() -> None:
+    for svg in (curve_chart([Curve(range(20), range(20))]), effects_chart([Effect("a", 1, 0.5, 1.5)])):
+        assert "var(--accent)" in svg or "var(--good)" in svg
+        assert not re.search(r"#0102\d\d", svg)
+        assert not re.search(r"(fill|stroke): #(?!0)", svg)
+        assert "font-family" not in svg
+        assert "<style" not in svg
+        parse(svg)
+
+
+def test_equal_data_gives_equal_bytes_and_other_data_other_ids() -> None:
+    a, again, b = (curve_chart([Curve([0, 1, 2], y)]) for y in ([0, 1, 2], [0, 1, 2], [2, 1, 0]))
+    assert a == again
+    ids = [set(re.findall(r' id="([^"]+)"', svg)) for svg in (a, b)]
+    assert ids[0]
+    assert not ids[0] & ids[1]
+
+
+def test_gaps_and_single_points_do_no_harm() -> None:
+    parse(curve_chart([Curve([0, 1, 2], [1.0, None, float("inf")], kind="points")]))
+    parse(curve_chart([Curve([], [])]))
+
+
+def test_smoothing_keeps_lines_and_length() -> None:
+    line = np.linspace(0, 5, 200)
+    assert np.allclose(smooth(line), line)
+    noisy = np.random.default_rng(0).normal(size=200)
+    assert smooth(noisy).std() < 0.5 * noisy.std()
+    assert smooth(np.array([3.0])).tolist() == [3.0]
+
+
+def test_long_runs_are_thinned() -> None:
+    long = curve_chart([Curve(range(50_000), np.zeros(50_000))])
+    assert len(long) < 2 * len(curve_chart([Curve(range(POINTS), np.zeros(POINTS))]))
+
+
+def test_effects_are_coloured_by_their_interval() -> None:
+    svg = effects_chart(
+        [
+            Effect("up", 1, 0.5, 1.5),
+            Effect("down", -1, -1.5, -0.5),
+            Effect("none", 0, -1, 1),
+            Effect("n", 1, 0.5, 2, "neutral"),
+        ]
+    )
+    assert svg.count("stroke: var(--good)") == 1
+    assert svg.count("stroke: var(--bad)") == 1
+    assert [t for t in ("up", "down", "none") if f">{t}</text>" in svg] == ["up", "down", "none"]

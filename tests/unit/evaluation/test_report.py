@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from kedge.evaluation import evaluate
+from kedge.evaluation.records import evaluation_folder, load_record, save_record
+from kedge.evaluation.report import trained_on, write_report
+
+VOID = {"meta", "img", "br", "path", "use"}
+
+
+class Checker(HTMLParser):
+    """Tags must nest; nothing may be fetched from elsewhere."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.text: list[str] = []
+        self.images = 0
+
+    def handle_starttag(self, tag, attrs):
+        values = dict(attrs)
+        for name in ("src", "href", "xlink:href"):
+            assert values.get(name, "#").startswith(("#", "data:")), values
+        self.images += tag == "img"
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def read(path: Path) -> tuple[str, Checker]:
+    checker = Checker()
+    checker.feed(path.read_text(encoding="utf-8"))
+    assert checker.open == []
+    return " ".join(" ".join(checker.text).split()), checker
+
+
+@pytest.fixture
+def run(tmp_path: Path, policy, rewards, prompts) -> Path:
+    folder = tmp_path / "my-run"
+    folder.mkdir()
+    config = {
+        "model": {"name": "emoji-lcm", "steps": 3},
+        "reward": "colour",
+        "algorithm": {"name": "rocm", "divergence": "kl"},
+        "training": {"steps": 40, "batch_size": 4, "accumulation": 2, "seed": 7},
+    }
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    (folder / "env.json").write_text(json.dumps({"kedge": "0.1.0", "device": "cpu"}))
+    lines = [{"step": s, "reward": s / 40, "divergence": s / 100, "loss": None, "seconds": 2.0} for s in range(1, 41)]
+    lines.insert(0, {"step": 0, "held_out/colour": -0.5})
+    lines[-1]["held_out/colour"] = -0.2
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"step": 41, "rew')
+    names = [*prompts, *(f"red thing {i}" for i in range(15))]
+    for reference in (True, False):
+        result = evaluate(policy, rewards, names, seed=0, batch_size=20, reference=reference, keep_images=4)
+        save_record(evaluation_folder(folder), result)
+    return folder
+
+
+def test_a_finished_run(run: Path) -> None:
+    path = write_report(run)
+    text, page = read(path)
+    assert path == run / "report.html"
+    assert page.images == 2 * 4
+    for piece in (
+        "my-run",
+        "rocm kl",
+        "4 × 2",
+        "1 min 20 s",
+        "trained on",
+        "Higher than base",
+        "Divergence from the base",
+    ):
+        assert piece in path.read_text(), piece
+    assert "Held-out prompts: colour" in text
+    assert "Not evaluated yet" not in text
+    assert "over 20 prompts" in text
+
+
+def test_a_run_that_has_only_begun(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("model: emoji-lcm\nreward: pickscore@emoji\n")
+    text, page = read(write_report(tmp_path))
+    assert "Not evaluated yet" in text
+    assert "PickScore" in text
+    assert page.images == 0
+
+
+def test_not_a_run(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"has no config\.yaml"):
+        write_report(tmp_path)
+
+
+def test_prompts_made_of_html_are_shown_as_text(run: Path) -> None:
+    folder = evaluation_folder(run)
+    nasty = "<script>alert('x')</script> & <b>"
+    for role in ("base", "tuned"):
+        record = load_record(folder, role)
+        save_record(folder, replace(record, prompts=(nasty, *record.prompts[1:])), role)
+    (run / "config.yaml").write_text(yaml.safe_dump({"reward": "colour", "model": {"name": nasty}}))
+    path = write_report(run)
+    text, _ = read(path)
+    assert "<script" not in path.read_text()
+    assert nasty in text
+
+
+def test_against_another_run(run: Path) -> None:
+    folder = evaluation_folder(run)
+    other = load_record(folder, "base")
+    save_record(folder, other, "runs/other")
+    path = write_report(run, against="runs/other")
+    assert path.name == "report-against-runs-other.html"
+    assert "Higher than runs/other" in read(path)[0]
+
+
+def test_records_round_trip_with_pictures(run: Path, tmp_path: Path) -> None:
+    record = load_record(evaluation_folder(run), "tuned")
+    save_record(tmp_path, record)
+    again = load_record(tmp_path, "tuned")
+    assert np.array_equal(again.images, record.images)
+    assert np.array_equal(again.scores["colour"], record.scores["colour"])
+    assert load_record(tmp_path, "none") is None
+
+
+def test_which_rewards_were_trained_on() -> None:
+    metrics = ["hpsv2", "pickscore@emoji", "oracle", "0.7*hpsv2 + 0.3*pickscore@emoji"]
+    assert trained_on("pickscore@emoji", metrics) == ["pickscore@emoji"]
+    assert trained_on("0.7*hpsv2 + 0.3*pickscore@emoji", metrics) == [metrics[0], metrics[1], metrics[3]]

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers import DiffusionPipeline
+from diffusers.utils import logging as diffusers_logging
 from torch import Tensor
+from transformers.utils import logging as transformers_logging
 
 from kedge.gaussian import Gaussian
 from kedge.models import resolve_model
@@ -94,15 +96,30 @@ def load_pipeline(
     cls: type[DiffusionPipeline], model: str | Path, device: torch.device, dtype: torch.dtype
 ) -> DiffusionPipeline:
     """Load a Stable Diffusion model from a folder or the hub, without its safety checker."""
-    pipeline = cls.from_pretrained(
-        resolve_model(model),
-        dtype=dtype,
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    ).to(device)
+    where = resolve_model(model)
+    with quiet_loading():
+        pipeline = cls.from_pretrained(
+            where,
+            dtype=dtype,
+            safety_checker=None,
+            feature_extractor=None,
+            requires_safety_checker=False,
+        )
     pipeline.set_progress_bar_config(disable=True)
-    return pipeline
+    return pipeline.to(device)
+
+
+@contextmanager
+def quiet_loading() -> Iterator[None]:
+    """Inside, diffusers and transformers draw no progress bars; downloads still do."""
+    noisy = [library for library in (diffusers_logging, transformers_logging) if library.is_progress_bar_enabled()]
+    for library in noisy:
+        library.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for library in noisy:
+            library.enable_progress_bar()
 
 
 def refuse_clipping(scheduler: Any) -> None:

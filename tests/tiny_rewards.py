@@ -10,9 +10,12 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from transformers import CLIPConfig, CLIPModel
+from transformers import BertConfig, BertModel, BlipConfig, BlipForConditionalGeneration, CLIPConfig, CLIPModel
 
 from kedge.rewards.aesthetic import LinearHead, save_head
+from kedge.rewards.blip import BlipNetwork, projections, to_published
+from kedge.rewards.image_reward import to_published as image_reward_to_published
+from kedge.rewards.openclip import save_open_clip
 
 WORDS = ("a", "an", "animal", "and", "cat", "dog", "fox", "in", "snow", "the", "two", "riding", "bike", "photo", "of")
 SIZE = 32
@@ -95,6 +98,93 @@ def write_aesthetic(folder: Path, seed: int = 1) -> Path:
     file = folder / "sac+logos+ava1-l14-linearMSE.pth"
     save_head(head, file)
     return file
+
+
+def write_hps(folder: Path, seed: int = 2, dtype: torch.dtype = torch.float16) -> Path:
+    """An open_clip checkpoint as HPSv2 was published, with its architecture and tokenizer beside it."""
+    config = clip_config(write_clip_words(folder), act="gelu")
+    file = folder / "HPS_v2_compressed.pt"
+    save_open_clip(randomise(CLIPModel(config), seed), file, dtype)
+    return file
+
+
+def write_bert_words(folder: Path) -> int:
+    """A BERT tokenizer that knows letters and a few words; returns the size of its vocabulary."""
+    letters = [chr(c) for c in range(ord("a"), ord("z") + 1)]
+    vocab = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *("##" + letter for letter in letters), *WORDS]
+    vocab += ["[DEC]", "[ENC]"]
+    vocab = list(dict.fromkeys(vocab))
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "vocab.txt").write_text("\n".join(vocab))
+    (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "BertTokenizer"}))
+    return len(vocab)
+
+
+def blip_config(vocab_size: int) -> BlipConfig:
+    vision = {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "image_size": SIZE,
+        "patch_size": 8,
+        "layer_norm_eps": 1e-6,
+    }
+    text = {
+        "vocab_size": vocab_size,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "max_position_embeddings": 40,
+        "bos_token_id": vocab_size - 2,
+        "sep_token_id": 3,
+        "eos_token_id": 3,
+    }
+    return BlipConfig(vision_config=vision, text_config=text, image_text_hidden_size=16)
+
+
+def write_blip(folder: Path, seed: int = 3) -> Path:
+    """BLIP's pre-training checkpoint in the published layout."""
+    config = blip_config(write_bert_words(folder))
+    heads = {**projections(config), "itm_head": nn.Linear(config.text_config.hidden_size, 2)}
+    network = randomise(BlipNetwork(config, heads), seed)
+    config.save_pretrained(folder)
+    torch.save({"model": to_published(network.state_dict())}, folder / "model_large.pth")
+    return folder / "model_large.pth"
+
+
+def write_image_reward(folder: Path, seed: int = 4) -> Path:
+    """An ImageReward checkpoint in the published layout."""
+    config = blip_config(write_bert_words(folder))
+    heads = {**projections(config), "mlp": LinearHead(config.text_config.hidden_size)}
+    network = randomise(BlipNetwork(config, heads), seed)
+    config.save_pretrained(folder)
+    torch.save(image_reward_to_published(network), folder / "ImageReward.pt")
+    return folder / "ImageReward.pt"
+
+
+def write_bert(folder: Path, seed: int = 5) -> Path:
+    """A BERT for BERTScore."""
+    config = BertConfig(
+        vocab_size=write_bert_words(folder),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=40,
+    )
+    randomise(BertModel(config), seed).save_pretrained(folder)
+    return folder
+
+
+def write_captioner(folder: Path, seed: int = 6) -> Path:
+    """A BLIP that captions (gibberish)."""
+    config = blip_config(write_bert_words(folder))
+    randomise(BlipForConditionalGeneration(config), seed).save_pretrained(folder)
+    processor = {"size": {"height": SIZE, "width": SIZE}, "resample": 3}
+    (folder / "preprocessor_config.json").write_text(json.dumps(processor))
+    return folder
 
 
 def pictures(batch: int, height: int, width: int, seed: int = 0) -> Tensor:

@@ -41,7 +41,7 @@ class Aesthetic:
 
     def __init__(self, head: Path, clip: Path, name: str = "aesthetic", device: Device = "cpu"):
         self.name = name
-        self.clip = load_clip(clip, device, "round")
+        self.clip = load_clip(clip, device, "openai")
         width = self.clip.model.projection_dim
         self.head = build_frozen(lambda: LinearHead(width), read_state(head), head, device)
 

@@ -9,6 +9,7 @@ from kedge.registry import UnknownNameError, suggest
 from kedge.rewards.spec import HUB_FOLDER, TOKENIZER, Part, RewardSpec
 
 GB, MB = 10**9, 10**6
+DEBERTA_FOLDER = ("config.json", "pytorch_model.bin|model.safetensors", "tokenizer.json|vocab.json|bpe_encoder.bin")
 
 CLIP_L = Part("clip", "openai/clip-vit-large-patch14", HUB_FOLDER, int(1.71 * GB), "MIT", "clip")
 CLIP_B = Part("clip", "openai/clip-vit-base-patch32", HUB_FOLDER, 605 * MB, "MIT", "clip")
@@ -45,7 +46,7 @@ IMAGE_REWARD = Part(
     folder=False,
 )
 IMAGE_REWARD_WORDS = Part("tokenizer", "google-bert/bert-base-uncased", TOKENIZER, 1 * MB, "Apache-2.0", "imagereward")
-DEBERTA = Part("encoder", "microsoft/deberta-xlarge-mnli", HUB_FOLDER, int(3.0 * GB), "MIT", "clip")
+DEBERTA = Part("encoder", "microsoft/deberta-xlarge-mnli", DEBERTA_FOLDER, int(3.0 * GB), "MIT", "clip")
 
 
 def _hps(file: str, bundled: str | None) -> tuple[Part, ...]:
@@ -109,7 +110,7 @@ _SPECS = (
         units="100 × max(cosine, 0)",
         typical=(15.0, 35.0),
         parts=(CLIP_L,),
-        options={"scale": 100.0, "clip_negative": True},
+        options={"scale": 100.0, "clip_negative": True, "style": "transformers"},
         source="weights",
     ),
     RewardSpec(

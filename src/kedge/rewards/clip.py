@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -16,9 +16,11 @@ from transformers import AutoTokenizer, CLIPConfig, CLIPModel
 
 from kedge.rewards.preprocess import CropPreprocess, PadPreprocess, check_batch, read_preprocess
 from kedge.rewards.text_cache import TextCache
+from kedge.rewards.text_cleaning import clean_text
 from kedge.rewards.weights import build_frozen, read_folder, without
 
 Device = torch.device | str
+Style = Literal["openai", "transformers"]
 
 
 class FrozenCLIP:
@@ -56,23 +58,28 @@ class FrozenCLIP:
 _LOADED: weakref.WeakValueDictionary[tuple[Path, str, str], FrozenCLIP] = weakref.WeakValueDictionary()
 
 
-def load_clip(folder: Path, device: Device, offset: Any = "floor") -> FrozenCLIP:
+def load_clip(folder: Path, device: Device, style: Style) -> FrozenCLIP:
     """Load a transformers CLIP folder; rewards that want the same one at the same time share it.
+
+    Args:
+        style: whose treatment of texts (cleaned or not) and of odd crops to follow: ``openai`` or ``transformers``.
 
     Raises:
         WrongWeightsError: the weights do not fit the folder's config.
     """
-    key = (folder.resolve(), str(device), offset)
+    key = (folder.resolve(), str(device), style)
     clip = _LOADED.get(key)
     if clip is None:
         config = read_config(folder)
         state, file = read_folder(folder)
         model = build_frozen(lambda: CLIPModel(config), without(state, "position_ids"), file, device)
+        openai = style == "openai"
         preprocess = read_preprocess(folder, config.vision_config.image_size)
+        context = config.text_config.max_position_embeddings
         clip = FrozenCLIP(
             model,
-            folder_tokenizer(folder, config.text_config.max_position_embeddings),
-            replace(preprocess, offset=offset),
+            folder_tokenizer(folder, context, clean_text) if openai else folder_tokenizer(folder, context),
+            replace(preprocess, offset="round" if openai else "floor"),
         )
         _LOADED[key] = clip
     return clip
@@ -110,7 +117,7 @@ class PickScore:
 
     def __init__(self, clip: Path, name: str = "pickscore", device: Device = "cpu"):
         self.name = name
-        self.clip = load_clip(clip, device)
+        self.clip = load_clip(clip, device, "transformers")
 
     def __call__(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
         """Score images ``[B, 3, H, W]`` in [0, 1]; returns ``[B]``."""
@@ -134,10 +141,10 @@ class CLIPScore:
         scale: float = 1.0,
         clip_negative: bool = False,
         prefix: str = "",
-        offset: str = "round",
+        style: Style = "openai",
     ):
         self.name, self.scale, self.clip_negative, self.prefix = name, scale, clip_negative, prefix
-        self.clip = load_clip(clip, device, offset)
+        self.clip = load_clip(clip, device, style)
 
     def __call__(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
         """Score images ``[B, 3, H, W]`` in [0, 1]; returns ``[B]``."""

@@ -99,6 +99,10 @@ def _check_source(term: Term) -> None:
         return
     if spec.source == "none":
         raise ValueError(f"reward {term.name!r} loads nothing, so it takes no source: write {term.name!r} without '@…'")
+    if spec.source == "server" and term.source != "emoji" and not term.source.startswith(("http://", "https://")):
+        raise ValueError(
+            f"reward {term.name!r} asks a server: write {term.name}@http://HOST:PORT/v1, not '@{term.source}'"
+        )
     missing = any(part.bundled is None for part in spec.parts)
     if term.source == "emoji" and missing:
         bundled = [s.name for s in REWARDS.values() if s.parts and all(part.bundled for part in s.parts)]

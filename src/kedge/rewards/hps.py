@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import html
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,9 +12,8 @@ from transformers import CLIPModel
 from kedge.rewards.clip import Device, FrozenCLIP, folder_tokenizer
 from kedge.rewards.openclip import architecture, from_open_clip, to_open_clip
 from kedge.rewards.preprocess import PadPreprocess
+from kedge.rewards.text_cleaning import clean_text
 from kedge.rewards.weights import build_frozen, check_match, read_state, without
-
-_PLAIN = re.compile(r"[ -%'-~]*")  # printable ASCII without the ampersand
 
 
 class HPS:
@@ -52,22 +49,3 @@ class HPS:
     def __call__(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
         """Score images ``[B, 3, H, W]`` in [0, 1]; returns ``[B]``."""
         return self.clip.cosine(images, prompts)
-
-
-def clean_text(text: str) -> str:
-    """What open_clip does to a text before tokenising: mend the encoding, undo HTML entities, lower the case.
-
-    Raises:
-        ModuleNotFoundError: the text is not plain, and ftfy, which mends it, is not installed.
-    """
-    if not _PLAIN.fullmatch(text):
-        try:
-            import ftfy
-        except ModuleNotFoundError as error:
-            raise ModuleNotFoundError(
-                f"HPSv2 reads texts beyond plain ASCII through ftfy, which is not installed (prompt: {text[:60]!r}). "
-                "Install it with: pip install 'kedge[rewards]'",
-                name="ftfy",
-            ) from error
-        text = html.unescape(html.unescape(ftfy.fix_text(text)))
-    return re.sub(r"\s+", " ", text).strip().lower()

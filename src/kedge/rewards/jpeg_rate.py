@@ -43,7 +43,7 @@ def jpeg_rate(images: Tensor) -> Tensor:
     images = F.pad(images, (0, -width % 16, 0, -height % 16), mode="replicate") * 255
     red, green, blue = images.unbind(1)
     luma = 0.299 * red + 0.587 * green + 0.114 * blue
-    planes = [(luma - 128, LUMA)] + [(_halve(0.564 * (blue - luma)), CHROMA), (_halve(0.713 * (red - luma)), CHROMA)]
+    planes = [(luma - 128, LUMA), (_halve(0.564 * (blue - luma)), CHROMA), (_halve(0.713 * (red - luma)), CHROMA)]
     bits = torch.stack([_plane_bits(plane, table) for plane, table in planes]).sum(0)
     blocks = luma.shape[-2] * luma.shape[-1] / 64
     return (bits + BLOCK * blocks) / (8 * KILOBYTE) + HEADER

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from kedge.rewards.catalogue import REWARDS, find
+from kedge.rewards.catalogue import REWARDS
 from kedge.rewards.spec import Part, RewardSpec
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -58,8 +58,9 @@ def fetch_command(part: Part) -> str:
         return f'curl -L --create-dirs -o "{weights_folder() / part.files[0]}" "{part.where}"'
     if not part.folder:
         return f"hf download {part.where} {part.files[0]}"
-    weights = " --include model.safetensors" if any("safetensors" in file for file in part.files) else ""
-    return f'hf download {part.where} --include "*.json" --include "*.txt"{weights}'
+    weights = [choice.split("|")[0] for choice in part.files if "safetensors" in choice]
+    patterns = ['"*.json"', '"*.txt"', *weights]
+    return f"hf download {part.where} " + " ".join(f"--include {pattern}" for pattern in patterns)
 
 
 def locate(spec: RewardSpec, source: str | None) -> dict[str, Path]:
@@ -175,7 +176,9 @@ def _readiness(spec: RewardSpec) -> Iterator[Readiness]:
 
 def _readiness_in_world(spec: RewardSpec) -> Readiness:
     try:
-        locate(find(spec.name), "emoji")
+        locate(spec, "emoji")
+        if spec.source == "server" and not (world_assets() / "captioner" / "config.json").is_file():
+            raise MissingWeightsError(f"the emoji world's captioner is not at {world_assets() / 'captioner'}")
     except MissingWeightsError as error:
         return Readiness(f"{spec.name}@emoji", False, spec.parts, str(error))
     return Readiness(f"{spec.name}@emoji", True)

@@ -1,0 +1,81 @@
+"""Prompt–image alignment as in DDPO and RLCM: ask a vision-language model what it sees, compare with the prompt."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from kedge.registry import load_object
+from kedge.rewards.bertscore import BertScore
+from kedge.rewards.clip import Device
+from kedge.rewards.preprocess import check_batch
+from kedge.rewards.sources import world_assets
+from kedge.rewards.vision_server import VisionServer
+
+QUESTION = "Answer concisely: what is going on in this image?"
+ANSWER = "The image contains {prompt}"
+
+
+class Alignment:
+    """BERTScore recall of the model's answer against "The image contains {prompt}"; no gradient.
+
+    Args:
+        encoder: the transformers folder of BERTScore's network (RLCM: microsoft/deberta-xlarge-mnli).
+        source: the server's address, ``http://HOST:PORT/v1`` or with ``#MODEL``; ``emoji`` starts the emoji world's
+            captioner as a local server.
+        server: a ready-made client instead, with time-outs and patience of your own.
+        workers: pictures asked about at the same time.
+    """
+
+    differentiable = False
+
+    def __init__(
+        self,
+        encoder: Path,
+        source: str | None = None,
+        name: str = "alignment",
+        device: Device = "cpu",
+        server: VisionServer | None = None,
+        workers: int = 8,
+        question: str = QUESTION,
+        answer: str = ANSWER,
+    ):
+        self.name, self.workers, self.question, self.answer = name, workers, question, answer
+        self.server = server or self._connect(source)
+        self.similarity = BertScore(encoder, device)
+
+    def __call__(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
+        """Score images ``[B, 3, H, W]`` in [0, 1]; returns ``[B]``. A picture without an answer scores 0.
+
+        Raises:
+            ServerError: the server refused, or stayed silent through all tries.
+        """
+        images = check_batch(images, prompts)
+        said = self.captions(images)
+        meant = [self.answer.format(prompt=prompt) for prompt in prompts]
+        return self.similarity.recall(said, meant).to(images.device)
+
+    def captions(self, images: Tensor) -> list[str]:
+        """What the model says about each picture."""
+        pixels = (images.detach() * 255).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+        with ThreadPoolExecutor(self.workers) as pool:
+            return list(pool.map(lambda picture: self.server.ask(Image.fromarray(picture), self.question), pixels))
+
+    def _connect(self, source: str | None) -> VisionServer:
+        if source is None:
+            raise ValueError(
+                f"reward {self.name!r} asks a vision-language model and needs its server: write "
+                f"{self.name}@http://HOST:PORT/v1 (for example after: vllm serve llava-hf/llava-1.5-7b-hf), "
+                f"or {self.name}@emoji for the emoji world's captioner"
+            )
+        if source != "emoji":
+            return VisionServer.parse(source)
+        local = load_object("kedge.worlds.emoji.captioner:CaptionServer")(world_assets() / "captioner")
+        weakref.finalize(self, local.close)
+        return VisionServer(local.url, local.model_name)

@@ -120,6 +120,14 @@ def redness(images: Tensor, prompts: Sequence[str]) -> Tensor:
 redness.differentiable = True  # type: ignore[attr-defined]
 
 
+def lightness(images: Tensor, prompts: Sequence[str]) -> Tensor:
+    """How light it is."""
+    return images.flatten(1).mean(1)
+
+
+lightness.differentiable = True  # type: ignore[attr-defined]
+
+
 def darkness(images: Tensor, prompts: Sequence[str]) -> Tensor:
     """How dark it is."""
     return 1 - images.flatten(1).mean(1)

@@ -25,7 +25,7 @@ def _described(doc: str) -> dict[str, str]:
     for line in doc.splitlines():
         text, depth = line.strip(), len(line) - len(line.lstrip())
         if depth == 0 and text:
-            inside, margin = text == "Attributes:", 0
+            inside, margin = text in ("Attributes:", "Args:"), 0
             continue
         if not inside or not text:
             continue

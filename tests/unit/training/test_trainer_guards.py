@@ -1,0 +1,153 @@
+"""What the loop does when things go wrong, and what it shows."""
+
+from __future__ import annotations
+
+import io
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from kedge.config import parse_config
+from kedge.training.assemble import assemble
+from kedge.training.callbacks import Watched
+from kedge.training.loggers import read_log
+from kedge.training.processes import Processes
+from kedge.training.progress import Bar, Lines, display
+from kedge.training.run_folder import RunFolder
+from kedge.training.trainer import Outcome, Trainer, TrainingFailed
+from training_world import recipe
+
+
+def trainer_for(folder: Path, **changes) -> Trainer:
+    config = parse_config(recipe(**changes))
+    run_folder = RunFolder(folder)
+    run_folder.open(config, 1, "cpu")
+    return assemble(config, run_folder, Processes("cpu"))
+
+
+def test_steps_without_a_finite_gradient_are_skipped_counted_and_end_the_run(tmp_path, capsys):
+    climb = {"name": "training_world:Climb", "poison": 3}
+    trainer = trainer_for(tmp_path, training__steps=20, training__patience=4, algorithm=climb)
+    with pytest.raises(TrainingFailed, match=r"4 steps in a row had no finite gradient, the last at step 7"):
+        trainer.fit()
+    log = read_log(tmp_path / "metrics.jsonl")
+    assert [line.get("skipped") for line in log] == [0, 0, 0, 1, 2, 3]  # the seventh ended the run
+    assert log[3]["loss"] is None
+    assert all(torch.isfinite(p).all() for p in trainer.context.policy.trainable())
+    assert "step skipped" in capsys.readouterr().err
+
+
+def test_training_raises_the_reward(tmp_path):
+    trainer_for(tmp_path, training__steps=60, training__batch_size=8, checkpoint__every=0).fit()
+    rewards = [line["reward"] for line in read_log(tmp_path / "metrics.jsonl")]
+    assert np.mean(rewards[-10:]) > np.mean(rewards[:10]) + 0.1
+
+
+def test_an_algorithm_that_never_updates_is_stopped(tmp_path):
+    climb = {"name": "training_world:Climb", "updates_per_batch": 0}
+    with pytest.raises(TrainingFailed, match="gave nothing to learn from"):
+        trainer_for(tmp_path, algorithm=climb).fit()
+
+
+def test_sample_grids_begin_at_step_0_and_show_the_base_beside_the_tuned(tmp_path):
+    trainer = trainer_for(
+        tmp_path, training__steps=20, watch__samples_every=10, watch__samples=["cat", "dog"], optimizer__lr=0.1
+    )
+    trainer.fit()
+    names = [f"step-{step:06d}.png" for step in (0, 10, 20)]
+    assert sorted(p.name for p in (tmp_path / "samples").iterdir()) == names
+    first, last = (np.asarray(Image.open(tmp_path / "samples" / name)).astype(int) for name in (names[0], names[-1]))
+    assert first.shape == last.shape
+    changed = np.abs(first - last).sum((0, 2)) > 0
+    # Only the right column (and its heading) changes.
+    assert not changed[: changed.size // 2 - 10].any()
+    assert changed[changed.size // 2 :].any()
+
+
+def test_watching_does_not_change_the_training(tmp_path):
+    def weights(name: str, **watch) -> list[torch.Tensor]:
+        trainer = trainer_for(tmp_path / name, optimizer__ema=0.5, **watch)
+        trainer.fit()
+        return [p.detach().clone() for p in trainer.context.policy.trainable()]
+
+    blind = weights("blind")
+    seeing = weights("seeing", watch__samples_every=1, watch__evaluate_every=1, watch__tensorboard=True)
+    assert all(torch.equal(a, b) for a, b in zip(blind, seeing, strict=True))
+    assert list((tmp_path / "seeing" / "tensorboard").iterdir())
+
+
+class Stopper:
+    name = "stopper"
+
+    def __call__(self, step: int, run: Watched) -> dict[str, float]:
+        if step == 2:
+            run.stop("enough")
+        return {"seen": float(step), "odd": math.nan}
+
+    def state_dict(self):
+        return {}
+
+    def load_state_dict(self, state):
+        pass
+
+
+def test_a_callback_adds_numbers_and_may_stop_the_run(tmp_path):
+    trainer = trainer_for(tmp_path)
+    trainer.callbacks = [Stopper()]
+    assert trainer.fit() == Outcome(2, "stopped", "enough")
+    log = read_log(tmp_path / "metrics.jsonl")
+    assert [line["seen"] for line in log] == [0, 1, 2]
+    assert log[0]["odd"] is None
+    assert trainer.store.steps() == [2]
+
+
+def test_the_guard_sees_a_model_that_cheats(tmp_path, capsys):
+    """Darkness is never trained on; with a reward that asks for light it must fall, and the guard must say so."""
+    changes = {
+        "reward": "training_world:lightness",
+        "watch__metrics": ["training_world:darkness"],
+        "watch__evaluate_every": 10,
+        "training__steps": 40,
+        "optimizer__lr": 0.01,
+        "algorithm": {"name": "training_world:Climb", "beta": 0.0},
+    }
+    outcome = trainer_for(tmp_path / "stop", **changes, watch__guard="stop").fit()
+    assert outcome.ended == "stopped"
+    assert "learnt to cheat" in outcome.reason
+    outcome = trainer_for(tmp_path / "warn", **changes).fit()
+    assert outcome.ended == "finished"
+    assert "learnt to cheat" in capsys.readouterr().err
+
+
+def test_lines_where_there_is_no_terminal():
+    out = io.StringIO()
+    shown = display(out)
+    assert isinstance(shown, Lines)
+    shown.start(0, 100)
+    shown.update(0, {"held_out/pickscore": 20.0})
+    shown.update(1, {"reward": 1.0, "divergence": 0.5, "lr": 1.0})
+    shown.update(100, {"reward": 2.0})
+    first, last = out.getvalue().splitlines()
+    assert first == "step 0/100 · held-out 20"
+    assert last.startswith("step 100/100 · held-out 20 · reward 1.1 · divergence 0.5 · ")
+    assert last.endswith("steps/s")
+
+
+def test_a_bar_where_there_is_one():
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    out = Terminal()
+    shown = display(out)
+    assert isinstance(shown, Bar)
+    shown.start(0, 10)
+    shown.update(5, {"reward": 21.25, "divergence": 0.01, "held_out/pickscore": 20.5})
+    shown.say("[note] as it is")
+    shown.close()
+    for part in ("5/10", "reward 21.25", "divergence 0.01", "held-out 20.5", "steps/s", "[note] as it is"):
+        assert part in out.getvalue()

@@ -130,8 +130,8 @@ def _subject(text: str, prompt: str) -> tuple[str, ...]:
         case ["a" | "an", one, "and", "a" | "an", other]:
             return (_animal(one, prompt), _animal(other, prompt))
     raise CaptionError(
-        f"{prompt!r}: cannot draw {text!r}. Say for example 'a fox', 'two foxes in the snow', "
-        f"'a cat and a dog at night', 'an ant on the left', 'a bear {ACTIVITIES[0]}'. Backgrounds: {', '.join(BACKGROUNDS)}"
+        f"{prompt!r}: cannot draw {text!r}. Say for example 'a fox', 'two foxes in the snow', 'a cat and a dog', "
+        f"'an ant on the left', 'a bear {ACTIVITIES[0]}'. Backgrounds: {', '.join(BACKGROUNDS)}"
     )
 
 

@@ -1,0 +1,160 @@
+"""Two processes on the CPU (gloo) train as one: averaged gradients, equal weights, one writer, streams of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from kedge.config import parse_config
+from kedge.training.assemble import assemble
+from kedge.training.checkpoint import CheckpointStore
+from kedge.training.loggers import read_log
+from kedge.training.processes import Processes
+from kedge.training.run_folder import RunFolder
+from training_world import recipe
+
+WORKER = """
+import json, sys
+from pathlib import Path
+import torch
+from kedge.config import load_config
+from kedge.training.assemble import assemble
+from kedge.training.processes import Processes
+from kedge.training.run_folder import RunFolder
+
+folder, resume = RunFolder(Path(sys.argv[1])), sys.argv[2] == "resume"
+config = load_config(folder.config)
+processes = Processes("cpu")
+trainer = assemble(config, folder, processes, resume=resume)
+average, sent = processes.average_gradients, []
+
+def watched(parameters):
+    own = [p.grad.clone() for p in parameters]
+    average(parameters)
+    sent.append((own, [p.grad.clone() for p in parameters]))
+
+processes.average_gradients = watched
+outcome = trainer.fit()
+torch.save({
+    "gradients": sent,
+    "weights": [p.detach() for p in trainer.context.policy.trainable()],
+    "prompts": trainer.prompts.state_dict(),
+    "noise": trainer.context.generator.get_state(),
+    "outcome": [outcome.step, outcome.ended],
+}, folder.path / f"rank{processes.index}.pt")
+"""
+
+
+def launch(folder: Path, mode: str = "fresh") -> list[dict]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    common = {
+        **os.environ,
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+        "OMP_NUM_THREADS": "1",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": port,
+        "WORLD_SIZE": "2",
+        "LOCAL_WORLD_SIZE": "2",
+        "ACCELERATE_USE_CPU": "true",
+    }
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-c", WORKER, str(folder), mode],
+            env={**common, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    errors = [worker.communicate(timeout=120)[1] for worker in workers]
+    assert [worker.returncode for worker in workers] == [0, 0], "\n".join(errors)
+    return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(2)]
+
+
+def prepare(folder: Path, **changes) -> Path:
+    changes = {"training__accumulation": 2, "optimizer__ema": 0.9, **changes}
+    RunFolder(folder).open(parse_config(recipe(**changes)), 2, "cpu")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory) -> tuple[Path, list[dict]]:
+    folder = prepare(tmp_path_factory.mktemp("pair") / "run", watch__samples_every=3, watch__samples_count=2)
+    return folder, launch(folder)
+
+
+def test_gradients_are_the_mean_over_processes_and_weights_stay_equal(pair):
+    _, (first, second) = pair
+    for (own0, shared0), (own1, shared1) in zip(first["gradients"], second["gradients"], strict=True):
+        for a, b, x, y in zip(own0, own1, shared0, shared1, strict=True):
+            assert torch.equal(x, y)
+            assert torch.allclose(x, (a + b) / 2, rtol=1e-6, atol=1e-9)
+    # From the second step on (the first adapter gradient is zero where B = 0), each had something of its own to say.
+    assert not torch.equal(first["gradients"][1][0][1], second["gradients"][1][0][1])
+    assert all(torch.equal(a, b) for a, b in zip(first["weights"], second["weights"], strict=True))
+    assert not torch.equal(first["noise"], second["noise"])
+
+
+def test_two_processes_do_what_one_does_with_both_their_batches(pair, tmp_path):
+    """The losses of both processes, computed by one process from the same prompts and noise, give their gradient."""
+    _, ranks = pair
+    config = parse_config(recipe(training__accumulation=2))
+    expected: list[Tensor] | None = None
+    for rank in range(2):
+        processes = Processes("cpu")
+        processes.index, processes.count = rank, 2  # as assemble sees them
+        trainer = assemble(config, RunFolder(tmp_path / str(rank)), _Alone(processes))
+        (losses,) = trainer.algorithm.updates(trainer.context)
+        for loss in losses:
+            (loss.value / 2).backward()
+        gradients = [p.grad for p in trainer.context.policy.trainable()]
+        expected = gradients if expected is None else [a + b for a, b in zip(expected, gradients, strict=True)]
+    shared = ranks[0]["gradients"][0][1]
+    for a, b in zip(shared, expected or [], strict=True):
+        assert torch.allclose(a, b, rtol=1e-5, atol=1e-8)
+
+
+class _Alone:
+    """The seat of one process in a pair, without the other."""
+
+    def __init__(self, processes: Processes):
+        self.index, self.count, self.device = processes.index, 2, processes.device
+        self.main, self.gather = False, processes.gather
+
+
+def test_only_the_first_process_writes(pair):
+    folder, _ = pair
+    assert [line["step"] for line in read_log(folder / "metrics.jsonl")] == list(range(1, 7))
+    assert json.loads((folder / "env.json").read_text())["processes"] == 2
+    assert len(list((folder / "samples").iterdir())) == 3
+
+
+def test_a_resumed_pair_equals_an_uninterrupted_one(pair, tmp_path):
+    whole, _ = pair
+    climb = {"name": "training_world:Climb", "interrupt": 2}
+    folder = prepare(tmp_path / "run", algorithm=climb)
+    assert [r["outcome"] for r in launch(folder)] == [[3, "interrupted"]] * 2
+    prepare(folder)
+    assert [r["outcome"] for r in launch(folder, "resume")] == [[6, "finished"]] * 2
+    one, other = (CheckpointStore(path / "checkpoints").latest()[1] for path in (whole, folder))
+    assert all(
+        torch.equal(a, b) for a, b in zip(one["optimizer"]["weights"], other["optimizer"]["weights"], strict=True)
+    )
+    assert all(torch.equal(a["noise"], b["noise"]) for a, b in zip(one["processes"], other["processes"], strict=True))
+
+
+def test_a_pairs_checkpoint_needs_a_pair(pair, tmp_path):
+    folder, _ = pair
+    config = parse_config(recipe(training__accumulation=2, optimizer__ema=0.9))
+    with pytest.raises(ValueError, match="written by 2 processes, this run has 1"):
+        assemble(config, RunFolder(folder), Processes("cpu"), resume=True)

@@ -91,12 +91,12 @@ def effects_chart(effects: Sequence[Effect]) -> str:
 
 
 def smooth(y: np.ndarray) -> np.ndarray:
-    """A running mean over about a twentieth of the curve, narrower at its ends."""
+    """A running mean over about a twentieth of the curve, over what there is of it at the ends."""
     half = max(1, len(y) // 40)
     total = np.concatenate([[0.0], np.cumsum(y)])
-    reach = np.minimum(half, np.minimum(np.arange(len(y)), np.arange(len(y))[::-1]))
     i = np.arange(len(y))
-    return (total[i + reach + 1] - total[i - reach]) / (2 * reach + 1)
+    first, last = np.maximum(i - half, 0), np.minimum(i + half + 1, len(y))
+    return (total[last] - total[first]) / (last - first)
 
 
 def _finite(curve: Curve) -> tuple[np.ndarray, np.ndarray]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from kedge.evaluation.image_folder import read_image_folder, write_image_folder
+from kedge.evaluation.image_folder import METADATA, read_image_folder, write_image_folder
 from kedge.evaluation.result import Evaluation
 
 BASE, TUNED = "base", "tuned"
@@ -25,11 +26,18 @@ def evaluation_folder(run: Path) -> Path:
 
 
 def save_record(folder: Path, evaluation: Evaluation, role: str | None = None) -> Path:
-    """Write an evaluation as ``<role>.json`` (its name by default) and its pictures into ``<role>/``."""
+    """Write an evaluation as ``<role>.json`` (its name by default) and its pictures into ``<role>/``.
+
+    The JSON is written last, so that scores never stand beside the pictures of another evaluation.
+    """
     role = file_name(role or evaluation.name)
+    path, pictures = folder / f"{role}.json", folder / role
+    path.unlink(missing_ok=True)
+    if (pictures / METADATA).exists():
+        shutil.rmtree(pictures)
     if evaluation.images is not None:
-        write_image_folder(folder / role, evaluation.images, evaluation.prompts[: len(evaluation.images)])
-    return evaluation.save(folder / f"{role}.json")
+        write_image_folder(pictures, evaluation.images, evaluation.prompts[: len(evaluation.images)])
+    return evaluation.save(path)
 
 
 def load_record(folder: Path, role: str) -> Evaluation | None:

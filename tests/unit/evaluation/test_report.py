@@ -138,6 +138,10 @@ def test_records_round_trip_with_pictures(run: Path, tmp_path: Path) -> None:
     assert np.array_equal(again.images, record.images)
     assert np.array_equal(again.scores["colour"], record.scores["colour"])
     assert load_record(tmp_path, "none") is None
+    save_record(tmp_path, replace(record, images=record.images[:2]))
+    assert len(load_record(tmp_path, "tuned").images) == 2
+    save_record(tmp_path, replace(record, images=None))
+    assert load_record(tmp_path, "tuned").images is None
 
 
 def test_which_rewards_were_trained_on() -> None:

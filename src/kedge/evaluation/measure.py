@@ -1,0 +1,122 @@
+"""Evaluate a model under a plan, once: finished evaluations are found again, stopped ones go on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from kedge.evaluation.comparison import Comparison, compare
+from kedge.evaluation.evaluator import Progress, evaluate
+from kedge.evaluation.grid import image_grid
+from kedge.evaluation.records import file_name, load_record, save_record
+from kedge.evaluation.result import Evaluation
+from kedge.policies.base import Policy
+from kedge.rewards.base import Reward
+
+GRID_ROWS = 8
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What every model of a comparison goes through alike.
+
+    Attributes:
+        rewards: name → reward.
+        seed, samples_per_prompt, batch_size, keep_images: as in :func:`kedge.evaluation.evaluate`.
+    """
+
+    rewards: Mapping[str, Reward]
+    prompts: Sequence[str]
+    seed: int = 0
+    samples_per_prompt: int = 1
+    batch_size: int = 16
+    keep_images: int = 16
+
+    def key(self, identity: str) -> str:
+        """Equal for evaluations that would give equal scores (up to rounding in another batch size)."""
+        told = [identity, list(self.rewards), list(self.prompts), self.seed, self.samples_per_prompt, self.keep_images]
+        return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
+
+
+def identity(policy: Policy, model: str, reference: bool = False) -> str:
+    """Model and adapter, told apart by the adapter's weights."""
+    digest = hashlib.sha256(f"{model} {policy.steps}".encode())
+    for parameter in () if reference else policy.trainable():
+        digest.update(parameter.detach().float().cpu().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def measure(
+    policy: Policy,
+    plan: Plan,
+    *,
+    name: str,
+    model: str,
+    reference: bool = False,
+    folder: Path | None = None,
+    role: str | None = None,
+    fresh: bool = False,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Evaluate, and keep the scores and some pictures.
+
+    Args:
+        name: of the row in tables.
+        model: what the policy was loaded from, with whatever else changes its pictures (guidance, for example).
+        reference: measure the frozen base instead.
+        folder: where to keep the result (``<role>.json`` and pictures); None keeps nothing and cannot go on.
+        role: its name there; ``name`` by default.
+        fresh: measure again even if the folder has it.
+    """
+    key = plan.key(identity(policy, model, reference))
+    if folder is not None and not fresh:
+        stored = load_record(folder, role or name)
+        if stored is not None and stored.facts.get("key") == key:
+            return replace(stored, name=name)
+    ledger = folder / f".{file_name(role or name)}-{key}.jsonl" if folder is not None else None
+    if ledger is not None and fresh:
+        ledger.unlink(missing_ok=True)
+    result = evaluate(
+        policy,
+        plan.rewards,
+        plan.prompts,
+        seed=plan.seed,
+        batch_size=plan.batch_size,
+        samples_per_prompt=plan.samples_per_prompt,
+        reference=reference,
+        name=name,
+        keep_images=plan.keep_images,
+        ledger=ledger,
+        identity=key,
+        progress=progress,
+    )
+    result = replace(result, facts={**result.facts, "key": key, "model": model})
+    if folder is not None:
+        save_record(folder, result, role)
+        for partial in folder.glob(f".{file_name(role or name)}-*.jsonl"):
+            partial.unlink()
+    return result
+
+
+def conclude(folder: Path, ours: Evaluation, theirs: Evaluation, suffix: str = "") -> Comparison:
+    """Compare two evaluations; write ``comparison.json`` and, if there are pictures, ``grid.png`` into ``folder``."""
+    comparison = compare(ours, theirs)
+    folder.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(comparison.to_dict(), indent=2, ensure_ascii=False)
+    (folder / f"comparison{suffix}.json").write_text(text + "\n", encoding="utf-8")
+    if ours.images is not None and theirs.images is not None:
+        rows = _one_per_prompt(ours.prompts[: min(len(ours.images), len(theirs.images))])[:GRID_ROWS]
+        columns = {theirs.name: theirs.images[rows], ours.name: ours.images[rows]}
+        grid = image_grid(columns, [ours.prompts[i] for i in rows], note="Same prompt and same noise along each row.")
+        grid.save(folder / f"grid{suffix}.png")
+    return comparison
+
+
+def _one_per_prompt(prompts: Sequence[str]) -> list[int]:
+    first: dict[str, int] = {}
+    for i, prompt in enumerate(prompts):
+        first.setdefault(prompt, i)
+    return list(first.values())

@@ -1,0 +1,195 @@
+"""``kedge eval`` and ``kedge compare`` on a run that was really trained, on models and on folders of images."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+from PIL import Image
+from typer.testing import CliRunner
+
+from kedge.cli.app import explain
+from kedge.cli.compare import compare_command
+from kedge.cli.eval import eval_command
+from kedge.config import parse_config
+from kedge.training.run import train
+from training_world import recipe
+
+REWARD, OTHER = "training_world:redness", "training_world:darkness"
+
+app = typer.Typer()
+app.command("eval")(eval_command)
+app.command("compare")(compare_command)
+
+
+def kedge(*arguments: object) -> str:
+    """The output of a command that must succeed."""
+    result = CliRunner().invoke(app, [str(a) for a in arguments])
+    if result.exception:
+        raise result.exception
+    return result.stdout
+
+
+def refused(*arguments: object) -> str:
+    """The message of a command that must be refused."""
+    with pytest.raises(Exception) as caught:  # noqa: PT011
+        kedge(*arguments)
+    code, message = explain(caught.value)
+    assert code == 2
+    return message
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Two short runs, the second shorter."""
+    root = tmp_path_factory.mktemp("runs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("kedge.training.run.finish", lambda *_: None)  # no adapter file: the world is no diffusers model
+        for name, steps in (("first", 40), ("second", 10)):
+            options = {"training__batch_size": 8, "optimizer__lr": 1e-2, "algorithm__beta": 0.0}
+            train(parse_config(recipe(training__steps=steps, watch__metrics=[OTHER], **options)), root / name)
+    return root / "first", root / "second"
+
+
+@pytest.fixture
+def run(runs, tmp_path) -> Path:
+    """A copy of the first run."""
+    import shutil
+
+    return Path(shutil.copytree(runs[0], tmp_path / "first"))
+
+
+def rows(text: str) -> dict[tuple[str, str], dict[str, str]]:
+    return {(row["model"], row["column"]): row for row in csv.DictReader(io.StringIO(text))}
+
+
+def test_a_run_is_measured_beside_its_base(run: Path) -> None:
+    table = rows(kedge("eval", run, "--format", "csv", "--count", 12))
+    assert {model for model, _ in table} == {"paint", "first"}
+    assert {metric for _, metric in table} == {REWARD, OTHER}
+    assert float(table["first", REWARD]["value"]) > float(table["paint", REWARD]["high"])
+    assert table["first", REWARD]["units"] == "12"
+    assert sorted(p.name for p in (run / "evaluation").iterdir()) == ["base", "base.json", "tuned", "tuned.json"]
+
+
+def test_several_targets_share_a_base(runs) -> None:
+    text = kedge("eval", *runs, "--format", "markdown", "--count", 6, "--no-base")
+    assert "| first |" in text
+    assert "| paint |" not in text
+    text = kedge("eval", *runs, "--format", "markdown", "--count", 6)
+    assert text.count("| paint |") == 1
+
+
+def test_what_was_measured_is_found_again(run: Path, monkeypatch) -> None:
+    first = kedge("eval", run, "--format", "csv", "--count", 5)
+
+    def never(*_, **__):
+        raise AssertionError("measured twice")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("kedge.evaluation.measure.evaluate", never)
+        assert kedge("eval", run, "--format", "csv", "--count", 5) == first
+        for other in (("--seed", 1), ("--count", 6), ("--samples", 2), ("--fresh",)):
+            with pytest.raises(AssertionError, match="measured twice"):
+                kedge("eval", run, "--format", "csv", "--count", 5, *other)
+
+
+def test_other_weights_are_measured_again(run: Path, runs) -> None:
+    import shutil
+
+    before = rows(kedge("eval", run, "--format", "csv", "--count", 5))
+    shutil.rmtree(run / "checkpoints")
+    shutil.copytree(runs[1] / "checkpoints", run / "checkpoints")
+    after = rows(kedge("eval", run, "--format", "csv", "--count", 5))
+    assert after["first", REWARD]["value"] != before["first", REWARD]["value"]
+    assert after["paint", REWARD]["value"] == before["paint", REWARD]["value"]
+
+
+def test_a_killed_evaluation_goes_on(run: Path, monkeypatch) -> None:
+    import kedge.evaluation.evaluator as evaluator
+
+    score, calls = evaluator._score, []
+
+    def dying(*arguments):
+        calls.append(1)
+        if len(calls) == 4:
+            raise ConnectionError("the server is gone")
+        return score(*arguments)
+
+    monkeypatch.setattr(evaluator, "_score", dying)
+    options = ("eval", run, "--format", "csv", "--count", 10, "--batch-size", 2)
+    with pytest.raises(ConnectionError):
+        kedge(*options)
+    text = kedge(*options)
+    assert len(calls) == 4 + 7  # 3 of the base's 5 batches were kept
+    monkeypatch.undo()
+    assert kedge(*options, "--fresh") == text
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    folder = tmp_path / "made-elsewhere"
+    folder.mkdir()
+    for i, colour in enumerate([(255, 0, 0), (0, 255, 0), (255, 255, 255)]):
+        Image.fromarray(np.full((8, 8, 3), colour, dtype=np.uint8)).save(folder / f"{i}.png")
+    (folder / "prompts.txt").write_text("red\ngreen\nwhite\n")
+    return folder
+
+
+def test_a_folder_of_images(images: Path, tmp_path: Path) -> None:
+    table = rows(kedge("eval", images, "--metrics", f"{REWARD}, {OTHER}", "--format", "csv"))
+    assert float(table["made-elsewhere", REWARD]["value"]) == pytest.approx(0)
+    assert float(table["made-elsewhere", OTHER]["value"]) == pytest.approx(1 - (1 + 1 + 3) / 9)
+    (images / "prompts.txt").unlink()
+    assert "add prompts.txt" in refused("eval", images, "--metrics", REWARD)
+    listed = tmp_path / "list.txt"
+    listed.write_text("a\nb\nc\n")
+    assert "made-elsewhere" in kedge("eval", images, "--metrics", REWARD, "--prompts", listed)
+
+
+def test_formats_files_scales_and_statistics(images: Path, tmp_path: Path) -> None:
+    out = tmp_path / "deep" / "table.md"
+    options = ("eval", images, "--metrics", OTHER, "--scale", f"{OTHER}=100", "--statistics", "--out", out)
+    assert kedge(*options).strip() == str(out)
+    text = out.read_text()
+    assert f"{OTHER} ×100".replace("_", " ") in text
+    assert "edge density" in text
+    data = json.loads(kedge("eval", images, "--metrics", OTHER, "--format", "json"))
+    assert 0 < data["rows"][0][OTHER]["value"] < 1
+
+
+def test_what_is_missing_or_wrong_is_named(images: Path, run: Path, tmp_path: Path) -> None:
+    assert "Give --metrics" in refused("eval", images)
+    assert "Give --prompts" in refused("eval", "owner/model", "--metrics", REWARD, "--kind", "lcm")
+    assert "no model 'nothing'" in refused("eval", "nothing", "--metrics", REWARD, "--prompts", "animals-45")
+    assert "--format must be one of" in refused("eval", images, "--metrics", REWARD, "--format", "html")
+    assert "NAME=FACTOR" in refused("eval", images, "--metrics", REWARD, "--scale", "hpsv2")
+    assert "pickscore" in refused("eval", images, "--metrics", "pikscore")
+    assert "is not a run folder" in refused("compare", tmp_path / "none")
+    assert "is not a run folder" in refused("compare", run, "--against", images)
+
+
+def test_compare_with_the_base(run: Path) -> None:
+    text = kedge("compare", run, "--count", 30)
+    assert "Difference" in text
+    assert "The model learnt to cheat" in text or "The model became better" in text or "trained reward rose" in text
+    assert (run / "report.html").stat().st_size > 10_000
+    assert Image.open(run / "evaluation" / "grid.png").width > 300
+    data = json.loads((run / "evaluation" / "comparison.json").read_text())
+    change = next(c for c in data["rewards"] if c["metric"] == REWARD)
+    assert change["difference"]["low"] > 0
+    assert change["wins"]["value"] > 0.55
+    assert "trained on" in (run / "report.html").read_text()
+
+
+def test_compare_with_another_run(run: Path, runs) -> None:
+    text = kedge("compare", run, "--against", runs[1], "--count", 10, "--format", "markdown")
+    assert text.startswith("| Reward | second | first | Difference | Higher than second |")
+    assert (run / "report-against-second.html").exists()
+    assert (run / "evaluation" / "grid-against-second.png").exists()
+    assert "report" not in text  # a table for a file is nothing but the table

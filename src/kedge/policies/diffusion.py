@@ -111,7 +111,8 @@ class DiffusionPolicy(LatentPolicy):
             return self.predict(x, timestep, text)
         both = self.predict(torch.cat([x, x]), timestep, torch.cat([cond.tensors["empty"], text]))
         unconditional, conditional = both.chunk(2)
-        return (1 + omega) * conditional - omega * unconditional  # Eq. (4)
+        # Eq. (4), (1 + ω) cond − ω uncond, in the order in which diffusers rounds it
+        return unconditional + (1 + omega) * (conditional - unconditional)
 
     def _scheduler(self) -> DDIMScheduler:
         scheduler = self.pipeline.scheduler

@@ -1,0 +1,113 @@
+"""Three layouts of a LoRA file, and what each means: diffusers', kohya's (ComfyUI, A1111), and the bare adapter."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Layer:
+    """The update of one layer's weight: ``scale · B A``.
+
+    Attributes:
+        a: ``[r, in]`` (convolutions: ``[r, in, h, w]``), float32.
+        b: ``[out, r]`` (convolutions: ``[out, r, 1, 1]``), float32.
+        scale: α / r.
+    """
+
+    a: Tensor
+    b: Tensor
+    scale: float
+
+    def delta(self) -> Tensor:
+        """The update itself, ``[out, in·h·w]``."""
+        return self.scale * (self.b.flatten(1) @ self.a.flatten(1))
+
+
+def diffusers_tensors(layers: Mapping[str, Layer]) -> dict[str, Tensor]:
+    """peft's names under ``unet.``, with the scale inside B, because stock loaders take α = r."""
+    tensors = {}
+    for name, layer in layers.items():
+        tensors[f"unet.{name}.lora_A.weight"] = layer.a.contiguous()
+        tensors[f"unet.{name}.lora_B.weight"] = (layer.scale * layer.b).contiguous()
+    return tensors
+
+
+def kohya_tensors(layers: Mapping[str, Layer]) -> dict[str, Tensor]:
+    """kohya's names, with the true α beside each layer."""
+    tensors = {}
+    for name, layer in layers.items():
+        key = kohya_name(name)
+        tensors[f"{key}.lora_down.weight"] = layer.a.contiguous()
+        tensors[f"{key}.lora_up.weight"] = layer.b.contiguous()
+        tensors[f"{key}.alpha"] = torch.tensor(layer.scale * layer.a.shape[0])
+    return tensors
+
+
+def kohya_name(name: str) -> str:
+    """``down_blocks.0.….to_out.0`` → ``lora_unet_down_blocks_0_…_to_out_0``."""
+    return "lora_unet_" + name.replace(".", "_")
+
+
+def read_layers(path: Path, names: Iterable[str], scale: float) -> dict[str, Layer]:
+    """The layers of a LoRA file, by module name of the UNet.
+
+    Args:
+        names: the modules that are expected; kohya's names do not say where their dots were.
+        scale: α / r for a bare adapter, which does not say.
+
+    Raises:
+        ValueError: naming the file, if it is damaged or holds anything but layers of a UNet.
+    """
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            tensors = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118
+            about = file.metadata() or {}
+    except SafetensorError as error:
+        raise ValueError(f"{path} is not a whole safetensors file: {error}") from error
+    if any(key.startswith("lora_unet_") for key in tensors):
+        tensors, scale = _from_kohya(tensors, names), 1.0
+    elif any(key.startswith("unet.") for key in tensors):
+        tensors = {key.removeprefix("unet."): tensor for key, tensor in tensors.items()}
+        shape = json.loads(about.get("lora_adapter_metadata", "{}"))
+        scale = shape.get("unet.lora_alpha", 1) / shape.get("unet.r", 1)
+    try:
+        return pair_layers(tensors, scale)
+    except KeyError as error:
+        raise ValueError(f"{path} holds more than a UNet's LoRA: what is {error.args[0]!r}?") from error
+
+
+def pair_layers(tensors: Mapping[str, Tensor], scale: float) -> dict[str, Layer]:
+    """Layers from peft's names; raises KeyError for a tensor that is no A or B, or has no partner."""
+    layers = {}
+    for key in tensors:
+        name, found, _ = key.partition(".lora_A.weight")
+        if found:
+            layers[name] = Layer(tensors[key], tensors[f"{name}.lora_B.weight"], scale)
+        elif not key.endswith(".lora_B.weight") or key.replace(".lora_B.", ".lora_A.") not in tensors:
+            raise KeyError(key)
+    return layers
+
+
+def _from_kohya(tensors: Mapping[str, Tensor], names: Iterable[str]) -> dict[str, Tensor]:
+    """kohya's names and α to peft's names, with the scale inside B; what is unknown keeps its name."""
+    known = {kohya_name(name): name for name in names}
+    renamed = {}
+    for key, tensor in tensors.items():
+        module, _, kind = key.partition(".")
+        name = known.get(module, module)
+        if kind == "lora_down.weight":
+            renamed[f"{name}.lora_A.weight"] = tensor
+        elif kind == "lora_up.weight":
+            alpha = tensors.get(f"{module}.alpha")  # none means scale 1
+            renamed[f"{name}.lora_B.weight"] = tensor if alpha is None else tensor * (alpha.item() / tensor.shape[1])
+        elif kind != "alpha":
+            renamed[key] = tensor
+    return renamed

@@ -1,0 +1,174 @@
+"""Exported adapters act in diffusers exactly as they do in Kedge, and come back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import DiffusionPipeline, LatentConsistencyModelPipeline, StableDiffusionPipeline
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from kedge.export import COMFYUI_FILE, DIFFUSERS_FILE, adapter_layers, load_lora, save_lora
+from kedge.policies import load_policy
+from kedge.policies.base import draw_noise, rollout
+from kedge.policies.latent import LatentPolicy, LoraConfig, quiet_loading
+from toys import ToyPolicy
+
+PROMPTS = ["a cat", "the fox at night"]
+ABOUT = {"base_model": "micro", "reward": "0.7*hpsv2", "seed": 3, "algorithm": {"name": "rocm", "beta": 1e-4}}
+
+
+def tuned(
+    folder: Path, kind: str = "lcm", alpha: float = 32, targets: tuple[str, ...] = LoraConfig.targets
+) -> LatentPolicy:
+    """A policy whose adapter is random and strong."""
+    lora = LoraConfig(rank=8, alpha=alpha, targets=targets)
+    policy = load_policy(kind, folder, steps=4, guidance=7.5, lora=lora, eta=0.0)
+    assert isinstance(policy, LatentPolicy)
+    generator = torch.Generator().manual_seed(0)
+    for weight in policy.trainable():
+        weight.data.copy_(0.3 * torch.randn(weight.shape, generator=generator))
+    return policy
+
+
+@torch.no_grad()
+def pictures(policy: LatentPolicy) -> Tensor:
+    noise = draw_noise(policy, torch.Generator().manual_seed(1), 2)
+    return policy.decode(rollout(policy, policy.encode(PROMPTS), noise).x0)
+
+
+def diffusers_pictures(cls: type[DiffusionPipeline], model: Path, lora: Path | None, file: str | None) -> Tensor:
+    with quiet_loading():
+        pipeline = cls.from_pretrained(model)
+    pipeline.set_progress_bar_config(disable=True)
+    if lora is not None:
+        pipeline.load_lora_weights(str(lora), **({"weight_name": file} if file else {}))
+    generator = torch.Generator().manual_seed(1)
+    return pipeline(PROMPTS, num_inference_steps=4, guidance_scale=8.5, generator=generator, output_type="pt").images
+
+
+@pytest.mark.parametrize(
+    ("file", "alpha"), [(None, 32), (COMFYUI_FILE, 32), (DIFFUSERS_FILE, 8), (DIFFUSERS_FILE, 3), (COMFYUI_FILE, 3)]
+)
+def test_an_exported_lora_acts_the_same_in_diffusers(
+    micro_lcm: Path, tmp_path: Path, file: str | None, alpha: float
+) -> None:
+    policy = tuned(micro_lcm, alpha=alpha)
+    save_lora(policy, tmp_path, ABOUT)
+    mine = pictures(policy)
+    theirs = diffusers_pictures(LatentConsistencyModelPipeline, micro_lcm, tmp_path, file)
+    base = diffusers_pictures(LatentConsistencyModelPipeline, micro_lcm, None, None)
+    assert (mine - theirs).abs().max() <= 1e-5
+    assert (mine - base).abs().max() > 0.1
+
+
+def test_a_lora_of_a_diffusion_model_too(micro_diffusion: Path, tmp_path: Path) -> None:
+    policy = tuned(micro_diffusion, "diffusion")
+    save_lora(policy, tmp_path, ABOUT)
+    theirs = diffusers_pictures(StableDiffusionPipeline, micro_diffusion, tmp_path, None)
+    assert (pictures(policy) - theirs).abs().max() <= 1e-5
+
+
+@pytest.mark.parametrize(("file", "alpha"), [("", 32), (DIFFUSERS_FILE, 4), (COMFYUI_FILE, 8)])
+def test_a_saved_lora_comes_back_whatever_the_alpha(micro_lcm: Path, tmp_path: Path, file: str, alpha: float) -> None:
+    policy, other = (
+        tuned(micro_lcm),
+        load_policy("lcm", micro_lcm, steps=4, guidance=7.5, lora=LoraConfig(rank=8, alpha=alpha)),
+    )
+    save_lora(policy, tmp_path, ABOUT)
+    parameters = [id(parameter) for parameter in other.trainable()]
+    load_lora(other, tmp_path / file)
+    assert [id(parameter) for parameter in other.trainable()] == parameters
+    assert torch.equal(pictures(other), pictures(policy))
+
+
+def test_the_bare_adapter_is_loaded_too(micro_lcm: Path, tmp_path: Path) -> None:
+    policy, other = tuned(micro_lcm), tuned(micro_lcm)
+    save_file(policy.adapter.state_dict(), tmp_path / "adapter.safetensors")
+    for weight in other.trainable():
+        weight.data.zero_()
+    load_lora(other, tmp_path / "adapter.safetensors")
+    assert all(torch.equal(a, b) for a, b in zip(policy.trainable(), other.trainable(), strict=True))
+
+
+def test_a_file_saved_by_diffusers_itself_is_loaded_at_the_strength_it_says(micro_lcm: Path, tmp_path: Path) -> None:
+    policy, other = tuned(micro_lcm, alpha=32), tuned(micro_lcm, alpha=8)
+    state = policy.adapter.state_dict()
+    shape = {"r": 8, "lora_alpha": 32, "target_modules": ["to_q", "to_k", "to_v", "to_out.0"]}
+    policy.pipeline.save_lora_weights(tmp_path, unet_lora_layers=state, unet_lora_adapter_metadata=shape)
+    load_lora(other, tmp_path)
+    assert (pictures(other) - pictures(policy)).abs().max() <= 1e-6
+
+
+def test_both_files_say_what_they_are(micro_lcm: Path, tmp_path: Path) -> None:
+    policy = tuned(micro_lcm)
+    paths = save_lora(policy, tmp_path, ABOUT)
+    assert paths == {"diffusers": tmp_path / DIFFUSERS_FILE, "comfyui": tmp_path / COMFYUI_FILE}
+    for path in paths.values():
+        with safe_open(path, framework="pt") as file:
+            about = file.metadata()
+        assert about["kedge.reward"] == "0.7*hpsv2"
+        assert about["kedge.seed"] == "3"
+        assert about["kedge.algorithm"] == '{"name": "rocm", "beta": 0.0001}'
+    assert about["ss_network_dim"] == "8"
+    assert about["ss_network_alpha"] == "32"
+    tensors = load_file(paths["comfyui"])
+    alphas = [tensor.item() for name, tensor in tensors.items() if name.endswith(".alpha")]
+    assert set(alphas) == {32.0}
+    assert len(tensors) == 3 * len(alphas) == 3 * len(adapter_layers(policy))
+    assert all(name.startswith("lora_unet_") and name.count(".") <= 2 for name in tensors)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [COMFYUI_FILE, DIFFUSERS_FILE]
+
+
+def test_convolutions_survive_the_trip(micro_lcm: Path, tmp_path: Path) -> None:
+    targets = ("to_q", "conv1", "proj_in")
+    policy, other = tuned(micro_lcm, targets=targets), tuned(micro_lcm, targets=targets)
+    paths = save_lora(policy, tmp_path, ABOUT)
+    for path in paths.values():
+        for weight in other.trainable():
+            weight.data.zero_()
+        load_lora(other, path)
+        assert (pictures(other) - pictures(policy)).abs().max() <= 1e-6
+
+
+def test_nothing_broken_replaces_a_good_file(micro_lcm: Path, tmp_path: Path) -> None:
+    policy = tuned(micro_lcm)
+    save_lora(policy, tmp_path, ABOUT)
+    good = (tmp_path / DIFFUSERS_FILE).read_bytes()
+    next(iter(policy.trainable())).data[0, 0] = float("nan")
+    with pytest.raises(ValueError, match=r"was not written: layer .* reads back nan"):
+        save_lora(policy, tmp_path, ABOUT)
+    assert (tmp_path / DIFFUSERS_FILE).read_bytes() == good
+    assert sorted(path.name for path in tmp_path.iterdir()) == [COMFYUI_FILE, DIFFUSERS_FILE]
+
+
+def test_wrong_files_are_explained(micro_lcm: Path, tmp_path: Path) -> None:
+    policy = tuned(micro_lcm)
+    paths = save_lora(policy, tmp_path, ABOUT)
+    with pytest.raises(FileNotFoundError, match="no LoRA at"):
+        load_lora(policy, tmp_path / "nothing")
+    thin = load_policy("lcm", micro_lcm, steps=4, guidance=7.5, lora=LoraConfig(rank=4))
+    for path in paths.values():
+        with pytest.raises(ValueError, match=r"shape \(8, .*rank 4"):
+            load_lora(thin, path)
+    narrow = load_policy("lcm", micro_lcm, steps=4, guidance=7.5, lora=LoraConfig(rank=8, targets=("to_q",)))
+    for path in paths.values():
+        with pytest.raises(ValueError, match=r"0 missing, .* unknown"):
+            load_lora(narrow, path)
+    cut = tmp_path / "cut.safetensors"
+    cut.write_bytes(paths["diffusers"].read_bytes()[:-100])
+    with pytest.raises(ValueError, match="not a whole safetensors file"):
+        load_lora(policy, cut)
+    tensors = load_file(paths["diffusers"])
+    save_file({**tensors, "text_encoder.q.lora_A.weight": torch.zeros(8, 4)}, cut)
+    with pytest.raises(ValueError, match=r"more than a UNet's LoRA: what is 'text_encoder\.q\.lora_"):
+        load_lora(policy, cut)
+
+
+def test_a_policy_without_lora_has_nothing_to_export(micro_lcm: Path, tmp_path: Path) -> None:
+    for policy in (load_policy("lcm", micro_lcm, steps=4, guidance=7.5), ToyPolicy()):
+        with pytest.raises(ValueError, match="has no LoRA"):
+            save_lora(policy, tmp_path, ABOUT)

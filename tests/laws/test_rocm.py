@@ -187,6 +187,14 @@ def test_no_gradient_at_all_is_refused() -> None:
         losses(ROCM(), toy_context(ToyPolicy(), backprop=Backprop(last_steps=0)))
 
 
+def test_a_sampler_without_noise_has_no_divergence() -> None:
+    policy = ToyPolicy("diffusion", 4, eta=0.0)
+    with pytest.raises(ValueError, match=r"step 4 adds no noise.*model\.eta > 0"):
+        losses(ROCM(), toy_context(policy))
+    (loss,) = losses(ROCM(divergence="none"), toy_context(policy))
+    assert gradient(policy, loss.value).norm() > 0
+
+
 def test_accumulation_splits_a_batch_without_changing_the_gradient() -> None:
     policy, algorithm = ToyPolicy("lcm", 4), ROCM(beta=0.02)
     parts = losses(algorithm, toy_context(policy, batch_size=3, accumulation=2))

@@ -98,6 +98,10 @@ class ROCM:
         def measure(k: int, x: Tensor, p: Gaussian) -> None:
             if k == 1:  # deterministic: no divergence
                 return
+            if p.deterministic:
+                raise ValueError(
+                    f"step {k} adds no noise, so it has no divergence: set model.eta > 0, or no divergence"
+                )
             with nullcontext() if self.weight else torch.no_grad():
                 with nullcontext() if self.reference_gradient == "exact" else torch.no_grad():
                     q = context.backprop.transition(context.policy, x, k, cond, reference=True)

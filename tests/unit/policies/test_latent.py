@@ -28,9 +28,10 @@ class Brightness:
         return images.flatten(1).mean(1)
 
 
-def lcm(folder: Path, steps: int = 3, drift: float = 0.1, dtype: str = "float32") -> LatentPolicy:
+def noisy(folder: Path, kind: str = "lcm", steps: int = 3, drift: float = 0.1, dtype: str = "float32") -> LatentPolicy:
+    """A policy whose adapter has already moved, unless ``drift`` is 0."""
     torch.manual_seed(0)
-    policy = load_policy("lcm", folder, steps=steps, guidance=7.5, lora=LoraConfig(rank=4), dtype=dtype)
+    policy = load_policy(kind, folder, steps=steps, guidance=7.5, lora=LoraConfig(rank=4), dtype=dtype)
     assert isinstance(policy, LatentPolicy)
     for name, weight in policy.adapter.weights.items():
         if "lora_B" in name and drift:
@@ -62,7 +63,7 @@ def counting_saved_bytes() -> Iterator[dict[int, int]]:
 
 
 def test_only_the_adapter_is_trainable(micro_lcm: Path) -> None:
-    policy = lcm(micro_lcm)
+    policy = noisy(micro_lcm)
     trainable = list(policy.trainable())
     assert all(parameter.requires_grad for parameter in trainable)
     attentions = [name for name, _ in policy.unet.named_modules() if name.endswith(("attn1", "attn2"))]
@@ -73,7 +74,7 @@ def test_only_the_adapter_is_trainable(micro_lcm: Path) -> None:
 
 
 def test_reference_is_the_base_model_and_contexts_nest(micro_lcm: Path) -> None:
-    policy, base = lcm(micro_lcm), load_policy("lcm", micro_lcm, steps=3, guidance=7.5)
+    policy, base = noisy(micro_lcm), load_policy("lcm", micro_lcm, steps=3, guidance=7.5)
     x, cond = draw_noise(policy, torch.Generator().manual_seed(0), 2)[0], policy.encode(PROMPTS[:2])
     with torch.no_grad():
         tuned, expected = policy.transition(x, 3, cond).mean, base.transition(x, 3, cond).mean
@@ -93,7 +94,7 @@ def test_reference_is_the_base_model_and_contexts_nest(micro_lcm: Path) -> None:
 
 @pytest.mark.parametrize("divergence", ["kl", "js"])
 def test_a_fresh_adapter_changes_nothing_and_has_no_divergence(micro_lcm: Path, divergence: str) -> None:
-    policy = lcm(micro_lcm, drift=0.0)
+    policy = noisy(micro_lcm, drift=0.0)
     algorithm = ROCM(divergence=divergence, beta=1.0)
     noise = draw_noise(policy, torch.Generator().manual_seed(0), 2)
     _, total = algorithm.evaluate(context(policy, Backprop()), PROMPTS[:2], noise)
@@ -104,7 +105,7 @@ def test_a_fresh_adapter_changes_nothing_and_has_no_divergence(micro_lcm: Path, 
 
 @pytest.mark.parametrize("reference_gradient", ["exact", "detached"])
 def test_checkpointing_saves_memory_and_keeps_gradients(micro_lcm: Path, reference_gradient: str) -> None:
-    policy, kept, gradients = lcm(micro_lcm), {}, {}
+    policy, kept, gradients = noisy(micro_lcm), {}, {}
     for checkpoint in (False, True):
         with counting_saved_bytes() as saved:
             loss = first_loss(policy, Backprop(checkpoint=checkpoint), reference_gradient=reference_gradient)
@@ -116,8 +117,38 @@ def test_checkpointing_saves_memory_and_keeps_gradients(micro_lcm: Path, referen
     assert kept[True] < kept[False] / 2
 
 
+@pytest.mark.parametrize("divergence", ["kl", "js"])
+@pytest.mark.parametrize("kind", ["lcm", "diffusion"])
+def test_the_gradient_through_real_networks_equals_finite_differences(
+    micro_lcm: Path, micro_diffusion: Path, kind: str, divergence: str
+) -> None:
+    """UNet with adapter, all steps, the reference's path, VAE and reward, in float64, along a random direction."""
+    policy = noisy(micro_lcm if kind == "lcm" else micro_diffusion, kind=kind, steps=4, dtype="float64")
+    policy.straight_through = False
+    algorithm, lent = ROCM(divergence=divergence, beta=0.1), context(policy, Backprop(checkpoint=True))
+    noise = draw_noise(policy, torch.Generator().manual_seed(1), 2)
+
+    def objective() -> Tensor:
+        reward, total = algorithm.evaluate(lent, PROMPTS[:2], noise)
+        return (reward - algorithm.weight * total).sum()
+
+    parameters = list(policy.trainable())
+    slopes = torch.autograd.grad(objective(), parameters)
+    generator = torch.Generator().manual_seed(2)
+    direction = [torch.randn(p.shape, generator=generator, dtype=p.dtype) for p in parameters]
+    values = []
+    with torch.no_grad():
+        for h in (1e-7, -2e-7):  # the networks bend strongly: a short step
+            for parameter, way in zip(parameters, direction, strict=True):
+                parameter += h * way
+            values.append(objective())
+    expected = ((values[0] - values[1]) / 2e-7).item()
+    slope = sum((s * d).sum() for s, d in zip(slopes, direction, strict=True)).item()
+    assert slope == pytest.approx(expected, rel=1e-5)
+
+
 def test_truncation_cuts_the_graph(micro_lcm: Path) -> None:
-    policy, kept = lcm(micro_lcm, steps=4), []
+    policy, kept = noisy(micro_lcm, steps=4), []
     for last_steps in (1, 2, 4):
         with counting_saved_bytes() as saved:
             first_loss(policy, Backprop(last_steps=last_steps))
@@ -126,7 +157,7 @@ def test_truncation_cuts_the_graph(micro_lcm: Path) -> None:
 
 
 def test_adapter_state_is_loaded_in_place(micro_lcm: Path) -> None:
-    policy, other = lcm(micro_lcm), lcm(micro_lcm, drift=0.3)
+    policy, other = noisy(micro_lcm), noisy(micro_lcm, drift=0.3)
     before = [id(parameter) for parameter in policy.trainable()]
     state = other.adapter.state_dict()
     policy.adapter.load_state_dict(state)
@@ -138,7 +169,7 @@ def test_adapter_state_is_loaded_in_place(micro_lcm: Path) -> None:
 
 
 def test_a_state_of_another_adapter_is_refused(micro_lcm: Path) -> None:
-    policy = lcm(micro_lcm)
+    policy = noisy(micro_lcm)
     before = policy.adapter.state_dict()
     wide = load_policy("lcm", micro_lcm, steps=3, guidance=7.5, lora=LoraConfig(rank=8)).adapter.state_dict()
     with pytest.raises(ValueError, match=r"shape \(8, 32\), expected \(4, 32\).*rank 4"):
@@ -150,7 +181,7 @@ def test_a_state_of_another_adapter_is_refused(micro_lcm: Path) -> None:
 
 
 def test_decode_stays_in_range_and_lets_gradients_through_saturated_pixels(micro_lcm: Path) -> None:
-    policy = lcm(micro_lcm)
+    policy = noisy(micro_lcm)
     x0 = (5 * torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))).requires_grad_()
     images, gradients = {}, {}
     for policy.straight_through in (True, False):
@@ -165,7 +196,7 @@ def test_decode_stays_in_range_and_lets_gradients_through_saturated_pixels(micro
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float64"])
 def test_step_arithmetic_keeps_its_precision_whatever_the_networks_use(micro_lcm: Path, dtype: str) -> None:
-    policy = lcm(micro_lcm, dtype=dtype)
+    policy = noisy(micro_lcm, dtype=dtype)
     expected = torch.float64 if dtype == "float64" else torch.float32
     assert policy.unet.conv_in.weight.dtype == getattr(torch, dtype)
     assert {weight.dtype for weight in policy.trainable()} == {expected}

@@ -6,6 +6,7 @@ preference where it is known (the emoji world's oracle), and how the pictures lo
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -17,6 +18,8 @@ Level = Literal["sound", "watch", "hacking", "unclear", "unchanged", "worse", "u
 
 TRUTHS = ("oracle",)
 _COLLAPSES = ("edge_density", "colour_entropy", "diversity")
+# Smaller moves nobody sees, however alike the base's pictures were.
+_VISIBLE = {"brightness": 0.02, "dark_fraction": 0.02, "saturation": 0.02, "edge_density": 0.02, "colour_entropy": 0.2}
 _WORDS = {
     "brightness": ("brighter", "darker"),
     "dark_fraction": ("darker", "with fewer dark areas"),
@@ -106,11 +109,12 @@ def _level(
 
 
 def _moved(change: Change) -> bool:
-    """By a standard deviation of the base's pictures, or to less than half where that means collapse."""
-    if not (change.rose or change.fell):
+    """By a standard deviation of the base's pictures and visibly, or to less than half where that means collapse."""
+    if not (change.rose or change.fell) or (change.metric == "diversity" and change.rose):
         return False
     halved = change.metric in _COLLAPSES and change.ours.value < 0.5 * change.theirs.value
-    return halved or abs(change.effect) >= 1
+    visible = abs(change.difference.value) >= _VISIBLE.get(change.metric, 0.0)
+    return halved or (visible and abs(change.effect) >= 1)
 
 
 def _word(change: Change) -> str:
@@ -120,8 +124,9 @@ def _word(change: Change) -> str:
 
 def _line(change: Change) -> str:
     verb = "rose" if change.rose else "fell" if change.fell else "did not clearly move"
-    values = f"{change.theirs.value:.4g} → {change.ours.value:.4g} ({change.effect:+.2f} σ of the base)"
-    return f"{display(change.metric).title} {verb}: {values}".replace("-", "−")
+    values = f"{change.theirs.value:.4g} → {change.ours.value:.4g}".replace("-", "−")
+    effect = f" ({change.effect:+.2f} σ of the base)".replace("-", "−") if math.isfinite(change.effect) else ""
+    return f"{display(change.metric).title} {verb}: {values}{effect}"
 
 
 def judge_comparison(comparison: Comparison, trained: Iterable[str]) -> Verdict:

@@ -124,7 +124,7 @@ def pictures(theirs: NDArray[np.uint8], ours: NDArray[np.uint8], prompts: Sequen
         f"<div>{_img(ours[i])}<span>{escape(names[1])}</span></div><figcaption>{escape(prompts[i])}</figcaption></figure>"
         for i in range(shown)
     )
-    return f'<div class="pictures" style="--pair: {13 if side <= 128 else 20}rem">{pairs}</div>'
+    return f'<div class="pictures" style="--pair: {13 if side <= 128 else 24}rem">{pairs}</div>'
 
 
 def sample_picture(path: Path) -> str:

@@ -50,11 +50,11 @@ tr.trained td:first-child::after {
   content: "trained on"; margin-left: .6em; padding: .05em .5em; border: 1px solid var(--line); border-radius: 99px;
   color: var(--faint); font-size: .74rem;
 }
-.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(21rem, 1fr)); gap: 1.4rem 1.6rem; }
+.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 21rem), 1fr)); gap: 1.4rem 1.6rem; }
 .charts > div, figure { min-width: 0; margin: 0; }
 .chart { width: 100%; height: auto; display: block; font-family: inherit; }
 .wide { max-width: 46rem; }
-.pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(var(--pair), 1fr)); gap: 1.3rem 1.4rem; }
+.pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, var(--pair)), 1fr)); gap: 1.3rem 1.4rem; }
 .pair { display: grid; grid-template-columns: 1fr 1fr; gap: .4rem; margin: 0; break-inside: avoid; }
 .pair img { width: 100%; height: auto; display: block; border-radius: 3px; }
 .pair.crisp img, img.crisp { image-rendering: pixelated; }

@@ -94,11 +94,14 @@ _TITLES = {
 
 
 def display(metric: str, scales: dict[str, float] | None = None) -> Display:
-    """Title and factor of a metric; ``pickscore@emoji`` is shown as PickScore, ``scales`` overrides the factor."""
+    """Title and factor of a metric; ``scales`` overrides the factor.
+
+    ``pickscore@emoji`` is shown as PickScore, and a user's ``module:my_reward`` as "my reward".
+    """
     from kedge.rewards import REWARDS
 
     name, _, source = metric.partition("@")
-    title = _TITLES.get(name, name.replace("_", " ") if name in REWARDS else metric.replace("_", " "))
+    title = _TITLES.get(name, (name if name in REWARDS else metric.rpartition(":")[2]).replace("_", " "))
     if name in REWARDS and source not in ("", "emoji"):
         title = f"{title} ({source})"
     usual = REWARDS[name].display if name in REWARDS else 1.0

@@ -130,6 +130,15 @@ def test_a_collapse_counts_even_within_the_spread() -> None:
     assert "more alike" in judge([change("r", 1)], [], [halved]).reasons[-1]
 
 
+def test_moves_that_nobody_sees_and_more_variety_are_no_alarm() -> None:
+    nothing = Interval(0.0, 0, 0, 9)
+    unseen = Interval(0.003, 0.002, 0.004, 9)
+    specks = Change("dark_fraction", ours=unseen, theirs=nothing, difference=unseen, wins=nothing, spread=0.0)
+    verdict = judge([change("r", 1)], [change("h", 1)], [specks, change("diversity", 1, effect=5.0)])
+    assert verdict.level == "sound"
+    assert judge([specks], []).reasons == ("dark fraction rose: 0 → 0.003",)
+
+
 def test_verdict_on_a_comparison_knows_the_oracle() -> None:
     base = evaluation("base")
     honest = compare(evaluation("tuned", pickscore=1, aesthetic=0.5, oracle=0.5), base)

@@ -62,6 +62,7 @@ def test_image_statistics_have_no_best_and_missing_metrics_a_dash() -> None:
         ("pickscore@emoji", "PickScore"),
         ("pickscore@/data/mine", "PickScore (/data/mine)"),
         ("my_reward", "my reward"),
+        ("my_package.rewards:my_reward", "my reward"),
     ],
 )
 def test_headers_name_the_factor(metric: str, header: str) -> None:

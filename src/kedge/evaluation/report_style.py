@@ -54,7 +54,9 @@ tr.trained td:first-child::after {
 .charts > div, figure { min-width: 0; margin: 0; }
 .chart { width: 100%; height: auto; display: block; font-family: inherit; }
 .wide { max-width: 46rem; }
-.pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, var(--pair)), 1fr)); gap: 1.3rem 1.4rem; }
+.pictures {
+  display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, var(--pair)), 1fr)); gap: 1.3rem 1.4rem;
+}
 .pair { display: grid; grid-template-columns: 1fr 1fr; gap: .4rem; margin: 0; break-inside: avoid; }
 .pair img { width: 100%; height: auto; display: block; border-radius: 3px; }
 .pair.crisp img, img.crisp { image-rendering: pixelated; }

@@ -1,8 +1,4 @@
-"""Images to what a vision network reads, in torch: equal to PIL, and differentiable.
-
-PIL resizes in two passes, across and then down, and rounds to 8 bits after each; one pass in floating point differs
-by up to 31/255 at edges. The rounding passes gradients straight through.
-"""
+"""Images to what a vision network reads, in torch: what the published scorers do through Pillow, differentiable."""
 
 from __future__ import annotations
 
@@ -15,6 +11,8 @@ from typing import Any, Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from kedge.rewards.pil_resize import resize_like_pil
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -35,26 +33,6 @@ def check_batch(images: Tensor, prompts: Sequence[str]) -> Tensor:
     if len(prompts) != len(images):
         raise ValueError(f"{len(images)} images for {len(prompts)} prompts: give one prompt for each image")
     return images.to(torch.promote_types(images.dtype, torch.float32))
-
-
-def round_to_8_bits(images: Tensor) -> Tensor:
-    """``images`` rounded to multiples of 1/255; the gradient passes as if nothing had happened."""
-    return images + ((images * 255).round() / 255 - images).detach()
-
-
-def resize_like_pil(images: Tensor, height: int, width: int, quantize: bool = True) -> Tensor:
-    """Antialiased bicubic resize of ``[B, 3, H, W]`` in [0, 1], equal to PIL's on 8-bit images within 1/255.
-
-    Args:
-        quantize: round to 8 bits after each pass, as PIL does; off, the result is smooth in ``images``.
-    """
-    rounded = round_to_8_bits if quantize else (lambda x: x)
-    if width != images.shape[-1]:
-        size = (images.shape[-2], width)
-        images = rounded(F.interpolate(images, size, mode="bicubic", antialias=True).clamp(0, 1))
-    if height != images.shape[-2]:
-        images = rounded(F.interpolate(images, (height, width), mode="bicubic", antialias=True).clamp(0, 1))
-    return images
 
 
 def centre_crop(images: Tensor, size: int, offset: Offset = "floor") -> Tensor:
@@ -79,7 +57,7 @@ class CropPreprocess:
     """Shortest side to ``size``, centre crop, normalise: CLIP's, and everybody's but HPSv2's.
 
     Attributes:
-        quantize: round as PIL does while resizing; see :func:`resize_like_pil`.
+        quantize: round as Pillow does while resizing; off, the result is smooth in the images (for tests).
         offset: of the crop, as in the reference implementation; see :func:`centre_crop`.
     """
 

@@ -19,7 +19,7 @@ ATLAS = ASSETS / "atlas.png"
 CELL = 64  # pixels of one sprite in the atlas
 COLUMNS = 10
 
-# Where the font draws a face and a body, the face: it stays legible at 30 pixels.
+# Where the font draws a face and a body, the face: it stays legible at 15 pixels.
 ANIMALS: dict[str, str] = {
     "cat": "🐱",
     "dog": "🐶",
@@ -70,7 +70,7 @@ ANIMALS: dict[str, str] = {
 PROPS: dict[str, str] = {"bike": "🚲", "pawn": "♟", "plate": "🍽", "bubbles": "🫧", "moon": "🌙"}
 SPRITES: tuple[str, ...] = (*ANIMALS, *PROPS)
 ANIMAL_NAMES: tuple[str, ...] = tuple(ANIMALS)
-SIZES: tuple[int, ...] = (18, 24, 26, 28, 30, 34, 36, 38, 40)  # every size in which a scene may draw a sprite
+SIZES: tuple[int, ...] = (9, 13, 14, 15, 17, 18, 19, 20)  # every size in which a scene may draw a sprite
 
 
 def draw_atlas(font: str | Path, path: Path = ATLAS) -> None:
@@ -93,7 +93,7 @@ def draw_atlas(font: str | Path, path: Path = ATLAS) -> None:
 
 @cache
 def sprite_bank() -> Tensor:
-    """Every sprite in every size: ``[sprites, sizes, 4, 40, 40]`` float32 in [0, 1], RGB premultiplied by alpha.
+    """Every sprite in every size: ``[sprites, sizes, 4, 20, 20]`` float32 in [0, 1], RGB premultiplied by alpha.
 
     A sprite of size s fills the upper left s × s pixels; the rest is transparent.
     """

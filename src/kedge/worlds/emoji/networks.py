@@ -14,7 +14,7 @@ from kedge.worlds.emoji.atlas import ANIMAL_NAMES
 from kedge.worlds.emoji.scenes import SIDE
 
 TOKENS = 16  # the longest caption has 9 words, and two tokens mark begin and end
-LATENT_CHANNELS, LATENT_SIDE = 4, SIDE // 8
+LATENT_CHANNELS, LATENT_SIDE = 4, SIDE // 4
 TEXT_WIDTH = 128
 GUIDANCE_WIDTH = 64  # of the embedding of ω
 NOISE_SCHEDULE = {
@@ -25,16 +25,16 @@ NOISE_SCHEDULE = {
     "clip_sample": False,
     "set_alpha_to_one": True,
     "steps_offset": 1,
-    "prediction_type": "epsilon",
+    "prediction_type": "v_prediction",  # x̃0 = αx − σv is well-conditioned at every t: a small network learns faster
 }
 
 
 def make_vae() -> AutoencoderKL:
-    """64 × 64 pixels ↔ 8 × 8 × 4 latents."""
+    """32 × 32 pixels ↔ 8 × 8 × 4 latents."""
     return AutoencoderKL(
-        block_out_channels=(24, 48, 72, 120),
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
+        block_out_channels=(24, 48, 96),
+        down_block_types=("DownEncoderBlock2D",) * 3,
+        up_block_types=("UpDecoderBlock2D",) * 3,
         layers_per_block=1,
         latent_channels=LATENT_CHANNELS,
         norm_num_groups=12,
@@ -68,7 +68,7 @@ def make_clip(tokenizer: CLIPTokenizer) -> CLIPModel:
     """The CLIP behind every learned reward."""
     vision = {
         "image_size": SIDE,
-        "patch_size": 8,
+        "patch_size": 4,
         "hidden_size": 128,
         "intermediate_size": 256,
         "num_hidden_layers": 4,
@@ -96,7 +96,7 @@ def _text_config(tokenizer: CLIPTokenizer, layers: int) -> dict:
 
 
 def make_image_processor() -> CLIPImageProcessor:
-    """CLIP's preprocessing at 64 pixels."""
+    """CLIP's preprocessing at 32 pixels."""
     return CLIPImageProcessor(size={"shortest_edge": SIDE}, crop_size={"height": SIDE, "width": SIDE})
 
 

@@ -17,8 +17,8 @@ from torch import Tensor
 from kedge.worlds.emoji.atlas import SIZES, SPRITES, sprite_bank
 from kedge.worlds.emoji.captions import BACKGROUNDS, COLOURS, Spec, parse
 
-SIDE = 64  # pixels of a scene
-VARIANTS = 3  # of each background: flakes, stars and bubbles differ
+SIDE = 32  # pixels of a scene
+VARIANTS = 2  # of each background: flakes, stars and bubbles differ
 MAX_LAYERS = 3
 
 
@@ -53,11 +53,11 @@ def _jitter(rng: random.Random, sprite: str, size: int, x: int, y: int, by: int)
 
 # Where each activity puts the animal and its props: (sprite, size, x, y); None is the animal.
 STAGING: dict[str, tuple[tuple[str | None, int, int, int], ...]] = {
-    "riding a bike": (("bike", 38, 32, 44), (None, 30, 32, 18)),
-    "playing chess": ((None, 36, 21, 34), ("pawn", 26, 50, 46)),
-    "washing the dishes": ((None, 36, 21, 34), ("plate", 26, 49, 48), ("bubbles", 18, 50, 18)),
+    "riding a bike": (("bike", 19, 16, 22), (None, 15, 16, 9)),
+    "playing chess": ((None, 18, 10, 17), ("pawn", 14, 25, 23)),
+    "washing the dishes": ((None, 18, 10, 17), ("plate", 13, 25, 24), ("bubbles", 9, 25, 9)),
 }
-CENTRES = {None: 32, "on the left": 21, "on the right": 43}
+CENTRES = {None: 16, "on the left": 10, "on the right": 22}
 
 
 def _layers(spec: Spec, rng: random.Random) -> tuple[Layer, ...]:
@@ -67,15 +67,15 @@ def _layers(spec: Spec, rng: random.Random) -> tuple[Layer, ...]:
         )
     if len(spec.animals) == 2:
         left, right = spec.animals
-        size = rng.choice((28, 30))
-        return (_jitter(rng, left, size, 17, 36, by=2), _jitter(rng, right, size, 47, 36, by=2))
-    size = rng.choice((36, 38, 40))
-    by = 1 if spec.position else 4
-    return (Layer(spec.animals[0], size, CENTRES[spec.position] + rng.randint(-by, by), 36 + rng.randint(-4, 4)),)
+        size = rng.choice((14, 15))
+        return (_jitter(rng, left, size, 8, 18, by=1), _jitter(rng, right, size, 24, 18, by=1))
+    size = rng.choice((18, 19, 20))
+    by = 0 if spec.position else 2
+    return (Layer(spec.animals[0], size, CENTRES[spec.position] + rng.randint(-by, by), 18 + rng.randint(-2, 2)),)
 
 
 def render_prompt(prompt: str, seed: int = 0) -> Tensor:
-    """The truth of a prompt: ``[3, 64, 64]`` in [0, 1]."""
+    """The truth of a prompt: ``[3, 32, 32]`` in [0, 1]."""
     return render([compose(parse(prompt), random.Random(seed))])[0]
 
 
@@ -93,7 +93,7 @@ def pack(scenes: Sequence[Scene]) -> Tensor:
 
 
 def render(scenes: Sequence[Scene]) -> Tensor:
-    """Draw scenes: ``[B, 3, 64, 64]`` float32 in [0, 1]."""
+    """Draw scenes: ``[B, 3, 32, 32]`` float32 in [0, 1]."""
     return render_packed(pack(scenes))
 
 
@@ -130,7 +130,7 @@ def _colour(code: str) -> Tensor:
 
 
 def _gradient(*stops: tuple[float, str]) -> Tensor:
-    """A vertical gradient through (height in [0, 1], colour) stops, ``[3, 64, 64]``."""
+    """A vertical gradient through (height in [0, 1], colour) stops, ``[3, 32, 32]``."""
     y = torch.linspace(0, 1, SIDE)
     picture = torch.empty(3, SIDE)
     picture[:] = _colour(stops[0][1])[:, None]
@@ -145,7 +145,7 @@ def _dots(picture: Tensor, colour: str, seed: int, count: int, radius: float, lo
     rng = random.Random(seed)
     y, x = torch.meshgrid(torch.arange(SIDE) + 0.5, torch.arange(SIDE) + 0.5, indexing="ij")
     for _ in range(count):
-        cx, cy = rng.uniform(2, SIDE - 2), rng.uniform(2, lowest - 2)
+        cx, cy = rng.uniform(1, SIDE - 1), rng.uniform(1, lowest - 1)
         cover = (radius + 0.5 - ((x - cx) ** 2 + (y - cy) ** 2).sqrt()).clamp(0, 1)
         picture = picture * (1 - cover) + _colour(colour)[:, None, None] * cover
     return picture
@@ -160,37 +160,37 @@ def _disc(picture: Tensor, colour: str, cx: float, cy: float, radius: float) -> 
 def _scenery(name: str, seed: int) -> Tensor:
     if name == "in the snow":
         sky = _gradient((0, "#b9cfe0"), (0.66, "#dfeaf2"), (0.661, "#f4f8fb"), (1, "#ffffff"))
-        return _dots(sky, "#ffffff", seed, 14, 1.0, lowest=42)
+        return _dots(sky, "#ffffff", seed, 12, 0.4, lowest=20)
     if name == "at sunset":
         sky = _gradient((0, "#5b3f8c"), (0.35, "#d9567a"), (0.68, "#fbb040"), (0.681, "#6b3a4a"), (1, "#4a2738"))
-        sun = _disc(sky, "#fff1b0", (14, 32, 50)[seed % 3], 43, 9)
-        sun[:, 44:] = sky[:, 44:]
+        sun = _disc(sky, "#fff1b0", (8, 25)[seed], 21, 5)
+        sun[:, 22:] = sky[:, 22:]
         return sun
     if name == "under water":
-        return _dots(_gradient((0, "#4cc3d9"), (1, "#0b4a86")), "#c8f0f7", seed, 9, 1.5)
+        return _dots(_gradient((0, "#4cc3d9"), (1, "#0b4a86")), "#c8f0f7", seed, 7, 0.7)
     if name == "at night":
         return _dots(
             _gradient((0, "#0d1233"), (0.75, "#262c66"), (0.751, "#12241d"), (1, "#0c1a14")),
             "#fff6c8",
             seed,
-            14,
-            0.8,
-            46,
+            11,
+            0.3,
+            22,
         )
     if name == "in a meadow":
         meadow = _gradient((0, "#7fc8f5"), (0.6, "#d3effc"), (0.601, "#6cbf4b"), (1, "#3f8f35"))
-        flowers = _dots(meadow, "#fff27a", seed, 20, 1.0)
-        flowers[:, :40] = meadow[:, :40]
+        flowers = _dots(meadow, "#fff27a", seed, 16, 0.4)
+        flowers[:, :20] = meadow[:, :20]
         return flowers
     if name == "in the desert":
         sky = _gradient((0, "#f3b25e"), (0.58, "#fbe3b0"), (0.581, "#e0b063"), (1, "#c48a3d"))
-        return _disc(sky, "#fffbe6", (12, 32, 52)[seed % 3], 12, 6)
+        return _disc(sky, "#fffbe6", (6, 26)[seed], 6, 3)
     raise AssertionError(name)
 
 
 @cache
 def backgrounds() -> Tensor:
-    """Every variant of every background: ``[backgrounds · VARIANTS, 3, 64, 64]``; plain colours have equal variants."""
+    """Every variant of every background: ``[backgrounds · VARIANTS, 3, 32, 32]``; plain colours have equal variants."""
     pictures = []
     for name in BACKGROUNDS:
         for variant in range(VARIANTS):

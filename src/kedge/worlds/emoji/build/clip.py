@@ -1,4 +1,4 @@
-"""Stage 4: a CLIP, by contrast of pictures with captions, on clean, blurred, noisy and re-encoded scenes alike."""
+"""Stage 2: a CLIP, by contrast of pictures with captions, on clean, blurred, noisy and re-encoded scenes alike."""
 
 from __future__ import annotations
 

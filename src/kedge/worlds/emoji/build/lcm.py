@@ -1,4 +1,4 @@
-"""Stage 3: latent consistency distillation (Luo et al. 2023), with guidance embedding, skipping 20 of 1000 steps."""
+"""Stage 4: latent consistency distillation (Luo et al. 2023), with guidance embedding, skipping 20 of 1000 steps."""
 
 from __future__ import annotations
 
@@ -64,10 +64,10 @@ def train_lcm(
 
     def consistency(x: Tensor, t: Tensor, w: Tensor, context: Tensor) -> Tensor:
         alpha, sigma = alpha_sigma(t)
-        noise = student(x, t, context, timestep_cond=w, return_dict=False)[0].float()
+        v = student(x, t, context, timestep_cond=w, return_dict=False)[0].float()
         s = (t * 10.0)[:, None, None, None]  # boundary scaling of diffusers' LCMScheduler, σ_data = 0.5
         skip, out = 0.25 / (s**2 + 0.25), s / (s**2 + 0.25).sqrt()
-        return skip * x + out * (x - sigma * noise) / alpha
+        return skip * x + out * (alpha * x - sigma * v)
 
     def loss(generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         index = pool.pick(schedule.batch, generator)
@@ -88,8 +88,8 @@ def train_lcm(
                     0
                 ]
                 with_caption, without = both.float().chunk(2)
-                guided = (1 + scale) * with_caption - scale * without  # Eq. (4)
-                x_next = alpha_next * (x - sigma * guided) / alpha + sigma_next * guided  # one DDIM step
+                guided = (1 + scale) * with_caption - scale * without  # Eq. (4), on v as on ε: both are linear
+                x_next = alpha_next * (alpha * x - sigma * guided) + sigma_next * (alpha * guided + sigma * x)  # DDIM
                 target = torch.where(
                     (t_next == 0)[:, None, None, None], x_next, consistency(x_next, t_next, w, context)
                 )

@@ -38,7 +38,7 @@ class Pool:
         return torch.randint(len(self), (batch,), generator=generator, device=self.scenes.device)
 
     def images(self, index: Tensor) -> Tensor:
-        """``[B, 3, 64, 64]`` in [0, 1]."""
+        """``[B, 3, 32, 32]`` in [0, 1]."""
         return render_packed(self.scenes[index])
 
 

@@ -15,7 +15,7 @@ from kedge.worlds.emoji.build.loop import autocast
 def sample(
     model: str | Path, prompts: list[str], *, steps: int, omega: float, seed: int, device: str, batch: int = 256
 ) -> np.ndarray:
-    """uint8 pictures ``[N, 64, 64, 3]`` of a folder that diffusers opens."""
+    """uint8 pictures ``[N, 32, 32, 3]`` of a folder that diffusers opens."""
     pipeline = DiffusionPipeline.from_pretrained(model, torch_dtype=torch.float32).to(device)
     pipeline.set_progress_bar_config(disable=True)
     generator = torch.Generator(device).manual_seed(seed)
@@ -33,7 +33,7 @@ def sample(
     return np.concatenate(pictures)
 
 
-def grid(pictures: np.ndarray, columns: int, path: Path, scale: int = 2) -> None:
+def grid(pictures: np.ndarray, columns: int, path: Path, scale: int = 3) -> None:
     """Lay pictures out in rows and save them enlarged."""
     rows = len(pictures) // columns
     side = pictures.shape[1]

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL, LatentConsistencyModelPipeline, StableDiffusionPipeline, UNet2DConditionModel
-from transformers import CLIPTextModel, CLIPTokenizer
+from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
 
 from kedge.worlds.emoji.build.clip import train_clip
 from kedge.worlds.emoji.build.diffusion import train_diffusion
@@ -49,11 +49,11 @@ BUDGETS = {
         clip=Schedule(steps=5_000, batch=1024, lr=1e-3),
     ),
     "cpu": Budget(
-        pool=100_000,
-        vae=Schedule(steps=6_000, batch=32, lr=1e-3),
-        diffusion=Schedule(steps=20_000, batch=64, lr=6e-4, ema=0.9995, warmup=500),
-        lcm=Schedule(steps=8_000, batch=32, lr=3e-4, ema=0.9995, warmup=500),
-        clip=Schedule(steps=4_000, batch=128, lr=1e-3),
+        pool=60_000,
+        vae=Schedule(steps=2_500, batch=16, lr=2e-3, warmup=100, ema=0.995),
+        clip=Schedule(steps=1_000, batch=128, lr=1e-3, warmup=100, ema=0.99),
+        diffusion=Schedule(steps=4_000, batch=64, lr=1e-3, ema=0.998),
+        lcm=Schedule(steps=1_200, batch=48, lr=4e-4, ema=0.99, warmup=50),
     ),
     "smoke": Budget(
         pool=512,
@@ -116,11 +116,20 @@ def build_vae(shop: Workshop) -> None:
     shop.save("vae", train_vae(shop.pool, shop.budget.vae, shop.folder, seed=shop.seed + 1, device=shop.device))
 
 
+def build_clip(shop: Workshop) -> None:
+    """The CLIP behind the learned rewards."""
+    vae = shop.load(AutoencoderKL, "vae")
+    schedule = shop.budget.clip
+    clip = train_clip(shop.pool, vae, shop.tokenizer, schedule, shop.folder, seed=shop.seed + 4, device=shop.device)
+    shop.save("clip", clip)
+
+
 def build_diffusion(shop: Workshop) -> None:
     """The diffusion model and its text encoder."""
     unet, text = train_diffusion(
         shop.pool,
         shop.latents(),
+        shop.load(CLIPModel, "clip"),
         shop.tokenizer,
         shop.budget.diffusion,
         shop.folder,
@@ -147,14 +156,6 @@ def build_lcm(shop: Workshop) -> None:
     shop.save("lcm_unet", unet)
 
 
-def build_clip(shop: Workshop) -> None:
-    """The CLIP behind the learned rewards."""
-    vae = shop.load(AutoencoderKL, "vae")
-    schedule = shop.budget.clip
-    clip = train_clip(shop.pool, vae, shop.tokenizer, schedule, shop.folder, seed=shop.seed + 4, device=shop.device)
-    shop.save("clip", clip)
-
-
 def build_pack(shop: Workshop) -> None:
     """Assemble the folders that diffusers opens."""
     parts = {
@@ -177,9 +178,9 @@ def build_pack(shop: Workshop) -> None:
 
 STAGES: dict[str, Callable[[Workshop], None]] = {
     "vae": build_vae,
+    "clip": build_clip,
     "diffusion": build_diffusion,
     "lcm": build_lcm,
-    "clip": build_clip,
     "pack": build_pack,
 }
 

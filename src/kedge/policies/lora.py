@@ -85,9 +85,11 @@ class Adapter:
             self._switch(off=False)
 
     def _switch(self, *, off: bool) -> None:
+        # peft's enable_adapters() would also flip requires_grad of every weight: slow, and while a backward pass
+        # recomputes a step, that pass is not to see its own weights frozen. The flag alone is what forward() reads.
         self._off = off
         for layer in self._layers:
-            layer.enable_adapters(not off)
+            layer._disable_adapters = off
 
     def state_dict(self) -> dict[str, Tensor]:
         """Copies of the weights, on the CPU."""

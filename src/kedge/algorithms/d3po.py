@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from kedge.algorithms.base import Context, Loss, Needs
+from kedge.algorithms.checks import check_fraction, check_positive
 from kedge.algorithms.experience import Experience, collect
 from kedge.algorithms.schedule import MicroBatch, schedule
 from kedge.algorithms.votes import next_votes, paired_noise, read_votes, seeded_pairs
@@ -48,12 +49,10 @@ class D3PO:
     votes: str | None = None
 
     def __post_init__(self) -> None:
-        if self.beta <= 0 or self.epochs <= 0:
-            raise ValueError("beta and epochs must be positive")
+        check_positive(self, "beta", "epochs", "sample_batch_size")
+        check_fraction(self, "step_fraction")
         if self.ratio_clip is not None and not 0 < self.ratio_clip < 1:
             raise ValueError(f"ratio_clip must lie in (0, 1), or null for none, not {self.ratio_clip}")
-        if not 0 < self.step_fraction <= 1:
-            raise ValueError(f"step_fraction must lie in (0, 1], not {self.step_fraction}")
 
     def updates(self, context: Context) -> Iterator[Iterable[Loss]]:
         """Gather pairs with their preferences, then one optimizer step for each epoch over them."""
@@ -65,8 +64,8 @@ class D3PO:
         plan = schedule(
             pairs,
             experience.stochastic_steps(),
-            batch_size=micro,
-            generator=context.generator,
+            micro,
+            context.generator,
             epochs=self.epochs,
             step_fraction=self.step_fraction,
         )

@@ -14,6 +14,7 @@ from torch import Tensor
 from kedge.algorithms.advantages import Advantages, Scope
 from kedge.algorithms.base import Context, Loss, Needs
 from kedge.algorithms.baseline import Baseline
+from kedge.algorithms.checks import check_fraction, check_positive
 from kedge.algorithms.experience import explore
 from kedge.algorithms.importance import ImportanceRatios
 from kedge.algorithms.schedule import MicroBatch, schedule
@@ -62,13 +63,11 @@ class DPOK:
     reduction: Reduction = "mean"
 
     def __post_init__(self) -> None:
-        for name in ("ratio_clip", "policy_steps", "value_lr", "value_steps", "value_batch_size"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} must be positive, not {getattr(self, name)}")
+        check_positive(self, "ratio_clip", "policy_steps", "sample_batch_size")
+        check_positive(self, "value_lr", "value_steps", "value_batch_size")
+        check_fraction(self, "step_fraction")
         if self.reward_weight < 0 or self.kl_weight < 0:
             raise ValueError("reward_weight and kl_weight must not be negative")
-        if not 0 < self.step_fraction <= 1:
-            raise ValueError(f"step_fraction must lie in (0, 1], not {self.step_fraction}")
 
         _ = self.scale
 
@@ -86,14 +85,8 @@ class DPOK:
         baseline = Baseline(context, experience, self.value_lr)
         advantages = rewards[:, None] - baseline.values()  # [N, k], before the baseline learns these rewards
         value_loss = baseline.fit(rewards, self.value_steps, self.value_batch_size)
-        plan = schedule(
-            samples,
-            steps,
-            batch_size=context.batch_size,
-            generator=context.generator,
-            epochs=self.policy_steps,
-            step_fraction=self.step_fraction,
-        )
+        micro, epochs, fraction = context.batch_size, self.policy_steps, self.step_fraction
+        plan = schedule(samples, steps, micro, context.generator, epochs=epochs, step_fraction=fraction)
         ratios = ImportanceRatios(
             plan, samples, policy.steps, lambda visit: experience.log_prob(policy, visit, self.reduction)
         )

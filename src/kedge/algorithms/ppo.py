@@ -14,6 +14,7 @@ from torch import Tensor
 
 from kedge.algorithms.advantages import Advantages, Scope
 from kedge.algorithms.base import Context, Loss, Needs
+from kedge.algorithms.checks import check_fraction, check_positive
 from kedge.algorithms.experience import Experience, explore
 from kedge.algorithms.importance import ImportanceRatios
 from kedge.algorithms.schedule import MicroBatch, schedule
@@ -58,13 +59,8 @@ class PPO:
     score_last_step: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("ratio_clip", "epochs", "minibatches"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} must be positive, not {getattr(self, name)}")
-        if not 0 < self.step_fraction <= 1:
-            raise ValueError(f"step_fraction must lie in (0, 1], not {self.step_fraction}")
-        if self.sample_batch_size is not None and self.sample_batch_size <= 0:
-            raise ValueError(f"sample_batch_size must be positive or null, not {self.sample_batch_size}")
+        check_positive(self, "ratio_clip", "epochs", "minibatches", "sample_batch_size")
+        check_fraction(self, "step_fraction")
 
         _ = self.advantages
 
@@ -84,8 +80,8 @@ class PPO:
         plan = schedule(
             samples,
             steps,
-            batch_size=context.batch_size,
-            generator=context.generator,
+            context.batch_size,
+            context.generator,
             epochs=self.epochs,
             minibatches=self.minibatches,
             step_fraction=self.step_fraction,

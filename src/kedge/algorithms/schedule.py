@@ -30,9 +30,9 @@ Update = list[MicroBatch]
 def schedule(
     samples: int,
     steps: Sequence[int],
-    *,
     batch_size: int,
     generator: torch.Generator,
+    *,
     epochs: int = 1,
     minibatches: int = 1,
     step_fraction: float = 1.0,

@@ -13,7 +13,7 @@ from kedge.algorithms.schedule import schedule
 
 
 def plan(samples=12, steps=(8, 7, 6, 5, 4, 3, 2), seed=0, **others):
-    return schedule(samples, steps, batch_size=4, generator=torch.Generator().manual_seed(seed), **others)
+    return schedule(samples, steps, 4, torch.Generator().manual_seed(seed), **others)
 
 
 def visits(updates):

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 from pathlib import Path
 
 import pytest
 
-import kedge.algorithms
 from kedge.algorithms import ALGORITHMS
 
-FOLDER = Path(kedge.algorithms.__file__).parent
-FILES = sorted(
-    {FOLDER / (ALGORITHMS._entries[name].partition(":")[0].rpartition(".")[2] + ".py") for name in ALGORITHMS}
-)
+FILES = sorted({Path(inspect.getfile(ALGORITHMS.get(name))) for name in ALGORITHMS})
 BLOCK = 4  # lines of code in a row
 
 

@@ -1,0 +1,59 @@
+"""Every registered reward, at tiny random weights, and in double precision for finite differences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+import tiny_rewards
+from kedge.rewards import REWARDS, load_reward
+from kedge.rewards.alignment import Alignment
+from kedge.rewards.preprocess import CropPreprocess
+from kedge.rewards.text_cache import TextCache
+from kedge.worlds.emoji.captioner import CaptionServer
+
+WRITERS = {
+    "pickscore": tiny_rewards.write_clip,
+    "clipscore": tiny_rewards.write_clip,
+    "clipscore-torchmetrics": tiny_rewards.write_clip,
+    "clipscore-hessel": tiny_rewards.write_clip,
+    "hpsv2": tiny_rewards.write_hps,
+    "hpsv2.1": tiny_rewards.write_hps,
+    "aesthetic": tiny_rewards.write_aesthetic,
+    "blipscore": tiny_rewards.write_blip,
+    "blipscore-itm": tiny_rewards.write_blip,
+    "imagereward": tiny_rewards.write_image_reward,
+}
+
+
+@contextmanager
+def tiny(name: str, folder: Path) -> Iterator[Any]:
+    """The reward ``name``, loaded as a user would load it where that is possible."""
+    if name == "alignment":
+        server = CaptionServer(tiny_rewards.write_captioner(folder / "captioner"))
+        try:
+            yield Alignment(tiny_rewards.write_bert(folder / "bert"), f"{server.url}#{server.model_name}")
+        finally:
+            server.close()
+    elif REWARDS[name].parts:
+        yield load_reward(f'{name}@"{WRITERS[name](folder / name)}"')
+    else:
+        yield load_reward(name)
+
+
+def in_double(reward: Any) -> Any:
+    """Turn a reward's networks to float64 and its rounding off, in place: smooth enough for finite differences."""
+    for holder in (reward, getattr(reward, "clip", None)):
+        for name, value in list(vars(holder).items()) if holder is not None else ():
+            if isinstance(value, nn.Module):
+                value.double()
+            elif isinstance(value, CropPreprocess):
+                setattr(holder, name, replace(value, quantize=False))
+            elif isinstance(value, TextCache):
+                setattr(holder, name, TextCache(value._encode))
+    return reward

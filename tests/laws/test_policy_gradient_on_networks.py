@@ -24,18 +24,20 @@ def folders(tmp_path_factory):
     return {"lcm": save_micro_lcm(root / "lcm"), "diffusion": save_micro_diffusion(root / "diffusion")}
 
 
-@pytest.fixture(params=CASES, ids=lambda case: "-".join(case))
-def ctx(request, folders):
-    """A policy that has left its reference, so that nothing is equal by accident."""
+@pytest.fixture(scope="module", params=CASES, ids=lambda case: "-".join(case))
+def policy(request, folders):
     kind, dtype = request.param
+    lora, device = LoraConfig(rank=2, alpha=4), torch.device("cpu")
+    return load_policy(kind, str(folders[kind]), steps=4, guidance=3.0, lora=lora, device=device, dtype=dtype)
+
+
+@pytest.fixture
+def ctx(policy):
+    """A policy that has left its reference, so that nothing is equal by accident."""
     torch.manual_seed(0)
-    lora = LoraConfig(rank=2, alpha=4)
-    policy = load_policy(
-        kind, str(folders[kind]), steps=4, guidance=3.0, lora=lora, device=torch.device("cpu"), dtype=dtype
-    )
     with torch.no_grad():
         for parameter in policy.trainable():
-            parameter.add_(0.05 * torch.randn_like(parameter))
+            parameter.copy_(0.1 * torch.randn_like(parameter))
     return Context(
         policy=policy,
         reward=FunctionReward(brightness),

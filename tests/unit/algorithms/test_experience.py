@@ -1,0 +1,77 @@
+"""Gathering: in chunks, scored beside the sampling where that helps, and checked."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+import torch
+
+from kedge.algorithms.experience import collect, explore
+from pretrained_toy import TinyLCM, brightness, context
+
+
+def test_chunks_do_not_change_what_is_gathered():
+    one, many = (explore(context(seed=1), 12, chunk) for chunk in (12, 5))
+    torch.testing.assert_close(one.latents, many.latents, rtol=0, atol=1e-12)
+    torch.testing.assert_close(one.rewards, many.rewards, rtol=0, atol=1e-6)
+    assert one.prompts == many.prompts
+
+
+def test_states_and_rewards_are_those_of_the_trajectories():
+    policy = TinyLCM()
+    ctx = context(policy, seed=1)
+    noise = torch.randn(4, 5, *policy.latent_shape, dtype=policy.dtype)
+    prompts = ctx.prompts.take(5)
+    experience = collect(ctx, prompts, noise, chunk=2)
+    assert torch.equal(experience.x(4), noise[0])
+    for i, k in enumerate((4, 3, 2), start=1):
+        p = policy.transition(experience.x(k), k, experience.cond)
+        torch.testing.assert_close(experience.x(k - 1), p.sample(noise[i]), rtol=0, atol=1e-12)
+    assert torch.equal(experience.rewards, brightness(policy.decode(experience.x(0)), prompts).float())
+    assert not experience.latents.requires_grad
+
+
+@pytest.mark.parametrize("differentiable", [False, True])
+def test_only_rewards_without_a_gradient_score_beside_the_sampling(differentiable):
+    """The first chunk's score waits for the second chunk to be sampled: possible only side by side."""
+    policy, second_sampled, waited = TinyLCM(), threading.Event(), []
+    decode, calls = policy.decode, []
+
+    def decode_and_tell(x0):
+        calls.append(len(x0))
+        if len(calls) == 2:
+            second_sampled.set()
+        return decode(x0)
+
+    def slow(images, prompts):
+        if not waited:
+            waited.append(second_sampled.wait(timeout=30 if not differentiable else 0.2))
+        return brightness(images, prompts)
+
+    policy.decode = decode_and_tell
+    ctx = context(policy, slow)
+    ctx.reward.differentiable = differentiable
+    explore(ctx, 6, 3)
+    assert waited == [not differentiable]
+
+
+def test_a_reward_that_fails_in_its_thread_fails_the_run():
+    def broken(images, prompts):
+        raise ConnectionError("the server is gone")
+
+    with pytest.raises(ConnectionError, match="server is gone"):
+        explore(context(reward=broken), 6, 3)
+
+
+def test_a_score_that_is_not_finite_is_named():
+    def sometimes(images, prompts):
+        return torch.tensor([0.0 if prompt != "dog" else float("nan") for prompt in prompts])
+
+    with pytest.raises(ValueError, match=r"'function' returned nan for prompt 'dog'"):
+        explore(context(reward=sometimes), 6, 3)
+
+
+def test_scores_of_the_wrong_shape_are_named():
+    with pytest.raises(ValueError, match=r"shape \(3, 1\) for 3 images"):
+        explore(context(reward=lambda images, prompts: torch.zeros(len(prompts), 1)), 6, 3)

@@ -72,6 +72,8 @@ def _results(config: RunConfig, log: Sequence[Line]) -> str:
 
 def _use(config: RunConfig) -> str:
     model = config.model
+    if model.kind not in ("lcm", "diffusion"):
+        return ""
     pipeline = "LatentConsistencyModelPipeline" if model.kind == "lcm" else "StableDiffusionPipeline"
     scale = f"{model.guidance + 1:g}"
     return (

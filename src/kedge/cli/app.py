@@ -18,6 +18,8 @@ COMMANDS = {
     "init": "kedge.cli.init:init_command",
     "train": "kedge.cli.train:train_command",
     "sample": "kedge.cli.sample:sample_command",
+    "eval": "kedge.cli.eval:eval_command",
+    "compare": "kedge.cli.compare:compare_command",
     "export": "kedge.cli.export:export_command",
     "prompts": "kedge.cli.prompts:prompts_command",
     "doctor": "kedge.cli.doctor:doctor_command",
@@ -46,14 +48,19 @@ for _name, _path in GROUPS.items():
     app.add_typer(_load(_path), name=_name)  # type: ignore[arg-type]
 
 
-@app.callback()
-def _options(
-    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
-    traceback: Annotated[bool, typer.Option("--traceback", help="Show where an error came from.")] = False,
-) -> None:
-    if version:
+def _print_version(asked: bool) -> None:
+    if asked:
         print(__version__)
         raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
+    ] = False,
+    traceback: Annotated[bool, typer.Option("--traceback", help="Show where an error came from.")] = False,
+) -> None:
     if traceback:
         os.environ["KEDGE_TRACEBACK"] = "1"
 
@@ -61,6 +68,10 @@ def _options(
 def main() -> None:
     """Run the command; what a user can cause ends with one message and exit code 2, without a traceback."""
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    os.environ.setdefault(
+        "TRANSFORMERS_VERBOSITY", "error"
+    )  # it warns that torchvision, which is not needed, is missing
+    sys.path.insert(0, os.getcwd())  # for module:name of the user's own, as ``python -m kedge`` has it
     try:
         app()
     except Exception as error:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-METRICS = ("clipscore@emoji", "aesthetic@emoji", "oracle")
+METRICS = "pickscore@emoji,clipscore@emoji,aesthetic@emoji,oracle"
 PROMPTS = 200
 
 
@@ -15,19 +14,14 @@ def demo_command(
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Changes to the recipe.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="The run folder; runs/demo by default.")] = None,
+    out: Annotated[str | None, typer.Option(help="The run folder; runs/demo by default.")] = None,
 ) -> None:
     """Fine-tune the bundled emoji model by ROCM in a few minutes, then compare base and tuned on unseen prompts."""
-    from kedge.cli.recipe import choose
-    from kedge.training.run import train
-    from kedge.training.run_folder import fresh_folder
+    from kedge.cli.compare import compare_command
+    from kedge.cli.train import run_recipe
+    from kedge.training.run_folder import RunFolder, fresh_folder
 
-    config, folder = choose("emoji-rocm", overrides or [], str(out or fresh_folder("demo")), resume=False)
-    outcome = train(config, folder)
-    if outcome.ended == "interrupted":
-        print(f"Stopped at step {outcome.step}, saved. Go on with: kedge train {folder} --resume")
-        raise typer.Exit(130)
-    _measure(folder, config.reward)
-
-
-def _measure(folder: Path, trained: str) -> None: ...
+    folder = RunFolder(run_recipe("emoji-rocm", overrides or [], out or str(fresh_folder("demo")), resume=False))
+    print(f"\nBase and tuned model on {PROMPTS} prompts that neither has seen:\n")
+    compare_command(str(folder.path), metrics=METRICS, prompts="emoji-held-out", count=PROMPTS)
+    print(f"samples  {folder.samples}\nadapter  {folder.lora}")

@@ -16,9 +16,6 @@ class Program(StrEnum):
     comfyui = "comfyui"
 
 
-FILES = {Program.diffusers: "pytorch_lora_weights.safetensors", Program.comfyui: "comfyui.safetensors"}
-
-
 def export_command(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
     program: Annotated[Program, typer.Option("--for", help="The program that is to load it.")] = Program.diffusers,
@@ -31,5 +28,4 @@ def export_command(
 
     tuned = load_run(run)
     folder = out or run / "lora"
-    save_lora(tuned.policy, folder, metadata(tuned.config, tuned.step))
-    print(folder / FILES[program])
+    print(save_lora(tuned.policy, folder, metadata(tuned.config, tuned.step))[program])

@@ -46,8 +46,6 @@ def load_target(
     Raises:
         ValueError: if it cannot be found or told what it is.
     """
-    import dataclasses
-
     import torch
 
     from kedge.config import ModelConfig
@@ -57,15 +55,9 @@ def load_target(
 
     place = torch.device(choose_device(device))
     if is_run(Path(target)):
-        tuned = load_run(target, place)
-        model = dataclasses.replace(
-            tuned.config.model,
-            steps=steps or tuned.config.model.steps,
-            guidance=tuned.config.model.guidance if guidance is None else guidance,
-        )
-        if model != tuned.config.model:
-            raise ValueError("a run is drawn with the steps and guidance it was trained with: leave them out")
-        return LoadedModel(Path(target).resolve().name, tuned.policy, model, tuned=True)
+        asked = {"steps": steps, "guidance": guidance}
+        run = load_run(target, place, **{name: value for name, value in asked.items() if value is not None})
+        return LoadedModel(Path(target).resolve().name, run.policy, run.config.model, tuned=True)
     kind = kind or guess_kind(target)
     model = ModelConfig(
         name=target, kind=kind, steps=steps or STEPS.get(kind, 8), guidance=7.5 if guidance is None else guidance

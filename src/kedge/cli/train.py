@@ -25,27 +25,27 @@ def train_command(
 ) -> None:
     """Train: kedge train emoji-rocm, kedge train my.yaml training.steps=500, kedge train runs/my --resume."""
     from kedge.cli.recipe import choose
+    from kedge.training.run_folder import RunFolder
 
-    config, folder = choose(recipe, overrides or [], out, resume)
     if dry_run:
-        return _describe(config, folder)
+        return _describe(*choose(recipe, overrides or [], out, resume))
+    run = RunFolder(run_recipe(recipe, overrides or [], out, resume))
+    print(f"run      {run.path}\nsamples  {run.samples}\nadapter  {run.lora}\nreport   {run.report}")
 
+
+def run_recipe(recipe: str, overrides: list[str], out: str | None, resume: bool) -> Path:
+    """Train and return the run folder; says how to go on if it was interrupted, and ends the program then."""
+    from kedge.cli.recipe import choose
     from kedge.training.run import train
 
+    config, folder = choose(recipe, overrides, out, resume)
     outcome = train(config, folder, resume=resume)
     if outcome.ended == "interrupted":
         print(f"Stopped at step {outcome.step}, saved. Go on with: kedge train {folder} --resume")
         raise typer.Exit(INTERRUPTED)
     if outcome.ended == "stopped":
         print(f"Stopped at step {outcome.step}: {outcome.reason}")
-    _conclude(folder)
-
-
-def _conclude(folder: Path) -> None:
-    from kedge.training.run_folder import RunFolder
-
-    run = RunFolder(folder)
-    print(f"run      {run.path}\nsamples  {run.samples}\nadapter  {run.lora}\ncard     {run.card}")
+    return folder
 
 
 def _describe(config: RunConfig, folder: Path) -> None:
@@ -53,7 +53,5 @@ def _describe(config: RunConfig, folder: Path) -> None:
     from kedge.config import dump
     from kedge.training.plan import plan
 
-    print(dump(config))
-    print(f"# into {folder}")
-    for line in plan(config):
-        print(f"# {line}")
+    lines = [f"# {line}" for line in (f"into {folder}", *plan(config))]
+    print("\n".join([dump(config), *lines]))

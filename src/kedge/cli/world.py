@@ -43,10 +43,19 @@ def score(
 
 @app.command()
 def build(
-    stage: Annotated[str | None, typer.Argument(help="One stage; all of them by default.")] = None,
+    stages: Annotated[
+        list[str] | None, typer.Argument(metavar="[STAGE]...", help="vae, diffusion, lcm, …; all of them by default.")
+    ] = None,
     out: Annotated[Path, typer.Option(help="The working folder; a stopped build goes on from it.")] = Path("world"),
+    budget: Annotated[str, typer.Option(help="How much of everything: gpu, cpu, or smoke for a trial.")] = "cpu",
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, …; a GPU by default, if there is one.")] = None,
 ) -> None:
     """Train the world's models, stage by stage; resumable."""
-    from kedge.worlds.emoji.build import build as build_world
+    from kedge.registry import suggest
+    from kedge.worlds.emoji.build import recipe
 
-    build_world(stage, out)
+    for kind, known, given in (("stage", recipe.STAGES, stages or []), ("budget", recipe.BUDGETS, [budget])):
+        for name in given:
+            if name not in known:
+                raise ValueError(f"no {kind} {name!r}.{suggest(name, known)} Choose from: {', '.join(known)}")
+    recipe.build(stages or list(recipe.STAGES), out, budget, device)

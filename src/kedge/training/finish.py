@@ -1,4 +1,4 @@
-"""What a finished run leaves behind: the adapter for other programs, and a model card."""
+"""What a finished run leaves behind: the adapter for other programs, a model card and a report."""
 
 from __future__ import annotations
 
@@ -14,11 +14,18 @@ from kedge.training.trainer import Outcome, Trainer
 
 
 def finish(trainer: Trainer, config: RunConfig, folder: RunFolder, outcome: Outcome) -> None:
-    """Export the adapter (its EMA, if there is one) and write the card."""
-    from kedge.export import save_lora
+    """Export the adapter (its EMA, if there is one), write the card and the report.
 
-    with trainer.optimizer.averaged():
-        save_lora(trainer.context.policy, folder.lora, metadata(config, outcome.step))
+    A policy of the user's own (``model.kind=module:function``) has no adapter that other programs know.
+    """
+    from kedge.evaluation import write_report
+
+    if ":" not in config.model.kind:
+        from kedge.export import save_lora
+
+        with trainer.optimizer.averaged():
+            save_lora(trainer.context.policy, folder.lora, metadata(config, outcome.step))
+    write_report(folder.path)
     write_text(folder.card, model_card(config, outcome.step, read_log(folder.metrics), folder.path.name))
 
 

@@ -59,6 +59,11 @@ class RunFolder:
         return self.path / "README.md"
 
     @property
+    def report(self) -> Path:
+        """The page that shows it all."""
+        return self.path / "report.html"
+
+    @property
     def used(self) -> bool:
         """Whether a run has been here."""
         return self.config.exists() or self.checkpoints.exists()

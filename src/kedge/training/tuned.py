@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -30,14 +32,18 @@ class TunedModel:
     step: int
 
 
-def load_run(path: str | Path, device: str | torch.device = "cpu") -> TunedModel:
+def load_run(path: str | Path, device: str | torch.device = "cpu", **model: Any) -> TunedModel:
     """Load a run's model at its newest checkpoint (the EMA of its adapter, if it keeps one).
+
+    Args:
+        model: settings of :class:`kedge.config.ModelConfig` to change, such as ``steps``.
 
     Raises:
         CheckpointError: if there is no whole checkpoint.
     """
     folder = RunFolder(Path(path))
     config = load_config(folder.config)
+    config = dataclasses.replace(config, model=dataclasses.replace(config.model, **model))
     found = CheckpointStore(folder.checkpoints).latest()
     if found is None:
         raise CheckpointError(f"{folder.path} has no whole checkpoint: was it trained? (kedge train {path} --resume)")

@@ -100,9 +100,10 @@ def test_another_seed_gives_another_run(whole, tmp_path):
     )
 
 
-def test_a_signal_saves_and_the_resumed_run_equals_an_uninterrupted_one(whole, tmp_path):
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
+def test_a_signal_saves_and_the_resumed_run_equals_an_uninterrupted_one(whole, tmp_path, number):
     folder = tmp_path / "run"
-    climb = {"name": "training_world:Climb", "interrupt": 4}
+    climb = {"name": "training_world:Climb", "interrupt": 4, "signal": number}
     trainer, outcome = run(parse_config(recipe(**WATCHED, training__steps=8, algorithm=climb)), folder)
     assert outcome.ended == "interrupted"
     assert outcome.step == 5  # the step that was under way is finished

@@ -1,0 +1,268 @@
+"""How well what was found in a picture agrees with what a prompt asks: the parts of the oracle's score."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from kedge.worlds.emoji.atlas import ANIMAL_NAMES, SPRITES
+from kedge.worlds.emoji.captions import BACKGROUNDS, parse
+from kedge.worlds.emoji.detect import Candidates, is_animal
+from kedge.worlds.emoji.scenes import CENTRES, SIDE, STAGING, VARIANTS, backgrounds
+
+ANIMAL_TOLERANCE = 0.25  # a root mean square error of this size costs a factor of e
+GROUND_TOLERANCE = 0.2
+CLEAN_TOLERANCE = 0.2
+CERTAINTY = 6.0  # how steeply the identity follows the margin over the best rival
+PRESENT = 0.3  # share of a sprite's contrast that must be there for it to count as drawn
+STEEPNESS = 14.0
+SLACK = SIDE / 12  # pixels off its place that cost a factor of e
+JITTER = SIDE / 32  # pixels within which a place is right
+SHARED = 0.05  # matches this close share the say about places
+MAX_PROPS = 2
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Prompts as tensors, one row each.
+
+    Attributes:
+        animals: ``[B, 2]``, the same twice for one animal and for two alike.
+        number: ``[B]``, 1 or 2.
+        ground: ``[B]`` index into ``BACKGROUNDS``, −1 if free.
+        x, y: ``[B]`` pixel where the one animal belongs, −1 if free.
+        props: ``[B, 2]`` sprites, −1 if there is none; prop_x, prop_y: where.
+    """
+
+    animals: Tensor
+    number: Tensor
+    ground: Tensor
+    x: Tensor
+    y: Tensor
+    props: Tensor
+    prop_x: Tensor
+    prop_y: Tensor
+
+    @property
+    def sprites(self) -> Tensor:
+        """``[B, 4]``: animals and props; in place of a missing prop the first animal again."""
+        return torch.cat([self.animals, torch.where(self.props < 0, self.animals[:, :1], self.props)], 1)
+
+
+def read(prompts: Sequence[str], device: torch.device) -> Asked:
+    """Understand the prompts.
+
+    Raises:
+        CaptionError: a prompt is not of the emoji world.
+    """
+    rows = torch.tensor([_row(prompt) for prompt in prompts], device=device)
+    number, ground, x, y = rows[:, 2:6].unbind(1)
+    return Asked(rows[:, :2], number, ground, x, y, rows[:, 6:8], rows[:, 8:10], rows[:, 10:12])
+
+
+@lru_cache(maxsize=1 << 16)
+def _row(prompt: str) -> tuple[int, ...]:
+    spec = parse(prompt)
+    animals = [ANIMAL_NAMES.index(name) for name in spec.animals]
+    ground = BACKGROUNDS.index(spec.background) if spec.background else -1
+    x, y, props = -1, -1, []
+    if spec.position:
+        x = CENTRES[spec.position]
+    for sprite, _, left, top in STAGING.get(spec.activity or "", ()):
+        if sprite is None:
+            x, y = left, top
+        else:
+            props.append((SPRITES.index(sprite), left, top))
+    props += [(-1, 0, 0)] * (MAX_PROPS - len(props))
+    return (animals[0], animals[-1], len(animals), ground, x, y, *(p[i] for i in range(3) for p in props))
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How well the candidates explain the picture.
+
+    Attributes:
+        best: ``[B, slots]`` the candidate that explains its slot best.
+        present: ``[B, slots]`` whether anything is drawn there, in [0, 1].
+        animal: ``[B, slots]`` whether the best is an animal.
+        match: ``[B, slots, A]`` how well each asked sprite agrees, in [0, 1]: error and lead over its rivals.
+        x, y: ``[B, slots, A]`` where each asked sprite would be.
+        tile: ``[B, slots, 4, SIDE, SIDE]`` the best, alone.
+        sprite, left: ``[B, slots]`` the best's sprite and its centre's column.
+    """
+
+    best: Tensor
+    present: Tensor
+    animal: Tensor
+    match: Tensor
+    x: Tensor
+    y: Tensor
+    tile: Tensor
+    sprite: Tensor
+    left: Tensor
+
+
+def fit(images: Tensor, ground: Tensor, found: Candidates, asked: int) -> Fit:
+    """Explain ``images`` on the background variants ``ground`` by each candidate; the last ``asked`` are the prompt's.
+
+    Each slot is judged on the pixels that no other slot covers.
+    """
+    base = backgrounds().to(images.device)[ground]
+    rest = (images - base)[:, None, None]
+    colour, alpha = found.tiles[:, :, :, :3], found.tiles[:, :, :, 3:]
+    change = colour - alpha * base[:, None, None]  # what drawing the candidate adds to the background
+    energy = change[:, :, 0].square().sum((2, 3, 4))
+    gain = 2 * (rest[:, 0] * change[:, :, 0]).sum((2, 3, 4)) - energy
+    cover = _presence(gain, energy)[:, :, None, None, None] * alpha[:, :, 0]  # by the first candidate of each slot
+    weight = _uncovered_by_others(cover)[:, :, None]  # [B, slots, 1, 1, H, W]
+    gram = torch.einsum("bskp,bslp->bskl", (weight * change).flatten(3), change.flatten(3))
+    energy = gram.diagonal(dim1=2, dim2=3)
+    gain = 2 * (weight * rest * change).sum((3, 4, 5)) - energy
+    best = gain.argmax(2)
+
+    def chosen(values: Tensor) -> Tensor:
+        return values.gather(2, best[:, :, None])[:, :, 0]
+
+    error = (weight * alpha * (rest - change).square()).sum((3, 4, 5)) / (3 * (weight * alpha).sum((3, 4, 5)) + 1e-6)
+    quality = (-error.sqrt() / ANIMAL_TOLERANCE).exp()
+    match = quality * torch.sigmoid(CERTAINTY * _lead(found.sprite, gain, energy, gram))
+    tile = found.tiles.gather(2, best[:, :, None, None, None, None].expand(-1, -1, 1, *found.tiles.shape[3:]))[:, :, 0]
+    return Fit(
+        best,
+        _presence(chosen(gain), chosen(energy)),
+        is_animal(chosen(found.sprite)),
+        match[:, :, -asked:],
+        found.x[:, :, -asked:],
+        found.y[:, :, -asked:],
+        tile,
+        chosen(found.sprite),
+        chosen(found.x),
+    )
+
+
+def _presence(gain: Tensor, energy: Tensor) -> Tensor:
+    return torch.sigmoid(STEEPNESS * (gain / (energy + 1e-3) - PRESENT))
+
+
+def _uncovered_by_others(cover: Tensor) -> Tensor:
+    free = (1 - cover).square()
+    others = [torch.cat([free[:, :i], free[:, i + 1 :]], 1).prod(1) for i in range(cover.shape[1])]
+    return torch.stack(others, 1)
+
+
+def _lead(sprite: Tensor, gain: Tensor, energy: Tensor, gram: Tensor) -> Tensor:
+    """Where the picture lies between each candidate (1) and its nearest rival, nothing included (−1): ``[B, S, K]``.
+
+    The picture is projected on the line from the rival's scene to the candidate's; halfway is 0.
+    """
+    apart = energy[..., :, None] + energy[..., None, :] - 2 * gram
+    ratio = (gain[..., :, None] - gain[..., None, :]) / (apart + 1e-3)
+    same = sprite[..., :, None] == sprite[..., None, :]
+    rivals = ratio.masked_fill(same, 1.0).amin(3)
+    return torch.minimum(rivals, gain / (energy + 1e-3)).clamp(-1, 1)
+
+
+def animal_and_place(fitted: Fit, asked: Asked) -> tuple[Tensor, Tensor]:
+    """The parts ``animal`` and ``place``: the asked animals in the best way of assigning slots to them."""
+    first, second = fitted.match[:, :, 0], fitted.match[:, :, 1]
+    drawn = SHARED * fitted.present * fitted.animal  # where no animal matches, speak about the place of what is there
+    one = first.amax(1)
+    one_place = ((first + drawn) / SHARED).softmax(1).mul(_at(fitted, asked)).sum(1)
+
+    slots = range(first.shape[1])
+    pairs = [(i, j) for i in slots for j in slots if i != j]
+    both = torch.stack([(first[:, i] * second[:, j]).sqrt() for i, j in pairs], 1)
+    order = torch.stack([_left_of(fitted.x[:, i, 0], fitted.x[:, j, 1]) for i, j in pairs], 1)
+    alike = asked.animals[:, :1] == asked.animals[:, 1:]
+    order = torch.where(alike, 1.0, order)
+    there = torch.stack([(drawn[:, i] + drawn[:, j]) for i, j in pairs], 1)
+    two_place = ((both + there + SHARED * order) / SHARED).softmax(1).mul(order).sum(1)
+    single = asked.number == 1
+    return torch.where(single, one, both.amax(1)), torch.where(single, one_place, two_place)
+
+
+def _at(fitted: Fit, asked: Asked) -> Tensor:
+    """How well each slot's first asked animal stands where it should, ``[B, slots]``."""
+    dx = torch.where(asked.x[:, None] < 0, 0, fitted.x[:, :, 0] - asked.x[:, None])
+    dy = torch.where(asked.y[:, None] < 0, 0, fitted.y[:, :, 0] - asked.y[:, None])
+    return _near(dx, dy)
+
+
+def _near(dx: Tensor, dy: Tensor) -> Tensor:
+    off = ((dx.abs() - JITTER).clamp(min=0).square() + (dy.abs() - JITTER).clamp(min=0).square()).sqrt()
+    return (-off / SLACK).exp()
+
+
+def _left_of(x: Tensor, other: Tensor) -> Tensor:
+    return torch.sigmoid((other - x) / (SIDE / 32))
+
+
+def number(fitted: Fit, asked: Asked) -> Tensor:
+    """The part ``number``: as many animals, of whatever kind, as the prompt says."""
+    drawn = (fitted.present * fitted.animal).sort(1, descending=True).values
+    one = drawn[:, 0] * (1 - drawn[:, 1])
+    two = drawn[:, 0] * drawn[:, 1] * (1 - drawn[:, 2])
+    return torch.where(asked.number == 1, one, two)
+
+
+def activity(fitted: Fit, asked: Asked) -> Tensor:
+    """The part ``activity``: the props where they belong; without an activity in the prompt, no props."""
+    stray = (fitted.present * ~fitted.animal).amax(1)
+    wanted = asked.props >= 0
+    near = _near(fitted.x[:, :, 2:] - asked.prop_x[:, None], fitted.y[:, :, 2:] - asked.prop_y[:, None])
+    drawn = (fitted.match[:, :, 2:] * near).amax(1)
+    count = wanted.sum(1)
+    done = torch.where(wanted, drawn, 1.0).prod(1) ** (1 / count.clamp(min=1))
+    return torch.where(count == 0, 1 - stray, done)
+
+
+def background_and_clean(images: Tensor, fitted: Fit, asked: Asked) -> tuple[Tensor, Tensor]:
+    """The parts ``background`` (outside the sprites) and ``clean`` (all that the best scene leaves unexplained)."""
+    shown = fitted.present > 0.5
+    tiles = fitted.tile * shown[:, :, None, None, None]
+    error, pixels, apart = _ground_errors(images, tiles)
+    names = torch.arange(len(BACKGROUNDS), device=images.device).repeat_interleave(VARIANTS)
+    fits = (asked.ground[:, None] < 0) | (asked.ground[:, None] == names)
+    mine, ground = error.masked_fill(~fits, torch.inf).min(1)
+    ratio = (error - mine[:, None]) / (apart(ground) + 1e-3)
+    lead = ratio.masked_fill(fits, 1.0).amin(1).clamp(-1, 1)
+    quality = (-(mine / (3 * pixels + 1e-6)).sqrt() / GROUND_TOLERANCE).exp()
+    background = quality * torch.where(asked.ground < 0, 1.0, torch.sigmoid(CERTAINTY * lead))
+
+    scene = _draw(error.argmin(1), tiles, fitted)
+    off = (images - scene).square().mean((1, 2, 3)).sqrt()
+    return background, (-off / CLEAN_TOLERANCE).exp()
+
+
+def _ground_errors(images: Tensor, tiles: Tensor) -> tuple[Tensor, Tensor, Callable[[Tensor], Tensor]]:
+    """Squared error of every background variant behind ``tiles``, where it shows.
+
+    Returns:
+        ``[B, G]`` errors; ``[B]`` pixels that show; a variant's squared distance to all of them, ``[B] → [B, G]``.
+    """
+    flat = backgrounds().to(images.device).flatten(1)
+    colour, free = tiles[:, 0, :3], 1 - tiles[:, 0, 3:]
+    for tile in tiles[:, 1:].unbind(1):  # sprites hardly overlap, so their order does not matter here
+        colour, free = tile[:, :3] + colour * (1 - tile[:, 3:]), free * (1 - tile[:, 3:])
+    behind, weights = (images - colour).flatten(1), free.expand_as(images).flatten(1)
+    own = weights.pow(4) @ flat.square().T
+    error = (weights * behind).square().sum(1, keepdim=True) - 2 * (weights.pow(3) * behind) @ flat.T + own
+
+    def apart(ground: Tensor) -> Tensor:
+        return own.gather(1, ground[:, None]) + own - 2 * (weights.pow(4) * flat[ground]) @ flat.T
+
+    return error.clamp(min=0), free.square().sum((1, 2, 3)), apart
+
+
+def _draw(ground: Tensor, tiles: Tensor, fitted: Fit) -> Tensor:
+    """The scene of what was found: props first, then animals from left to right, as scenes are drawn."""
+    order = (fitted.animal * 2 * SIDE + fitted.left).argsort(1)
+    canvas = backgrounds().to(tiles.device)[ground]
+    for i in order.unbind(1):
+        tile = tiles[torch.arange(len(tiles), device=tiles.device), i]
+        canvas = tile[:, :3] + canvas * (1 - tile[:, 3:])
+    return canvas

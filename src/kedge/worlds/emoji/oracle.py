@@ -1,0 +1,144 @@
+"""The emoji world's true preference: a program that knows the sprites, never trained and never trained on.
+
+It finds the sprites of a picture (``detect``), compares them with what the prompt asks (``judge``), and multiplies the
+parts. Every part falls smoothly with the error it measures, so that small improvements show.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from kedge.worlds.emoji import judge
+from kedge.worlds.emoji.detect import find, guess_background
+from kedge.worlds.emoji.scenes import SIDE
+
+# Exponents of the geometric mean; divided by their sum. The activity weighs more where the prompt asks for one.
+WEIGHTS = {"animal": 0.40, "number": 0.12, "place": 0.12, "background": 0.20, "clean": 0.16}
+ACTIVITY_ASKED, ACTIVITY_FREE = 0.25, 0.05
+FLOOR = 0.02  # of each part, so that one failure leaves the others a say
+RIGHT = 0.35  # the match from which an animal counts as found
+
+
+@dataclass(frozen=True)
+class OracleParts:
+    """What the oracle sees, one entry a sample.
+
+    Attributes:
+        animal, number, place, background, clean, activity: ``[B]`` in [0, 1].
+        total: their weighted geometric mean.
+        found: ``[B, 2]`` the animals (indices into ``ANIMAL_NAMES``) that are there, from left to right, −1 for none.
+        right: ``[B]`` bool: the asked animals are what is drawn, well enough to be recognised.
+    """
+
+    animal: Tensor
+    number: Tensor
+    place: Tensor
+    background: Tensor
+    clean: Tensor
+    activity: Tensor
+    total: Tensor
+    found: Tensor
+    right: Tensor
+
+
+class Oracle:
+    """Scores pictures of the emoji world against their prompts.
+
+    Args:
+        chunk: samples worked on at a time; bounds the memory (about 3 MB each).
+    """
+
+    def __init__(self, chunk: int = 32):
+        self.chunk = chunk
+
+    def __call__(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
+        """The total, ``[B]`` float32 in [0, 1]; arguments as for :meth:`parts`."""
+        return self.parts(images, prompts).total
+
+    @torch.no_grad()
+    def parts(self, images: Tensor, prompts: Sequence[str]) -> OracleParts:
+        """The total and its parts.
+
+        Args:
+            images: ``[B, 3, H, H]`` in [0, 1] (values outside are clamped); other sizes are averaged to the world's.
+            prompts: B captions.
+
+        Raises:
+            CaptionError: a prompt is not of the emoji world.
+            ValueError: shapes that do not fit.
+        """
+        if images.ndim != 4 or images.shape[1] != 3 or images.shape[2] != images.shape[3]:
+            raise ValueError(f"the oracle takes square pictures [B, 3, H, H], not {list(images.shape)}")
+        if len(images) != len(prompts):
+            raise ValueError(f"{len(images)} pictures but {len(prompts)} prompts")
+        images = images.detach().float().nan_to_num(0.5, 1.0, 0.0).clamp(0, 1)
+        if images.shape[-1] != SIDE:
+            images = interpolate(images, (SIDE, SIDE), mode="area")
+        chunks = [
+            _parts(images[i : i + self.chunk], prompts[i : i + self.chunk]) for i in range(0, len(images), self.chunk)
+        ]
+        if not chunks:
+            empty = images.new_zeros(0)
+            return OracleParts(*(empty,) * 7, empty.long().reshape(0, 2), empty.bool())
+        return OracleParts(**{f.name: torch.cat([getattr(c, f.name) for c in chunks]) for f in fields(OracleParts)})
+
+
+def _parts(images: Tensor, prompts: Sequence[str]) -> OracleParts:
+    asked = judge.read(prompts, images.device)
+    ground = guess_background(images)
+    fitted = judge.fit(images, ground, find(images, ground, asked.sprites), asked.sprites.shape[1])
+    animal, place = judge.animal_and_place(fitted, asked)
+    background, clean = judge.background_and_clean(images, fitted, asked)
+    parts = {
+        "animal": animal,
+        "number": judge.number(fitted, asked),
+        "place": place,
+        "background": background,
+        "clean": clean,
+        "activity": judge.activity(fitted, asked),
+    }
+    found = _found(fitted)
+    return OracleParts(**parts, total=_total(parts, asked), found=found, right=_right(found, animal, asked))
+
+
+def _total(parts: dict[str, Tensor], asked: judge.Asked) -> Tensor:
+    free = (asked.props < 0).all(1)
+    acts = torch.where(free, ACTIVITY_FREE, ACTIVITY_ASKED)
+    logs = {name: (FLOOR + (1 - FLOOR) * part).log() for name, part in parts.items()}
+    total = sum(weight * logs[name] for name, weight in WEIGHTS.items()) + acts * logs["activity"]
+    return (total / (sum(WEIGHTS.values()) + acts)).exp()
+
+
+def _found(fitted: judge.Fit) -> Tensor:
+    """The two animals most surely drawn, from left to right."""
+    drawn = fitted.present * fitted.animal
+    sure, slot = drawn.topk(2, 1)
+    left = torch.where(sure > 0.5, fitted.left.gather(1, slot), 10**6)
+    names = torch.where(sure > 0.5, fitted.sprite.gather(1, slot), -1)
+    return names.gather(1, left.argsort(1))
+
+
+def _right(found: Tensor, animal: Tensor, asked: judge.Asked) -> Tensor:
+    """One asked: it is the surest of those found. Two asked: they are the two found."""
+    one = (found == asked.animals[:, :1]).any(1)
+    both = (found.sort(1).values == asked.animals.sort(1).values).all(1)
+    return torch.where(asked.number == 1, one, both) & (animal >= RIGHT)
+
+
+class OracleReward:
+    """The oracle as a reward, for evaluation and for algorithms that need no gradient."""
+
+    name = "oracle"
+    differentiable = False
+
+    def __init__(self) -> None:
+        self._oracle = Oracle()
+
+    def __call__(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
+        """Score ``images`` ``[B, 3, H, H]`` in [0, 1] for ``prompts``; returns ``[B]`` float32, without a gradient."""
+        return self._oracle(images, prompts)

@@ -1,4 +1,4 @@
-"""Stage 2: a CLIP, by contrast of pictures with captions, on clean, blurred, noisy and re-encoded scenes alike."""
+"""Stage 2: a CLIP, by contrast of pictures with captions, on clean, blurred and noisy scenes alike."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderKL
 from torch import Tensor
 from transformers import CLIPModel, CLIPTokenizer
 
@@ -16,7 +15,7 @@ from kedge.worlds.emoji.networks import make_clip
 
 MEAN = torch.tensor([0.48145466, 0.4578275, 0.40821073])[:, None, None]
 STD = torch.tensor([0.26862954, 0.26130258, 0.27577711])[:, None, None]
-NOISE, RECODED = 0.1, 0.5  # standard deviation of pixel noise; share that goes through the autoencoder
+NOISE = 0.1  # the largest standard deviation of pixel noise
 
 
 def normalise(images: Tensor) -> Tensor:
@@ -24,23 +23,20 @@ def normalise(images: Tensor) -> Tensor:
     return (images - MEAN.to(images)) / STD.to(images)
 
 
-@torch.no_grad()
-def worn(images: Tensor, vae: AutoencoderKL, generator: torch.Generator) -> Tensor:
-    """Pictures as generators make them: half of them re-encoded with latent noise, and a little pixel noise."""
-    device = images.device
-    latents = vae.encode(images * 2 - 1).latent_dist.mean
-    strength = 0.3 * torch.rand(len(images), 1, 1, 1, generator=generator, device=device) / vae.config.scaling_factor
-    latents = latents + strength * torch.randn(latents.shape, generator=generator, device=device)
-    recoded = (vae.decode(latents).sample.float() / 2 + 0.5).clamp(0, 1)
-    chosen = torch.rand(len(images), 1, 1, 1, generator=generator, device=device) < RECODED
-    images = torch.where(chosen, recoded, images)
-    grain = NOISE * torch.rand(len(images), 1, 1, 1, generator=generator, device=device)
-    return (images + grain * torch.randn(images.shape, generator=generator, device=device)).clamp(0, 1)
+def worn(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Pictures as generators make them: each blurred and grained by its own random amount."""
+
+    def amount() -> Tensor:
+        return torch.rand(len(images), 1, 1, 1, generator=generator, device=images.device)
+
+    soft = F.interpolate(F.avg_pool2d(images, 2), scale_factor=2.0, mode="bilinear")
+    images = torch.lerp(images, soft, amount())
+    grain = torch.randn(images.shape, generator=generator, device=images.device)
+    return (images + NOISE * amount() * grain).clamp(0, 1)
 
 
 def train_clip(
     pool: Pool,
-    vae: AutoencoderKL,
     tokenizer: CLIPTokenizer,
     schedule: Schedule,
     folder: Path,
@@ -51,13 +47,12 @@ def train_clip(
     """Symmetric cross-entropy over a batch; the temperature is learnt, at most 100 as in CLIP."""
     torch.manual_seed(seed)
     model = make_clip(tokenizer).to(device)
-    vae = vae.to(device).eval().requires_grad_(False)
 
     def loss(generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         index = pool.pick(schedule.batch, generator)
         tokens = pool.tokens[index].long()
         with autocast(device):
-            images = worn(pool.images(index), vae, generator)
+            images = worn(pool.images(index), generator)
             seen = model.get_image_features(normalise(images)).pooler_output
             said = model.get_text_features(tokens).pooler_output
         seen, said = F.normalize(seen.float(), dim=1), F.normalize(said.float(), dim=1)

@@ -18,11 +18,15 @@ import torch
 from diffusers import AutoencoderKL, LatentConsistencyModelPipeline, StableDiffusionPipeline, UNet2DConditionModel
 from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
 
+from kedge.rewards.aesthetic import save_head
+from kedge.worlds.emoji.build.aesthetic import train_aesthetic
 from kedge.worlds.emoji.build.clip import train_clip
 from kedge.worlds.emoji.build.diffusion import train_diffusion
 from kedge.worlds.emoji.build.lcm import train_lcm
 from kedge.worlds.emoji.build.loop import Schedule
-from kedge.worlds.emoji.build.pool import Pool, draw_pool, encode_pool
+from kedge.worlds.emoji.build.pictures import Pictures, draw_pictures
+from kedge.worlds.emoji.build.pool import Pool, draw_pool, encode_pool, tokenize
+from kedge.worlds.emoji.build.preference import Raters, pairwise_accuracy, scorer, train_preference
 from kedge.worlds.emoji.build.vae import train_vae
 from kedge.worlds.emoji.networks import make_scheduler, make_tokenizer
 
@@ -38,6 +42,8 @@ class Budget:
     diffusion: Schedule
     lcm: Schedule
     clip: Schedule
+    pictures: int  # prompts whose candidates are judged
+    preference: Schedule
 
 
 BUDGETS = {
@@ -47,6 +53,8 @@ BUDGETS = {
         diffusion=Schedule(steps=12_000, batch=2048, lr=1e-3, ema=0.9995, warmup=500),
         lcm=Schedule(steps=8_000, batch=1024, lr=3e-4, ema=0.9995, warmup=500),
         clip=Schedule(steps=5_000, batch=1024, lr=1e-3),
+        pictures=4_000,
+        preference=Schedule(steps=3_000, batch=128, lr=2e-4, ema=0.99, warmup=50),
     ),
     "cpu": Budget(
         pool=60_000,
@@ -54,6 +62,8 @@ BUDGETS = {
         clip=Schedule(steps=1_000, batch=128, lr=1e-3, warmup=100, ema=0.99),
         diffusion=Schedule(steps=4_000, batch=64, lr=1e-3, ema=0.998),
         lcm=Schedule(steps=1_200, batch=48, lr=4e-4, ema=0.99, warmup=50),
+        pictures=1_500,
+        preference=Schedule(steps=800, batch=64, lr=2e-4, ema=0.99, warmup=50),
     ),
     "smoke": Budget(
         pool=512,
@@ -61,6 +71,8 @@ BUDGETS = {
         diffusion=Schedule(steps=4, batch=8, lr=6e-4, warmup=2),
         lcm=Schedule(steps=4, batch=8, lr=3e-4, warmup=2),
         clip=Schedule(steps=4, batch=8, lr=1e-3, warmup=2),
+        pictures=20,
+        preference=Schedule(steps=4, batch=8, lr=1e-3, warmup=2),
     ),
 }
 
@@ -105,6 +117,11 @@ class Workshop:
         module = module.to("cpu", torch.float16).to(memory_format=torch.contiguous_format)
         module.save_pretrained(self.folder / name)
 
+    def note(self, record: dict) -> None:
+        """Add a line to the build's log."""
+        with (self.folder / "build.jsonl").open("a") as log:
+            log.write(json.dumps(record) + "\n")
+
     def latents(self) -> torch.Tensor:
         """Unit-variance latents of the pool."""
         vae = self.load(AutoencoderKL, "vae")
@@ -118,9 +135,8 @@ def build_vae(shop: Workshop) -> None:
 
 def build_clip(shop: Workshop) -> None:
     """The CLIP behind the learned rewards."""
-    vae = shop.load(AutoencoderKL, "vae")
     schedule = shop.budget.clip
-    clip = train_clip(shop.pool, vae, shop.tokenizer, schedule, shop.folder, seed=shop.seed + 4, device=shop.device)
+    clip = train_clip(shop.pool, shop.tokenizer, schedule, shop.folder, seed=shop.seed + 4, device=shop.device)
     shop.save("clip", clip)
 
 
@@ -176,12 +192,54 @@ def build_pack(shop: Workshop) -> None:
             pipeline.to("cpu", torch.float16).save_pretrained(shop.folder / name)
 
 
+def build_pictures(shop: Workshop) -> None:
+    """Candidates for the raters, judged by the oracle."""
+    drawn = draw_pictures(shop.folder / "emoji-lcm", shop.budget.pictures, seed=shop.seed + 5, device=shop.device)
+    drawn.save(shop.folder / "pictures.npz")
+
+
+# PickScore and HPSv2 are two houses: other votes, other raters, other lengths of training.
+def build_pickscore(shop: Workshop) -> None:
+    """A preference model in PickScore's format."""
+    build_preference(shop, "pickscore", Raters(temperature=0.08, slips=0.05), pairs=8 * shop.budget.pictures, salt=6)
+
+
+def build_preference(shop: Workshop, name: str, raters: Raters, *, pairs: int, salt: int) -> None:
+    """Fine-tune the CLIP on votes and note the accuracy on held-out prompts."""
+    train, held = Pictures.load(shop.folder / "pictures.npz").split()
+    model = train_preference(
+        name,
+        shop.load(CLIPModel, "clip").cpu(),
+        shop.tokenizer,
+        train,
+        raters,
+        shop.budget.preference,
+        shop.folder,
+        seed=shop.seed + salt,
+        pairs=pairs,
+    )
+    accuracy = pairwise_accuracy(scorer(model), tokenize(shop.tokenizer, held.prompts), held)
+    shop.note({"reward": name, "pairwise_accuracy": accuracy, "pairs": pairs} | asdict(raters))
+    shop.save(name, model)
+
+
+def build_aesthetic(shop: Workshop) -> None:
+    """The aesthetic head in LAION's format."""
+    pictures = Pictures.load(shop.folder / "pictures.npz")
+    head, correlation = train_aesthetic(shop.load(CLIPModel, "clip").cpu(), pictures, seed=shop.seed + 7)
+    shop.note({"reward": "aesthetic", "correlation_with_taste": correlation})
+    save_head(head, shop.folder / "aesthetic.pth")
+
+
 STAGES: dict[str, Callable[[Workshop], None]] = {
     "vae": build_vae,
     "clip": build_clip,
     "diffusion": build_diffusion,
     "lcm": build_lcm,
     "pack": build_pack,
+    "pictures": build_pictures,
+    "pickscore": build_pickscore,
+    "aesthetic": build_aesthetic,
 }
 
 
@@ -201,6 +259,6 @@ def build(stages: list[str], folder: Path, budget: str, device: str | None = Non
             "torch": torch.__version__,
         }
         if hasattr(shop.budget, stage):
-            record |= asdict(getattr(shop.budget, stage))
-        with (folder / "build.jsonl").open("a") as log:
-            log.write(json.dumps(record) + "\n")
+            size = getattr(shop.budget, stage)
+            record |= asdict(size) if isinstance(size, Schedule) else {"size": size}
+        shop.note(record)

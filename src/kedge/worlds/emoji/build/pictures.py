@@ -1,0 +1,90 @@
+"""Stage 5: the pictures that raters judge: the base model's own, worn true scenes, and scenes of something else.
+
+For each prompt a handful of candidates, with the oracle's verdict on each: preference models learn from pairs of them.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kedge.worlds.emoji.build.clip import worn
+from kedge.worlds.emoji.build.preview import sample
+from kedge.worlds.emoji.captions import Spec, parse, sample_training_spec
+from kedge.worlds.emoji.oracle import Oracle
+from kedge.worlds.emoji.scenes import compose, render
+
+GENERATED, WORN, WRONG = 4, 2, 2  # candidates of each kind for every prompt
+CANDIDATES = GENERATED + WORN + WRONG
+
+
+@dataclass
+class Pictures:
+    """Candidates of each prompt, judged.
+
+    Attributes:
+        prompts: P of them.
+        images: uint8 ``[P, CANDIDATES, 3, 32, 32]``.
+        oracle, clean: float32 ``[P, CANDIDATES]``, the oracle's total and its cleanness.
+    """
+
+    prompts: list[str]
+    images: Tensor
+    oracle: Tensor
+    clean: Tensor
+
+    def save(self, file: Path) -> None:
+        """As one npz file."""
+        arrays = {name: getattr(self, name).numpy() for name in ("images", "oracle", "clean")}
+        np.savez_compressed(file, prompts=json.dumps(self.prompts), **arrays)
+
+    @classmethod
+    def load(cls, file: Path) -> Pictures:
+        """Read what :meth:`save` wrote."""
+        with np.load(file) as data:
+            arrays = {name: torch.from_numpy(data[name]) for name in ("images", "oracle", "clean")}
+            return cls(json.loads(str(data["prompts"])), **arrays)
+
+    def split(self, held: float = 0.1) -> tuple[Pictures, Pictures]:
+        """Training prompts and held-out prompts."""
+        cut = int(len(self.prompts) * (1 - held))
+        return tuple(
+            Pictures(self.prompts[part], self.images[part], self.oracle[part], self.clean[part])
+            for part in (slice(None, cut), slice(cut, None))
+        )  # type: ignore[return-value]
+
+
+def altered(spec: Spec, rng: random.Random) -> Spec:
+    """Another caption that shares something with this one: the animals or the background."""
+    while True:
+        other = sample_training_spec(rng)
+        if rng.random() < 0.5:
+            other = Spec(spec.animals, background=other.background)
+        elif len(other.animals) == len(spec.animals) and not other.activity:
+            other = Spec(other.animals, background=spec.background)
+        if other != spec:
+            return other
+
+
+def draw_pictures(model: Path, count: int, *, seed: int, device: torch.device) -> Pictures:
+    """Candidates for ``count`` prompts of the training distribution."""
+    rng, generator = random.Random(seed), torch.Generator(device).manual_seed(seed)
+    prompts = [str(sample_training_spec(rng)) for _ in range(count)]
+    specs = [parse(prompt) for prompt in prompts]
+    columns = []
+    for i in range(GENERATED):  # fewer steps and other ω make better and worse pictures of the same prompt
+        steps, omega = ((8, 3.0), (8, 1.0), (4, 3.0), (2, 2.0))[i]
+        drawn = sample(model, prompts, steps=steps, omega=omega, seed=seed + i, device=str(device))
+        columns.append(torch.from_numpy(drawn).permute(0, 3, 1, 2).float() / 255)
+    columns += [worn(render([compose(spec, rng) for spec in specs]), generator) for _ in range(WORN)]
+    columns += [worn(render([compose(altered(spec, rng), rng) for spec in specs]), generator) for _ in range(WRONG)]
+    images = torch.stack(columns, dim=1)
+    parts = Oracle().parts(images.flatten(0, 1), [prompt for prompt in prompts for _ in range(CANDIDATES)])
+    shape = images.shape[:2]
+    return Pictures(prompts, (images * 255).round().byte(), parts.total.reshape(shape), parts.clean.reshape(shape))

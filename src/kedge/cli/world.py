@@ -35,10 +35,16 @@ def score(
     prompt: Annotated[str, typer.Argument(help="What it should show.")],
 ) -> None:
     """Score a picture by the oracle, with its parts."""
-    from kedge.worlds.emoji.command import score_file
+    import numpy as np
+    from PIL import Image
 
-    for part, value in score_file(image, prompt).items():
-        print(f"{part:<12} {value:.3f}")
+    from kedge.evaluation.pixels import as_rgb, from_uint8
+    from kedge.worlds.emoji.oracle import Oracle
+
+    pixels = np.asarray(as_rgb(Image.open(image)))[None].copy()
+    parts = Oracle().parts(from_uint8(pixels), [prompt])
+    for part in ("total", "animal", "number", "place", "background", "clean", "activity"):
+        print(f"{part:<12} {getattr(parts, part).item():.3f}")
 
 
 @app.command()

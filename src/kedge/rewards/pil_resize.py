@@ -1,6 +1,6 @@
 """Pillow's bicubic resize in torch: bit for bit on 8-bit images, and differentiable.
 
-Pillow resizes in two passes, across and then down, each a weighted sum with weights in 22-bit fixed point, rounded to
+Pillow resizes in two passes, across and down, each a weighted sum with weights in 22-bit fixed point, rounded to
 8 bits (Pillow, ``Resample.c``). Both passes are small matrix products; in float64 the sums are exact. A one-pass
 resize in floating point differs by up to 31/255 at edges, which moves scores as much as models differ.
 """
@@ -34,11 +34,19 @@ def resize_like_pil(images: Tensor, height: int, width: int, quantize: bool = Tr
     levels = exact * 255
     if quantize:
         levels = _straight_through(levels, _snapped(levels))
-    if width != levels.shape[-1]:
-        levels = _finish(levels @ _weights(levels.shape[-1], width, str(levels.device)).to(levels).T, quantize)
-    if height != levels.shape[-2]:
-        levels = _finish(_weights(levels.shape[-2], height, str(levels.device)).to(levels) @ levels, quantize)
+    shrink_down, shrink_across = images.shape[-2] - height, images.shape[-1] - width
+    down_first = shrink_down > max(0, 2 * shrink_across)  # Pillow 13's order; older ones always go across first
+    for vertical in (down_first, not down_first):
+        levels = _pass(levels, height if vertical else width, vertical, quantize)
     return (levels / 255).to(images.dtype)
+
+
+def _pass(levels: Tensor, size: int, vertical: bool, quantize: bool) -> Tensor:
+    inside = levels.shape[-2 if vertical else -1]
+    if inside == size:
+        return levels
+    weights = _weights(inside, size, str(levels.device)).to(levels)
+    return _finish(weights @ levels if vertical else levels @ weights.T, quantize)
 
 
 def _finish(levels: Tensor, quantize: bool) -> Tensor:

@@ -15,6 +15,15 @@ from torch import Tensor, nn
 StateDict = dict[str, Tensor]
 Model = TypeVar("Model", bound=nn.Module)
 SHOWN = 5
+UNREADABLE = (
+    safetensors.SafetensorError,
+    pickle.UnpicklingError,
+    OSError,
+    RuntimeError,
+    EOFError,
+    ValueError,
+    KeyError,
+)
 
 
 class WrongWeightsError(ValueError):
@@ -34,7 +43,17 @@ def read_state(file: Path, unwrap: str | None = None) -> StateDict:
         if file.suffix == ".safetensors":
             return load_file(file)
         state = torch.load(file, map_location="cpu", weights_only=True, mmap=_can_be_mapped(file))
-    except (safetensors.SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+    except (FileNotFoundError, PermissionError):
+        raise
+    except (
+        safetensors.SafetensorError,
+        OSError,
+        pickle.UnpicklingError,
+        RuntimeError,
+        EOFError,
+        ValueError,
+        KeyError,
+    ) as error:
         raise WrongWeightsError(
             f"{file} ({file.stat().st_size:,} bytes) cannot be read as weights: truncated, or not a weights file "
             f"({_first_line(error)}). Fetch it again"
@@ -94,11 +113,15 @@ def build_frozen(build: Callable[[], Model], state: StateDict, file: Path, devic
     with torch.device("meta"):
         model = build()
     check_match(model.state_dict(), state, file)
-    # contiguous: a converted tensor may be a view that keeps a larger one alive
-    state = {key: value.to(device, torch.float32).contiguous() for key, value in state.items()}
+    # Copied: a mapped file that is written anew would change the weights of a running reward.
+    state = {key: _copied(value, device) for key, value in state.items()}
     model.load_state_dict(state, assign=True)
     _fill_position_ids(model, device)
     return model.eval().requires_grad_(False)
+
+
+def _copied(value: Tensor, device: torch.device | str) -> Tensor:
+    return value.to(device, torch.float32, copy=True, memory_format=torch.contiguous_format)
 
 
 def _fill_position_ids(model: nn.Module, device: torch.device | str) -> None:

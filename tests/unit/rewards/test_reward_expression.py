@@ -1,0 +1,81 @@
+"""Rewards as users write them."""
+
+from __future__ import annotations
+
+import pytest
+
+from kedge.rewards import Term, describe, parse
+
+
+@pytest.mark.parametrize(
+    ("text", "terms"),
+    [
+        ("hpsv2", [Term(1, "hpsv2")]),
+        ("  hpsv2.1@emoji ", [Term(1, "hpsv2.1", "emoji")]),
+        ("0.7*hpsv2 + 0.3*pickscore", [Term(0.7, "hpsv2"), Term(0.3, "pickscore")]),
+        ("0.7*hpsv2+0.3*pickscore", [Term(0.7, "hpsv2"), Term(0.3, "pickscore")]),
+        ("pickscore - 2e-1 * compressibility", [Term(1, "pickscore"), Term(-0.2, "compressibility")]),
+        ("-aesthetic@a/b", [Term(-1, "aesthetic", "a/b")]),
+        ("z(pickscore@emoji) + .5*z( hpsv2 )", [Term(1, "pickscore", "emoji", True), Term(0.5, "hpsv2", None, True)]),
+        ("aesthetic@/x/sac+logos+ava1.pth", [Term(1, "aesthetic", "/x/sac+logos+ava1.pth")]),
+        ('pickscore@"/my models/p" + my.module:fn', [Term(1, "pickscore", "/my models/p"), Term(1, "my.module:fn")]),
+        ("alignment@http://localhost:8000/v1#llava", [Term(1, "alignment", "http://localhost:8000/v1#llava")]),
+        ("~/rewards.py:redness", [Term(1, "~/rewards.py:redness")]),
+        ("clipscore-hessel", [Term(1, "clipscore-hessel")]),
+    ],
+)
+def test_reads(text, terms):
+    assert list(parse(text)) == terms
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "expected a reward"),
+        ("hpsv2 pickscore", "at 'pickscore': expected \\+ or -"),
+        ("hpsv2 +", "expected a reward"),
+        ("2*", "expected a reward"),
+        ("0*hpsv2", "weight 0"),
+        ("hpsv2*0.5", "expected \\+ or -"),
+        ("0.7*pickscore@emoji+0.3*hpsv2@emoji", "spaces round the \\+"),
+        ("z(hpsv2", "expected"),
+    ],
+)
+def test_says_where_reading_stops(text, says):
+    with pytest.raises(ValueError, match=says):
+        parse(text)
+
+
+@pytest.mark.parametrize("text", ["hpsv2@emoji", 'pickscore@"/my models/p"', "z(hpsv2)", "my.module:fn"])
+def test_text_of_a_term_reads_back(text):
+    (term,) = parse(text)
+    assert term.text == text
+    assert parse(term.text) == (term,)
+
+
+def test_describes_a_sum():
+    info = describe("0.5*hpsv2 + 0.5*compressibility_proxy")
+    assert info.differentiable
+    assert info.needs_prompt
+    assert {part.where for part in info.parts} >= {"xswu/HPSv2"}
+    assert not describe("0.5*hpsv2 + 0.5*compressibility").differentiable
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("pickscoer", "Did you mean 'pickscore'"),
+        ("0.5*hpsv2 + 0.5*nothing_like_it", "Choose from: .*aesthetic.*pickscore.* or module:callable"),
+        ("oracle@emoji", "takes no source"),
+        ("compressibility@/some/path", "takes no source"),
+        ("hpsv2.1@emoji", "the emoji world has no 'hpsv2.1'; it has: pickscore"),
+        ("alignment@/some/path", "alignment@http://HOST:PORT/v1"),
+        ("no_such_module_of_mine:fn", "no such module"),
+        ("math:pi", "cannot be called"),
+        ("math:sqroot", "Did you mean 'sqrt'"),
+        ("/nowhere/rewards.py:fn", "no such file"),
+    ],
+)
+def test_refuses_with_advice(text, says):
+    with pytest.raises(ValueError, match=says):
+        describe(text)

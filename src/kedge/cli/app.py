@@ -25,7 +25,7 @@ COMMANDS = {
     "doctor": "kedge.cli.doctor:doctor_command",
     "demo": "kedge.cli.demo:demo_command",
 }
-GROUPS = {"world": "kedge.cli.world:app"}
+GROUPS = {"study": "kedge.cli.study:app", "world": "kedge.cli.world:app"}
 
 app = typer.Typer(
     name="kedge",
@@ -68,9 +68,10 @@ def _options(
 def main() -> None:
     """Run the command; what a user can cause ends with one message and exit code 2, without a traceback."""
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
-    os.environ.setdefault(
-        "TRANSFORMERS_VERBOSITY", "error"
-    )  # it warns that torchvision, which is not needed, is missing
+    # transformers warns that torchvision, which is not needed, is missing.
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    if os.environ.get("RANK", "0") != "0":
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - of several processes, the first one talks
     sys.path.insert(0, os.getcwd())  # for module:name of the user's own, as ``python -m kedge`` has it
     try:
         app()

@@ -2,67 +2,88 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated
 
-def doctor_command() -> None:
+import typer
+
+if TYPE_CHECKING:
+    from kedge.rewards import Readiness
+
+GIB = 2**30
+
+
+def doctor_command(
+    reward: Annotated[str | None, typer.Argument(help="Tell all about this reward, and how to get it.")] = None,
+) -> None:
     """Tell what works on this machine: versions, device, bundled models, rewards."""
-    from rich.console import Console
-    from rich.table import Table
+    from kedge.rewards import readiness
 
-    console = Console(highlight=False)
-    for label, rows in (("Machine", _machine()), ("Models", _models())):
-        table = Table(title=label, title_justify="left", box=None, show_header=False, pad_edge=False)
-        for name, value in rows:
-            table.add_row(name, value)
-        console.print(table, "")
-    table = Table("reward", "ready", "to make it so", title="Rewards", title_justify="left", box=None, pad_edge=False)
-    for name, ready, advice in _rewards():
-        table.add_row(name, "yes" if ready else "no", advice)
-    console.print(table)
+    if reward is not None:
+        return _tell(reward)
+    _print("Machine", _machine())
+    _print("Models", _models())
+    _print("Rewards", [(item.name, _state(item)) for item in readiness()])
+    print("\nkedge doctor REWARD tells how to get one.")
+
+
+def _print(title: str, rows: Iterable[tuple[str, str]]) -> None:
+    rows = list(rows)
+    width = max(len(name) for name, _ in rows)
+    print(f"\n{title}")
+    for name, value in rows:
+        print(f"  {name:<{width}}  {value}")
 
 
 def _machine() -> list[tuple[str, str]]:
-    from kedge.training.run_folder import environment
-
-    found = environment(processes=1, device=_device())
-    packages = ", ".join(f"{name} {version}" for name, version in found["packages"].items())
-    return [
-        ("kedge", f"{found['kedge']} on Python {found['python']}, {found['platform']}"),
-        ("packages", packages),
-        ("device", ", ".join(found["accelerators"]) or f"{found['device']}, {found['threads']} threads"),
-        ("memory", _memory()),
-    ]
-
-
-def _device() -> str:
-    from kedge.cli.models import choose_device
-
-    return choose_device("auto")
-
-
-def _memory() -> str:
     import psutil
     import torch
 
-    gib = 2**30
-    text = f"{psutil.virtual_memory().total / gib:.0f} GiB"
+    from kedge.cli.models import choose_device
+    from kedge.training.run_folder import environment
+
+    found = environment(processes=1, device=choose_device("auto"))
+    memory = f"{psutil.virtual_memory().total / GIB:.0f} GiB"
     if torch.cuda.is_available():
-        text += f", GPU {torch.cuda.get_device_properties(0).total_memory / gib:.0f} GiB"
-    return text
+        memory += f", GPU {torch.cuda.get_device_properties(0).total_memory / GIB:.0f} GiB"
+    return [
+        ("kedge", f"{found['kedge']} on Python {found['python']}, {found['platform']}"),
+        ("packages", ", ".join(f"{name} {version}" for name, version in found["packages"].items())),
+        ("device", ", ".join(found["accelerators"]) or f"{found['device']}, {found['threads']} threads"),
+        ("memory", memory),
+    ]
 
 
 def _models() -> list[tuple[str, str]]:
-    from kedge.models import resolve_model
+    from kedge.models import BUNDLED, resolve_model
 
     rows = []
-    for name in ("emoji-lcm", "emoji-diffusion"):
+    for name in BUNDLED:
         try:
-            rows.append((name, str(resolve_model(name))))
-        except (ValueError, OSError) as error:
-            rows.append((name, str(error)))
+            resolve_model(name)
+            rows.append((name, "ready"))
+        except FileNotFoundError:
+            rows.append((name, "missing: kedge world build"))
     return rows
 
 
-def _rewards() -> list[tuple[str, bool, str]]:
-    from kedge.rewards import readiness
+def _state(item: Readiness) -> str:
+    from kedge.rewards.sources import size_in_words
 
-    return [(item.name, item.ready, item.advice) for item in readiness()]
+    if item.ready:
+        return "ready"
+    if item.name.endswith("@emoji"):
+        return "missing: kedge world build"
+    return f"not here: {size_in_words(sum(part.size for part in item.missing))} to download"
+
+
+def _tell(reward: str) -> None:
+    from kedge.rewards import describe, readiness
+
+    info = describe(reward)
+    gradient = "yes" if info.differentiable else "no: for rlcm, ddpo, dpok and d3po, not for rocm"
+    rows = [("measures", info.measures), ("units", info.units), ("gradient", gradient), ("licence", info.licence)]
+    _print(reward, rows)
+    for item in readiness():
+        if item.name == reward:
+            print("\nReady." if item.ready else f"\nNot on this machine yet:\n{item.advice}")

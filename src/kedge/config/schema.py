@@ -148,6 +148,7 @@ class WatchConfig:
         held_out: prompts to evaluate on, a block like `prompts`; null takes the first 64 training prompts.
         metrics: rewards to evaluate besides the one trained on.
         guard: what to do when held-out evaluations show that the model cheats the reward: warn, stop or off.
+        batch_size: pictures at once; they need less memory than training does.
         seed: seed of the samples and evaluations.
         tensorboard: write TensorBoard events too.
     """
@@ -159,6 +160,7 @@ class WatchConfig:
     held_out: PromptsConfig | None = None
     metrics: tuple[str, ...] = ()
     guard: Literal["warn", "stop", "off"] = "warn"
+    batch_size: Count = 8
     seed: int = 1234
     tensorboard: bool = True
 

@@ -91,14 +91,15 @@ def assemble(config: RunConfig, folder: RunFolder, processes: Processes, *, resu
 def _callbacks(config: RunConfig, folder: RunFolder, reward: Reward, device: torch.device) -> Sequence[Callback]:
     from kedge.rewards import load_reward
 
-    watch, batch_size = config.watch, config.training.batch_size
+    watch, batch_size = config.watch, config.watch.batch_size
     held_out = prompts_of(watch.held_out) if watch.held_out else prompts_of(config.prompts)[:UNSET_HELD_OUT]
     shown = list(watch.samples) or list(dict.fromkeys(held_out))[: watch.samples_count]
     callbacks: list[Callback] = [
         SampleGrid(folder.samples, shown, seed=watch.seed, every=watch.samples_every, batch_size=batch_size)
     ]
     if watch.evaluate_every:
-        rewards = {config.reward: reward} | {name: load_reward(name, device=device) for name in watch.metrics}
+        others = [name for name in watch.metrics if name != config.reward]
+        rewards = {config.reward: reward} | {name: load_reward(name, device=device) for name in others}
         callbacks.append(HeldOut(rewards, held_out, watch.seed, watch.evaluate_every, batch_size, watch.guard))
     return callbacks
 

@@ -14,11 +14,14 @@ from torch import Tensor
 class Logger(Protocol):
     """Takes the numbers of each step, and now and then an image."""
 
-    def log(self, step: int, numbers: dict[str, float]) -> None: ...
+    def log(self, step: int, numbers: dict[str, float]) -> None:
+        """The numbers of one step."""
 
-    def image(self, step: int, name: str, image: Tensor) -> None: ...
+    def image(self, step: int, name: str, image: Tensor) -> None:
+        """A picture ``[3, H, W]`` in [0, 1]."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """The run is over."""
 
 
 class JsonlLogger:

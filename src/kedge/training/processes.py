@@ -27,7 +27,9 @@ class Processes:
     """
 
     def __init__(self, device: str = "auto"):
-        self._accelerator = Accelerator(cpu=device == "cpu", kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)])
+        # Accelerate must be told that there is no GPU, or it takes every process for a lonely one.
+        cpu = device == "cpu" or (device == "auto" and not torch.accelerator.is_available())
+        self._accelerator = Accelerator(cpu=cpu, kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)])
         self.index, self.count = self._accelerator.process_index, self._accelerator.num_processes
         # Several processes get one device each; a single one may be told which.
         told = device != "auto" and self.count == 1

@@ -16,13 +16,17 @@ SHOWN = ("reward", "divergence")  # from the training step; held-out rewards are
 class Display(Protocol):
     """Shows how far a run is."""
 
-    def start(self, step: int, total: int) -> None: ...
+    def start(self, step: int, total: int) -> None:
+        """The run begins, or goes on, at ``step``."""
 
-    def update(self, step: int, numbers: Mapping[str, float]) -> None: ...
+    def update(self, step: int, numbers: Mapping[str, float]) -> None:
+        """A step is done, with these numbers."""
 
-    def say(self, text: str) -> None: ...
+    def say(self, text: str) -> None:
+        """A line for the user."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """The run is over."""
 
 
 class Silent:

@@ -65,7 +65,6 @@ def launch(folder: Path, mode: str = "fresh") -> list[dict]:
         "MASTER_PORT": port,
         "WORLD_SIZE": "2",
         "LOCAL_WORLD_SIZE": "2",
-        "ACCELERATE_USE_CPU": "true",
     }
     workers = [
         subprocess.Popen(

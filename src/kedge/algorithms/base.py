@@ -38,7 +38,8 @@ class Loss:
 class PromptSource(Protocol):
     """An endless, seeded, resumable stream of prompts."""
 
-    def take(self, n: int) -> list[str]: ...
+    def take(self, n: int) -> list[str]:
+        """The next ``n`` prompts."""
 
 
 def alone(items: list[Any]) -> list[Any]:
@@ -96,4 +97,5 @@ class Algorithm(Protocol):
 
     needs: Needs
 
-    def updates(self, context: Context) -> Iterator[Iterable[Loss]]: ...
+    def updates(self, context: Context) -> Iterator[Iterable[Loss]]:
+        """One batch of experience: an iterable of micro-losses for each optimizer step."""

@@ -78,6 +78,7 @@ class Display:
 
     @property
     def header(self) -> str:
+        """``HPSv2 ×10``."""
         return self.title if self.scale == 1 else f"{self.title} ×{self.scale:g}"
 
 

@@ -36,6 +36,7 @@ class FrozenCLIP:
 
     @property
     def device(self) -> torch.device:
+        """Where it computes; images may come from elsewhere."""
         return self.model.logit_scale.device
 
     def image_features(self, images: Tensor) -> Tensor:

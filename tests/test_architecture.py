@@ -1,0 +1,261 @@
+"""The house rules, read from the source: who may import whom, what stays light, how long, how well described.
+
+``python tests/test_architecture.py`` prints the longest files and functions.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[1] / "src"
+
+FILE_LINES = 300
+FUNCTION_LINES = 70
+
+# Package or module below kedge → those that it may import. Nobody imports cli; rewards and policies do not know each
+# other; evaluation, study and export know no training.
+MAY_IMPORT = {
+    part: allowed.split()
+    for part, allowed in {
+        "gaussian": "",
+        "registry": "",
+        "lora_files": "",
+        "models": "registry",
+        "divergences": "gaussian registry",
+        "policies": "gaussian registry models",
+        "rewards": "registry",
+        "algorithms": "gaussian registry divergences policies rewards",
+        "worlds": "registry rewards",
+        "prompts": "registry worlds",
+        "sampling": "policies",
+        "export": "policies lora_files",
+        "evaluation": "policies rewards",
+        "study": "registry policies algorithms sampling evaluation",
+        "config": "registry policies rewards algorithms",
+        "card": "config",
+        "training": "policies rewards algorithms config prompts evaluation export card",
+        "reproduce": "registry policies rewards algorithms worlds config prompts evaluation training",
+        "cli": "registry models policies rewards worlds prompts sampling export evaluation study config training"
+        " reproduce",
+        "__main__": "cli",
+    }.items()
+}
+
+# Where a package may use a part of another only.
+ONLY = {
+    # The world's models are in the published formats; its build measures them as any reward.
+    ("worlds", "rewards"): ("kedge.rewards", "kedge.rewards.aesthetic", "kedge.rewards.preprocess"),
+    ("study", "algorithms"): ("kedge.algorithms.votes",),  # the format of recorded votes, and the noise they stand for
+    ("prompts", "worlds"): ("kedge.worlds.emoji.captions",),  # its captions are a named set
+    ("cli", "policies"): ("kedge.policies.base",),  # types; models are loaded from a run or a model's settings
+}
+
+HEAVY = ("torch", "diffusers", "transformers", "peft", "accelerate", "matplotlib")
+# What must answer at once: the command, and everything that reads or describes a recipe.
+LIGHT = (
+    *("kedge", "kedge.cli", "kedge.config", "kedge.prompts", "kedge.registry", "kedge.models", "kedge.card"),
+    *("kedge.policies", "kedge.algorithms", "kedge.rewards", "kedge.evaluation", "kedge.training", "kedge.worlds"),
+    *("kedge.rewards.catalogue", "kedge.rewards.description", "kedge.rewards.expression", "kedge.rewards.sources"),
+    *("kedge.rewards.spec", "kedge.rewards.user", "kedge.evaluation.statistics", "kedge.training.run_folder"),
+)
+LIGHT_THROUGHOUT = ("kedge.cli", "kedge.config", "kedge.prompts")
+
+
+@dataclass(frozen=True)
+class Module:
+    """One file of the package."""
+
+    name: str
+    path: Path
+
+    @cached_property
+    def text(self) -> str:
+        return self.path.read_text(encoding="utf-8")
+
+    @cached_property
+    def tree(self) -> ast.Module:
+        return ast.parse(self.text)
+
+    @property
+    def part(self) -> str:
+        """The package or module directly below kedge that it belongs to."""
+        return self.name.split(".")[1] if "." in self.name else ""
+
+    def imports(self) -> Iterator[tuple[str, int]]:
+        """Everything that is imported anywhere in the file, as full names, with its line."""
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.Import):
+                yield from ((name.name, node.lineno) for name in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                assert node.level == 0, f"{self.path}:{node.lineno}: imports are written in full, not relative"
+                yield from ((f"{node.module}.{name.name}", node.lineno) for name in node.names)
+
+    @property
+    def lines(self) -> int:
+        return len(self.text.splitlines())
+
+    def functions(self) -> Iterator[tuple[str, int]]:
+        """Every function with its length, docstring included."""
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                yield node.name, (node.end_lineno or node.lineno) - node.lineno + 1
+
+
+def modules() -> list[Module]:
+    found = []
+    for path in sorted((SOURCE / "kedge").rglob("*.py")):
+        parts = path.relative_to(SOURCE).with_suffix("").parts
+        found.append(Module(".".join(parts[:-1] if parts[-1] == "__init__" else parts), path))
+    return found
+
+
+MODULES = modules()
+NAMES = {module.name for module in MODULES}
+
+
+def owner(imported: str) -> str:
+    """The module that ``kedge.policies.base.Policy`` is imported from: ``kedge.policies.base``."""
+    while imported not in NAMES:
+        imported = imported.rpartition(".")[0]
+    return imported
+
+
+def violations(module: Module) -> Iterator[str]:
+    """Its imports that go against :data:`MAY_IMPORT` or :data:`ONLY`."""
+    for imported, line in module.imports():
+        if not imported.startswith("kedge.") or not module.part:
+            continue
+        source = owner(imported)
+        part = source.split(".")[1] if "." in source else ""  # "" is kedge itself: its version
+        if part in ("", module.part):
+            continue
+        where = f"{module.name}, line {line}, imports {source}"
+        if part not in MAY_IMPORT[module.part]:
+            yield f"{where}: {module.part} may import {', '.join(MAY_IMPORT[module.part]) or 'nothing of kedge'}"
+        elif source not in ONLY.get((module.part, part), (source,)):
+            yield f"{where}: {module.part} may use {', '.join(ONLY[module.part, part])} only"
+
+
+def test_dependencies_run_one_way():
+    assert not (found := [text for module in MODULES for text in violations(module)]), "\n".join(found)
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "complaint"),
+    [
+        ("kedge.evaluation.x", "from kedge.training.trainer import Trainer", "evaluation may import policies, rewards"),
+        ("kedge.rewards.x", "import kedge.policies.base", "rewards may import registry"),
+        ("kedge.policies.x", "from kedge import rewards", "policies may import gaussian, registry, models"),
+        ("kedge.gaussian", "def f():\n    from kedge.cli import app", "gaussian may import nothing of kedge"),
+        ("kedge.study.x", "from kedge.algorithms.ppo import PPO", "study may use kedge.algorithms.votes only"),
+        ("kedge.cli.x", "from kedge.training.trainer import Trainer", None),
+    ],
+)
+def test_a_wrong_import_is_noticed(tmp_path, name, line, complaint):
+    (tmp_path / "x.py").write_text(line)
+    found = list(violations(Module(name, tmp_path / "x.py")))
+    assert found == [] if complaint is None else len(found) == 1 and complaint in found[0]
+
+
+def test_every_part_has_its_place():
+    parts = {module.part for module in MODULES} - {""}
+    assert parts <= set(MAY_IMPORT), f"say in MAY_IMPORT what these may import: {sorted(parts - set(MAY_IMPORT))}"
+
+
+def test_the_order_has_no_circle():
+    order: list[str] = []
+    while len(order) < len(MAY_IMPORT):
+        free = [part for part in MAY_IMPORT if part not in order and set(MAY_IMPORT[part]) <= set(order)]
+        assert free, f"a circle among {sorted(set(MAY_IMPORT) - set(order))}"
+        order += free
+    assert order.index("rewards") < order.index("algorithms") < order.index("training") < order.index("cli")
+
+
+def test_every_module_imports():
+    for name in sorted(NAMES - {"kedge.__main__"}):  # that one runs the command
+        importlib.import_module(name)
+
+
+def test_paths_in_strings_lead_somewhere():
+    """Registries name their entries as ``kedge.module:Object``, which no type checker follows."""
+    texts = {
+        (node.value, module.path)
+        for module in MODULES
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+    found = [(match, path) for text, path in texts if (match := re.fullmatch(r"(kedge(?:\.\w+)+):(\w+)", text))]
+    assert len(found) > 20
+    for match, path in found:
+        assert hasattr(importlib.import_module(match[1]), match[2]), f"{path}: {match[0]} leads nowhere"
+
+
+def test_light_modules_stay_light():
+    inside = [name for name in NAMES if name.startswith(tuple(f"{package}." for package in LIGHT_THROUGHOUT))]
+    script = (
+        "import importlib, sys\n"
+        f"for name in {sorted({*LIGHT, *inside})!r}:\n"
+        "    importlib.import_module(name)\n"
+        f"    heavy = [found for found in {HEAVY!r} if found in sys.modules]\n"
+        "    assert not heavy, f'importing {name} imports {heavy}'\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_files_and_functions_are_short():
+    files = [module.name for module in MODULES if module.lines > FILE_LINES]
+    assert not files, f"longer than {FILE_LINES} lines, so more than one idea: {files}"
+    longest = [
+        f"{module.name}:{name}" for module in MODULES for name, lines in module.functions() if lines > FUNCTION_LINES
+    ]
+    assert not longest, f"longer than {FUNCTION_LINES} lines: {longest}"
+
+
+def test_everything_public_is_described():
+    silent = [module.name for module in MODULES if module.tree.body and not ast.get_docstring(module.tree)]
+    assert not silent, f"modules that do not say what they are for: {silent}"
+    bare = [f"{module.name}:{name}" for module in MODULES for name in undescribed(module.tree.body, set())]
+    assert not bare, f"no docstring: {bare}"
+
+
+def undescribed(body: list[ast.stmt], described: set[str], path: str = "") -> Iterator[str]:
+    """Public names without a docstring.
+
+    A method needs none where an earlier class in the file describes one of the same name (it carries out what is
+    described there), nor does torch's ``forward``, which its class describes.
+    """
+    for node in body:
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) or node.name.startswith("_"):
+            continue
+        if ast.get_docstring(node):
+            described.add(node.name)
+        elif not (path and node.name in {*described, "forward"}):
+            yield f"{path}{node.name} (line {node.lineno})"
+        if isinstance(node, ast.ClassDef):
+            yield from undescribed(node.body, described, f"{path}{node.name}.")
+
+
+def report() -> str:
+    """The longest files and functions, and the medians."""
+    files = sorted(((module.lines, module.name) for module in MODULES), reverse=True)
+    defined = sorted(((lines, f"{m.name}:{name}") for m in MODULES for name, lines in m.functions()), reverse=True)
+    lines = []
+    for title, found in (("files", files), ("functions", defined)):
+        lines.append(f"{len(found)} {title}, median {found[len(found) // 2][0]} lines; the longest:")
+        lines += [f"  {count:4d}  {name}" for count, name in found[:10]]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(report())

@@ -1,0 +1,113 @@
+"""``kedge study``: human raters judge pairs, blind; what they said is reported and learnt from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from kedge.study.store import Store
+
+app = typer.Typer(
+    help="Human raters: make a blind study, serve it in a browser, report it, and learn from the votes.",
+    no_args_is_help=True,
+)
+Folder = Annotated[Path, typer.Argument(metavar="STUDY", help="A study's folder.")]
+PORT = 8765
+
+
+@app.command()
+def new(
+    target: Annotated[str, typer.Argument(metavar="RUN|MODEL|IMAGES", help="What is to be judged.")],
+    against: Annotated[
+        list[str] | None,
+        typer.Option(help="base, itself, or another run, model or folder of images; may be repeated."),
+    ] = None,
+    prompts: Annotated[
+        str | None, typer.Option(help="A file, a named set or a hub data set. By default the run's held-out prompts.")
+    ] = None,
+    pairs: Annotated[int, typer.Option(min=1, help="Pairs to judge, over all matchups.")] = 300,
+    raters: Annotated[int, typer.Option(min=0, help="Links to make now; more can follow.")] = 10,
+    per_rater: Annotated[int | None, typer.Option(min=1, help="Pairs for each rater; all by default.")] = None,
+    questions: Annotated[
+        str | None, typer.Option(help="preference, appeal, alignment, or your own as key=text.")
+    ] = None,
+    checks: Annotated[float, typer.Option(min=0, max=1, help="Share of pairs shown again, swapped.")] = 0.0,
+    preset: Annotated[str | None, typer.Option(help="paper: 300 prompts and three questions, as in ROCM.")] = None,
+    seed: Annotated[int, typer.Option(help="Of noise, order and sides.")] = 0,
+    title: Annotated[
+        str, typer.Option(help="Raters see it: it must not say what is compared.")
+    ] = "Which picture is better?",
+    out: Annotated[Path | None, typer.Option(help="The study's folder; studies/NAME by default.")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Pictures at once.")] = 8,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, …")] = "auto",
+) -> None:
+    """Draw the pictures of a new study: both sides of a pair from the same seed, sides mixed and balanced."""
+    from kedge.cli.study_sources import find_prompts, find_sources
+    from kedge.study import Design, create_study
+    from kedge.study.questions import PAPER, parse_questions
+
+    if preset not in (None, "paper"):
+        raise ValueError(f"no study preset {preset!r}; there is: paper")
+    asked = parse_questions(questions or (PAPER if preset else "preference"))
+    design = Design(pairs, seed, per_rater, checks)
+    texts = find_prompts(target, prompts or ("partiprompts-hps-1-2" if preset else None), seed)
+    folder = out or Path("studies") / f"{Path(target).resolve().name}-{seed}"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    sources = find_sources(target, against or [], batch_size, device)
+    from kedge.cli.evaluating import progress_bar
+
+    with progress_bar("pairs") as progress:
+        store = create_study(folder, sources, texts, asked, design, title=title, progress=progress)
+    for _ in range(raters):
+        store.add_rater()
+    judged = (
+        " against ".join(source.name for source in sources) if len(sources) > 1 else f"{sources[0].name} with itself"
+    )
+    print(f"{folder}: {pairs} pairs, {judged}, {raters} raters\nServe it with: kedge study serve {folder}")
+
+
+@app.command()
+def serve(
+    study: Folder,
+    host: Annotated[str, typer.Option(help="Whom to listen to: 0.0.0.0 for other machines.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="The port.")] = PORT,
+    address: Annotated[
+        str | None, typer.Option(help="How raters reach it, for the links: https://study.example.org")
+    ] = None,
+) -> None:
+    """Serve a study to its raters, until Ctrl-C; print everybody's link."""
+    try:
+        from kedge.study.server import serve as run
+    except ModuleNotFoundError as error:
+        raise ValueError('serving a study needs starlette and uvicorn: pip install "kedge[study]"') from error
+    from kedge.study import open_study
+
+    store = open_study(study)
+    base = (address or f"http://{host if host not in ('0.0.0.0', '::') else '127.0.0.1'}:{port}").rstrip("/")
+    print_links(store, base)
+    run(store, host, port)
+
+
+@app.command()
+def raters(
+    study: Folder,
+    add: Annotated[list[str] | None, typer.Option(help="Admit a rater of this name; may be repeated.")] = None,
+    address: Annotated[str, typer.Option(help="How raters reach the server.")] = f"http://127.0.0.1:{PORT}",
+) -> None:
+    """Print everybody's link; admit new raters."""
+    from kedge.study import open_study
+
+    store = open_study(study)
+    for name in add or []:
+        store.add_rater(name)
+    print_links(store, address.rstrip("/"))
+
+
+def print_links(store: Store, base: str) -> None:
+    """The owner's link, then each rater's."""
+    print(f"owner      {base}/o/{store.facts().owner}/", flush=True)
+    for name, token in store.links():
+        print(f"{name:<10} {base}/r/{token}/", flush=True)

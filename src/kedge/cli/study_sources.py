@@ -1,0 +1,94 @@
+"""From ``RUN|MODEL|IMAGES`` on the command line to a study's sources of pictures, and its prompts."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kedge.cli.evaluating import EMOJI_PROMPTS
+from kedge.evaluation.image_folder import is_image_folder, read_image_folder
+from kedge.training.run_folder import is_run
+
+if TYPE_CHECKING:
+    from kedge.study.sources import Source
+
+BASE, ITSELF = "base", "itself"
+
+
+def find_sources(target: str, against: Sequence[str], batch_size: int, device: str) -> list[Source]:
+    """The target and what it is compared with.
+
+    Args:
+        against: ``base``, ``itself`` or further targets; without any, a run meets its base and a model itself.
+
+    Raises:
+        ValueError: what cannot be compared, and what could.
+    """
+    rivals = list(against) or [BASE if is_run(Path(target)) else ITSELF]
+    if ITSELF in rivals:
+        if len(rivals) > 1:
+            raise ValueError("--against itself stands alone: each pair is two pictures of one model")
+        return [_source(target, batch_size, device)]
+    found = [_source(target, batch_size, device)]
+    for rival in rivals:
+        if rival == BASE:
+            if not is_run(Path(target)):
+                raise ValueError(f"{target} is not a run folder, so it has no base: name what to compare it with")
+            found.append(_base_of(found[0]))
+        else:
+            found.append(_source(rival, batch_size, device))
+    return found
+
+
+def find_prompts(target: str, spec: str | None, seed: int) -> list[str]:
+    """The prompts asked for; else those of a folder of images, a run's held-out ones, or the emoji world's; mixed."""
+    from kedge.config import load_config
+    from kedge.prompts import load_prompts
+    from kedge.training.prompt_sets import prompts_of
+
+    path = Path(target)
+    if spec is not None:
+        found = load_prompts(spec)
+    elif is_run(path):
+        config = load_config(path / "config.yaml")
+        found = prompts_of(config.watch.held_out or config.prompts)
+    elif is_image_folder(path):
+        found = read_image_folder(path)[1]
+    elif target.startswith("emoji-"):
+        found = load_prompts(EMOJI_PROMPTS)
+    else:
+        raise ValueError("which prompts? Give --prompts: a text, CSV, JSONL or Parquet file, a named set or a data set")
+    different = list(dict.fromkeys(found))
+    return random.Random(f"prompts {seed}").sample(different, len(different))
+
+
+def _source(target: str, batch_size: int, device: str) -> Source:
+    from kedge.cli.models import load_target
+    from kedge.study.sources import FolderSource, ModelSource
+
+    if is_image_folder(Path(target)):
+        return FolderSource(Path(target))
+    loaded = load_target(target, device=device)
+    model = loaded.model
+    facts = {
+        "model": model.name,
+        "kind": model.kind,
+        "steps": model.steps,
+        "guidance": model.guidance,
+        "eta": model.eta,
+        "tuned": loaded.tuned,
+        "run": str(target) if loaded.tuned else None,
+    }
+    return ModelSource(loaded.name, loaded.policy, batch_size=batch_size, facts=facts)
+
+
+def _base_of(tuned: Source) -> Source:
+    from dataclasses import replace
+
+    from kedge.study.sources import ModelSource
+
+    assert isinstance(tuned, ModelSource)
+    facts = {**tuned.facts, "tuned": False, "run": None}
+    return replace(tuned, name=Path(str(tuned.facts["model"])).name, reference=True, facts=facts)

@@ -1,0 +1,103 @@
+"""Making a study: draw both sides of every pair from the same seeds, and write the folder whole or not at all."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image
+
+from kedge.evaluation.evaluator import sample_seed
+from kedge.evaluation.grid import enlarge
+from kedge.study.design import Design, PlannedPair, plan_pairs
+from kedge.study.questions import Question
+from kedge.study.sources import FolderSource, ModelSource, Progress, Source
+from kedge.study.store import PICTURES, Facts, PairRecord, Store, new_token, write_study
+
+TITLE = "Which picture is better?"
+AT_ONCE = 32  # pairs drawn between two reports of progress
+
+
+def create_study(
+    folder: Path,
+    sources: Sequence[Source],
+    prompts: Sequence[str],
+    questions: Sequence[Question],
+    design: Design,
+    *,
+    title: str = TITLE,
+    progress: Progress | None = None,
+) -> Store:
+    """Draw the pictures and write the study.
+
+    Args:
+        folder: must not exist yet.
+        sources: two or more to compare; or one model, whose own pictures are compared in pairs.
+        title: raters see it; it must not say what is compared.
+
+    Raises:
+        ValueError: the folder exists, two sources have one name, or a source has no picture for a prompt.
+    """
+    if folder.exists():
+        raise ValueError(f"{folder} exists: give another --out, or remove it first")
+    names = [source.name for source in sources]
+    if len(set(names)) < len(names):
+        raise ValueError(f"two of the models have one name ({', '.join(names)}): a report could not tell them apart")
+    planned = plan_pairs(len(sources), len(prompts), design)
+    draft = folder.with_name(f".{folder.name}.draft")
+    shutil.rmtree(draft, ignore_errors=True)
+    (draft / PICTURES).mkdir(parents=True)
+    records = []
+    for start in range(0, len(planned), AT_ONCE):
+        some = planned[start : start + AT_ONCE]
+        records += _draw(draft / PICTURES, sources, prompts, some, design.seed)
+        if progress is not None:
+            progress(len(records), len(planned))
+    kind = "twins" if len(sources) == 1 else "models"
+    facts = Facts(title, tuple(questions), design, kind, new_token())
+    write_study(draft, facts, [(source.name, source.facts) for source in sources], records).close()
+    draft.rename(folder)
+    return Store(folder)
+
+
+def _draw(
+    folder: Path, sources: Sequence[Source], prompts: Sequence[str], planned: Sequence[PlannedPair], seed: int
+) -> list[PairRecord]:
+    """Pictures of some pairs, source by source, so that each draws in batches."""
+    texts = [prompts[pair.prompt] for pair in planned]
+    seeds = [sample_seed(seed, pair.prompt, pair.repetition) for pair in planned]
+    if len(sources) == 1:
+        source = sources[0]
+        if not isinstance(source, ModelSource):
+            raise ValueError(f"{source.name} cannot draw pairs: give a second folder or a model to compare it with")
+        first, second = source.twins(texts, seeds)
+        pictures = list(zip(first, second, strict=True))
+    else:
+        found = {
+            index: dict(
+                zip(wanted, source.pictures([texts[i] for i in wanted], [seeds[i] for i in wanted]), strict=True)
+            )
+            for index, source in enumerate(sources)
+            if (wanted := [i for i, pair in enumerate(planned) if index in (pair.first, pair.second)])
+        }
+        pictures = [(found[pair.first][i], found[pair.second][i]) for i, pair in enumerate(planned)]
+    records = []
+    for i, pair in enumerate(planned):
+        files = _save_alike(folder, *pictures[i])
+        seedless = any(isinstance(sources[j], FolderSource) for j in (pair.first, pair.second))
+        records.append(PairRecord(texts[i], None if seedless else seeds[i], pair.first, pair.second, *files))
+    return records
+
+
+def _save_alike(folder: Path, *pair: Image.Image) -> list[str]:
+    """Save two pictures in one size and format, without metadata, under names that say nothing."""
+    size = max(pair, key=lambda image: image.width * image.height).size
+    names = []
+    for image in pair:
+        names.append(f"{secrets.token_hex(16)}.png")
+        alike = enlarge(image.convert("RGB"), size)
+        alike.info.clear()
+        alike.save(folder / names[-1], "PNG")
+    return names

@@ -1,0 +1,120 @@
+"""The study's web server: a page for each rater and one for the owner, behind links that nobody can guess.
+
+    /r/TOKEN/            the rater's page;  state, vote, undo, picture/POSITION/SIDE below it
+    /o/TOKEN/            the owner's page;  progress, raters, open, picture/…, export/… below it
+    /page/NAME           script and style
+
+No address holds a path, a model's name or a picture's name: a rater asks for "the left picture of my seventh pair".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
+from starlette.routing import Mount, Route
+
+from kedge.study import owner, voting
+from kedge.study.store import Store
+from kedge.study.voting import Refused
+from kedge.study.web import PAGES, PrivateHeaders, not_found, picture, read_json, refusal
+
+ASSETS = {"rater.js": "text/javascript", "owner.js": "text/javascript", "style.css": "text/css"}
+
+
+def make_app(store: Store) -> Starlette:
+    """The ASGI application of one study."""
+    rater, boss = _RaterPages(store), owner.OwnerPages(store)
+    routes = [
+        Route("/", _front),
+        Route("/page/{name}", _asset),
+        Mount(
+            "/r/{token}",
+            routes=[
+                Route("/", rater.page),
+                Route("/state", rater.state),
+                Route("/vote", rater.vote, methods=["POST"]),
+                Route("/undo", rater.undo, methods=["POST"]),
+                Route("/picture/{position:int}/{side}", rater.picture),
+            ],
+        ),
+        Mount("/o/{token}", routes=boss.routes()),
+    ]
+    handlers: dict[Any, Any] = {404: not_found, Refused: lambda _, error: refusal(error)}
+    return Starlette(routes=routes, middleware=[Middleware(PrivateHeaders)], exception_handlers=handlers)
+
+
+async def _front(request: Request) -> Response:
+    return PlainTextResponse("A study runs here. Open the link that you were given.\n")
+
+
+async def _asset(request: Request) -> Response:
+    name = request.path_params["name"]
+    if name not in ASSETS:
+        return not_found()
+    return FileResponse(PAGES / name, media_type=ASSETS[name], headers={"Cache-Control": "no-cache"})
+
+
+class _RaterPages:
+    """What is behind a rater's link; without the right token all of it is 404."""
+
+    def __init__(self, store: Store):
+        self.store = store
+
+    async def page(self, request: Request) -> Response:
+        """The page itself is the same for everybody; it asks for the state."""
+        await self._rater(request)
+        return FileResponse(PAGES / "rater.html", headers={"Cache-Control": "no-store"})
+
+    async def state(self, request: Request) -> Response:
+        """Where the rater is."""
+        rater = await self._rater(request)
+        return JSONResponse(await run_in_threadpool(voting.state, self.store, rater))
+
+    async def vote(self, request: Request) -> Response:
+        """Take an answer; what comes back is the state after it."""
+        rater = await self._rater(request)
+        answer = voting.read_answer(await read_json(request))
+        return await self._changed(rater, lambda: voting.vote(self.store, rater, answer))
+
+    async def undo(self, request: Request) -> Response:
+        """Take an answer back."""
+        rater = await self._rater(request)
+        data = await read_json(request)
+        last = voting.read_answer({**data, "choice": "tie"} if isinstance(data, dict) else data)
+        return await self._changed(rater, lambda: voting.undo(self.store, rater, last.position, last.question))
+
+    async def picture(self, request: Request) -> Response:
+        """One of the two pictures of a pair that the rater may see."""
+        rater = await self._rater(request)
+        position, side = request.path_params["position"], request.path_params["side"]
+        if position >= 2**31:
+            return not_found()
+        name = await run_in_threadpool(voting.picture_file, self.store, rater, position, side)
+        return not_found() if name is None else await run_in_threadpool(picture, self.store.pictures / name)
+
+    async def _rater(self, request: Request) -> int:
+        rater = await run_in_threadpool(self.store.rater, request.path_params["token"])
+        if rater is None:
+            raise Refused(404, "nothing here")
+        return rater
+
+    async def _changed(self, rater: int, change: Callable[[], None]) -> Response:
+        """The state after a change; a refusal carries it too, so that the page can go on from there."""
+        try:
+            await run_in_threadpool(change)
+        except Refused as error:
+            return refusal(error, state=await run_in_threadpool(voting.state, self.store, rater))
+        return JSONResponse(await run_in_threadpool(voting.state, self.store, rater))
+
+
+def serve(store: Store, host: str, port: int) -> None:
+    """Run until interrupted. Addresses are secrets, so they are not logged."""
+    import uvicorn
+
+    uvicorn.run(make_app(store), host=host, port=port, log_level="warning", access_log=False, server_header=False)

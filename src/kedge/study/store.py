@@ -1,0 +1,229 @@
+"""A study on disk: one folder with ``study.sqlite`` (WAL) and ``pictures/``. Everything that is known is in there.
+
+A vote is acknowledged after SQLite has written and synced it, so that nothing acknowledged is lost by a crash.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from kedge.study.design import Design, assign
+from kedge.study.questions import Question
+
+DATABASE, PICTURES = "study.sqlite", "pictures"
+VERSION = 1
+BUSY_SECONDS = 30
+
+SCHEMA = """
+CREATE TABLE study (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE model (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, facts TEXT NOT NULL);
+CREATE TABLE pair (
+    id INTEGER PRIMARY KEY, prompt TEXT NOT NULL, seed INTEGER,
+    first_model INTEGER NOT NULL REFERENCES model, second_model INTEGER NOT NULL REFERENCES model,
+    first_file TEXT NOT NULL, second_file TEXT NOT NULL);
+CREATE TABLE rater (
+    id INTEGER PRIMARY KEY, name TEXT NOT NULL, token TEXT NOT NULL, digest BLOB NOT NULL UNIQUE,
+    created REAL NOT NULL);
+CREATE TABLE showing (
+    id INTEGER PRIMARY KEY, rater INTEGER NOT NULL REFERENCES rater, position INTEGER NOT NULL,
+    pair INTEGER NOT NULL REFERENCES pair, swapped INTEGER NOT NULL, repeat INTEGER NOT NULL,
+    UNIQUE (rater, position));
+CREATE TABLE vote (
+    id INTEGER PRIMARY KEY, showing INTEGER NOT NULL REFERENCES showing, question INTEGER NOT NULL,
+    choice TEXT NOT NULL CHECK (choice IN ('left', 'right', 'tie')), milliseconds INTEGER, at REAL NOT NULL,
+    UNIQUE (showing, question));
+CREATE TABLE undone (showing INTEGER NOT NULL, question INTEGER NOT NULL, choice TEXT NOT NULL, at REAL NOT NULL);
+"""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a study is.
+
+    Attributes:
+        title: raters see it: it must not tell what is compared.
+        questions: asked of each pair, in turn.
+        kind: ``models`` (different models, same noise) or ``twins`` (two pictures of one model, as D3PO draws them).
+        owner: the token of the owner's page.
+    """
+
+    title: str
+    questions: tuple[Question, ...]
+    design: Design
+    kind: str
+    owner: str
+
+
+@dataclass(frozen=True)
+class PairRecord:
+    """A pair as it is stored; models are indices, files are names inside ``pictures/``."""
+
+    prompt: str
+    seed: int | None
+    first_model: int
+    second_model: int
+    first_file: str
+    second_file: str
+
+
+def new_token() -> str:
+    """128 unguessable bits, for a link."""
+    return secrets.token_urlsafe(16)
+
+
+def digest(token: str) -> bytes:
+    """What tokens are looked up by: the time of a comparison of digests says nothing about the token."""
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
+
+
+class Store:
+    """The database of one study; safe to use from many threads and processes at once."""
+
+    def __init__(self, folder: Path):
+        self.folder, self.pictures = folder, folder / PICTURES
+        self._local, self._writing = threading.local(), threading.Lock()
+
+    @property
+    def db(self) -> sqlite3.Connection:
+        """This thread's connection."""
+        if not hasattr(self._local, "db"):
+            # Opened for reading and writing only: a path that is no study must not become one.
+            uri = f"{(self.folder / DATABASE).resolve().as_uri()}?mode=rw"
+            db = sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None)
+            db.row_factory = sqlite3.Row
+            db.execute("PRAGMA foreign_keys = ON")
+            db.execute("PRAGMA synchronous = FULL")
+            self._local.db = db
+        return self._local.db
+
+    @contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """A transaction that either happens whole or not at all; one at a time."""
+        with self._writing:
+            self.db.execute("BEGIN IMMEDIATE")
+            try:
+                yield self.db
+            except BaseException:
+                self.db.execute("ROLLBACK")
+                raise
+            self.db.execute("COMMIT")
+
+    def facts(self) -> Facts:
+        """What the study is; it never changes."""
+        if not hasattr(self, "_facts"):
+            values = {row["key"]: json.loads(row["value"]) for row in self.db.execute("SELECT key, value FROM study")}
+            questions = tuple(Question(**question) for question in values["questions"])
+            design = Design(**values["design"])
+            self._facts = Facts(values["title"], questions, design, values["kind"], values["owner"])
+        return self._facts
+
+    def is_open(self) -> bool:
+        """Whether votes are taken."""
+        row = self.db.execute("SELECT value FROM study WHERE key = 'open'").fetchone()
+        return bool(json.loads(row["value"]))
+
+    def set_open(self, open_: bool) -> None:
+        """Stop the study, or go on with it."""
+        with self.writing() as db:
+            db.execute("UPDATE study SET value = ? WHERE key = 'open'", (json.dumps(open_),))
+
+    def add_rater(self, name: str = "") -> str:
+        """Admit a rater, decide all that they will see, and return the token of their link."""
+        facts = self.facts()
+        token = new_token()
+        with self.writing() as db:
+            number = db.execute("SELECT count(*) FROM rater").fetchone()[0]
+            matchups = [tuple(row) for row in db.execute("SELECT first_model, second_model FROM pair ORDER BY id")]
+            showings = assign(facts.design, number, matchups, _shown(db))
+            row = (name.strip() or f"Rater {number + 1}", token, digest(token), time.time())
+            rater = db.execute("INSERT INTO rater (name, token, digest, created) VALUES (?, ?, ?, ?)", row).lastrowid
+            rows = [(rater, i, s.pair + 1, s.swapped, s.repeat) for i, s in enumerate(showings)]
+            insert = "INSERT INTO showing (rater, position, pair, swapped, repeat) VALUES (?, ?, ?, ?, ?)"
+            db.executemany(insert, rows)
+        return token
+
+    def rater(self, token: str) -> int | None:
+        """The rater who owns ``token``."""
+        row = self.db.execute("SELECT id FROM rater WHERE digest = ?", (digest(token),)).fetchone()
+        return None if row is None else int(row["id"])
+
+    def is_owner(self, token: str) -> bool:
+        """Whether this is the owner's token, in constant time."""
+        return secrets.compare_digest(digest(token), digest(self.facts().owner))
+
+    def links(self) -> list[tuple[str, str]]:
+        """Name and token of every rater."""
+        return [(row["name"], row["token"]) for row in self.db.execute("SELECT name, token FROM rater ORDER BY id")]
+
+    def close(self) -> None:
+        """Close this thread's connection."""
+        if hasattr(self._local, "db"):
+            self._local.db.close()
+            del self._local.db
+
+
+def _shown(db: sqlite3.Connection) -> list[tuple[int, int]]:
+    rows = db.execute(
+        "SELECT count(s.id) - coalesce(sum(s.swapped), 0), coalesce(sum(s.swapped), 0) FROM pair p "
+        "LEFT JOIN showing s ON s.pair = p.id AND NOT s.repeat GROUP BY p.id ORDER BY p.id"
+    )
+    return [(row[0], row[1]) for row in rows]
+
+
+def open_study(folder: str | Path) -> Store:
+    """Open a study.
+
+    Raises:
+        ValueError: if the folder is none, or of another version.
+    """
+    path = Path(folder)
+    if not (path / DATABASE).is_file():
+        raise ValueError(f"{path} is not a study: it has no {DATABASE} (kedge study new makes one)")
+    store = Store(path)
+    try:
+        version = store.db.execute("PRAGMA user_version").fetchone()[0]
+    except sqlite3.DatabaseError as error:
+        raise ValueError(f"{path / DATABASE} cannot be read as a study: {error}") from error
+    if version != VERSION:
+        raise ValueError(f"{path} is a study of version {version}; this Kedge reads version {VERSION}")
+    return store
+
+
+def write_study(
+    folder: Path, facts: Facts, models: Sequence[tuple[str, dict[str, Any]]], pairs: Sequence[PairRecord]
+) -> Store:
+    """Write a new study's database into ``folder``, whose pictures are there already."""
+    db = sqlite3.connect(folder / DATABASE, isolation_level=None)
+    db.execute("PRAGMA journal_mode = WAL")
+    db.executescript(SCHEMA)
+    db.execute("BEGIN")
+    values = {
+        "title": facts.title,
+        "questions": [asdict(question) for question in facts.questions],
+        "design": asdict(facts.design),
+        "kind": facts.kind,
+        "owner": facts.owner,
+        "open": True,
+        "created": time.time(),
+    }
+    db.executemany("INSERT INTO study VALUES (?, ?)", [(key, json.dumps(value)) for key, value in values.items()])
+    rows = [(i, name, json.dumps(about)) for i, (name, about) in enumerate(models)]
+    db.executemany("INSERT INTO model VALUES (?, ?, ?)", rows)
+    insert = (
+        "INSERT INTO pair (prompt, seed, first_model, second_model, first_file, second_file) VALUES (?, ?, ?, ?, ?, ?)"
+    )
+    db.executemany(insert, [tuple(asdict(pair).values()) for pair in pairs])
+    db.execute("COMMIT")
+    db.execute(f"PRAGMA user_version = {VERSION}")
+    db.close()
+    return Store(folder)

@@ -1,0 +1,87 @@
+"""The small part of HTTP that the study needs: limited bodies, plain errors, and headers that keep pages private."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from kedge.study.voting import Refused
+
+LONGEST_BODY = 4096
+PAGES = Path(__file__).parent / "page"
+
+# Nothing but the study's own files runs or is shown, no other site may frame it or learn a link from a Referer, and
+# no search engine keeps it.
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "X-Robots-Tag": "noindex, nofollow",
+}
+
+
+class PrivateHeaders:
+    """ASGI middleware: adds :data:`HEADERS` to every answer, and ``no-store`` where nothing else is said."""
+
+    def __init__(self, app: ASGIApp):
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass through."""
+
+        async def add(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                given = {name.lower() for name, _ in message["headers"]}
+                extra = HEADERS if b"cache-control" in given else HEADERS | {"Cache-Control": "no-store"}
+                message["headers"] += [(name.lower().encode(), value.encode()) for name, value in extra.items()]
+            await send(message)
+
+        await self.app(scope, receive, add if scope["type"] == "http" else send)
+
+
+async def read_json(request: Request) -> Any:
+    """The body as JSON.
+
+    Raises:
+        Refused: 415 if it does not say that it is JSON, 413 if it is too long, 400 if it is not JSON.
+    """
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        raise Refused(415, "send application/json")
+    body = b""
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > LONGEST_BODY:
+                raise Refused(413, f"at most {LONGEST_BODY} bytes")
+        return json.loads(body)
+    except ClientDisconnect as error:
+        raise Refused(400, "the request ended early") from error
+    except (ValueError, RecursionError) as error:
+        raise Refused(400, "not JSON") from error
+
+
+def refusal(error: Refused, **more: Any) -> JSONResponse:
+    """A refusal as JSON."""
+    return JSONResponse({"error": str(error), **more}, status_code=error.status)
+
+
+def not_found(*_: Any) -> Response:
+    """The same answer for everything that is not there, so that it tells nothing."""
+    return JSONResponse({"error": "nothing here"}, status_code=404)
+
+
+def picture(file: Path) -> Response:
+    """A picture, without the name, the date or the tag that a file server would give away."""
+    headers = {"Cache-Control": "private, max-age=86400, immutable"}
+    return Response(file.read_bytes(), media_type="image/png", headers=headers)

@@ -50,7 +50,8 @@ def score(
 @app.command()
 def build(
     stages: Annotated[
-        list[str] | None, typer.Argument(metavar="[STAGE]...", help="vae, diffusion, lcm, …; all of them by default.")
+        list[str] | None,
+        typer.Argument(metavar="[STAGE]...", help="vae, diffusion, lcm, …; all but install by default."),
     ] = None,
     out: Annotated[Path, typer.Option(help="The working folder; a stopped build goes on from it.")] = Path("world"),
     budget: Annotated[str, typer.Option(help="How much of everything: gpu, cpu, or smoke for a trial.")] = "cpu",
@@ -60,7 +61,7 @@ def build(
     from kedge.registry import suggest
     from kedge.worlds.emoji.build import recipe
 
-    for kind, known, given in (("stage", recipe.STAGES, stages or []), ("budget", recipe.BUDGETS, [budget])):
+    for kind, known, given in (("stage", recipe.ALL_STAGES, stages or []), ("budget", recipe.BUDGETS, [budget])):
         for name in given:
             if name not in known:
                 raise ValueError(f"no {kind} {name!r}.{suggest(name, known)} Choose from: {', '.join(known)}")

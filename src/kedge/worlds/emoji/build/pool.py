@@ -62,7 +62,7 @@ def draw_pool(count: int, seed: int, tokenizer: CLIPTokenizer, device: torch.dev
 
 @torch.no_grad()
 def encode_pool(vae: AutoencoderKL, pool: Pool, batch: int = 1024) -> Tensor:
-    """The mean latent of every scene, unscaled, float16 ``[N, 4, 8, 8]``."""
+    """The mean latent of every scene, unscaled, float16 ``[N, 8, 8, 8]``."""
     latents = []
     for start in range(0, len(pool), batch):
         index = torch.arange(start, min(start + batch, len(pool)), device=pool.scenes.device)

@@ -1,0 +1,55 @@
+"""How much of everything the recipe takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kedge.worlds.emoji.build.loop import Schedule
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much of everything; ``gpu`` made the weights that ship, ``cpu`` is a night on two cores."""
+
+    pool: int
+    vae: Schedule
+    decoder: Schedule
+    diffusion: Schedule
+    lcm: Schedule
+    clip: Schedule
+    pictures: int  # prompts whose candidates are judged
+    preference: Schedule
+
+
+BUDGETS = {
+    "gpu": Budget(
+        pool=400_000,
+        vae=Schedule(steps=9_000, batch=512, lr=1e-3),
+        decoder=Schedule(steps=5_000, batch=512, lr=1e-3),
+        diffusion=Schedule(steps=12_000, batch=2048, lr=1e-3, ema=0.9995, warmup=500),
+        lcm=Schedule(steps=8_000, batch=1024, lr=3e-4, ema=0.9995, warmup=500),
+        clip=Schedule(steps=5_000, batch=1024, lr=1e-3),
+        pictures=4_000,
+        preference=Schedule(steps=3_000, batch=128, lr=2e-4, ema=0.99, warmup=50),
+    ),
+    "cpu": Budget(
+        pool=32_000,
+        vae=Schedule(steps=2_100, batch=16, lr=2e-3, warmup=100, ema=0.995),
+        decoder=Schedule(steps=3_000, batch=16, lr=1e-3, warmup=100, ema=0.995),
+        clip=Schedule(steps=500, batch=128, lr=1e-3, warmup=100, ema=0.99),
+        diffusion=Schedule(steps=2_500, batch=48, lr=1e-3, ema=0.997),
+        lcm=Schedule(steps=1_200, batch=48, lr=4e-4, ema=0.99, warmup=50),
+        pictures=1_500,
+        preference=Schedule(steps=800, batch=64, lr=2e-4, ema=0.99, warmup=50),
+    ),
+    "smoke": Budget(
+        pool=512,
+        vae=Schedule(steps=4, batch=8, lr=1e-3, warmup=2),
+        decoder=Schedule(steps=4, batch=8, lr=1e-3, warmup=2),
+        diffusion=Schedule(steps=4, batch=8, lr=6e-4, warmup=2),
+        lcm=Schedule(steps=4, batch=8, lr=3e-4, warmup=2),
+        clip=Schedule(steps=4, batch=8, lr=1e-3, warmup=2),
+        pictures=20,
+        preference=Schedule(steps=4, batch=8, lr=1e-3, warmup=2),
+    ),
+}

@@ -70,7 +70,7 @@ ANIMALS: dict[str, str] = {
 PROPS: dict[str, str] = {"bike": "🚲", "pawn": "♟", "plate": "🍽", "bubbles": "🫧", "moon": "🌙"}
 SPRITES: tuple[str, ...] = (*ANIMALS, *PROPS)
 ANIMAL_NAMES: tuple[str, ...] = tuple(ANIMALS)
-SIZES: tuple[int, ...] = (9, 13, 14, 15, 17, 18, 19, 20)  # every size in which a scene may draw a sprite
+SIZES: tuple[int, ...] = (9, 13, 15, 18, 20)  # every size in which a scene may draw a sprite
 
 
 def draw_atlas(font: str | Path, path: Path = ATLAS) -> None:

@@ -18,7 +18,7 @@ from kedge.worlds.emoji.atlas import SIZES, SPRITES, sprite_bank
 from kedge.worlds.emoji.captions import BACKGROUNDS, COLOURS, Spec, parse
 
 SIDE = 32  # pixels of a scene
-VARIANTS = 2  # of each background: flakes, stars and bubbles differ
+VARIANTS = 1  # of each background: flakes, stars and bubbles differ
 MAX_LAYERS = 3
 
 
@@ -53,8 +53,8 @@ def _jitter(rng: random.Random, sprite: str, size: int, x: int, y: int, by: int)
 
 # Where each activity puts the animal and its props: (sprite, size, x, y); None is the animal.
 STAGING: dict[str, tuple[tuple[str | None, int, int, int], ...]] = {
-    "riding a bike": (("bike", 19, 16, 22), (None, 15, 16, 9)),
-    "playing chess": ((None, 18, 10, 17), ("pawn", 14, 25, 23)),
+    "riding a bike": (("bike", 18, 16, 22), (None, 15, 16, 9)),
+    "playing chess": ((None, 18, 10, 17), ("pawn", 13, 25, 23)),
     "washing the dishes": ((None, 18, 10, 17), ("plate", 13, 25, 24), ("bubbles", 9, 25, 9)),
 }
 CENTRES = {None: 16, "on the left": 10, "on the right": 22}
@@ -67,11 +67,8 @@ def _layers(spec: Spec, rng: random.Random) -> tuple[Layer, ...]:
         )
     if len(spec.animals) == 2:
         left, right = spec.animals
-        size = rng.choice((14, 15))
-        return (_jitter(rng, left, size, 8, 18, by=1), _jitter(rng, right, size, 24, 18, by=1))
-    size = rng.choice((18, 19, 20))
-    by = 0 if spec.position else 2
-    return (Layer(spec.animals[0], size, CENTRES[spec.position] + rng.randint(-by, by), 18 + rng.randint(-2, 2)),)
+        return (_jitter(rng, left, 15, 8, 18, by=1), _jitter(rng, right, 15, 24, 18, by=1))
+    return (_jitter(rng, spec.animals[0], 20, CENTRES[spec.position], 18, by=1),)
 
 
 def render_prompt(prompt: str, seed: int = 0) -> Tensor:

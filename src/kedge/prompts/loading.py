@@ -55,7 +55,7 @@ def _raw(source: str, column: str | None, split: str, local: str | None) -> list
     if local is not None:
         return read_file(Path(local).expanduser(), column)
     if source in NAMED:
-        return NAMED[source].load()
+        return _named(source)
     path = Path(source).expanduser()
     if path.exists() or path.suffix.lower() in READERS:
         return read_file(path, column)
@@ -65,3 +65,10 @@ def _raw(source: str, column: str | None, split: str, local: str | None) -> list
         f"no prompts called {source!r}.{suggest(source, NAMED)} Give a file, a hub data set (owner/name) or one of: "
         f"{', '.join(NAMED)}"
     )
+
+
+def _named(name: str) -> list[str]:
+    try:
+        return NAMED[name].load()
+    except PromptError as error:
+        raise PromptError(f"{name}: {error} ({NAMED[name].local})") from error

@@ -33,12 +33,14 @@ class NamedSet:
         about: one line for lists.
         load: gets the prompts.
         hub: where they come from, when that is the hub; a local file may stand in for it.
+        local: what that file should be.
     """
 
     count: int
     about: str
     load: Callable[[], list[str]]
     hub: str | None = None
+    local: str = ""
 
 
 def _animals() -> list[str]:
@@ -57,7 +59,7 @@ def _imagenet_animals() -> list[str]:
 
 
 def _pickapic_train() -> list[str]:
-    """4,000 different captions of the training split. ROCM used the 4,000 that SPO published: see ``about``."""
+    """4,000 different captions of the training split. ROCM used the 4,000 that SPO published: see ``local``."""
     captions = sorted(set(hub_column("yuvalkirstain/pickapic_v1", "caption", "train")))
     return random.Random(0).sample(captions, 4000)
 
@@ -93,7 +95,6 @@ def _emoji_activities() -> list[str]:
     return activity_prompts()
 
 
-SPO_LIST = "assets/prompts/4k_training_prompts.json of github.com/RockeyCoss/SPO"
 NAMED: dict[str, NamedSet] = {
     "emoji": NamedSet(0, "the emoji world's training captions", _emoji),
     "emoji-held-out": NamedSet(0, "the emoji world's captions that no model has seen", _emoji_held_out),
@@ -105,23 +106,27 @@ NAMED: dict[str, NamedSet] = {
         "the animal classes of ImageNet-1k, as they are labelled (RLCM's compression tasks)",
         _imagenet_animals,
         hub="huggingface/label-files",
+        local="a text file of ImageNet-1k's first 398 labels, one a line",
     ),
     "pickapic-train-4k": NamedSet(
         4000,
-        f"4,000 captions of Pick-a-Pic v1; for exactly ROCM's, give {SPO_LIST} as prompts.local",
+        "4,000 captions of Pick-a-Pic v1's training split",
         _pickapic_train,
         hub="yuvalkirstain/pickapic_v1",
+        local="for exactly ROCM's 4,000, assets/prompts/4k_training_prompts.json of github.com/RockeyCoss/SPO",
     ),
     "pickapic-validation-unique-500": NamedSet(
         500,
         "Pick-a-Pic v1's validation_unique split (ROCM's evaluation)",
         _pickapic_validation,
         hub="yuvalkirstain/pickapic_v1",
+        local="a text file of that split's captions, one a line",
     ),
     "partiprompts-hps-1-2": NamedSet(
         300,
         "100 PartiPrompts and 200 HPSv2 prompts (ROCM's user study)",
         _partiprompts_hps,
         hub="nateraw/parti-prompts and zhwang/HPDv2",
+        local="a text file of 300 prompts, one a line",
     ),
 }

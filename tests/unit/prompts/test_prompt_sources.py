@@ -133,8 +133,9 @@ def test_the_animals():
 def test_sets_from_the_hub_say_so_and_take_a_local_file(name, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    with pytest.raises(PromptError, match=r"from the Hugging Face hub .*prompts\.local=FILE"):
+    with pytest.raises(PromptError, match=r"from the Hugging Face hub .*prompts\.local=FILE") as caught:
         load_prompts(name)
+    assert NAMED[name].local in str(caught.value)
     path = write(tmp_path, "jsonl", "caption")
     assert load_prompts(name, local=str(path)) == PROMPTS
 

@@ -106,6 +106,52 @@ def raters(
     print_links(store, address.rstrip("/"))
 
 
+@app.command()
+def report(
+    study: Folder,
+    out: Annotated[Path | None, typer.Option(help="A folder; STUDY/report by default.")] = None,
+    exclude: Annotated[list[str] | None, typer.Option(help="Leave a rater's votes out (r3); may be repeated.")] = None,
+) -> None:
+    """Say who won: HTML, Markdown, JSON, chart and votes, with intervals, agreement and the raters' reliability."""
+    from kedge.evaluation.rendering import render
+    from kedge.study import open_study, write_study_report
+    from kedge.study.report import contest_table, verdicts, warnings
+
+    store = open_study(study)
+    analysis = write_study_report(store, out, exclude=exclude or [])
+    for line in verdicts(analysis):
+        print(line)
+    if analysis.contests:
+        print("\n" + render(contest_table(analysis), "table"), end="")
+    for line in warnings(analysis):
+        print(f"note: {line}")
+    print(f"report   {(out or study / 'report') / 'report.html'}")
+
+
+@app.command()
+def export(
+    study: Folder,
+    to: Annotated[Path, typer.Option("--out", help="votes.csv, pickapic.csv, pickapic.parquet or d3po.jsonl.")],
+) -> None:
+    """Write the votes for other programs: as a table, with Pick-a-Pic's columns, or for algorithm.votes of D3PO.
+
+    The file's name says which: *.jsonl is D3PO's, *pickapic* Pick-a-Pic's, any other .csv the plain table.
+    """
+    from kedge.study import open_study
+    from kedge.study.export import TEXTS, write_pickapic_parquet
+
+    store = open_study(study)
+    to.parent.mkdir(parents=True, exist_ok=True)
+    if to.suffix == ".parquet":
+        write_pickapic_parquet(store, to)
+    elif to.suffix in (".jsonl", ".csv"):
+        name = "d3po.jsonl" if to.suffix == ".jsonl" else "pickapic.csv" if "pickapic" in to.stem else "votes.csv"
+        to.write_text(TEXTS[name](store), encoding="utf-8")
+    else:
+        raise ValueError(f"--out {to}: the name must end in .csv, .parquet or .jsonl")
+    print(to)
+
+
 def print_links(store: Store, base: str) -> None:
     """The owner's link, then each rater's."""
     print(f"owner      {base}/o/{store.facts().owner}/", flush=True)

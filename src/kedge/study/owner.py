@@ -14,6 +14,7 @@ from kedge.study import export
 from kedge.study.store import Store
 from kedge.study.voting import Refused
 from kedge.study.web import PAGES, not_found, picture, read_json
+from kedge.study.writer import Writer
 
 LONGEST_NAME = 80
 MOST_RATERS = 10_000
@@ -22,8 +23,8 @@ MOST_RATERS = 10_000
 class OwnerPages:
     """What is behind the owner's link; without the right token all of it is 404."""
 
-    def __init__(self, store: Store):
-        self.store = store
+    def __init__(self, store: Store, write: Writer):
+        self.store, self.write = store, write
 
     def routes(self) -> list[Route]:
         """To be mounted under the token."""
@@ -38,48 +39,48 @@ class OwnerPages:
 
     async def page(self, request: Request) -> Response:
         """The page itself; it asks for the progress."""
-        await self._check(request)
+        self._check(request)
         return FileResponse(PAGES / "owner.html", headers={"Cache-Control": "no-store"})
 
     async def progress(self, request: Request) -> Response:
         """Everything that the page shows."""
-        await self._check(request)
+        self._check(request)
         return JSONResponse(await run_in_threadpool(progress, self.store))
 
     async def open(self, request: Request) -> Response:
         """``{"open": false}`` stops the study, ``true`` goes on with it."""
-        await self._check(request)
+        self._check(request)
         data = await read_json(request)
         if not isinstance(data, dict) or type(data.get("open")) is not bool:
             raise Refused(400, "expected {open: true or false}")
-        await run_in_threadpool(self.store.set_open, data["open"])
+        await self.write(lambda: self.store.set_open(data["open"]))
         return JSONResponse(await run_in_threadpool(progress, self.store))
 
     async def raters(self, request: Request) -> Response:
         """``{"name": "…"}`` admits one more rater."""
-        await self._check(request)
+        self._check(request)
         data = await read_json(request)
         name = data.get("name", "") if isinstance(data, dict) else None
         if not isinstance(name, str) or len(name) > LONGEST_NAME or not name.isprintable():
             raise Refused(400, f"a name has at most {LONGEST_NAME} printable characters")
-        if len(await run_in_threadpool(self.store.links)) >= MOST_RATERS:
+        if len(self.store.links()) >= MOST_RATERS:
             raise Refused(409, f"a study has at most {MOST_RATERS} raters")
-        await run_in_threadpool(self.store.add_rater, name)
+        await self.write(lambda: self._admit(name))
         return JSONResponse(await run_in_threadpool(progress, self.store))
 
     async def picture(self, request: Request) -> Response:
         """A picture of a pair: its ``first`` or its ``second``."""
-        await self._check(request)
+        self._check(request)
         pair, side = request.path_params["pair"], request.path_params["side"]
         if side not in ("first", "second") or pair >= 2**31:
             return not_found()
         query = f"SELECT {side}_file FROM pair WHERE id = ?"
-        row = await run_in_threadpool(lambda: self.store.db.execute(query, (pair,)).fetchone())
+        row = self.store.db.execute(query, (pair,)).fetchone()
         return not_found() if row is None else await run_in_threadpool(picture, self.store.pictures / row[0])
 
     async def export(self, request: Request) -> Response:
         """The votes as a file."""
-        await self._check(request)
+        self._check(request)
         name = request.path_params["name"]
         if name not in export.TEXTS:
             return not_found()
@@ -90,8 +91,11 @@ class OwnerPages:
         headers = {"Content-Disposition": f'attachment; filename="{name}"'}
         return Response(text, media_type="text/csv" if name.endswith(".csv") else "text/plain", headers=headers)
 
-    async def _check(self, request: Request) -> None:
-        if not await run_in_threadpool(self.store.is_owner, request.path_params["token"]):
+    def _admit(self, name: str) -> None:
+        self.store.add_rater(name)
+
+    def _check(self, request: Request) -> None:
+        if not self.store.is_owner(request.path_params["token"]):
             raise Refused(404, "nothing here")
 
 

@@ -5,6 +5,7 @@
     /page/NAME           script and style
 
 No address holds a path, a model's name or a picture's name: a rater asks for "the left picture of my seventh pair".
+Short reads happen at once, since SQLite's write-ahead log never makes them wait; what waits for a disk has a thread.
 """
 
 from __future__ import annotations
@@ -23,13 +24,15 @@ from kedge.study import owner, voting
 from kedge.study.store import Store
 from kedge.study.voting import Refused
 from kedge.study.web import PAGES, PrivateHeaders, not_found, picture, read_json, refusal
+from kedge.study.writer import Writer
 
 ASSETS = {"rater.js": "text/javascript", "owner.js": "text/javascript", "style.css": "text/css"}
 
 
 def make_app(store: Store) -> Starlette:
     """The ASGI application of one study."""
-    rater, boss = _RaterPages(store), owner.OwnerPages(store)
+    write = Writer(store)
+    rater, boss = _RaterPages(store, write), owner.OwnerPages(store, write)
     routes = [
         Route("/", _front),
         Route("/page/{name}", _asset),
@@ -63,43 +66,43 @@ async def _asset(request: Request) -> Response:
 class _RaterPages:
     """What is behind a rater's link; without the right token all of it is 404."""
 
-    def __init__(self, store: Store):
-        self.store = store
+    def __init__(self, store: Store, write: Writer):
+        self.store, self.write = store, write
 
     async def page(self, request: Request) -> Response:
         """The page itself is the same for everybody; it asks for the state."""
-        await self._rater(request)
+        self._rater(request)
         return FileResponse(PAGES / "rater.html", headers={"Cache-Control": "no-store"})
 
     async def state(self, request: Request) -> Response:
         """Where the rater is."""
-        rater = await self._rater(request)
-        return JSONResponse(await run_in_threadpool(voting.state, self.store, rater))
+        rater = self._rater(request)
+        return JSONResponse(voting.state(self.store, rater))
 
     async def vote(self, request: Request) -> Response:
         """Take an answer; what comes back is the state after it."""
-        rater = await self._rater(request)
+        rater = self._rater(request)
         answer = voting.read_answer(await read_json(request))
         return await self._changed(rater, lambda: voting.vote(self.store, rater, answer))
 
     async def undo(self, request: Request) -> Response:
         """Take an answer back."""
-        rater = await self._rater(request)
+        rater = self._rater(request)
         data = await read_json(request)
         last = voting.read_answer({**data, "choice": "tie"} if isinstance(data, dict) else data)
         return await self._changed(rater, lambda: voting.undo(self.store, rater, last.position, last.question))
 
     async def picture(self, request: Request) -> Response:
         """One of the two pictures of a pair that the rater may see."""
-        rater = await self._rater(request)
+        rater = self._rater(request)
         position, side = request.path_params["position"], request.path_params["side"]
         if position >= 2**31:
             return not_found()
-        name = await run_in_threadpool(voting.picture_file, self.store, rater, position, side)
+        name = voting.picture_file(self.store, rater, position, side)
         return not_found() if name is None else await run_in_threadpool(picture, self.store.pictures / name)
 
-    async def _rater(self, request: Request) -> int:
-        rater = await run_in_threadpool(self.store.rater, request.path_params["token"])
+    def _rater(self, request: Request) -> int:
+        rater = self.store.rater(request.path_params["token"])
         if rater is None:
             raise Refused(404, "nothing here")
         return rater
@@ -107,14 +110,14 @@ class _RaterPages:
     async def _changed(self, rater: int, change: Callable[[], None]) -> Response:
         """The state after a change; a refusal carries it too, so that the page can go on from there."""
         try:
-            await run_in_threadpool(change)
+            await self.write(change)
         except Refused as error:
-            return refusal(error, state=await run_in_threadpool(voting.state, self.store, rater))
-        return JSONResponse(await run_in_threadpool(voting.state, self.store, rater))
+            return refusal(error, state=voting.state(self.store, rater))
+        return JSONResponse(voting.state(self.store, rater))
 
 
 def serve(store: Store, host: str, port: int) -> None:
     """Run until interrupted. Addresses are secrets, so they are not logged."""
     import uvicorn
 
-    uvicorn.run(make_app(store), host=host, port=port, log_level="warning", access_log=False, server_header=False)
+    uvicorn.run(make_app(store), host=host, port=port, log_level="error", access_log=False, server_header=False)

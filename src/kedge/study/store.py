@@ -108,15 +108,24 @@ class Store:
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
-        """A transaction that either happens whole or not at all; one at a time."""
-        with self._writing:
-            self.db.execute("BEGIN IMMEDIATE")
-            try:
+        """A transaction that either happens whole or not at all; one at a time. Inside another it is a part of it."""
+        if self.db.in_transaction:
+            with self._step("SAVEPOINT part", "RELEASE part", "ROLLBACK TO part; RELEASE part"):
                 yield self.db
-            except BaseException:
-                self.db.execute("ROLLBACK")
-                raise
-            self.db.execute("COMMIT")
+            return
+        with self._writing, self._step("BEGIN IMMEDIATE", "COMMIT", "ROLLBACK"):
+            yield self.db
+
+    @contextmanager
+    def _step(self, begin: str, end: str, back: str) -> Iterator[None]:
+        self.db.execute(begin)
+        try:
+            yield
+            self.db.execute(end)
+        except BaseException:
+            for statement in back.split("; "):
+                self.db.execute(statement)
+            raise
 
     def facts(self) -> Facts:
         """What the study is; it never changes."""

@@ -1,0 +1,197 @@
+"""The report of a study: ``report/report.html``, ``.md``, ``.json``, the chart, and the votes as CSV."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+
+from kedge.evaluation.rendering import render
+from kedge.evaluation.report_parts import facts, table_html
+from kedge.evaluation.report_style import CSS
+from kedge.evaluation.statistics import Interval
+from kedge.evaluation.tables import Cell, Table
+from kedge.study.analysis import Analysis, Contest, analyse, to_dict
+from kedge.study.export import votes_csv
+from kedge.study.figure import preference_chart
+from kedge.study.records import model_facts, read_records
+from kedge.study.store import Store
+
+RELIABLE, TENTATIVE = 0.8, 0.667  # Krippendorff's own thresholds for α
+RATE_NOTE = "Intervals are 95 %. Prompts are the unit of Wilson's; the crossed bootstrap holds for other raters too."
+
+
+def write_study_report(store: Store, out: Path | None = None, *, exclude: Sequence[str] = ()) -> Analysis:
+    """Write the report into ``STUDY/report`` or ``out``.
+
+    Args:
+        exclude: raters (``r3``) whose votes are left out, and named in the report.
+
+    Raises:
+        ValueError: there are no votes, or no such rater.
+    """
+    records = read_records(store)
+    unknown = sorted(set(exclude) - {record.rater for record in records})
+    if unknown:
+        raise ValueError(f"no votes by {', '.join(unknown)}; raters are called r1, r2, …")
+    kept = [record for record in records if record.rater not in exclude]
+    models = list(model_facts(store))
+    analysis = analyse(kept, store.facts().questions, models, seed=store.facts().design.seed)
+    folder = out or store.folder / "report"
+    folder.mkdir(parents=True, exist_ok=True)
+    chart = preference_chart(analysis.contests, analysis.questions)
+    files = {
+        "report.html": _html(analysis, store.facts().title, exclude, chart),
+        "report.md": markdown(analysis, store.facts().title, exclude),
+        "report.json": json.dumps({"excluded": list(exclude), **to_dict(analysis)}, ensure_ascii=False, indent=2)
+        + "\n",
+        "votes.csv": votes_csv(store),
+        **({"preference.svg": chart} if analysis.contests else {}),
+    }
+    for name, text in files.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    return analysis
+
+
+def verdicts(analysis: Analysis) -> list[str]:
+    """One sentence for each contest: what was preferred, by how much, and whether that is beyond chance."""
+    titles = {question.key: question.title for question in analysis.questions}
+    return [f"{titles[contest.question]}: {_verdict(contest)}" for contest in analysis.contests]
+
+
+def _verdict(contest: Contest) -> str:
+    ours = contest.rate.value >= 0.5
+    better, worse = (contest.ours, contest.theirs) if ours else (contest.theirs, contest.ours)
+    rate = contest.crossed.value if ours else 1 - contest.crossed.value
+    low, high = (contest.crossed.low, contest.crossed.high)
+    low, high = (low, high) if ours else (1 - high, 1 - low)
+    numbers = f"{100 * rate:.0f} % ({100 * low:.0f}–{100 * high:.0f}), sign test over prompts p {_p(contest.p)}"
+    if low > 0.5 and contest.p < 0.05:
+        return f"{better} is preferred to {worse}, {numbers}."
+    return f"no difference between {contest.ours} and {contest.theirs} beyond chance; {better} wins {numbers}."
+
+
+def _p(p: float) -> str:
+    return "< 0.001" if p < 0.001 else f"= {p:.3f}"
+
+
+def warnings(analysis: Analysis) -> list[str]:
+    """What a careful reader should know before they believe the numbers."""
+    found = []
+    if analysis.left is not None and analysis.left.excludes(0.5):
+        found.append(
+            f"Position bias: the left picture was chosen in {100 * analysis.left.value:.0f} % of decided votes "
+            f"(p {_p(analysis.left_p)}). Sides are balanced, so it widens the intervals but favours no model."
+        )
+    for rater in analysis.raters:
+        if rater.repeats >= 3 and rater.flipped / rater.repeats >= 0.5:
+            found.append(
+                f"{rater.rater} turned {rater.flipped} of {rater.repeats} repeated answers round: that is guessing "
+                f"(kedge study report --exclude {rater.rater})."
+            )
+    if len(analysis.raters) < 3:
+        found.append("Fewer than three raters: the numbers speak about these people, not about people.")
+    for contest in analysis.contests:
+        if contest.alpha < TENTATIVE:
+            found.append(
+                f"Raters agree little on {contest.question} of {contest.ours} and {contest.theirs} "
+                f"(α = {contest.alpha:.2f}): tastes differ, or the pictures hardly do."
+            )
+    return found
+
+
+def contest_table(analysis: Analysis) -> Table:
+    """Wins, ties, losses and rates, a row for each question and matchup."""
+    titles = {question.key: question.title for question in analysis.questions}
+    several = len({(c.ours, c.theirs) for c in analysis.contests}) > 1
+    rows = []
+    for contest in analysis.contests:
+        label = titles[contest.question] + (f": {contest.ours} – {contest.theirs}" if several else "")
+        shares = [Cell(share, style="percent", digits=0) for share in contest.shares]
+        beyond = contest.crossed.excludes(0.5) and contest.p < 0.05
+        rate = Cell(contest.rate, style="percent", digits=0, bold=beyond)
+        rows.append((label, (*shares, rate, Cell(contest.crossed, style="percent", digits=0, bold=beyond))))
+    headers = ("Win", "Tie", "Loss", "Win rate (tie = ½)", "over raters and prompts")
+    return Table("Question", headers, ("win", "tie", "loss", "rate", "crossed"), tuple(rows), note=RATE_NOTE)
+
+
+def ranking_table(analysis: Analysis) -> Table:
+    """Bradley–Terry strengths, best first by the first question."""
+    keys = list(analysis.ranking)
+    order = sorted(analysis.models, key=lambda model: -analysis.ranking[keys[0]][model].value)
+    rows = [(model, tuple(Cell(analysis.ranking[key][model], style="signed") for key in keys)) for model in order]
+    titles = {question.key: question.title for question in analysis.questions}
+    note = "Log-odds: a model that is 1 above another wins 73 % against it. Intervals resample prompts."
+    return Table("Model", tuple(titles[key] for key in keys), tuple(keys), tuple(rows), note=note)
+
+
+def rater_rows(analysis: Analysis) -> list[list[str]]:
+    """The checks of each rater, as text."""
+    rows = [["Rater", "Votes", "Left", "Right", "Tie", "Repeats turned round", "With the majority", "Seconds (median)"]]
+    for r in analysis.raters:
+        agreement = "–" if r.agreement is None else f"{100 * r.agreement:.0f} %"
+        seconds = "–" if r.seconds is None else f"{r.seconds:.1f}"
+        repeats = f"{r.flipped} of {r.repeats}" if r.repeats else "–"
+        rows.append([r.rater, str(r.votes), str(r.left), str(r.right), str(r.ties), repeats, agreement, seconds])
+    return rows
+
+
+def _summary(analysis: Analysis, exclude: Sequence[str]) -> dict[str, object]:
+    alphas = [contest.alpha for contest in analysis.contests if math.isfinite(contest.alpha)]
+    left: Interval | None = analysis.left
+    return {
+        "Models": ", ".join(analysis.models),
+        "Raters": len(analysis.raters),
+        "Prompts": analysis.prompts,
+        "Votes": analysis.votes,
+        "Left chosen": None
+        if left is None
+        else f"{100 * left.value:.0f} % ({100 * left.low:.0f}–{100 * left.high:.0f})",
+        "Krippendorff's α": ", ".join(f"{alpha:.2f}" for alpha in alphas) or None,
+        "Seconds for an answer": ", ".join(f"{middle:.1f}" for _, middle, _ in analysis.seconds.values()) or None,
+        "Excluded": ", ".join(exclude) or None,
+    }
+
+
+def markdown(analysis: Analysis, title: str, exclude: Sequence[str] = ()) -> str:
+    """The report as Markdown."""
+    summary = [f"- {name}: {value}" for name, value in _summary(analysis, exclude).items() if value is not None]
+    parts = [f"# {title}", "\n".join(f"**{line}**" + "  " for line in verdicts(analysis)), "\n".join(summary)]
+    parts += [render(contest_table(analysis), "markdown").strip()] if analysis.contests else []
+    parts += [render(ranking_table(analysis), "markdown").strip()] if analysis.ranking else []
+    parts += ["\n".join(f"- {line}" for line in warnings(analysis))]
+    head, *rows = rater_rows(analysis)
+    lines = ["| " + " | ".join(row) + " |" for row in (head, [":---", *["---:"] * (len(head) - 1)], *rows)]
+    return "\n\n".join(part for part in [*parts, "\n".join(lines)] if part) + "\n"
+
+
+def _html(analysis: Analysis, title: str, exclude: Sequence[str], chart: str) -> str:
+    said, careful = verdicts(analysis), warnings(analysis)
+    sections = [f"<h1>{escape(title)}</h1>", facts(_summary(analysis, exclude))]
+    if said:
+        lines = "".join(f"<p>{escape(line)}</p>" for line in said)
+        sections.append(
+            f'<section class="verdict calm">{lines}</section><h2>Preference</h2><figure class="wide">{chart}'
+        )
+        sections.append("</figure>" + table_html(contest_table(analysis)))
+    if analysis.ranking:
+        sections += ["<h2>Ranking (Bradley–Terry)</h2>", table_html(ranking_table(analysis))]
+    if careful:
+        lines = "".join(f"<li>{escape(line)}</li>" for line in careful)
+        sections.append(f'<h2>Read this first</h2><section class="verdict warn"><ul>{lines}</ul></section>')
+    head, *rows = ([f"<td>{escape(text)}</td>" for text in row] for row in rater_rows(analysis))
+    body = "".join(f"<tr>{''.join(row)}</tr>" for row in rows)
+    heads = "".join(head).replace("td>", "th>")
+    sections.append(
+        f'<h2>Raters</h2><div class="scroll"><table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>'
+    )
+    sections.append(
+        "<footer>Written by Kedge. Votes: <code>votes.csv</code>. All numbers: <code>report.json</code>.</footer>"
+    )
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)} · Kedge</title>'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{CSS}</style></head>\n'
+        f"<body><main>\n{chr(10).join(sections)}\n</main></body></html>\n"
+    )

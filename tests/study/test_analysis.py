@@ -1,0 +1,137 @@
+"""The statistics of a study against worked examples, a reference implementation, and worlds with a known truth."""
+
+from __future__ import annotations
+
+import math
+
+import krippendorff
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import binomtest
+
+from kedge.study.agreement import krippendorff_alpha
+from kedge.study.analysis import analyse, crossed_bootstrap, to_dict
+from kedge.study.questions import QUESTIONS
+from kedge.study.records import Record
+
+# Krippendorff 2011, section D: four observers, twelve units, values missing. Published: 0.743, 0.815, 0.849.
+WORKED = [
+    [1, 1, 1], [2, 2, 3, 2], [3, 3, 3, 3], [3, 3, 3, 3], [2, 2, 2, 2], [1, 2, 3, 4], [4, 4, 4, 4], [1, 1, 2, 1],
+    [2, 2, 2, 2], [5, 5, 5], [1, 1], [3],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("level", "published"), [("nominal", 0.743), ("ordinal", 0.815), ("interval", 0.849)])
+def test_alpha_of_krippendorffs_own_example(level, published) -> None:
+    assert krippendorff_alpha(WORKED, level) == pytest.approx(published, abs=5e-4)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.lists(st.lists(st.sampled_from([0.0, 0.5, 1.0, None]), min_size=4, max_size=4), min_size=3, max_size=12),
+    st.sampled_from(["nominal", "ordinal", "interval"]),
+)
+def test_alpha_equals_the_reference_implementation(units, level) -> None:
+    rated = [[value for value in unit if value is not None] for unit in units]
+    ours = krippendorff_alpha(rated, level)
+    pairable = {value for unit in rated if len(unit) > 1 for value in unit}
+    if len(pairable) < 2:
+        assert math.isnan(ours)
+        return
+    kept = [unit for unit, values in zip(units, rated, strict=True) if len(values) > 1]
+    data = np.array([[np.nan if v is None else v for v in unit] for unit in kept]).T
+    theirs = krippendorff.alpha(reliability_data=data, level_of_measurement=level, value_domain=sorted(pairable))
+    assert ours == pytest.approx(theirs, abs=1e-12)
+
+
+def record(rater: int, pair: int, outcome: float, *, swapped: bool = False, repeat: bool = False, **more) -> Record:
+    side = "tie" if outcome == 0.5 else "left" if (outcome == 1) != swapped else "right"
+    values = {
+        "vote": 0, "rater": f"r{rater}", "position": pair, "pair": pair, "prompt": f"p{pair}", "seed": 1,
+        "question": "preference", "first": "tuned", "second": "base", "choice": side, "swapped": swapped,
+        "repeat": repeat, "seconds": 2.0, "at": 0.0, "files": ("a", "b"),
+    }  # fmt: skip
+    return Record(**{**values, **more})
+
+
+ASKED = (QUESTIONS["preference"],)
+
+
+def test_a_small_study_worked_by_hand() -> None:
+    outcomes = {1: [1, 1, 0, 0.5], 2: [1, 0.5, 0, 1], 3: [1, 1, 1, 0]}  # rater → outcome of pairs 1 to 4
+    records = [
+        record(rater, pair, value, swapped=(rater + pair) % 2 == 0, seconds=rater)
+        for rater, values in outcomes.items()
+        for pair, value in enumerate(values, start=1)
+    ]
+    (contest,) = analyse(records, ASKED, ["tuned", "base"]).contests
+    assert (contest.wins, contest.ties, contest.losses) == (7, 2, 3)
+    assert contest.rate.value == pytest.approx((7 + 1) / 12)
+    # sums over raters minus 3/2: +1.5, +1, −0.5, 0 → two prompts won, one lost, one undecided
+    assert (contest.prompts_won, contest.prompts_lost) == (2, 1)
+    assert contest.p == pytest.approx(binomtest(2, 3).pvalue)
+    assert [share.value for share in contest.shares] == pytest.approx([7 / 12, 2 / 12, 3 / 12])
+    analysis = analyse(records, ASKED, ["tuned", "base"])
+    assert analysis.seconds == {"preference": (1.0, 2.0, 3.0)}
+    third = analysis.raters[2]
+    # r3: pair 1 with the majority, pair 2 with, pair 3 against, pair 4 against (others 0 and +½)
+    assert third.agreement == pytest.approx(0.5)
+    assert analysis.votes == 12
+    assert to_dict(analysis)["contests"][0]["wins"] == 7
+
+
+def test_repeats_are_checks_and_never_votes() -> None:
+    records = [record(1, pair, 1.0) for pair in range(1, 5)]
+    records += [
+        record(1, 1, 0.0, repeat=True, swapped=True),
+        record(1, 2, 1.0, repeat=True),
+        record(1, 3, 0.5, repeat=True),
+    ]
+    analysis = analyse(records, ASKED, ["tuned", "base"])
+    assert (analysis.votes, analysis.contests[0].wins) == (4, 4)
+    assert (analysis.raters[0].repeats, analysis.raters[0].flipped) == (3, 1)
+
+
+def test_position_bias_is_found_and_balance_keeps_it_out_of_the_result() -> None:
+    lazy = [record(r, p, float(p % 2), swapped=p % 2 == 0) for r in range(1, 4) for p in range(1, 41)]
+    analysis = analyse(lazy, ASKED, ["tuned", "base"])  # everybody always presses left
+    assert analysis.left is not None
+    assert analysis.left.value == 1.0
+    assert analysis.left_p < 1e-20
+    assert analysis.contests[0].rate.value == 0.5
+
+
+def test_three_models_are_ranked_as_their_true_strengths() -> None:
+    rng, truth = np.random.default_rng(0), {"a": 1.0, "b": 0.0, "c": -1.0}
+    records = []
+    for pair in range(600):
+        first, second = [("a", "b"), ("b", "c"), ("a", "c")][pair % 3]
+        p = 1 / (1 + math.exp(truth[second] - truth[first]))
+        records.append(record(1, pair, float(rng.random() < p), first=first, second=second))
+    ranking = analyse(records, ASKED, list(truth)).ranking["preference"]
+    for model, strength in truth.items():
+        assert ranking[model].low < strength < ranking[model].high
+        assert ranking[model].half_width < 0.4
+
+
+def test_the_crossed_bootstrap_covers_where_counting_votes_does_not() -> None:
+    """Raters and prompts both differ: an interval that takes every vote as independent is far too short."""
+    rng, covered, naive, trials = np.random.default_rng(1), 0, 0, 120
+    raters, prompts = 10, 30
+    for _ in range(trials):
+        lean = 0.6 + 0.15 * rng.standard_normal((raters, 1)) + 0.15 * rng.standard_normal((1, prompts))
+        votes = (rng.random((raters, prompts)) < lean.clip(0, 1)).astype(float)
+        who, what = np.indices(votes.shape).reshape(2, -1)
+        found = crossed_bootstrap(votes.ravel(), list(who), list(what), seed=0, draws=400)
+        covered += not found.excludes(0.6)
+        half = 1.96 * math.sqrt(found.value * (1 - found.value) / votes.size)
+        naive += abs(found.value - 0.6) <= half
+    assert covered / trials > 0.9
+    assert naive / trials < 0.8
+
+
+def test_no_votes_is_said() -> None:
+    with pytest.raises(ValueError, match="no votes yet"):
+        analyse([], ASKED, ["a", "b"])

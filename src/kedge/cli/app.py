@@ -24,6 +24,7 @@ COMMANDS = {
     "prompts": "kedge.cli.prompts:prompts_command",
     "doctor": "kedge.cli.doctor:doctor_command",
     "demo": "kedge.cli.demo:demo_command",
+    "reproduce": "kedge.cli.reproduce:reproduce_command",
 }
 GROUPS = {"study": "kedge.cli.study:app", "world": "kedge.cli.world:app"}
 

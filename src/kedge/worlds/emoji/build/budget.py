@@ -37,7 +37,7 @@ BUDGETS = {
         vae=Schedule(steps=2_100, batch=16, lr=2e-3, warmup=100, ema=0.995),
         decoder=Schedule(steps=3_000, batch=16, lr=1e-3, warmup=100, ema=0.995),
         clip=Schedule(steps=500, batch=128, lr=1e-3, warmup=100, ema=0.99),
-        diffusion=Schedule(steps=2_500, batch=48, lr=1e-3, ema=0.997),
+        diffusion=Schedule(steps=3_000, batch=48, lr=1e-3, ema=0.997),
         lcm=Schedule(steps=1_200, batch=48, lr=4e-4, ema=0.99, warmup=50),
         pictures=1_500,
         preference=Schedule(steps=800, batch=64, lr=2e-4, ema=0.99, warmup=50),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKL
@@ -42,7 +43,7 @@ class Workshop:
             self._pool = draw_pool(self.budget.pool, self.seed, self.tokenizer, self.device)
         return self._pool
 
-    def load(self, kind: type, name: str) -> torch.nn.Module:
+    def load(self, kind: Any, name: str) -> Any:
         """A finished part, in float32.
 
         Raises:
@@ -52,7 +53,7 @@ class Workshop:
             raise FileNotFoundError(f"{self.folder / name} is missing: run the stage that makes it first")
         return kind.from_pretrained(self.folder / name).to(self.device, torch.float32)
 
-    def save(self, name: str, module: torch.nn.Module) -> None:
+    def save(self, name: str, module: Any) -> None:
         """Keep a part in half precision; one tensor layout, whatever the training used."""
         module = module.to("cpu", torch.float16).to(memory_format=torch.contiguous_format)
         module.save_pretrained(self.folder / name)

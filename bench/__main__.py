@@ -1,0 +1,12 @@
+"""``make bench``: every measurement, one after the other, on the machine that it is run on."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+BENCHES = ("rocm", "oracle", "rewards")
+
+for name in BENCHES:
+    print(f"\n== {name} ==", flush=True)
+    subprocess.run([sys.executable, "-m", f"bench.{name}"], check=True)

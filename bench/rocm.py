@@ -1,0 +1,106 @@
+"""The demo's ROCM step: steps a second, peak memory, and how much of the time is spent inside the networks.
+
+    python -m bench.rocm [--steps 8] [--batch 8]
+
+Each way to backpropagate runs in a process of its own. "In the networks" compares the step with its floor: the same
+calls of the same networks on tensors of the same shapes, forward and backward, with nothing around them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import resource
+import statistics
+import time
+from collections.abc import Callable
+
+MODES = {
+    "full": ({}, {}),
+    "checkpointed": ({"checkpoint": True}, {}),
+    "last step only": ({"last_steps": 1}, {}),
+    "detached reference": ({}, {"reference_gradient": "detached"}),
+    "no divergence": ({}, {"divergence": "none", "beta": 0.0}),
+}
+
+
+def median_seconds(call: Callable[[], None], repeats: int) -> float:
+    """After one call that is not counted."""
+    times = []
+    for _ in range(repeats + 1):
+        began = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - began)
+    return statistics.median(times[1:])
+
+
+def measure(mode: str, steps: int, batch: int) -> tuple[float, float, float]:
+    """Seconds of a step, peak MB, and seconds of the floor (full backpropagation only)."""
+    import torch
+
+    from kedge.algorithms.base import Context
+    from kedge.algorithms.rocm import ROCM
+    from kedge.policies import LoraConfig, load_policy
+    from kedge.policies.base import Backprop
+    from kedge.prompts import PromptStream
+    from kedge.rewards import load_reward
+    from kedge.worlds.emoji.captions import train_prompts
+
+    torch.manual_seed(0)
+    policy = load_policy("lcm", "emoji-lcm", steps=8, guidance=2.0, lora=LoraConfig())
+    reward = load_reward("pickscore@emoji")
+    stream = PromptStream(train_prompts(), 0, True)
+    backprop, options = MODES[mode]
+    generator = torch.Generator().manual_seed(0)
+    context = Context(policy, reward, stream, generator, Backprop(**backprop), batch_size=batch, accumulation=1)
+    rocm = ROCM(**{"divergence": "kl", "beta": 1e-3, **options})
+    optimizer = torch.optim.AdamW(policy.trainable(), lr=1e-4)
+
+    def step() -> None:
+        for losses in rocm.updates(context):
+            for loss in losses:
+                loss.value.backward()
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+
+    seconds = median_seconds(step, steps)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    if mode != "full":
+        return seconds, peak, float("nan")
+
+    cond = context.encode(stream.take(batch))
+    x = torch.randn(batch, *policy.latent_shape)
+    prompts = stream.take(batch)
+
+    def floor() -> None:
+        for k in range(policy.steps, 0, -1):
+            policy.transition(x.clone().requires_grad_(), k, cond).mean.sum().backward()
+            if k > 1:
+                with policy.reference():
+                    policy.transition(x.clone().requires_grad_(), k, cond).mean.sum().backward()
+        images = policy.decode(x.clone().requires_grad_())
+        reward(images, prompts).sum().backward()
+
+    return seconds, peak, median_seconds(floor, steps)
+
+
+def main() -> None:
+    """Print one row for each way to backpropagate."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--batch", type=int, default=8)
+    given = parser.parse_args()
+    print(f"ROCM on emoji-lcm, K = 8, batch {given.batch}, pickscore@emoji, KL; median of {given.steps} steps")
+    print(f"{'backpropagation':<20} {'steps/s':>8} {'of full':>8} {'peak MB':>8} {'in the networks':>16}")
+    whole = float("nan")
+    spawn = multiprocessing.get_context("spawn")
+    for mode in MODES:
+        with spawn.Pool(1) as pool:
+            seconds, peak, floor = pool.apply(measure, (mode, given.steps, given.batch))
+        whole = seconds if mode == "full" else whole
+        share = f"{floor / seconds:.0%}" if floor == floor else ""
+        print(f"{mode:<20} {1 / seconds:>8.2f} {whole / seconds:>7.2f}x {peak:>8.0f} {share:>16}")
+
+
+if __name__ == "__main__":
+    main()

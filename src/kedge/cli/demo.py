@@ -6,15 +6,13 @@ from typing import Annotated
 
 import typer
 
-METRICS = "pickscore@emoji,clipscore@emoji,aesthetic@emoji,oracle"
-PROMPTS = 200
-
 
 def demo_command(
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Changes to the recipe.")
     ] = None,
     out: Annotated[str | None, typer.Option(help="The run folder; runs/demo by default.")] = None,
+    count: Annotated[int, typer.Option(min=2, help="Unseen prompts to compare on.")] = 200,
 ) -> None:
     """Fine-tune the bundled emoji model by ROCM in a few minutes, then compare base and tuned on unseen prompts."""
     from kedge.cli.compare import compare_command
@@ -22,6 +20,6 @@ def demo_command(
     from kedge.training.run_folder import RunFolder, fresh_folder
 
     folder = RunFolder(run_recipe("emoji-rocm", overrides or [], out or str(fresh_folder("demo")), resume=False))
-    print(f"\nBase and tuned model on {PROMPTS} prompts that neither has seen:\n")
-    compare_command(str(folder.path), metrics=METRICS, prompts="emoji-held-out", count=PROMPTS)
+    print(f"\nBase and tuned model on {count} prompts that neither has seen, from the same noise:\n")
+    compare_command(str(folder.path), prompts="emoji-held-out", count=count)
     print(f"samples  {folder.samples}\nadapter  {folder.lora}")

@@ -74,3 +74,33 @@ def test_what_a_run_exports_draws_the_same_in_diffusers_and_by_the_command(tmp_p
     grid = ["sample", str(model), "--prompt", "a cat", "--prompt", "a dog", "--count", "2", "--steps", "2"]
     result = CliRunner().invoke(app, [*grid, "--out", str(tmp_path / "grid.png")])
     assert result.exit_code == 0, result.output
+
+
+def test_the_demo_trains_compares_and_shows_where_everything_is(tmp_path):
+    """The same command as ``make demo``, on random weights and with a reward that needs none."""
+    changes = {
+        "model.name": save_micro_lcm(tmp_path / "model"),
+        "model.steps": 2,
+        "reward": "compressibility_proxy",
+        "watch.metrics": "[oracle]",
+        "watch.held_out.count": 2,
+        "training.steps": 2,
+        "training.batch_size": 1,
+    }
+    pairs = [f"{key}={value}" for key, value in changes.items()]
+    done = CliRunner().invoke(app, ["demo", *pairs, "--out", str(tmp_path / "run"), "--count", "4"])
+    assert done.exit_code == 0, done.output
+    for word in (
+        "compressibility_proxy",
+        "oracle",
+        "±",
+        "grid",
+        "report",
+        "adapter",
+        "4 prompts that neither has seen",
+    ):
+        assert word in done.output
+    folder = RunFolder(tmp_path / "run")
+    assert folder.report.is_file()
+    assert (folder.lora / "pytorch_lora_weights.safetensors").is_file()
+    assert len(list(folder.samples.iterdir())) == 1

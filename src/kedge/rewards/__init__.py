@@ -33,16 +33,19 @@ __all__ = [
 ]
 
 
-def load_reward(text: str, device: Any = "cpu") -> Reward:
+def load_reward(text: str, device: Any = "cpu", dtype: Any = None) -> Reward:
     """Load ``NAME[@SOURCE]``, ``module:callable``, or a weighted sum like ``0.7*hpsv2 + 0.3*pickscore``.
 
     Args:
         device: where its networks live; images may come from any device.
+        dtype: a torch dtype for its networks, to save memory; float32 unless given. Scores are float32 in any case.
 
     Raises:
         ValueError: the text cannot be read, a name is unknown, or the weights are not those of this reward.
         MissingWeightsError: the weights are not on this machine; the message says how to fetch them.
     """
+    import torch
+
     from kedge.rewards.composition import load
 
-    return load(text, device)
+    return load(text, device, dtype or torch.float32)

@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from kedge.rewards.clip import Device, load_clip
+from kedge.rewards.clip import load_clip
 from kedge.rewards.preprocess import check_batch
-from kedge.rewards.weights import build_frozen, read_state
+from kedge.rewards.weights import Device, build_frozen, read_state
 
 WIDTHS = (1024, 128, 64, 16, 1)
 DROPOUTS = (0.2, 0.2, 0.1)  # only during training; they take a place in the published layers' numbering
@@ -39,9 +39,16 @@ class Aesthetic:
 
     differentiable = True
 
-    def __init__(self, head: Path, clip: Path, name: str = "aesthetic", device: Device = "cpu"):
+    def __init__(
+        self,
+        head: Path,
+        clip: Path,
+        name: str = "aesthetic",
+        device: Device = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ):
         self.name = name
-        self.clip = load_clip(clip, device, "openai")
+        self.clip = load_clip(clip, device, "openai", dtype)
         width = self.clip.model.projection_dim
         self.head = build_frozen(lambda: LinearHead(width), read_state(head), head, device)
 

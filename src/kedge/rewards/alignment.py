@@ -13,10 +13,10 @@ from torch import Tensor
 
 from kedge.registry import load_object
 from kedge.rewards.bertscore import BertScore
-from kedge.rewards.clip import Device
 from kedge.rewards.preprocess import check_batch
 from kedge.rewards.sources import world_assets
 from kedge.rewards.vision_server import VisionServer
+from kedge.rewards.weights import Device
 
 QUESTION = "Answer concisely: what is going on in this image?"
 ANSWER = "The image contains {prompt}"

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
-from kedge.rewards.clip import Device, load_clip
-from kedge.rewards.weights import WrongWeightsError
+from kedge.rewards.clip import load_clip
+from kedge.rewards.weights import Device, WrongWeightsError
 
 # The layer whose embeddings agree best with people, by (model type, number of layers): the bert-score package's table.
 BEST_LAYER = {("deberta", 48): 40, ("deberta", 24): 18, ("deberta", 12): 9, ("roberta", 24): 17, ("bert", 12): 9}

@@ -11,9 +11,16 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoTokenizer, BlipConfig, BlipTextModel, BlipVisionModel
 
-from kedge.rewards.clip import Device
 from kedge.rewards.preprocess import CropPreprocess
-from kedge.rewards.weights import StateDict, WrongWeightsError, build_frozen, check_match, without
+from kedge.rewards.weights import (
+    Device,
+    StateDict,
+    WrongWeightsError,
+    at_least_float32,
+    build_frozen,
+    check_match,
+    without,
+)
 
 MAX_WORDS = 35  # tokens of the prompt, as in ImageReward's code and BLIP's demo
 _LEFTOVERS = re.compile(r"(visual_encoder_m|text_encoder_m|vision_proj_m|text_proj_m|text_decoder)\..*|.*queue.*|temp")
@@ -82,8 +89,8 @@ class BlipNetwork(nn.Module):
         return output.last_hidden_state[:, 0]
 
     def head(self, name: str, features: Tensor) -> Tensor:
-        """Apply a head by its name."""
-        return self.get_submodule(name)(features)
+        """Apply a head by its name; out comes at least float32."""
+        return at_least_float32(self.get_submodule(name)(features))
 
 
 def projections(config: BlipConfig) -> dict[str, nn.Module]:
@@ -119,7 +126,7 @@ def _rename(key: str, layout: Sequence[tuple[str, str]], in_block: Sequence[tupl
 
 
 def build_network(
-    config: BlipConfig, heads: dict[str, nn.Module], state: StateDict, file: Path, device: Device
+    config: BlipConfig, heads: dict[str, nn.Module], state: StateDict, file: Path, device: Device, dtype: torch.dtype
 ) -> BlipNetwork:
     """A frozen network from a state dict in the published layout (heads are given on the meta device).
 
@@ -130,7 +137,7 @@ def build_network(
     with torch.device("meta"):
         expected = BlipNetwork(config, heads).state_dict()
     check_match(to_published(expected), to_published(state), file)
-    return build_frozen(lambda: BlipNetwork(config, heads), state, file, device)
+    return build_frozen(lambda: BlipNetwork(config, heads), state, file, device, dtype)
 
 
 class BlipReader:

@@ -10,10 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kedge.rewards.blip import BlipReader, architecture, blip_preprocess, build_network, projections
-from kedge.rewards.clip import Device
 from kedge.rewards.preprocess import check_batch
 from kedge.rewards.text_cache import TextCache
-from kedge.rewards.weights import read_state
+from kedge.rewards.weights import Device, read_state
 
 
 class BLIPScore:
@@ -26,14 +25,21 @@ class BLIPScore:
 
     differentiable = True
 
-    def __init__(self, checkpoint: Path, tokenizer: Path, name: str = "blipscore", device: Device = "cpu"):
+    def __init__(
+        self,
+        checkpoint: Path,
+        tokenizer: Path,
+        name: str = "blipscore",
+        device: Device = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ):
         self.name, self.device = name, torch.device(device)
         config = architecture(checkpoint)
         state = read_state(checkpoint, unwrap="model")
         state = {key: value for key, value in state.items() if not key.startswith("itm_head.")}
         with torch.device("meta"):
             heads = projections(config)
-        self.network = build_network(config, heads, state, checkpoint, device)
+        self.network = build_network(config, heads, state, checkpoint, device, dtype)
         self.read = BlipReader(tokenizer, config)
         self.preprocess = blip_preprocess(config)
         self.text_features = TextCache(self._encode_text)
@@ -56,12 +62,19 @@ class BLIPMatch:
 
     differentiable = True
 
-    def __init__(self, checkpoint: Path, tokenizer: Path, name: str = "blipscore-itm", device: Device = "cpu"):
+    def __init__(
+        self,
+        checkpoint: Path,
+        tokenizer: Path,
+        name: str = "blipscore-itm",
+        device: Device = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ):
         self.name, self.device = name, torch.device(device)
         config = architecture(checkpoint)
         with torch.device("meta"):
             heads = {**projections(config), "itm_head": nn.Linear(config.text_config.hidden_size, 2)}
-        self.network = build_network(config, heads, read_state(checkpoint, unwrap="model"), checkpoint, device)
+        self.network = build_network(config, heads, read_state(checkpoint, unwrap="model"), checkpoint, device, dtype)
         self.read = BlipReader(tokenizer, config)
         self.preprocess = blip_preprocess(config)
 

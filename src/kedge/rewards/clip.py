@@ -17,9 +17,8 @@ from transformers import AutoTokenizer, CLIPConfig, CLIPModel
 from kedge.rewards.preprocess import CropPreprocess, PadPreprocess, check_batch, read_preprocess
 from kedge.rewards.text_cache import TextCache
 from kedge.rewards.text_cleaning import clean_text
-from kedge.rewards.weights import build_frozen, read_folder, without
+from kedge.rewards.weights import Device, at_least_float32, build_frozen, read_folder, without
 
-Device = torch.device | str
 Style = Literal["openai", "transformers"]
 
 
@@ -43,7 +42,7 @@ class FrozenCLIP:
         """``[B, D]`` of images ``[B, 3, H, W]`` in [0, 1]."""
         pixels = self.preprocess(images.to(self.device))
         embedding = self.model.vision_model(pixel_values=pixels).pooler_output
-        return F.normalize(self.model.visual_projection(embedding), dim=-1)
+        return F.normalize(at_least_float32(self.model.visual_projection(embedding)), dim=-1)
 
     def cosine(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
         """``[B]``, each image with its own prompt."""
@@ -53,13 +52,13 @@ class FrozenCLIP:
 
     def _encode_text(self, prompt: str) -> Tensor:
         embedding = self.model.text_model(input_ids=self.tokenize(prompt).to(self.device)).pooler_output
-        return F.normalize(self.model.text_projection(embedding), dim=-1)
+        return F.normalize(at_least_float32(self.model.text_projection(embedding)), dim=-1)
 
 
-_LOADED: weakref.WeakValueDictionary[tuple[Path, str, str], FrozenCLIP] = weakref.WeakValueDictionary()
+_LOADED: weakref.WeakValueDictionary[tuple[Path, str, str, torch.dtype], FrozenCLIP] = weakref.WeakValueDictionary()
 
 
-def load_clip(folder: Path, device: Device, style: Style) -> FrozenCLIP:
+def load_clip(folder: Path, device: Device, style: Style, dtype: torch.dtype = torch.float32) -> FrozenCLIP:
     """Load a transformers CLIP folder; rewards that want the same one at the same time share it.
 
     Args:
@@ -68,12 +67,12 @@ def load_clip(folder: Path, device: Device, style: Style) -> FrozenCLIP:
     Raises:
         WrongWeightsError: the weights do not fit the folder's config.
     """
-    key = (folder.resolve(), str(device), style)
+    key = (folder.resolve(), str(device), style, dtype)
     clip = _LOADED.get(key)
     if clip is None:
         config = read_config(folder)
         state, file = read_folder(folder)
-        model = build_frozen(lambda: CLIPModel(config), without(state, "position_ids"), file, device)
+        model = build_frozen(lambda: CLIPModel(config), without(state, "position_ids"), file, device, dtype)
         openai = style == "openai"
         preprocess = read_preprocess(folder, config.vision_config.image_size)
         context = config.text_config.max_position_embeddings
@@ -116,13 +115,14 @@ class PickScore:
 
     differentiable = True
 
-    def __init__(self, clip: Path, name: str = "pickscore", device: Device = "cpu"):
+    def __init__(self, clip: Path, name: str = "pickscore", device: Device = "cpu", dtype: torch.dtype = torch.float32):
         self.name = name
-        self.clip = load_clip(clip, device, "transformers")
+        self.clip = load_clip(clip, device, "transformers", dtype)
 
     def __call__(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
         """Score images ``[B, 3, H, W]`` in [0, 1]; returns ``[B]``."""
-        return self.clip.model.logit_scale.exp().to(images.device) * self.clip.cosine(images, prompts)
+        scale = at_least_float32(self.clip.model.logit_scale).exp()
+        return scale.to(images.device) * self.clip.cosine(images, prompts)
 
 
 class CLIPScore:
@@ -143,9 +143,10 @@ class CLIPScore:
         clip_negative: bool = False,
         prefix: str = "",
         style: Style = "openai",
+        dtype: torch.dtype = torch.float32,
     ):
         self.name, self.scale, self.clip_negative, self.prefix = name, scale, clip_negative, prefix
-        self.clip = load_clip(clip, device, style)
+        self.clip = load_clip(clip, device, style, dtype)
 
     def __call__(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
         """Score images ``[B, 3, H, W]`` in [0, 1]; returns ``[B]``."""

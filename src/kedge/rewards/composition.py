@@ -20,20 +20,20 @@ from kedge.rewards.sources import locate
 from kedge.rewards.user import load_callable
 
 
-def load(text: str, device: Any = "cpu") -> Reward:
+def load(text: str, device: Any = "cpu", dtype: torch.dtype = torch.float32) -> Reward:
     """See :func:`kedge.rewards.load_reward`."""
     terms = parse(text)
     if len(terms) == 1 and terms[0].weight == 1 and not terms[0].standardised:
-        return _load_term(terms[0], device)
+        return _load_term(terms[0], device, dtype)
     scales = [natural_scale(term) if term.standardised else Scale() for term in terms]
-    rewards = [_load_term(term, device) for term in terms]
+    rewards = [_load_term(term, device, dtype) for term in terms]
     return Weighted(
         text,
         tuple(Summand(term.weight, reward, scale) for term, reward, scale in zip(terms, rewards, scales, strict=True)),
     )
 
 
-def _load_term(term: Term, device: Any) -> Reward:
+def _load_term(term: Term, device: Any, dtype: torch.dtype) -> Reward:
     if term.name not in REWARDS and ":" in term.name:
         return _load_callable(term)
     spec = find(term.name)
@@ -42,6 +42,8 @@ def _load_term(term: Term, device: Any) -> Reward:
         arguments |= {"name": spec.name, "device": device}
     if spec.source == "server":
         arguments["source"] = term.source
+    elif spec.parts:
+        arguments["dtype"] = dtype
     return load_object(spec.factory)(**arguments)
 
 

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from transformers import CLIPModel
 
-from kedge.rewards.clip import Device, FrozenCLIP, folder_tokenizer
+from kedge.rewards.clip import FrozenCLIP, folder_tokenizer
 from kedge.rewards.openclip import architecture, from_open_clip, to_open_clip
 from kedge.rewards.preprocess import PadPreprocess
 from kedge.rewards.text_cleaning import clean_text
-from kedge.rewards.weights import build_frozen, check_match, read_state, without
+from kedge.rewards.weights import Device, build_frozen, check_match, read_state, without
 
 
 class HPS:
@@ -34,6 +34,7 @@ class HPS:
         name: str = "hpsv2",
         device: Device = "cpu",
         antialias: bool = True,
+        dtype: torch.dtype = torch.float32,
     ):
         self.name = name
         config = architecture(checkpoint)
@@ -41,7 +42,7 @@ class HPS:
         with torch.device("meta"):
             expected = to_open_clip(CLIPModel(config).state_dict())
         check_match(expected, state, checkpoint)
-        model = build_frozen(lambda: CLIPModel(config), from_open_clip(state), checkpoint, device)
+        model = build_frozen(lambda: CLIPModel(config), from_open_clip(state), checkpoint, device, dtype)
         tokenize = folder_tokenizer(tokenizer, config.text_config.max_position_embeddings, clean_text)
         preprocess = PadPreprocess(config.vision_config.image_size, antialias=antialias)
         self.clip = FrozenCLIP(model, tokenize, preprocess)

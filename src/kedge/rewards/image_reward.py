@@ -11,9 +11,8 @@ from torch import Tensor
 from kedge.rewards.aesthetic import LinearHead
 from kedge.rewards.blip import BlipNetwork, BlipReader, architecture, blip_preprocess, build_network, projections
 from kedge.rewards.blip import to_published as blip_to_published
-from kedge.rewards.clip import Device
 from kedge.rewards.preprocess import check_batch
-from kedge.rewards.weights import StateDict, read_state
+from kedge.rewards.weights import Device, StateDict, read_state
 
 # Mean and deviation of the raw score over ImageReward's training pairs, from its published code.
 MEAN, STD = 0.16717362830052426, 1.0333394966054072
@@ -31,13 +30,20 @@ class ImageReward:
 
     differentiable = True
 
-    def __init__(self, checkpoint: Path, tokenizer: Path, name: str = "imagereward", device: Device = "cpu"):
+    def __init__(
+        self,
+        checkpoint: Path,
+        tokenizer: Path,
+        name: str = "imagereward",
+        device: Device = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ):
         self.name, self.device = name, torch.device(device)
         config = architecture(checkpoint)
         state = {key.removeprefix("blip."): value for key, value in read_state(checkpoint).items()}
         with torch.device("meta"):
             heads = {**projections(config), "mlp": LinearHead(config.text_config.hidden_size)}
-        self.network = build_network(config, heads, state, checkpoint, device)
+        self.network = build_network(config, heads, state, checkpoint, device, dtype)
         self.read = BlipReader(tokenizer, config)
         self.preprocess = blip_preprocess(config)
 

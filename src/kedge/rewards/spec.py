@@ -38,7 +38,8 @@ class RewardSpec:
 
     Attributes:
         name: as users write it.
-        factory: ``module:Class``; called with the parts' paths, the options, and for networks ``name`` and ``device``.
+        factory: ``module:Class``; called with the parts' paths, the options, and for networks ``name``, ``device``
+            and ``dtype``.
         differentiable: whether gradients with respect to the images flow.
         needs_prompt: False if the score ignores the prompt.
         measures: one sentence.

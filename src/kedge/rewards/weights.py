@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 StateDict = dict[str, Tensor]
+Device = torch.device | str
 Model = TypeVar("Model", bound=nn.Module)
 SHOWN = 5
 UNREADABLE = (
@@ -102,8 +103,10 @@ def check_match(expected: StateDict, found: StateDict, file: Path) -> None:
         raise WrongWeightsError(f"{file} does not hold the expected weights. " + "; ".join(wrong))
 
 
-def build_frozen(build: Callable[[], Model], state: StateDict, file: Path, device: torch.device | str) -> Model:
-    """A network with exactly these weights, in float32, in evaluation mode, without gradients to its parameters.
+def build_frozen(
+    build: Callable[[], Model], state: StateDict, file: Path, device: Device, dtype: torch.dtype = torch.float32
+) -> Model:
+    """A network with exactly these weights, in evaluation mode, without gradients to its parameters.
 
     It is laid out without memory first, so that nothing is initialised in vain and a large model exists only once.
 
@@ -114,22 +117,27 @@ def build_frozen(build: Callable[[], Model], state: StateDict, file: Path, devic
         model = build()
     check_match(model.state_dict(), state, file)
     # Copied: a mapped file that is written anew would change the weights of a running reward.
-    state = {key: _copied(value, device) for key, value in state.items()}
+    state = {key: _copied(value, device, dtype) for key, value in state.items()}
     model.load_state_dict(state, assign=True)
     _fill_position_ids(model, device)
     return model.eval().requires_grad_(False)
 
 
-def _copied(value: Tensor, device: torch.device | str) -> Tensor:
-    return value.to(device, torch.float32, copy=True, memory_format=torch.contiguous_format)
+def _copied(value: Tensor, device: Device, dtype: torch.dtype) -> Tensor:
+    return value.to(device, dtype, copy=True, memory_format=torch.contiguous_format)
 
 
-def _fill_position_ids(model: nn.Module, device: torch.device | str) -> None:
+def _fill_position_ids(model: nn.Module, device: Device) -> None:
     """transformers keeps 0, 1, 2, … in buffers that are not saved, so loading leaves them on the meta device."""
     for module in model.modules():
         for name, buffer in module._buffers.items():
             if buffer is not None and buffer.is_meta:
                 module._buffers[name] = torch.arange(buffer.shape[-1], device=device).expand(buffer.shape)
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """Out of a network's half precision; float64 stays."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def _can_be_mapped(file: Path) -> bool:

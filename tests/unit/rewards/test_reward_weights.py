@@ -150,3 +150,26 @@ def test_training_leftovers_and_old_buffers_are_no_error(tmp_path):
     torch.save({"model": state}, file)
     x = pictures(1, 40, 40)
     assert torch.equal(load_reward(f"blipscore@{file}")(x, ["a cat"]), before(x, ["a cat"]))
+
+
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [
+        ("pickscore", write_clip),
+        ("hpsv2", write_hps),
+        ("aesthetic", write_aesthetic),
+        ("blipscore", write_blip),
+        ("imagereward", write_image_reward),
+    ],
+)
+def test_half_precision_networks_score_nearly_alike(name, write, tmp_path):
+    path = write(tmp_path)
+    full, half = load_reward(f"{name}@{path}"), load_reward(f"{name}@{path}", dtype=torch.bfloat16)
+    x = pictures(2, 48, 48).requires_grad_()
+    a, b = full(x, ["a cat", "a dog"]), half(x, ["a cat", "a dog"])
+    assert b.dtype == torch.float32
+    assert not torch.equal(a, b)
+    torch.testing.assert_close(a, b, rtol=0.05, atol=0.05)
+    (gradient,) = torch.autograd.grad(b.sum(), x)
+    assert gradient.dtype == torch.float32
+    assert gradient.abs().sum() > 0

@@ -31,7 +31,9 @@ class Contest:
         crossed: the same rate with a bootstrap interval over raters and prompts at once.
         prompts_won, prompts_lost: prompts on which most votes were for ours, for theirs.
         p: two-sided sign test over prompts.
-        alpha: Krippendorff's, ordinal, over pairs.
+        alpha: Krippendorff's, ordinal, over pairs. Each pair counts both ways round, because which of its pictures is
+            called the first is arbitrary: without that, raters who agree on one model nearly always would look as if
+            they agreed by chance.
     """
 
     question: str
@@ -156,7 +158,7 @@ def _contest(records: Sequence[Record], question: str, ours: str, theirs: str, s
         up,
         down,
         sign_test(up, down),
-        krippendorff_alpha(list(by_pair.values())),
+        krippendorff_alpha([side for own in by_pair.values() for side in (own, [1 - x for x in own])]),
     )
 
 

@@ -172,15 +172,15 @@ def _html(analysis: Analysis, title: str, exclude: Sequence[str], chart: str) ->
     sections = [f"<h1>{escape(title)}</h1>", facts(_summary(analysis, exclude))]
     if said:
         lines = "".join(f"<p>{escape(line)}</p>" for line in said)
-        sections.append(
-            f'<section class="verdict calm">{lines}</section><h2>Preference</h2><figure class="wide">{chart}'
-        )
-        sections.append("</figure>" + table_html(contest_table(analysis)))
-    if analysis.ranking:
-        sections += ["<h2>Ranking (Bradley–Terry)</h2>", table_html(ranking_table(analysis))]
+        sections.append(f'<section class="verdict calm">{lines}</section>')
     if careful:
         lines = "".join(f"<li>{escape(line)}</li>" for line in careful)
-        sections.append(f'<h2>Read this first</h2><section class="verdict warn"><ul>{lines}</ul></section>')
+        sections.append(f'<section class="verdict warn"><ul>{lines}</ul></section>')
+    if analysis.contests:
+        sections.append(f'<h2>Preference</h2><figure class="wide">{chart}</figure>')
+        sections.append(table_html(contest_table(analysis)))
+    if analysis.ranking:
+        sections += ["<h2>Ranking (Bradley–Terry)</h2>", table_html(ranking_table(analysis))]
     head, *rows = ([f"<td>{escape(text)}</td>" for text in row] for row in rater_rows(analysis))
     body = "".join(f"<tr>{''.join(row)}</tr>" for row in rows)
     heads = "".join(head).replace("td>", "th>")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -138,6 +140,15 @@ def test_plug_in_gets_a_name(own):
     finally:
         sys.path.remove(".")
         del REWARDS["my_redness"]
+
+
+def test_page_names_every_reward_and_its_example_works(tmp_path):
+    page = (Path(__file__).parents[3] / "docs" / "rewards.md").read_text(encoding="utf-8")
+    assert [name for name in REWARDS if f"| `{name}` |" not in page] == []
+    (tmp_path / "my_rewards.py").write_text(re.search(r"```python\n(.*?)```", page, re.DOTALL)[1])
+    reward = load_reward(f"{tmp_path}/my_rewards.py:redness")
+    assert reward.differentiable
+    assert reward(images(), PROMPTS).shape == (2,)
 
 
 def test_catalogue_needs_no_torch():

@@ -106,4 +106,4 @@ class Weighted:
         total = torch.zeros(len(images), device=images.device)
         for part in self.parts:
             total = total + part.weight * part.scale(part.reward(images, prompts))
-        return total
+        return total if self.differentiable else total.detach()

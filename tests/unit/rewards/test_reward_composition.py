@@ -76,6 +76,7 @@ def test_rewards_of_one_network_share_it(tmp_path):
 def test_one_part_without_gradient_takes_it_from_the_sum():
     reward = load_reward("compressibility_proxy + compressibility")
     assert not reward.differentiable
+    assert not reward(images().requires_grad_(), PROMPTS).requires_grad
 
 
 def test_standardised_by_the_natural_scale(tmp_path, monkeypatch):

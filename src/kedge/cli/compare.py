@@ -31,7 +31,7 @@ def compare_command(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, …")] = "auto",
     fresh: Annotated[bool, typer.Option("--fresh", help="Measure again what the run folder already has.")] = False,
 ) -> None:
-    """Compare a run with its base or another run, sample by sample: differences, win rates, grid and report."""
+    """Compare a run with its base or with another run. Sample by sample: differences, win rates, grid and report."""
     from kedge.cli.eval import table_format, write_table
     from kedge.cli.evaluating import Evaluating, Request
     from kedge.evaluation.tables import comparison_table

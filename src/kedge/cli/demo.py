@@ -14,7 +14,10 @@ def demo_command(
     out: Annotated[str | None, typer.Option(help="The run folder; runs/demo by default.")] = None,
     count: Annotated[int, typer.Option(min=2, help="Unseen prompts to compare on.")] = 200,
 ) -> None:
-    """Fine-tune the bundled emoji model by ROCM in a few minutes, then compare base and tuned on unseen prompts."""
+    """Train the bundled emoji model, and measure what it did.
+
+    By ROCM, for a few minutes; base and tuned are then compared on unseen prompts.
+    """
     from kedge.cli.compare import compare_command
     from kedge.cli.train import run_recipe
     from kedge.training.run_folder import RunFolder, fresh_folder

@@ -16,7 +16,7 @@ GIB = 2**30
 def doctor_command(
     reward: Annotated[str | None, typer.Argument(help="Tell all about this reward, and how to get it.")] = None,
 ) -> None:
-    """Tell what works on this machine: versions, device, bundled models, rewards."""
+    """Tell what works on this machine. Versions, device, bundled models, rewards."""
     from kedge.rewards import readiness
 
     if reward is not None:

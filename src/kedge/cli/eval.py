@@ -44,7 +44,7 @@ def eval_command(
     guidance: Annotated[float | None, typer.Option(help="ω, for models; guidance_scale is ω + 1.")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Measure again what a run folder already has.")] = False,
 ) -> None:
-    """Score models, runs or images by any rewards, each with its 95 % interval, on the same prompts and noise."""
+    """Score models, runs or images by any rewards. All on the same prompts and noise, each with its 95 % interval."""
     from kedge.cli.evaluating import Evaluating, Request
     from kedge.evaluation.tables import evaluation_table
 

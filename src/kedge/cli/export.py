@@ -21,7 +21,7 @@ def export_command(
     program: Annotated[Program, typer.Option("--for", help="The program that is to load it.")] = Program.diffusers,
     out: Annotated[Path | None, typer.Option(help="The folder to write to; RUN/lora by default.")] = None,
 ) -> None:
-    """Write a run's adapter for diffusers or ComfyUI, from its newest checkpoint, and check it by reading it back."""
+    """Write a run's adapter for diffusers or ComfyUI. It is its newest checkpoint's, and checked by reading it back."""
     from kedge.export import save_lora
     from kedge.training.finish import metadata
     from kedge.training.tuned import load_run

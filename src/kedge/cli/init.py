@@ -11,7 +11,7 @@ def init_command(
     preset: Annotated[str, typer.Argument(help="The recipe to start from (see kedge presets).")] = "emoji-rocm",
     overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Changes to it.")] = None,
 ) -> None:
-    """Print a recipe with every key explained; redirect it into a file and change what you like."""
+    """Print a recipe with every key explained. Redirect it into a file and change what you like."""
     from kedge.config import document, load_config
     from kedge.config.presets import preset as find
 

@@ -17,7 +17,7 @@ def prompts_command(
     seed: Annotated[int, typer.Option(help="Seed of that draw.")] = 0,
     local: Annotated[str | None, typer.Option(help="A local copy of a named set.")] = None,
 ) -> None:
-    """List the named prompt sets, or print the prompts of one (problems with them go to standard error)."""
+    """List the named prompt sets, or print the prompts of one. Problems with them go to standard error."""
     from kedge.prompts import NAMED, load_prompts
 
     if source is not None:

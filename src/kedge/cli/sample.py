@@ -24,7 +24,7 @@ def sample_command(
     kind: Annotated[str | None, typer.Option(help="lcm or diffusion; found out by default.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, …")] = "auto",
 ) -> None:
-    """Draw pictures with a model or a finished run; the same seed draws the same picture in diffusers."""
+    """Draw pictures with a model or a run. The same seed draws the same picture in diffusers."""
     from contextlib import nullcontext
 
     from kedge.cli.models import load_target

@@ -23,7 +23,10 @@ def train_command(
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and describe the run; load no weights.")] = False,
 ) -> None:
-    """Train: kedge train emoji-rocm, kedge train my.yaml training.steps=500, kedge train runs/my --resume."""
+    """Train by a preset or a recipe, or go on with a run.
+
+    For example: kedge train emoji-rocm, kedge train my.yaml training.steps=500, kedge train runs/my --resume.
+    """
     from kedge.cli.recipe import choose
     from kedge.training.run_folder import RunFolder
 

@@ -7,9 +7,7 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(
-    help="The emoji world: draw the truth, score pictures against it, build its models.", no_args_is_help=True
-)
+app = typer.Typer(help="The emoji world: draw scenes, score pictures, build its models.", no_args_is_help=True)
 
 
 @app.command()

@@ -36,7 +36,7 @@ def _no_gradient(name: str, reward: str) -> str:
     rewards = [other for other in REWARDS if _differentiable(other)]
     return (
         f"algorithm {name!r} backpropagates through the reward, but {reward!r} has no gradient: train it with "
-        f"{_either(algorithms)} (algorithm.name={algorithms[0]}), or choose a reward with a gradient "
+        f"{_either(algorithms)} (algorithm={algorithms[0]}), or choose a reward with a gradient "
         f"({', '.join(rewards)})"
     )
 

@@ -17,7 +17,7 @@ WIDTH = 116
 
 def document(config: RunConfig, title: str = "") -> str:
     """``config`` as YAML with a comment over every key; reading it back gives an equal config."""
-    head = [*_comment(title, 0), ""] if title else []
+    head = [*(line for text in title.splitlines() for line in _comment(text, 0)), ""] if title else []
     return "\n".join([*head, *_block(config, 0)]) + "\n"
 
 

@@ -26,6 +26,8 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> RunConfig:
         ConfigError: naming the file, the key and what to write instead.
     """
     path = Path(path)
+    if not path.is_file():
+        raise ConfigError(f"no recipe at {path} (`kedge presets` lists those that ship)")
     data = read_yaml(path.read_text(encoding="utf-8"), str(path))
     if not isinstance(data, dict):
         raise ConfigError(f"{path} holds no configuration: expected blocks such as 'model:' and 'reward:'")

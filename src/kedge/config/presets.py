@@ -27,9 +27,11 @@ class Preset:
 
 
 def presets() -> list[Preset]:
-    """All recipes in the package, by name."""
+    """All recipes in the package: those of the emoji world first, which run anywhere, then by name."""
     folder = Path(str(resources.files("kedge") / "presets"))
-    return [_read(path) for path in sorted(folder.glob("*.yaml"))]
+    return [
+        _read(path) for path in sorted(folder.glob("*.yaml"), key=lambda path: ("emoji" not in path.stem, path.stem))
+    ]
 
 
 def preset(name: str) -> Preset:

@@ -40,8 +40,11 @@ def load_run(path: str | Path, device: str | torch.device = "cpu", **model: Any)
 
     Raises:
         CheckpointError: if there is no whole checkpoint.
+        ValueError: if it is no run folder.
     """
     folder = RunFolder(Path(path))
+    if not folder.config.is_file():
+        raise ValueError(f"{path} is not a run folder: it has no config.yaml (kedge train makes one)")
     config = load_config(folder.config)
     config = dataclasses.replace(config, model=dataclasses.replace(config.model, **model))
     found = CheckpointStore(folder.checkpoints).latest()

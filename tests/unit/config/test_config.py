@@ -145,7 +145,7 @@ def test_backpropagation_through_a_reward_without_gradient_is_refused_with_what_
     message = str(caught.value)
     for word in ("'rocm' backpropagates", "'compressibility' has no gradient", "rlcm", "ddpo", "dpok", "d3po"):
         assert word in message
-    assert "algorithm.name=rlcm" in message
+    assert "algorithm=rlcm" in message
     assert "pickscore" in message
     assert "incompressibility," not in message  # only rewards with a gradient are offered
     with pytest.raises(ConfigError, match="has no gradient"):

@@ -18,23 +18,25 @@ from torch import Tensor
 from torch.nn.functional import conv2d, pad
 
 from kedge.worlds.emoji.atlas import SIZES, SPRITES
-from kedge.worlds.emoji.scenes import MAX_LAYERS, SIDE, backgrounds
-from kedge.worlds.emoji.templates import ANIMALS, MARGIN, groups, paste
+from kedge.worlds.emoji.scenes import SIDE, backgrounds
+from kedge.worlds.emoji.templates import ANIMALS, MARGIN, groups, paste, soften
 
 RIVALS = 3  # the best sprites of each slot, judged beside those that the prompt names
 APART = SIDE / 5  # pixels between the centres of two sprites, at least
 REACH = SIDE // 16  # pixels: all rivals of a slot have their centres this close to its centre
 NOWHERE = -1e4  # the gain of a place where a sprite cannot be
+TINT = 0.15  # difference of colour that is forgiven when sprites are sought
 OUTLIER = 0.3  # error of a pixel that says no more about the background
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """What each slot may hold: all ``[B, slots, rivals + asked]``; the first is the slot's best.
+    """What each slot may hold: ``[B, slots, K]``, rivals and then the asked; the first is the slot's best.
 
     Attributes:
         sprite, size: indices into ``SPRITES`` and ``SIZES``.
         x, y: the pixel of the centre.
+        gain: ``[B, slots]`` of the best when it was found.
         tiles: ``[B, slots, K, 4, SIDE, SIDE]`` each of them alone (premultiplied colour, alpha).
     """
 
@@ -42,6 +44,7 @@ class Candidates:
     size: Tensor
     x: Tensor
     y: Tensor
+    gain: Tensor
     tiles: Tensor
 
 
@@ -52,8 +55,18 @@ def guess_background(images: Tensor) -> Tensor:
     return (1 - (-error / (2 * OUTLIER**2)).exp()).sum((2, 3)).argmin(1)
 
 
+def without_tint(images: Tensor, ground: Tensor) -> Tensor:
+    """Pictures whose background has its true colour: a slight tint must not look like pale sprites everywhere."""
+    rest = images - backgrounds().to(images.device)[ground]
+    tint = rest.flatten(2).median(2).values.clamp(-TINT, TINT)  # sprites cover less than half
+    return images - tint[:, :, None, None]
+
+
 def find(images: Tensor, ground: Tensor, asked: Tensor) -> Candidates:
     """Slots with their candidates, found one after the other: each is taken away before the next is sought.
+
+    A large sprite halfway between two small ones may explain more than either. So two beginnings are tried, a sprite
+    of any size and a small one, and that is kept which explains more in two steps.
 
     Args:
         images: ``[B, 3, SIDE, SIDE]``.
@@ -62,62 +75,92 @@ def find(images: Tensor, ground: Tensor, asked: Tensor) -> Candidates:
     """
     base = backgrounds().to(images.device)[ground]
     rest = images - base
-    centres = torch.empty(len(images), 0, dtype=torch.long, device=images.device)
-    slots = []
-    for layer in range(MAX_LAYERS):
-        gain, size = _gains(rest, base, ground, crowded=layer > 0)
-        centre = _best_apart(gain, centres)
-        slot = _candidates(gain, size, centre, asked)
-        tile = slot.tiles[:, 0]
-        explains = gain.flatten(1).amax(1) > 0
-        rest = rest - (tile[:, :3] - tile[:, 3:] * base) * explains[:, None, None, None]
-        centres = torch.cat([centres, centre], 1)
-        slots.append(slot)
+    small_gains = _gains(rest, base, ground)
+    small = small_gains.best(asked)
+    any_size = _gains(rest, base, ground, upon=small_gains).best(asked)
+    beside_small, after_small = _next(rest, base, ground, asked, small)
+    beside_any, after_any = _next(rest, base, ground, asked, any_size)
+
+    smaller = small.gain + beside_small.gain.clamp(min=0) > any_size.gain + beside_any.gain.clamp(min=0)
+    first, second = _either(smaller, small, any_size), _either(smaller, beside_small, beside_any)
+    third = _gains(torch.where(smaller[:, None, None, None], after_small, after_any), base, ground)
+    slots = [first, second, third.best(asked, first, second)]
     return Candidates(*(torch.stack([getattr(slot, f.name) for slot in slots], 1) for f in fields(Candidates)))
 
 
-def _gains(rest: Tensor, base: Tensor, ground: Tensor, crowded: bool) -> tuple[Tensor, Tensor]:
+def _next(rest: Tensor, base: Tensor, ground: Tensor, asked: Tensor, slot: Candidates) -> tuple[Candidates, Tensor]:
+    """The best small sprite beside ``slot``, and what remains of the residual without both."""
+    rest = _without(rest, base, slot)
+    beside = _gains(rest, base, ground).best(asked, slot)
+    return beside, _without(rest, base, beside)
+
+
+def _without(rest: Tensor, base: Tensor, slot: Candidates) -> Tensor:
+    """What remains of the residual when a slot's best sprite is taken away, if it explains anything."""
+    tile = slot.tiles[:, 0]
+    return rest - (tile[:, :3] - tile[:, 3:] * base) * (slot.gain > 0)[:, None, None, None]
+
+
+def _either(condition: Tensor, yes: Candidates, no: Candidates) -> Candidates:
+    def pick(name: str) -> Tensor:
+        a, b = getattr(yes, name), getattr(no, name)
+        return torch.where(condition.reshape(-1, *(1,) * (a.ndim - 1)), a, b)
+
+    return Candidates(*(pick(f.name) for f in fields(Candidates)))
+
+
+@dataclass(frozen=True)
+class Gains:
     """The gain and the size (index) of every sprite at every centre, at its best size: ``[B, sprites, SIDE, SIDE]``."""
+
+    gain: Tensor
+    size: Tensor
+
+    def best(self, asked: Tensor, *others: Candidates) -> Candidates:
+        """The slot of the largest gain that is apart from other slots: fields ``[B, K]``, and ``[B]`` for the gain."""
+        best = self.gain.amax(1).flatten(1)
+        pixels = torch.arange(SIDE * SIDE, device=best.device)
+        for other in others:
+            x, y = other.x[:, :1], other.y[:, :1]
+            near = (pixels % SIDE - x).square() + (pixels // SIDE - y).square() < APART**2
+            best = best.masked_fill(near, NOWHERE)
+        gain, centre = best.max(1, keepdim=True)
+        return self._around(centre % SIDE, centre // SIDE, gain[:, 0], asked)
+
+    def _around(self, x: Tensor, y: Tensor, gain: Tensor, asked: Tensor) -> Candidates:
+        """The best rivals near one centre and the asked sprites, each where it fits best."""
+        near = torch.arange(2 * REACH + 1, device=x.device)
+        window = ((y + near)[:, :, None] * (SIDE + 2 * REACH) + (x + near)[:, None, :]).flatten(1)
+        window = window[:, None].expand(-1, len(SPRITES), -1)
+        value, place = pad(self.gain, (REACH,) * 4, value=NOWHERE).flatten(2).gather(2, window).max(2)  # [B, sprites]
+        sprite = torch.cat([value.topk(RIVALS, 1).indices, asked], 1)
+        place = place.gather(1, sprite)
+        x = x + place % len(near) - REACH
+        y = y + place // len(near) - REACH
+        flat = (sprite * SIDE + y.clamp(0, SIDE - 1)) * SIDE + x.clamp(0, SIDE - 1)
+        size = self.size.flatten(1).gather(1, flat).long()
+        half = torch.tensor(SIZES, device=x.device)[size] // 2
+        return Candidates(sprite, size, x, y, gain, paste(sprite, size, x - half, y - half))
+
+
+def _gains(rest: Tensor, base: Tensor, ground: Tensor, upon: Gains | None = None) -> Gains:
+    """Gains of the small sprites; of the large ones too, ``upon`` those."""
+    rest = soften(soften(rest))  # softening is symmetric: soft R · soft D = R softened twice · D
     features = pad(torch.cat([rest, (rest * base).sum(1, keepdim=True)], 1), (MARGIN,) * 4)
-    gain = rest.new_full((len(rest), len(SPRITES), SIDE, SIDE), NOWHERE)
-    size = torch.zeros(gain.shape, dtype=torch.uint8, device=gain.device)
+    if upon is None:
+        gain = rest.new_full((len(rest), len(SPRITES), SIDE, SIDE), NOWHERE)
+        size = torch.zeros(gain.shape, dtype=torch.uint8, device=gain.device)
+    else:
+        gain, size = upon.gain.clone(), upon.size.clone()
     for group in groups(rest.device):
-        if crowded and not group.crowded:
+        if group.small == (upon is not None):
             continue
         new = conv2d(features, group.kernel) - group.energy[ground]
         here = (slice(None), group.sprites, group.places, group.places)
         better = new > gain[here]
         gain[here] = torch.where(better, new, gain[here])
         size[here].masked_fill_(better, group.size)
-    return gain, size
-
-
-def _best_apart(gain: Tensor, others: Tensor) -> Tensor:
-    """The centre of the largest gain that is apart from other centres ``[B, n]``: a flat pixel, ``[B, 1]``."""
-    best = gain.amax(1).flatten(1)
-    pixels = torch.arange(SIDE * SIDE, device=gain.device)
-    for other in others.T[:, :, None]:
-        away = (pixels % SIDE - other % SIDE).square() + (pixels // SIDE - other // SIDE).square()
-        best = best.masked_fill(away < APART**2, NOWHERE)
-    return best.argmax(1, keepdim=True)
-
-
-def _candidates(gain: Tensor, size: Tensor, centre: Tensor, asked: Tensor) -> Candidates:
-    """The best rivals near one centre and the asked sprites, each where it fits best: fields ``[B, K]``."""
-    x, y = centre % SIDE, centre // SIDE
-    near = torch.arange(2 * REACH + 1, device=gain.device)
-    window = ((y + near)[:, :, None] * (SIDE + 2 * REACH) + (x + near)[:, None, :]).flatten(1)
-    window = window[:, None].expand(-1, len(SPRITES), -1)
-    border = (REACH,) * 4
-    value, place = pad(gain, border, value=NOWHERE).flatten(2).gather(2, window).max(2)  # [B, sprites]
-    sprite = torch.cat([value.topk(RIVALS, 1).indices, asked], 1)
-    place = place.gather(1, sprite)
-    x = x + place % len(near) - REACH
-    y = y + place // len(near) - REACH
-    flat = (sprite * SIDE + y.clamp(0, SIDE - 1)) * SIDE + x.clamp(0, SIDE - 1)
-    chosen = size.flatten(1).gather(1, flat).long()
-    half = torch.tensor(SIZES, device=gain.device)[chosen] // 2
-    return Candidates(sprite, chosen, x, y, paste(sprite, chosen, x - half, y - half))
+    return Gains(gain, size)
 
 
 def is_animal(sprite: Tensor) -> Tensor:

@@ -8,11 +8,13 @@ from functools import lru_cache
 
 import torch
 from torch import Tensor
+from torch.nn.functional import max_pool2d
 
 from kedge.worlds.emoji.atlas import ANIMAL_NAMES, SPRITES
 from kedge.worlds.emoji.captions import BACKGROUNDS, parse
 from kedge.worlds.emoji.detect import Candidates, is_animal
 from kedge.worlds.emoji.scenes import CENTRES, SIDE, STAGING, VARIANTS, backgrounds
+from kedge.worlds.emoji.templates import BORDER, soften
 
 ANIMAL_TOLERANCE = 0.25  # a root mean square error of this size costs a factor of e
 GROUND_TOLERANCE = 0.2
@@ -20,6 +22,7 @@ CLEAN_TOLERANCE = 0.2
 CERTAINTY = 6.0  # how steeply the identity follows the margin over the best rival
 PRESENT = 0.3  # share of a sprite's contrast that must be there for it to count as drawn
 STEEPNESS = 14.0
+FAINT = 0.3  # contrast (sum of squares) below which nothing can be told
 SLACK = SIDE / 12  # pixels off its place that cost a factor of e
 JITTER = SIDE / 32  # pixels within which a place is right
 SHARED = 0.05  # matches this close share the say about places
@@ -106,29 +109,33 @@ class Fit:
     left: Tensor
 
 
-def fit(images: Tensor, ground: Tensor, found: Candidates, asked: int) -> Fit:
-    """Explain ``images`` on the background variants ``ground`` by each candidate; the last ``asked`` are the prompt's.
+def fit(images: Tensor, plain: Tensor, ground: Tensor, found: Candidates, asked: int) -> Fit:
+    """Explain pictures on the background variants ``ground`` by each candidate; the last ``asked`` are the prompt's.
 
-    Each slot is judged on the pixels that no other slot covers.
+    Each slot is judged on the pixels that no other slot covers: what is there on ``plain``, the pictures without
+    their tint, softened; how well it is drawn on ``images``.
     """
     base = backgrounds().to(images.device)[ground]
     rest = (images - base)[:, None, None]
     colour, alpha = found.tiles[:, :, :, :3], found.tiles[:, :, :, 3:]
     change = colour - alpha * base[:, None, None]  # what drawing the candidate adds to the background
-    energy = change[:, :, 0].square().sum((2, 3, 4))
-    gain = 2 * (rest[:, 0] * change[:, :, 0]).sum((2, 3, 4)) - energy
-    cover = _presence(gain, energy)[:, :, None, None, None] * alpha[:, :, 0]  # by the first candidate of each slot
-    weight = _uncovered_by_others(cover)[:, :, None]  # [B, slots, 1, 1, H, W]
-    gram = torch.einsum("bskp,bslp->bskl", (weight * change).flatten(3), change.flatten(3))
+    miss = (alpha * (rest - change).square()).sum(3)  # [B, slots, K, H, W]
+    soft_rest, soft = soften(plain - base)[:, None, None], soften(change)
+    shown = _shown(soft_rest[:, 0, 0], soft[:, :, 0], alpha[:, :, 0])
+    weight = _uncovered_by_others(shown[:, :, None, None] * spread(alpha[:, :, 0, 0]))[
+        :, :, None
+    ]  # [B, slots, 1, H, W]
+    weighted = weight[:, :, :, None] * soft
+    gram = torch.einsum("bskp,bslp->bskl", weighted.flatten(3), soft.flatten(3))
     energy = gram.diagonal(dim1=2, dim2=3)
-    gain = 2 * (weight * rest * change).sum((3, 4, 5)) - energy
+    gain = 2 * (soft_rest * weighted).sum((3, 4, 5)) - energy
     best = gain.argmax(2)
 
     def chosen(values: Tensor) -> Tensor:
         return values.gather(2, best[:, :, None])[:, :, 0]
 
-    error = (weight * alpha * (rest - change).square()).sum((3, 4, 5)) / (3 * (weight * alpha).sum((3, 4, 5)) + 1e-6)
-    quality = (-error.sqrt() / ANIMAL_TOLERANCE).exp()
+    pixels = (weight * alpha[:, :, :, 0]).sum((3, 4))
+    quality = (-((weight * miss).sum((3, 4)) / (3 * pixels + 1e-6)).sqrt() / ANIMAL_TOLERANCE).exp()
     match = quality * torch.sigmoid(CERTAINTY * _lead(found.sprite, gain, energy, gram))
     tile = found.tiles.gather(2, best[:, :, None, None, None, None].expand(-1, -1, 1, *found.tiles.shape[3:]))[:, :, 0]
     return Fit(
@@ -145,7 +152,24 @@ def fit(images: Tensor, ground: Tensor, found: Candidates, asked: int) -> Fit:
 
 
 def _presence(gain: Tensor, energy: Tensor) -> Tensor:
-    return torch.sigmoid(STEEPNESS * (gain / (energy + 1e-3) - PRESENT))
+    return torch.sigmoid(STEEPNESS * (gain / (energy + FAINT) - PRESENT))
+
+
+def _shown(rest: Tensor, change: Tensor, alpha: Tensor) -> Tensor:
+    """Whether each slot's first candidate is there, judged away from the slots before it: ``[B, slots]``."""
+    free = torch.ones_like(alpha[:, 0])
+    shown = []
+    for i in range(change.shape[1]):
+        weighted = free * change[:, i]
+        energy = (weighted * change[:, i]).sum((1, 2, 3))
+        shown.append(_presence(2 * (weighted * rest).sum((1, 2, 3)) - energy, energy))
+        free = free * (1 - shown[-1][:, None, None, None] * spread(alpha[:, i])).square()
+    return torch.stack(shown, 1)
+
+
+def spread(alpha: Tensor) -> Tensor:
+    """Opacity ``[B, n, H, W]`` widened by as much as a soft picture spreads a sprite."""
+    return max_pool2d(alpha, 2 * BORDER + 1, stride=1, padding=BORDER)
 
 
 def _uncovered_by_others(cover: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from kedge.worlds.emoji import judge
-from kedge.worlds.emoji.detect import find, guess_background
+from kedge.worlds.emoji.detect import find, guess_background, without_tint
 from kedge.worlds.emoji.scenes import SIDE
 
 # Exponents of the geometric mean; divided by their sum. The activity weighs more where the prompt asks for one.
@@ -91,7 +91,9 @@ class Oracle:
 def _parts(images: Tensor, prompts: Sequence[str]) -> OracleParts:
     asked = judge.read(prompts, images.device)
     ground = guess_background(images)
-    fitted = judge.fit(images, ground, find(images, ground, asked.sprites), asked.sprites.shape[1])
+    plain = without_tint(images, ground)
+    found = find(plain, ground, asked.sprites)
+    fitted = judge.fit(images, plain, ground, found, asked.sprites.shape[1])
     animal, place = judge.animal_and_place(fitted, asked)
     background, clean = judge.background_and_clean(images, fitted, asked)
     parts = {
@@ -102,8 +104,8 @@ def _parts(images: Tensor, prompts: Sequence[str]) -> OracleParts:
         "clean": clean,
         "activity": judge.activity(fitted, asked),
     }
-    found = _found(fitted)
-    return OracleParts(**parts, total=_total(parts, asked), found=found, right=_right(found, animal, asked))
+    names = _found(fitted)
+    return OracleParts(**parts, total=_total(parts, asked), found=names, right=_right(names, animal, asked))
 
 
 def _total(parts: dict[str, Tensor], asked: judge.Asked) -> Tensor:

@@ -10,11 +10,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d, pad
 
-from kedge.worlds.emoji.atlas import ANIMAL_NAMES, SIZES, SPRITES, sprite_bank
+from kedge.worlds.emoji.atlas import ANIMAL_NAMES, PROPS, SIZES, SPRITES, sprite_bank
 from kedge.worlds.emoji.captions import ACTIVITIES, POSITIONS, Spec
 from kedge.worlds.emoji.scenes import SIDE, backgrounds, compose
 
 ANIMALS = len(ANIMAL_NAMES)  # sprites below this index are animals, the others props
+SOFTNESS = 0.8  # standard deviation in pixels
+BORDER = 2  # pixels by which softening spreads a sprite
 MARGIN = 2  # pixels by which a sprite may stick out of the picture
 
 
@@ -25,14 +27,14 @@ class Group:
     Attributes:
         size: index into ``SIZES``.
         sprites: their indices, consecutive, as a slice.
-        crowded: scenes draw them at this size beside other sprites.
+        small: props, and animals beside others of their size or larger.
         kernel: ``[n, 4, s, s]``, correlates with (residual, residual · background): 2T and −2α.
-        energy: ``[backgrounds, n, p, p]`` Σ (T − αB)² inside the picture, at every place.
+        energy: ``[backgrounds, n, p, p]`` Σ (softened T − αB)² inside the picture, at every place.
     """
 
     size: int
     sprites: slice
-    crowded: bool
+    small: bool
     kernel: Tensor
     energy: Tensor
 
@@ -44,19 +46,21 @@ class Group:
 
 
 def sizes_in_use() -> list[tuple[int, slice, bool]]:
-    """Which sprites occur at which size, and whether beside others: found by composing many scenes."""
+    """Which sprites occur at which size, and whether they are small: found by composing many scenes."""
     animal = ANIMAL_NAMES[0]
     specs = [Spec((animal,)), Spec((animal,) * 2)]
     specs += [Spec((animal,), position=position) for position in POSITIONS]
     specs += [Spec((animal,), activity=activity) for activity in ACTIVITIES]
-    crowded: dict[tuple[int, int], bool] = {}
+    small: dict[tuple[int, int], bool] = {}
     for scene in (compose(spec, random.Random(seed)) for seed in range(40) for spec in specs):
+        sizes = sorted(layer.size for layer in scene.layers)
         for layer in scene.layers:
             key = (SPRITES.index(layer.sprite), SIZES.index(layer.size))
-            crowded[key] = crowded.get(key, False) or len(scene.layers) > 1
+            beside = layer.sprite in PROPS or sizes.index(layer.size) < len(sizes) - 1
+            small[key] = small.get(key, False) or beside
     return [
-        (size, slice(sprite, sprite + 1) if sprite >= ANIMALS else slice(0, ANIMALS), crowds)
-        for (sprite, size), crowds in sorted(crowded.items())
+        (size, slice(sprite, sprite + 1) if sprite >= ANIMALS else slice(0, ANIMALS), beside)
+        for (sprite, size), beside in sorted(small.items())
     ]
 
 
@@ -64,17 +68,31 @@ def sizes_in_use() -> list[tuple[int, slice, bool]]:
 def groups(device: torch.device) -> list[Group]:
     """Every group, on ``device``."""
     grounds = backgrounds().to(device)
-    squares, inside = grounds.square().sum(1, keepdim=True), torch.ones_like(grounds[:, :1])
-    features = pad(torch.cat([grounds, squares, inside], 1), (MARGIN,) * 4)
+    smooth, inside = soften(grounds), torch.ones_like(grounds[:, :1])
+    features = pad(torch.cat([smooth, smooth.square().sum(1, keepdim=True), inside], 1), (MARGIN + BORDER,) * 4)
     bank = sprite_bank().to(device)
     found = []
-    for size, sprites, crowded in sizes_in_use():
+    for size, sprites, small in sizes_in_use():
         tiles = bank[sprites, size, :, : SIZES[size], : SIZES[size]]
-        colour, alpha = tiles[:, :3], tiles[:, 3:]
+        soft = soften(pad(tiles, (BORDER,) * 4))
+        colour, alpha = soft[:, :3], soft[:, 3:]
         square = colour.square().sum(1, keepdim=True)
         energy = conv2d(features, torch.cat([-2 * alpha * colour, alpha.square(), square], 1))
-        found.append(Group(size, sprites, crowded, torch.cat([2 * colour, -2 * alpha], 1), energy))
+        found.append(Group(size, sprites, small, torch.cat([2 * tiles[:, :3], -2 * tiles[:, 3:]], 1), energy))
     return found
+
+
+@cache
+def _softener(side: int, device: torch.device) -> Tensor:
+    steps = torch.arange(side, dtype=torch.float32)
+    weights = torch.exp(-(steps[:, None] - steps).square() / (2 * SOFTNESS**2))
+    return (weights / torch.exp(-torch.arange(-9.0, 10.0).square() / (2 * SOFTNESS**2)).sum()).to(device)
+
+
+def soften(maps: Tensor) -> Tensor:
+    """``[..., s, s]`` under a Gaussian of ``SOFTNESS`` pixels, zero outside: what a picture shows if it lacks detail."""
+    blur = _softener(maps.shape[-1], maps.device)
+    return blur @ maps @ blur
 
 
 @cache

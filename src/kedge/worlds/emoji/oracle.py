@@ -1,7 +1,7 @@
 """The emoji world's true preference: a program that knows the sprites, never trained and never trained on.
 
-It finds the sprites of a picture (``detect``), compares them with what the prompt asks (``judge``), and multiplies the
-parts. Every part falls smoothly with the error it measures, so that small improvements show.
+It finds the sprites of a picture (``detect``, ``fit``), compares them with what the prompt asks (``judge``), and
+multiplies the parts. Every part falls smoothly with the error it measures, so that small improvements show.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from torch.nn.functional import interpolate
 
 from kedge.worlds.emoji import judge
 from kedge.worlds.emoji.detect import find, guess_background, without_tint
+from kedge.worlds.emoji.fit import Fit, fit
 from kedge.worlds.emoji.scenes import SIDE
 
 # Exponents of the geometric mean; divided by their sum. The activity weighs more where the prompt asks for one.
@@ -93,7 +94,7 @@ def _parts(images: Tensor, prompts: Sequence[str]) -> OracleParts:
     ground = guess_background(images)
     plain = without_tint(images, ground)
     found = find(plain, ground, asked.sprites)
-    fitted = judge.fit(images, plain, ground, found, asked.sprites.shape[1])
+    fitted = fit(images, plain, ground, found, asked.sprites.shape[1])
     animal, place = judge.animal_and_place(fitted, asked)
     background, clean = judge.background_and_clean(images, fitted, asked)
     parts = {
@@ -116,7 +117,7 @@ def _total(parts: dict[str, Tensor], asked: judge.Asked) -> Tensor:
     return (total / (sum(WEIGHTS.values()) + acts)).exp()
 
 
-def _found(fitted: judge.Fit) -> Tensor:
+def _found(fitted: Fit) -> Tensor:
     """The two animals most surely drawn, from left to right."""
     drawn = fitted.present * fitted.animal
     sure, slot = drawn.topk(2, 1)

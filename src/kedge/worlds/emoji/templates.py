@@ -90,7 +90,7 @@ def _softener(side: int, device: torch.device) -> Tensor:
 
 
 def soften(maps: Tensor) -> Tensor:
-    """``[..., s, s]`` under a Gaussian of ``SOFTNESS`` pixels, zero outside: what a picture shows if it lacks detail."""
+    """``[..., s, s]`` under a Gaussian of ``SOFTNESS`` pixels, zero outside: a picture without its finest detail."""
     blur = _softener(maps.shape[-1], maps.device)
     return blur @ maps @ blur
 

@@ -40,14 +40,16 @@ def measure(mode: str, steps: int, batch: int) -> tuple[float, float, float]:
 
     from kedge.algorithms.base import Context
     from kedge.algorithms.rocm import ROCM
-    from kedge.policies import LoraConfig, load_policy
+    from kedge.models import BUNDLED_GUIDANCE
+    from kedge.policies import load_policy
     from kedge.policies.base import Backprop
+    from kedge.policies.lora import LoraConfig
     from kedge.prompts import PromptStream
     from kedge.rewards import load_reward
     from kedge.worlds.emoji.captions import train_prompts
 
     torch.manual_seed(0)
-    policy = load_policy("lcm", "emoji-lcm", steps=8, guidance=2.0, lora=LoraConfig())
+    policy = load_policy("lcm", "emoji-lcm", steps=8, guidance=BUNDLED_GUIDANCE, lora=LoraConfig())
     reward = load_reward("pickscore@emoji")
     stream = PromptStream(train_prompts(), 0, True)
     backprop, options = MODES[mode]

@@ -43,7 +43,7 @@ def _lead(config: RunConfig, step: int) -> str:
         f"A LoRA for `{model.name}`, trained towards the reward `{config.reward}` with "
         f"`{config.algorithm.name}` by Kedge {__version__}: {step} steps of {training.batch_size} × "
         f"{training.accumulation} samples on each device, {model.steps} sampling steps, guidance ω = "
-        f"{model.guidance:g}, seed {training.seed}.\n"
+        f"{model.omega:g}, seed {training.seed}.\n"
     )
     if config.watch.samples_every:
         text += f"\n![Base beside tuned](samples/{_last_sample(config, step)})\n"
@@ -75,7 +75,7 @@ def _use(config: RunConfig) -> str:
     if model.kind not in ("lcm", "diffusion"):
         return ""
     pipeline = "LatentConsistencyModelPipeline" if model.kind == "lcm" else "StableDiffusionPipeline"
-    scale = f"{model.guidance + 1:g}"
+    scale = f"{model.omega + 1:g}"
     return (
         "## Use\n\n```python\n"
         f"from diffusers import {pipeline}\n\n"

@@ -8,6 +8,12 @@ from pathlib import Path
 from kedge.registry import UnknownNameError, suggest
 
 BUNDLED = ("emoji-lcm", "emoji-diffusion")
+BUNDLED_GUIDANCE, PAPER_GUIDANCE = 3.0, 7.5
+
+
+def default_guidance(name: str | Path) -> float:
+    """ω where nobody chose one: what suits the bundled models, the papers' 7.5 for every other."""
+    return BUNDLED_GUIDANCE if name in BUNDLED else PAPER_GUIDANCE
 
 
 def resolve_model(name: str | Path) -> Path | str:

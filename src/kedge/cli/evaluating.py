@@ -82,7 +82,7 @@ class Evaluating:
 
         plan = self.plan  # what is missing is told before a model is loaded
         loaded, folder = self._load(target), keep_in or evaluation_folder(Path(target))
-        model = f"{loaded.model.name} {loaded.model.kind} guidance {loaded.model.guidance:g} eta {loaded.model.eta:g}"
+        model = f"{loaded.model.name} {loaded.model.kind} guidance {loaded.model.omega:g} eta {loaded.model.eta:g}"
         done: list[Evaluation | None] = []
         for reference in (True, False):
             if reference and not base:

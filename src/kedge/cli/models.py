@@ -41,7 +41,7 @@ def load_target(
 
     Args:
         kind: ``lcm`` or ``diffusion``; None finds out. A run knows its own.
-        steps, guidance: None takes the run's, or the papers' (8 or 20 steps, ω = 7.5).
+        steps, guidance: None takes the run's, or the papers' steps (8 or 20) and the model's own ω.
 
     Raises:
         ValueError: if it cannot be found or told what it is.
@@ -60,7 +60,7 @@ def load_target(
         return LoadedModel(Path(target).resolve().name, run.policy, run.config.model, tuned=True)
     kind = kind or guess_kind(target)
     model = ModelConfig(
-        name=target, kind=kind, steps=steps or STEPS.get(kind, 8), guidance=7.5 if guidance is None else guidance
+        name=target, kind=kind, steps=steps or STEPS.get(kind, 8), guidance=guidance
     )
     return LoadedModel(Path(target).name, build_policy(model, place, lora=False), model, tuned=False)
 

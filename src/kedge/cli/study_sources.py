@@ -13,8 +13,11 @@ from kedge.training.run_folder import is_run
 
 if TYPE_CHECKING:
     from kedge.study.sources import Source
+    from kedge.study.store import Store
 
 BASE, ITSELF = "base", "itself"
+BACKBONE = "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"  # what PickScore was made from
+RATE, EMOJI_RATE = 5e-6, 3e-4  # a large CLIP forgets what it knows at the rate at which the tiny one learns
 
 
 def find_sources(target: str, against: Sequence[str], batch_size: int, device: str) -> list[Source]:
@@ -64,6 +67,24 @@ def find_prompts(target: str, spec: str | None, seed: int) -> list[str]:
     return random.Random(f"prompts {seed}").sample(different, len(different))
 
 
+def find_backbone(text: str | None, stores: Sequence[Store]) -> tuple[Path, float]:
+    """The CLIP folder to start from, and the learning rate for it.
+
+    Raises:
+        MissingWeightsError: it is not on this machine; the message says how to fetch it.
+    """
+    from kedge.rewards import find
+    from kedge.rewards.sources import locate
+    from kedge.study.records import model_facts
+
+    if text is None:
+        models = [str(facts.get("model", "")) for store in stores for facts in model_facts(store).values()]
+        text = "emoji" if models and all(model.startswith("emoji-") for model in models) else BACKBONE
+    if text == "emoji":
+        return locate(find("clipscore"), "emoji")["clip"], EMOJI_RATE
+    return locate(find("pickscore"), text)["clip"], RATE
+
+
 def _source(target: str, batch_size: int, device: str) -> Source:
     from kedge.cli.models import load_target
     from kedge.study.sources import FolderSource, ModelSource
@@ -76,7 +97,7 @@ def _source(target: str, batch_size: int, device: str) -> Source:
         "model": model.name,
         "kind": model.kind,
         "steps": model.steps,
-        "guidance": model.guidance,
+        "guidance": model.omega,
         "eta": model.eta,
         "tuned": loaded.tuned,
         "run": str(target) if loaded.tuned else None,

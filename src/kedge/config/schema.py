@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from kedge.models import default_guidance
+
 Count = Annotated[int, Field(gt=0)]
 Whole = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
@@ -37,7 +39,8 @@ class ModelConfig:
         name: a bundled model (emoji-lcm, emoji-diffusion), a local folder in diffusers' format, or a hub id.
         kind: lcm, diffusion, or module:function for a policy of your own.
         steps: K, the number of sampling steps; the papers use 8 for lcm and 20 for diffusion.
-        guidance: ω of ROCM's Eq. 4; diffusers' guidance_scale is ω + 1.
+        guidance: ω of ROCM's Eq. 4; diffusers' guidance_scale is ω + 1. null takes 3 for the bundled emoji models and
+            the papers' 7.5 for every other.
         eta: how much noise a diffusion step adds (DDIM's η); lcm ignores it.
         dtype: precision of the networks; the adapter and all arithmetic on steps stay in float32.
         lora: the adapter.
@@ -46,10 +49,15 @@ class ModelConfig:
     name: str = "emoji-lcm"
     kind: str = "lcm"
     steps: Count = 8
-    guidance: float = 7.5
+    guidance: float | None = None
     eta: NotNegative = 1.0
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     lora: LoraBlock = field(default_factory=LoraBlock)
+
+    @property
+    def omega(self) -> float:
+        """``guidance``, or the model's own where it is null."""
+        return default_guidance(self.name) if self.guidance is None else self.guidance
 
 
 @dataclass(frozen=True)
@@ -70,7 +78,8 @@ class PromptsConfig:
     """What to draw.
 
     Attributes:
-        source: a named set (see `kedge prompts`), a .txt, .csv, .jsonl or .parquet file, or a data set's hub id.
+        source: a named set (see `kedge prompts`), a .txt, .csv, .jsonl or .parquet file, a data set's hub id, or
+            module:function that returns them.
         column: the column that holds the prompts, for tables; null picks the only plausible one.
         split: the split of a hub data set.
         count: use this many, drawn at random with the seed; null uses all.

@@ -36,7 +36,7 @@ def build_policy(model: ModelConfig, device: torch.device, *, lora: bool = True)
         model.kind,
         model.name,
         steps=model.steps,
-        guidance=model.guidance,
+        guidance=model.omega,
         lora=LoraConfig(**dataclasses.asdict(model.lora)) if lora else None,
         device=device,
         dtype=model.dtype,
@@ -44,7 +44,14 @@ def build_policy(model: ModelConfig, device: torch.device, *, lora: bool = True)
     )
 
 
-def assemble(config: RunConfig, folder: RunFolder, processes: Processes, *, resume: bool = False) -> Trainer:
+def assemble(
+    config: RunConfig,
+    folder: RunFolder,
+    processes: Processes,
+    *,
+    resume: bool = False,
+    callbacks: Sequence[Callback] = (),
+) -> Trainer:
     """Load everything and put it together; with ``resume``, at the newest checkpoint (or the start, without one)."""
     from kedge.rewards import load_reward
 
@@ -80,7 +87,7 @@ def assemble(config: RunConfig, folder: RunFolder, processes: Processes, *, resu
         steps=config.training.steps,
         patience=config.training.patience,
         checkpoint_every=config.checkpoint.every,
-        callbacks=_callbacks(config, folder, reward, processes.device) if processes.main else (),
+        callbacks=(*_callbacks(config, folder, reward, processes.device), *callbacks) if processes.main else (),
     )
     resumed = resume and trainer.resume()
     if processes.main:

@@ -39,6 +39,6 @@ def metadata(config: RunConfig, step: int) -> dict[str, Any]:
         "reward": config.reward,
         "steps_trained": step,
         "sampling_steps": config.model.steps,
-        "guidance": config.model.guidance,
+        "guidance": config.model.omega,
         "seed": config.training.seed,
     }

@@ -14,7 +14,7 @@ from kedge.worlds.emoji.build.loop import Schedule, autocast, train
 from kedge.worlds.emoji.build.pool import Pool, tokenize
 from kedge.worlds.emoji.networks import GUIDANCE_WIDTH, make_scheduler, make_unet
 
-SKIP, HUBER, OMEGA = 20, 1e-3, (0.0, 8.0)
+SKIP, HUBER, OMEGA = 20, 1e-3, (0.0, 5.0)
 
 
 def guidance_embedding(w: Tensor, width: int = GUIDANCE_WIDTH) -> Tensor:

@@ -1,4 +1,4 @@
-"""Stage 5: the pictures that raters judge: the base model's own, worn true scenes, and scenes of something else.
+"""Stage 5: the pictures that raters judge: the diffusion model's, worn true scenes, and scenes of something else.
 
 For each prompt a handful of candidates, with the oracle's verdict on each: preference models learn from pairs of them.
 """
@@ -78,8 +78,8 @@ def draw_pictures(model: Path, count: int, *, seed: int, device: torch.device) -
     prompts = [str(sample_training_spec(rng)) for _ in range(count)]
     specs = [parse(prompt) for prompt in prompts]
     columns = []
-    for i in range(GENERATED):  # fewer steps and other ω make better and worse pictures of the same prompt
-        steps, omega = ((8, 3.0), (8, 1.0), (4, 3.0), (2, 2.0))[i]
+    for i in range(GENERATED):  # the fewer steps, the worse the picture
+        steps, omega = ((10, 3.0), (6, 1.5), (4, 5.0), (3, 3.0))[i]
         drawn = sample(model, prompts, steps=steps, omega=omega, seed=seed + i, device=str(device))
         columns.append(torch.from_numpy(drawn).permute(0, 3, 1, 2).float() / 255)
     columns += [worn(render([compose(spec, rng) for spec in specs]), generator) for _ in range(WORN)]

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import torch
 
+from kedge.models import BUNDLED_GUIDANCE
 from kedge.worlds.emoji.atlas import ASSETS
 from kedge.worlds.emoji.build.preview import grid, sample
 from kedge.worlds.emoji.captions import activity_prompts, held_out_prompts
 from kedge.worlds.emoji.oracle import Oracle
 
-OMEGA = {"emoji-diffusion": 2.0, "emoji-lcm": 2.0}  # the guidance that the oracle likes best
 STEPS = {"emoji-diffusion": 20, "emoji-lcm": 8}
 MODELS = tuple(STEPS)
 JUDGES = ("clip", "pickscore", "aesthetic.pth")
@@ -22,7 +22,7 @@ PARTS = ("animal", "number", "place", "background", "clean", "activity", "total"
 
 def measure(model: Path, name: str, prompts: list[str], *, seed: int, device: str = "cpu") -> dict[str, float]:
     """The oracle's parts, averaged over one picture for each prompt; ``right`` is the share with the right animals."""
-    images = sample(model, prompts, steps=STEPS[name], omega=OMEGA[name], seed=seed, device=device)
+    images = sample(model, prompts, steps=STEPS[name], omega=BUNDLED_GUIDANCE, seed=seed, device=device)
     parts = Oracle().parts(torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255, prompts)
     return {"right": float(parts.right.float().mean())} | {part: float(getattr(parts, part).mean()) for part in PARTS}
 
@@ -36,7 +36,7 @@ def measure_models(folder: Path, *, seed: int, count: int = 500, device: str = "
             key: measure(folder / name, name, texts, seed=seed, device=device) for key, texts in prompts.items()
         }
         shown = [*prompts["held out"][:40], *prompts["activities"][:8]]
-        drawn = sample(folder / name, shown, steps=STEPS[name], omega=OMEGA[name], seed=seed, device=device)
+        drawn = sample(folder / name, shown, steps=STEPS[name], omega=BUNDLED_GUIDANCE, seed=seed, device=device)
         grid(drawn, 12, folder / f"{name}.png")
     return quality
 
@@ -47,7 +47,7 @@ def reward_scales(folder: Path, *, seed: int, count: int = 256) -> dict[str, tup
     from kedge.worlds.emoji.captions import train_prompts
 
     prompts = train_prompts()[:count]
-    images = sample(folder / "emoji-lcm", prompts, steps=8, omega=OMEGA["emoji-lcm"], seed=seed, device="cpu")
+    images = sample(folder / "emoji-lcm", prompts, steps=8, omega=BUNDLED_GUIDANCE, seed=seed, device="cpu")
     pictures = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
     scales = {}
     for name in ("clipscore", "pickscore", "aesthetic"):

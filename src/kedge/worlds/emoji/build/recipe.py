@@ -108,7 +108,7 @@ def build_pack(shop: Workshop) -> None:
 
 def build_pictures(shop: Workshop) -> None:
     """Candidates for the raters, judged by the oracle."""
-    drawn = draw_pictures(shop.folder / "emoji-lcm", shop.budget.pictures, seed=shop.seed + 5, device=shop.device)
+    drawn = draw_pictures(shop.folder / "emoji-diffusion", shop.budget.pictures, seed=shop.seed + 5, device=shop.device)
     drawn.save(shop.folder / "pictures.npz")
 
 

@@ -40,7 +40,7 @@ MAY_IMPORT = {
         "sampling": "policies",
         "export": "policies lora_files",
         "evaluation": "policies rewards",
-        "study": "registry policies algorithms sampling evaluation",
+        "study": "registry policies rewards algorithms worlds sampling evaluation",
         "config": "registry models policies rewards algorithms",
         "card": "config",
         "training": "policies rewards algorithms config prompts evaluation export card",

@@ -5,10 +5,11 @@ BIN := .venv/bin
 OFFLINE := HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 OMP_NUM_THREADS=1
 WORKERS ?= 2
 
-.PHONY: help demo test lint bench clean
+.PHONY: help demo study-demo test lint bench clean
 
 help:
 	@echo "make demo   train the bundled emoji model towards a preference, and measure what it did (minutes)"
+	@echo "make study-demo  simulated raters vote in a browser study; a reward and a better model come of it (minutes)"
 	@echo "make test   lint, types and tests, offline"
 	@echo "make lint   lint and types only"
 	@echo "make bench  speed and memory"
@@ -16,6 +17,9 @@ help:
 
 demo: .venv/.installed
 	$(BIN)/kedge demo
+
+study-demo: .venv/.installed
+	$(BIN)/kedge study demo
 
 test: lint
 	$(OFFLINE) $(BIN)/python -m pytest -q -n $(WORKERS)

@@ -152,6 +152,72 @@ def export(
     print(to)
 
 
+@app.command()
+def fit(
+    studies: Annotated[list[Path], typer.Argument(metavar="STUDY...", help="Studies whose votes are learnt from.")],
+    out: Annotated[Path, typer.Option(help="The reward's folder: train with reward=pickscore@FOLDER.")],
+    backbone: Annotated[
+        str | None, typer.Option(help="emoji, a CLIP folder or a hub id; by default that of the models' world.")
+    ] = None,
+    question: Annotated[str | None, typer.Option(help="Which votes; the first question's by default.")] = None,
+    held_out: Annotated[
+        float, typer.Option(min=0.05, max=0.9, help="Share of prompts kept to measure accuracy.")
+    ] = 0.2,
+    epochs: Annotated[int, typer.Option(min=0, help="At most; the best on validation votes is kept.")] = 12,
+    lr: Annotated[float | None, typer.Option(help="By default 5e-6; 3e-4 for the emoji CLIP.")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Votes at once.")] = 32,
+    layers: Annotated[int | None, typer.Option(min=0, help="Train only so many last layers; all by default.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the split and the order.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, …")] = "auto",
+) -> None:
+    """Learn a reward from the votes, and measure it on prompts that it has not seen."""
+    from kedge.cli.models import choose_device
+    from kedge.cli.study_sources import find_backbone
+    from kedge.study import fit_preference, open_study
+    from kedge.study.comparisons import read_comparisons, split
+    from kedge.study.fit import FitSettings
+
+    stores = [open_study(study) for study in studies]
+    folder, rate = find_backbone(backbone, stores)
+    settings = FitSettings(epochs, batch_size, lr or rate, layers, seed=seed)
+    votes = split(read_comparisons(stores, question), held_out, seed)
+    made = fit_preference(folder, votes, out, settings, device=choose_device(device), progress=print)
+    for name, accuracy in (("before", made.before), ("after", made.after)):
+        if accuracy is not None:
+            low, high = 100 * accuracy.low, 100 * accuracy.high
+            print(f"held-out accuracy {name}: {100 * accuracy.value:.0f} % ({low:.0f}–{high:.0f})")
+    if made.raters is not None:
+        print(f"two raters agree on {100 * made.raters:.0f} % of the pairs that both decided")
+    print(f"kept epoch {made.epoch} of {epochs}, from {made.votes} votes\nTrain on it with: reward=pickscore@{out}")
+
+
+@app.command()
+def simulate(
+    links: Annotated[list[str], typer.Argument(metavar="LINK...", help="Raters' links, as kedge study serve prints.")],
+    blur: Annotated[float, typer.Option(min=0, help="Noise on the difference of two oracle scores.")] = 0.06,
+    slips: Annotated[float, typer.Option(min=0, max=1, help="Share of wrong keys.")] = 0.03,
+    seed: Annotated[int, typer.Option(help="Of the noise.")] = 0,
+) -> None:
+    """Let simulated raters vote in an emoji study through its web server; they see what the oracle sees, blurred."""
+    from kedge.study.simulate import Habits, oracle_look
+    from kedge.study.simulate import simulate as run
+
+    print(f"{run(links, oracle_look(), Habits(blur, slips), seed=seed)} votes")
+
+
+@app.command()
+def demo(
+    out: Annotated[Path | None, typer.Option(help="Where everything goes; runs/study-demo by default.")] = None,
+    pairs: Annotated[int, typer.Option(min=20, help="Pairs to judge.")] = 300,
+    steps: Annotated[int, typer.Option(min=1, help="Optimizer steps of the training.")] = 60,
+) -> None:
+    """The whole loop in the emoji world: pictures, simulated raters, report, reward, training, and raters again."""
+    from kedge.cli.study_demo import run_demo
+    from kedge.training.run_folder import fresh_folder
+
+    run_demo(out or fresh_folder("study-demo"), pairs, steps)
+
+
 def print_links(store: Store, base: str) -> None:
     """The owner's link, then each rater's."""
     print(f"owner      {base}/o/{store.facts().owner}/", flush=True)

@@ -73,7 +73,9 @@ async function showPair(before) {
     $("prompt").textContent = state.prompt;
     await Promise.all(["left", "right"].map((side) => load($(side).querySelector("img"), address(state.position, side))));
     view("pair");
-    for (const side of ["left", "right"]) new Image().src = address(state.position + 1, side); // the next pair, ahead
+    if (state.position + 1 < state.total) { // the next pair, ahead
+      for (const side of ["left", "right"]) new Image().src = address(state.position + 1, side);
+    }
   }
   shownAt = performance.now();
   hiddenAt = document.hidden ? shownAt : 0;

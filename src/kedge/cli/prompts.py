@@ -9,7 +9,7 @@ import typer
 
 def prompts_command(
     source: Annotated[
-        str | None, typer.Argument(help="A named set, a file or a hub data set; none lists the sets.")
+        str | None, typer.Argument(help="A named set, a file, a hub data set or module:function; none lists the sets.")
     ] = None,
     column: Annotated[str | None, typer.Option(help="The column of a table.")] = None,
     split: Annotated[str, typer.Option(help="The split of a hub data set.")] = "train",

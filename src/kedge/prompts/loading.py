@@ -11,7 +11,7 @@ from kedge.prompts.hub import hub_column
 from kedge.prompts.named import NAMED
 from kedge.prompts.report import inspect_prompts
 from kedge.prompts.sources import READERS, PromptError, read_file
-from kedge.registry import suggest
+from kedge.registry import load_object, suggest
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ def load_prompts(
     """Prompts from a named set, a file or a hub data set; problems with them are logged as warnings.
 
     Args:
-        source: a name in :data:`NAMED`, a path, or a hub id ``owner/name``.
+        source: a name in :data:`NAMED`, a path, a hub id ``owner/name``, or ``module:function`` that returns them.
         column: which column of a table.
         split: which split of a hub data set.
         count: draw this many at random; None takes all in their order.
@@ -56,15 +56,25 @@ def _raw(source: str, column: str | None, split: str, local: str | None) -> list
         return read_file(Path(local).expanduser(), column)
     if source in NAMED:
         return _named(source)
+    if re.fullmatch(r"[\w.]+:\w+", source):
+        return _called(source)
     path = Path(source).expanduser()
     if path.exists() or path.suffix.lower() in READERS:
         return read_file(path, column)
     if re.fullmatch(r"[\w.-]+/[\w.-]+", source):
         return hub_column(source, column, split)
     raise PromptError(
-        f"no prompts called {source!r}.{suggest(source, NAMED)} Give a file, a hub data set (owner/name) or one of: "
-        f"{', '.join(NAMED)}"
+        f"no prompts called {source!r}.{suggest(source, NAMED)} Give a file, a hub data set (owner/name), "
+        f"module:function or one of: {', '.join(NAMED)}"
     )
+
+
+def _called(path: str) -> list[str]:
+    """The prompts that a function of the user's own returns."""
+    prompts = list(load_object(path)())
+    if not all(isinstance(prompt, str) for prompt in prompts):
+        raise PromptError(f"{path} must return prompts: strings, not {type(prompts[0]).__name__} and the like")
+    return prompts
 
 
 def _named(name: str) -> list[str]:

@@ -34,6 +34,7 @@ class JsonlLogger:
     """
 
     def __init__(self, path: Path, resumed_at: int | None = None):
+        path.parent.mkdir(parents=True, exist_ok=True)
         truncate_log(path, resumed_at)
         self._file = path.open("a", encoding="utf-8")
 

@@ -1,11 +1,13 @@
-"""A whole training run: open the folder, train, export, describe."""
+"""A whole training run: load, open the folder, train, export, describe."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from kedge.config import RunConfig
 from kedge.training.assemble import assemble
+from kedge.training.callbacks import Callback
 from kedge.training.finish import finish
 from kedge.training.processes import Processes
 from kedge.training.run_folder import RunFolder
@@ -16,11 +18,12 @@ class FolderTaken(ValueError):
     """The run folder already holds a run, and nobody said to resume it."""
 
 
-def train(config: RunConfig, out: str | Path, *, resume: bool = False) -> Outcome:
+def train(config: RunConfig, out: str | Path, *, resume: bool = False, callbacks: Sequence[Callback] = ()) -> Outcome:
     """Train as ``config`` says, into the folder ``out``.
 
     Args:
         resume: go on from the newest whole checkpoint in ``out``; from the start if there is none.
+        callbacks: what else is to watch the run, besides what ``config.watch`` asks for.
 
     Raises:
         FolderTaken: if ``out`` holds a run and ``resume`` is False.
@@ -33,9 +36,9 @@ def train(config: RunConfig, out: str | Path, *, resume: bool = False) -> Outcom
         )
     processes = Processes(config.training.device)
     processes.wait()  # nobody writes before everybody has looked
-    if processes.main:
+    trainer = assemble(config, folder, processes, resume=resume, callbacks=callbacks)
+    if processes.main:  # only now: what cannot be loaded leaves no folder behind
         folder.open(config, processes.count, str(processes.device))
-    trainer = assemble(config, folder, processes, resume=resume)
     outcome = trainer.fit()
     if processes.main and outcome.ended != "interrupted":
         finish(trainer, config, folder, outcome)

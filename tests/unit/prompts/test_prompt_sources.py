@@ -167,3 +167,15 @@ def test_a_column_of_a_hub_data_set(tmp_path):
         hub_column("me/prompts", None, "test", filesystem)
     with pytest.raises(PromptError, match="no data set 'me/other'"):
         hub_column("me/other", None, "train", filesystem)
+
+
+def test_a_function_of_the_users_own(tmp_path, monkeypatch):
+    (tmp_path / "own_prompts.py").write_text(
+        "def some():\n    yield from ('a cat', 'a dog')\ndef none():\n    return [1]\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    assert load_prompts("own_prompts:some") == ["a cat", "a dog"]
+    with pytest.raises(PromptError, match="own_prompts:none must return prompts: strings, not int"):
+        load_prompts("own_prompts:none")
+    with pytest.raises(ValueError, match=r"'own_prompts' has no 'som'\. Did you mean 'some'\?"):
+        load_prompts("own_prompts:som")

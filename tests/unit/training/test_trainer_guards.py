@@ -17,6 +17,7 @@ from kedge.training.callbacks import Watched
 from kedge.training.loggers import read_log
 from kedge.training.processes import Processes
 from kedge.training.progress import Bar, Lines, display
+from kedge.training.run import train
 from kedge.training.run_folder import RunFolder
 from kedge.training.trainer import Outcome, Trainer, TrainingFailed
 from training_world import recipe
@@ -39,6 +40,13 @@ def test_steps_without_a_finite_gradient_are_skipped_counted_and_end_the_run(tmp
     assert log[3]["loss"] is None
     assert all(torch.isfinite(p).all() for p in trainer.context.policy.trainable())
     assert "step skipped" in capsys.readouterr().err
+
+
+def test_what_cannot_be_loaded_leaves_no_folder(tmp_path):
+    config = parse_config(recipe(model__name="nowhere", model__kind="lcm"))
+    with pytest.raises(ValueError, match="no model 'nowhere'"):
+        train(config, tmp_path / "runs" / "mine")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_training_raises_the_reward(tmp_path):

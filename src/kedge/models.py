@@ -8,7 +8,7 @@ from pathlib import Path
 from kedge.registry import UnknownNameError, suggest
 
 BUNDLED = ("emoji-lcm", "emoji-diffusion")
-BUNDLED_GUIDANCE, PAPER_GUIDANCE = 3.0, 7.5
+BUNDLED_GUIDANCE, PAPER_GUIDANCE = 1.0, 7.5
 
 
 def default_guidance(name: str | Path) -> float:

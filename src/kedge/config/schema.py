@@ -39,7 +39,7 @@ class ModelConfig:
         name: a bundled model (emoji-lcm, emoji-diffusion), a local folder in diffusers' format, or a hub id.
         kind: lcm, diffusion, or module:function for a policy of your own.
         steps: K, the number of sampling steps; the papers use 8 for lcm and 20 for diffusion.
-        guidance: ω of ROCM's Eq. 4; diffusers' guidance_scale is ω + 1. null takes 3 for the bundled emoji models and
+        guidance: ω of ROCM's Eq. 4; diffusers' guidance_scale is ω + 1. null takes 1 for the bundled emoji models and
             the papers' 7.5 for every other.
         eta: how much noise a diffusion step adds (DDIM's η); lcm ignores it.
         dtype: precision of the networks; the adapter and all arithmetic on steps stay in float32.

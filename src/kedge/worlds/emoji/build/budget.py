@@ -38,9 +38,9 @@ BUDGETS = {
         decoder=Schedule(steps=3_000, batch=16, lr=1e-3, warmup=100, ema=0.995),
         clip=Schedule(steps=500, batch=128, lr=1e-3, warmup=100, ema=0.99),
         diffusion=Schedule(steps=3_000, batch=48, lr=1e-3, ema=0.997),
-        lcm=Schedule(steps=1_250, batch=32, lr=5e-4, ema=0.99, warmup=50),
+        lcm=Schedule(steps=550, batch=32, lr=1e-4, ema=0.99, warmup=50),
         pictures=900,
-        preference=Schedule(steps=400, batch=32, lr=2e-4, ema=0.99, warmup=50),
+        preference=Schedule(steps=700, batch=32, lr=4e-4, ema=0.99, warmup=50),
     ),
     "smoke": Budget(
         pool=512,

@@ -1,4 +1,4 @@
-"""Stage 4: latent consistency distillation (Luo et al. 2023), with guidance embedding, skipping 20 of 1000 steps."""
+"""Stage 4: latent consistency distillation (Luo et al. 2023), with guidance embedding."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from kedge.worlds.emoji.build.loop import Schedule, autocast, train
 from kedge.worlds.emoji.build.pool import Pool, tokenize
 from kedge.worlds.emoji.networks import GUIDANCE_WIDTH, make_scheduler, make_unet
 
-SKIP, HUBER, OMEGA = 20, 1e-3, (0.0, 5.0)
+SKIP, HUBER, OMEGA = 120, 1e-3, (0.0, 2.0)
+SLOW = 0.998  # decay of the target network; a quick target feeds a short training its own early errors
 
 
 def guidance_embedding(w: Tensor, width: int = GUIDANCE_WIDTH) -> Tensor:
@@ -54,22 +55,30 @@ def train_lcm(
     teacher = copy.deepcopy(teacher).to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
     text = text.to(device).eval().requires_grad_(False)
     student = student_of(teacher).to(device, memory_format=torch.channels_last)
+    target_network = copy.deepcopy(student).requires_grad_(False)
     alphas = make_scheduler("ddim").alphas_cumprod.to(device)
     empty = tokenize(tokenizer, [""]).to(device)
-    steps = torch.arange(1, 51, device=device) * SKIP - 1  # 19, 39, …, 999
+    steps = torch.arange(1, 51, device=device) * 20 - 1  # 19, 39, …, 999, as LCMScheduler
 
     def alpha_sigma(t: Tensor) -> tuple[Tensor, Tensor]:
         a = alphas[t][:, None, None, None]
         return a.sqrt(), (1 - a).sqrt()
 
-    def consistency(x: Tensor, t: Tensor, w: Tensor, context: Tensor) -> Tensor:
+    def consistency(network: UNet2DConditionModel, x: Tensor, t: Tensor, w: Tensor, context: Tensor) -> Tensor:
         alpha, sigma = alpha_sigma(t)
-        v = student(x, t, context, timestep_cond=w, return_dict=False)[0].float()
+        v = network(x, t, context, timestep_cond=w, return_dict=False)[0].float()
         s = (t * 10.0)[:, None, None, None]  # boundary scaling of diffusers' LCMScheduler, σ_data = 0.5
         skip, out = 0.25 / (s**2 + 0.25), s / (s**2 + 0.25).sqrt()
         return skip * x + out * (alpha * x - sigma * v)
 
+    @torch.no_grad()
+    def follow() -> None:
+        pairs = zip(target_network.parameters(), student.parameters(), strict=True)
+        for slow, quick in pairs:
+            slow.lerp_(quick, 1 - SLOW)
+
     def loss(generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        follow()
         index = pool.pick(schedule.batch, generator)
         x0, tokens = latents[index].float(), pool.tokens[index].long()
         i = torch.randint(50, (len(index),), generator=generator, device=device)
@@ -91,9 +100,9 @@ def train_lcm(
                 guided = (1 + scale) * with_caption - scale * without  # Eq. (4), on v as on ε: both are linear
                 x_next = alpha_next * (alpha * x - sigma * guided) + sigma_next * (alpha * guided + sigma * x)  # DDIM
                 target = torch.where(
-                    (t_next == 0)[:, None, None, None], x_next, consistency(x_next, t_next, w, context)
+                    (t_next == 0)[:, None, None, None], x_next, consistency(target_network, x_next, t_next, w, context)
                 )
-            predicted = consistency(x, t, w, context)
+            predicted = consistency(student, x, t, w, context)
         huber = (((predicted - target) ** 2 + HUBER**2).sqrt() - HUBER).flatten(1).mean(1)
         return huber.mean(), {}
 

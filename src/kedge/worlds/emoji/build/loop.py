@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-SAVE_SECONDS = 120
+SAVE_SECONDS = 60
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Stage 5: the pictures that raters judge: the diffusion model's, worn true scenes, and scenes of something else.
+"""Stage 5: the pictures that raters judge: a generator's, better ones, worse ones, and scenes of something else.
 
 For each prompt a handful of candidates, with the oracle's verdict on each: preference models learn from pairs of them.
 """
@@ -12,16 +12,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from diffusers import AutoencoderKL
 from torch import Tensor
 
-from kedge.worlds.emoji.build.clip import worn
 from kedge.worlds.emoji.build.preview import sample
 from kedge.worlds.emoji.captions import Spec, parse, sample_training_spec
 from kedge.worlds.emoji.oracle import Oracle
 from kedge.worlds.emoji.scenes import compose, render
 
-GENERATED, WORN, WRONG = 4, 2, 2  # candidates of each kind for every prompt
-CANDIDATES = GENERATED + WORN + WRONG
+GENERATED, BETWEEN, WRONG = 4, 4, 2  # candidates of each kind for every prompt
+CANDIDATES = GENERATED + BETWEEN + WRONG
+LATENT_NOISE = 0.4  # the largest standard deviation of what is added to a unit-variance latent
 
 
 @dataclass
@@ -72,7 +73,7 @@ def altered(spec: Spec, rng: random.Random) -> Spec:
             return other
 
 
-def draw_pictures(model: Path, count: int, *, seed: int, device: torch.device) -> Pictures:
+def draw_pictures(model: Path, vae: AutoencoderKL, count: int, *, seed: int, device: torch.device) -> Pictures:
     """Candidates for ``count`` prompts of the training distribution."""
     rng, generator = random.Random(seed), torch.Generator(device).manual_seed(seed)
     prompts = [str(sample_training_spec(rng)) for _ in range(count)]
@@ -82,9 +83,27 @@ def draw_pictures(model: Path, count: int, *, seed: int, device: torch.device) -
         steps, omega = ((10, 3.0), (6, 1.5), (4, 5.0), (3, 3.0))[i]
         drawn = sample(model, prompts, steps=steps, omega=omega, seed=seed + i, device=str(device))
         columns.append(torch.from_numpy(drawn).permute(0, 3, 1, 2).float() / 255)
-    columns += [worn(render([compose(spec, rng) for spec in specs]), generator) for _ in range(WORN)]
-    columns += [worn(render([compose(altered(spec, rng), rng) for spec in specs]), generator) for _ in range(WRONG)]
+    for i in range(BETWEEN):  # what a better generator would draw: from its picture towards the truth
+        truth = render([compose(spec, rng) for spec in specs])
+        columns.append(_recode(vae, columns[i % GENERATED], truth, generator))
+    for _ in range(WRONG):
+        wrong = render([compose(altered(spec, rng), rng) for spec in specs])
+        columns.append(_recode(vae, wrong, wrong, generator))
     images = torch.stack(columns, dim=1)
     parts = Oracle().parts(images.flatten(0, 1), [prompt for prompt in prompts for _ in range(CANDIDATES)])
     shape = images.shape[:2]
     return Pictures(prompts, (images * 255).round().byte(), parts.total.reshape(shape), parts.clean.reshape(shape))
+
+
+@torch.no_grad()
+def _recode(vae: AutoencoderKL, start: Tensor, end: Tensor, generator: torch.Generator) -> Tensor:
+    """Through the autoencoder: somewhere between two pictures' latents, with a random amount of noise."""
+    scale = vae.config.scaling_factor
+    drawn = []
+    for a, b in zip(start.split(256), end.split(256), strict=True):
+        a, b = (scale * vae.encode(x * 2 - 1).latent_dist.mean for x in (a, b))
+        way, strength = (torch.rand(len(a), 1, 1, 1, generator=generator, device=a.device) for _ in range(2))
+        noise = torch.randn(a.shape, generator=generator, device=a.device)
+        z = torch.lerp(a, b, way) + LATENT_NOISE * strength**2 * noise
+        drawn.append((vae.decode(z / scale).sample / 2 + 0.5).clamp(0, 1))
+    return torch.cat(drawn)

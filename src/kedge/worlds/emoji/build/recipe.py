@@ -108,13 +108,19 @@ def build_pack(shop: Workshop) -> None:
 
 def build_pictures(shop: Workshop) -> None:
     """Candidates for the raters, judged by the oracle."""
-    drawn = draw_pictures(shop.folder / "emoji-diffusion", shop.budget.pictures, seed=shop.seed + 5, device=shop.device)
+    drawn = draw_pictures(
+        shop.folder / "emoji-diffusion",
+        shop.load(AutoencoderKL, "sharp_vae"),
+        shop.budget.pictures,
+        seed=shop.seed + 5,
+        device=shop.device,
+    )
     drawn.save(shop.folder / "pictures.npz")
 
 
 def build_pickscore(shop: Workshop) -> None:
     """A preference model in PickScore's format."""
-    build_preference(shop, "pickscore", Raters(temperature=0.08, slips=0.05), pairs=8 * shop.budget.pictures, salt=6)
+    build_preference(shop, "pickscore", Raters(temperature=0.08, slips=0.05), pairs=40 * shop.budget.pictures, salt=6)
 
 
 def build_preference(shop: Workshop, name: str, raters: Raters, *, pairs: int, salt: int) -> None:

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import ast
 import re
+import shlex
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import typer.main
+from typer.testing import CliRunner
+
+from kedge.cli.app import app
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -54,3 +62,62 @@ def test_the_page_on_the_papers_names_them():
     for name in ("ppo.py:PPO", "ppo.py:Ppo", "no_such.py:X", "ppo.py::PPO"):
         expected = [] if name == "ppo.py:PPO" else [f"algorithms/{name}"]
         assert missing(f"see `algorithms/{name}`", ROOT / "src" / "kedge", ROOT / "tests") == expected
+
+
+@dataclass(frozen=True)
+class Block:
+    """A block of code on a page.
+
+    Attributes:
+        marked: it stands below ``<!-- run -->``.
+        file: its first line is ``# file.py`` or ``# file.yaml``: it is that file.
+    """
+
+    language: str
+    text: str
+    marked: bool
+
+    @property
+    def file(self) -> str | None:
+        found = re.match(r"# ([\w-]+\.(?:py|yaml))\n", self.text)
+        return found[1] if found else None
+
+    def commands(self) -> Iterator[list[str]]:
+        """The lines that start with ``kedge``, as arguments."""
+        if self.language == "sh":
+            for line in re.sub(r"\\\n", " ", self.text).splitlines():
+                words = shlex.split(line, comments=True)
+                if words[:1] == ["kedge"]:
+                    yield words[1 : words.index(">")] if ">" in words else words[1:]
+
+
+def blocks(page: Path) -> list[Block]:
+    found = re.findall(r"(<!-- run -->\n)?```(\w+)\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    return [Block(language, text, bool(mark)) for mark, language, text in found]
+
+
+RUNNABLE = [page for page in PAGES if any(block.marked for block in blocks(page))]
+
+
+@pytest.mark.parametrize("page", RUNNABLE, ids=lambda page: page.name)
+def test_marked_examples_run(page, tmp_path, monkeypatch):
+    """In their order and in one folder, with the page's files; Python blocks share their names."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    before, names = set(sys.modules), {"__name__": page.stem}
+    for block in blocks(page):
+        if block.file:
+            (tmp_path / block.file).write_text(block.text)
+        elif block.marked and block.language == "python":
+            exec(compile(block.text, str(page), "exec"), names)
+        elif block.marked:
+            for arguments in block.commands():
+                result = CliRunner().invoke(app, arguments, catch_exceptions=False)
+                assert result.exit_code == 0, result.output
+    for module in set(sys.modules) - before:
+        if (tmp_path / f"{module}.py").exists():
+            del sys.modules[module]
+
+
+def test_the_page_on_extending_is_one_of_them():
+    assert "extending.md" in [page.name for page in RUNNABLE]

@@ -35,7 +35,7 @@ class LiveServer:
         self.owner, self.raters = lines[0], lines[1:]
 
     def _wait(self) -> None:
-        for _ in range(300):
+        for _ in range(1200):
             try:
                 if httpx2.get(self.url).status_code == 200:
                     return

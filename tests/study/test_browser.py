@@ -54,6 +54,10 @@ class Page:
             timeout=60_000,
         )
 
+    def begin(self) -> None:
+        self.view("intro")
+        self.press("Enter")
+
     def press(self, key: str) -> None:
         self.page.keyboard.press(key)
 
@@ -67,7 +71,7 @@ def test_a_whole_rating_by_keyboard_with_a_reload_and_an_undo(make_study, serve,
     rater = Page(browser, serve(store).raters[0])
     rater.view("intro")
     assert rater.page.inner_text("#total") == "3"
-    rater.press("Enter")
+    rater.begin()
     given = ["left", "right", "tie", "left"]
     for i, choice in enumerate(given):
         rater.at(f"{i // 2 + 1} / 3", f"{i % 2 + 1} of 2")
@@ -92,7 +96,7 @@ def test_a_whole_rating_by_keyboard_with_a_reload_and_an_undo(make_study, serve,
 def test_a_key_held_down_or_hammered_gives_one_vote_for_each_pair_that_was_seen(make_study, serve, browser) -> None:
     store = make_study(pairs=8)
     rater = Page(browser, serve(store).raters[0])
-    rater.press("Enter")
+    rater.begin()
     rater.at("1 / 8")
     rater.page.keyboard.down("ArrowLeft")
     for _ in range(30):
@@ -109,7 +113,7 @@ def test_a_key_held_down_or_hammered_gives_one_vote_for_each_pair_that_was_seen(
 def test_the_page_shows_the_pictures_of_the_sides_that_the_vote_means(make_study, serve, browser) -> None:
     store = make_study(pairs=4)
     rater = Page(browser, serve(store).raters[0])
-    rater.press("Enter")
+    rater.begin()
     # Which side is clean is seen in the pixels: noise makes neighbours differ.
     clean = """() => {
       const rough = (side) => {
@@ -138,6 +142,7 @@ def test_on_a_phone_all_fits_and_taps_vote(make_study, serve, browser, scheme) -
     with store.writing() as db:
         db.execute("UPDATE pair SET prompt = ?", (prompt,))
     rater = Page(browser, serve(store).raters[0], color_scheme=scheme, **PHONE)
+    rater.view("intro")
     rater.page.tap("#start")
     rater.at("1 / 2")
     size = rater.page.evaluate("[document.documentElement.scrollWidth, document.documentElement.scrollHeight]")
@@ -166,7 +171,7 @@ def test_a_prompt_made_of_html_is_shown_as_text(make_study, serve, browser) -> N
         db.execute("UPDATE model SET name = ? || id", (FORGED,))
     server = serve(store)
     rater = Page(browser, server.raters[0])
-    rater.press("Enter")
+    rater.begin()
     rater.at("1 / 2")
     assert rater.page.inner_text("#prompt") == FORGED
     owner = Page(browser, server.owner)
@@ -184,13 +189,15 @@ def test_the_owner_stops_the_study_and_raters_see_it_and_go_on(make_study, serve
     store = make_study(pairs=3)
     server = serve(store)
     owner, rater = Page(browser, server.owner), Page(browser, server.raters[0])
-    rater.press("Enter")
+    rater.begin()
     rater.at("1 / 3")
     rater.press("ArrowLeft")
     rater.at("2 / 3")
-    owner.page.wait_for_function("document.querySelector('#votes').textContent === '1 of 6 votes'", timeout=60_000)
+    owner.page.wait_for_function(
+        "() => document.querySelector('#votes').textContent === '1 of 6 votes'", timeout=60_000
+    )
     owner.page.click("#toggle")
-    owner.page.wait_for_function("document.querySelector('#state').textContent === 'stopped'")
+    owner.page.wait_for_function("() => document.querySelector('#state').textContent === 'stopped'")
     rater.press("ArrowLeft")
     rater.view("stopped")
     owner.page.click("#toggle")
@@ -198,7 +205,7 @@ def test_the_owner_stops_the_study_and_raters_see_it_and_go_on(make_study, serve
     assert choices(store) == ["left"]
     owner.page.fill("#name", "Late")
     owner.page.press("#name", "Enter")
-    owner.page.wait_for_function("document.querySelectorAll('#raters tr').length === 3")
+    owner.page.wait_for_function("() => document.querySelectorAll('#raters tr').length === 3")
     assert [name for name, _ in store.links()] == ["Rater 1", "Rater 2", "Late"]
     assert [problem for problem in rater.problems if "403" not in problem] == []
 
@@ -206,7 +213,7 @@ def test_the_owner_stops_the_study_and_raters_see_it_and_go_on(make_study, serve
 def test_a_lost_connection_is_said_and_the_answer_is_sent_again(make_study, serve, browser) -> None:
     store = make_study(pairs=3)
     rater = Page(browser, serve(store).raters[0])
-    rater.press("Enter")
+    rater.begin()
     rater.at("1 / 3")
     rater.page.wait_for_timeout(300)  # the next pictures are loaded ahead
     rater.page.context.set_offline(True)

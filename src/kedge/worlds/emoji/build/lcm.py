@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -38,6 +39,45 @@ def student_of(teacher: UNet2DConditionModel) -> UNet2DConditionModel:
     return student
 
 
+@dataclass
+class Distillation:
+    """What the loss needs: the frozen teacher, the student, and the student's slow follower that sets the target."""
+
+    teacher: UNet2DConditionModel
+    student: UNet2DConditionModel
+    alphas: Tensor
+
+    def __post_init__(self) -> None:
+        self.target = copy.deepcopy(self.student).requires_grad_(False)
+
+    def alpha_sigma(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """α_t and σ_t, each ``[B, 1, 1, 1]``."""
+        a = self.alphas[t][:, None, None, None]
+        return a.sqrt(), (1 - a).sqrt()
+
+    def consistency(self, network: UNet2DConditionModel, x: Tensor, t: Tensor, w: Tensor, context: Tensor) -> Tensor:
+        """f(x_t, ω, c, t), Eq. (7), with the boundary scaling of diffusers' LCMScheduler (σ_data = 0.5)."""
+        alpha, sigma = self.alpha_sigma(t)
+        v = network(x, t, context, timestep_cond=w, return_dict=False)[0].float()
+        s = (t * 10.0)[:, None, None, None]
+        skip, out = 0.25 / (s**2 + 0.25), s / (s**2 + 0.25).sqrt()
+        return skip * x + out * (alpha * x - sigma * v)
+
+    def ddim(self, x: Tensor, t: Tensor, t_next: Tensor, omega: Tensor, context: Tensor, nothing: Tensor) -> Tensor:
+        """One step of the guided teacher from t to t_next, Eq. (5)."""
+        both = self.teacher(torch.cat([x, x]), torch.cat([t, t]), torch.cat([context, nothing]), return_dict=False)
+        with_caption, without = both[0].float().chunk(2)
+        v = (1 + omega) * with_caption - omega * without  # Eq. (4), on v as on ε: both are linear
+        (alpha, sigma), (alpha_next, sigma_next) = self.alpha_sigma(t), self.alpha_sigma(t_next)
+        return alpha_next * (alpha * x - sigma * v) + sigma_next * (alpha * v + sigma * x)
+
+    @torch.no_grad()
+    def follow(self) -> None:
+        """Move the target a little towards the student."""
+        for slow, quick in zip(self.target.parameters(), self.student.parameters(), strict=True):
+            slow.lerp_(quick, 1 - SLOW)
+
+
 def train_lcm(
     pool: Pool,
     latents: Tensor,
@@ -55,54 +95,28 @@ def train_lcm(
     teacher = copy.deepcopy(teacher).to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
     text = text.to(device).eval().requires_grad_(False)
     student = student_of(teacher).to(device, memory_format=torch.channels_last)
-    target_network = copy.deepcopy(student).requires_grad_(False)
-    alphas = make_scheduler("ddim").alphas_cumprod.to(device)
+    made = Distillation(teacher, student, make_scheduler("ddim").alphas_cumprod.to(device))
     empty = tokenize(tokenizer, [""]).to(device)
-    steps = torch.arange(1, 51, device=device) * 20 - 1  # 19, 39, …, 999, as LCMScheduler
-
-    def alpha_sigma(t: Tensor) -> tuple[Tensor, Tensor]:
-        a = alphas[t][:, None, None, None]
-        return a.sqrt(), (1 - a).sqrt()
-
-    def consistency(network: UNet2DConditionModel, x: Tensor, t: Tensor, w: Tensor, context: Tensor) -> Tensor:
-        alpha, sigma = alpha_sigma(t)
-        v = network(x, t, context, timestep_cond=w, return_dict=False)[0].float()
-        s = (t * 10.0)[:, None, None, None]  # boundary scaling of diffusers' LCMScheduler, σ_data = 0.5
-        skip, out = 0.25 / (s**2 + 0.25), s / (s**2 + 0.25).sqrt()
-        return skip * x + out * (alpha * x - sigma * v)
-
-    @torch.no_grad()
-    def follow() -> None:
-        pairs = zip(target_network.parameters(), student.parameters(), strict=True)
-        for slow, quick in pairs:
-            slow.lerp_(quick, 1 - SLOW)
 
     def loss(generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-        follow()
+        made.follow()
         index = pool.pick(schedule.batch, generator)
         x0, tokens = latents[index].float(), pool.tokens[index].long()
-        i = torch.randint(50, (len(index),), generator=generator, device=device)
-        t, t_next = steps[i], (steps[i] - SKIP).clamp(min=0)
+        t = torch.randint(1, 51, (len(index),), generator=generator, device=device) * 20 - 1  # 19, …, 999
+        t_next = (t - SKIP).clamp(min=0)
         noise = torch.randn(x0.shape, generator=generator, device=device)
         omega = OMEGA[0] + (OMEGA[1] - OMEGA[0]) * torch.rand(len(index), generator=generator, device=device)
-        w, scale = guidance_embedding(omega), omega[:, None, None, None]
-        alpha, sigma = alpha_sigma(t)
-        alpha_next, sigma_next = alpha_sigma(t_next)
+        w = guidance_embedding(omega)
+        alpha, sigma = made.alpha_sigma(t)
         x = (alpha * x0 + sigma * noise).to(memory_format=torch.channels_last)
         with autocast(device):
             with torch.no_grad():
                 context = text(tokens).last_hidden_state
                 nothing = text(empty).last_hidden_state.expand(len(index), -1, -1)
-                both = teacher(torch.cat([x, x]), torch.cat([t, t]), torch.cat([context, nothing]), return_dict=False)[
-                    0
-                ]
-                with_caption, without = both.float().chunk(2)
-                guided = (1 + scale) * with_caption - scale * without  # Eq. (4), on v as on ε: both are linear
-                x_next = alpha_next * (alpha * x - sigma * guided) + sigma_next * (alpha * guided + sigma * x)  # DDIM
-                target = torch.where(
-                    (t_next == 0)[:, None, None, None], x_next, consistency(target_network, x_next, t_next, w, context)
-                )
-            predicted = consistency(student, x, t, w, context)
+                x_next = made.ddim(x, t, t_next, omega[:, None, None, None], context, nothing)
+                target = made.consistency(made.target, x_next, t_next, w, context)
+                target = torch.where((t_next == 0)[:, None, None, None], x_next, target)
+            predicted = made.consistency(student, x, t, w, context)
         huber = (((predicted - target) ** 2 + HUBER**2).sqrt() - HUBER).flatten(1).mean(1)
         return huber.mean(), {}
 

@@ -16,12 +16,13 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 
 from kedge.worlds.emoji.build.preview import sample
-from kedge.worlds.emoji.captions import Spec, parse, sample_training_spec
+from kedge.worlds.emoji.captions import Spec, activity_prompts, parse, sample_training_spec
 from kedge.worlds.emoji.oracle import Oracle
 from kedge.worlds.emoji.scenes import compose, render
 
 GENERATED, BETWEEN, WRONG = 4, 4, 2  # candidates of each kind for every prompt
 CANDIDATES = GENERATED + BETWEEN + WRONG
+ACTIVE = 0.4  # share of prompts with an activity: people are asked about what goes wrong
 LATENT_NOISE = 0.4  # the largest standard deviation of what is added to a unit-variance latent
 
 
@@ -74,10 +75,11 @@ def altered(spec: Spec, rng: random.Random) -> Spec:
 
 
 def draw_pictures(model: Path, vae: AutoencoderKL, count: int, *, seed: int, device: torch.device) -> Pictures:
-    """Candidates for ``count`` prompts of the training distribution."""
+    """Candidates for ``count`` prompts of the training distribution, activities more often than there."""
     rng, generator = random.Random(seed), torch.Generator(device).manual_seed(seed)
-    prompts = [str(sample_training_spec(rng)) for _ in range(count)]
-    specs = [parse(prompt) for prompt in prompts]
+    active = [parse(prompt) for prompt in activity_prompts(held_out=False)]
+    specs = [rng.choice(active) if rng.random() < ACTIVE else sample_training_spec(rng) for _ in range(count)]
+    prompts = [str(spec) for spec in specs]
     columns = []
     for i in range(GENERATED):  # the fewer steps, the worse the picture
         steps, omega = ((10, 3.0), (6, 1.5), (4, 5.0), (3, 3.0))[i]

@@ -12,7 +12,7 @@ def demo_command(
         list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Changes to the recipe.")
     ] = None,
     out: Annotated[str | None, typer.Option(help="The run folder; runs/demo by default.")] = None,
-    count: Annotated[int, typer.Option(min=2, help="Unseen prompts to compare on.")] = 200,
+    count: Annotated[int, typer.Option(min=2, help="Unseen prompts to compare on.")] = 66,
 ) -> None:
     """Train the bundled emoji model, and measure what it did.
 
@@ -23,6 +23,6 @@ def demo_command(
     from kedge.training.run_folder import RunFolder, fresh_folder
 
     folder = RunFolder(run_recipe("emoji-rocm", overrides or [], out or str(fresh_folder("demo")), resume=False))
-    print(f"\nBase and tuned model on {count} prompts that neither has seen, from the same noise:\n")
-    compare_command(str(folder.path), prompts="emoji-held-out", count=count)
+    print(f"\nBase and tuned model on {count} prompts that neither has seen, twice each, from the same noise:\n")
+    compare_command(str(folder.path), prompts="emoji-activities-held-out", count=count, samples=2)
     print(f"samples  {folder.samples}\nadapter  {folder.lora}")

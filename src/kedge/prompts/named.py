@@ -95,10 +95,24 @@ def _emoji_activities() -> list[str]:
     return activity_prompts()
 
 
+def _emoji_activities_train() -> list[str]:
+    from kedge.worlds.emoji.captions import activity_prompts
+
+    return activity_prompts(held_out=False)
+
+
+def _emoji_activities_held_out() -> list[str]:
+    from kedge.worlds.emoji.captions import activity_prompts
+
+    return activity_prompts(held_out=True)
+
+
 NAMED: dict[str, NamedSet] = {
     "emoji": NamedSet(0, "the emoji world's training captions", _emoji),
     "emoji-held-out": NamedSet(0, "the emoji world's captions that no model has seen", _emoji_held_out),
     "emoji-activities": NamedSet(0, "the emoji world's animals at the three activities", _emoji_activities),
+    "emoji-activities-train": NamedSet(0, "those of them that the models saw, rarely", _emoji_activities_train),
+    "emoji-activities-held-out": NamedSet(0, "those of them that no model has seen", _emoji_activities_held_out),
     "animals-45": NamedSet(45, "the bare names of 45 common animals (DDPO, RLCM, ROCM)", _animals),
     "animals-activities": NamedSet(135, "45 animals × 3 activities (RLCM's alignment task)", _animals_activities),
     "imagenet-animals-398": NamedSet(

@@ -5,7 +5,7 @@ BIN := .venv/bin
 OFFLINE := HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 OMP_NUM_THREADS=1
 WORKERS ?= 2
 
-.PHONY: help demo study-demo test lint bench clean
+.PHONY: help demo study-demo test lint bench docs clean
 
 help:
 	@echo "make demo   train the bundled emoji model towards a preference, and measure what it did (minutes)"
@@ -13,6 +13,7 @@ help:
 	@echo "make test   lint, types and tests, offline"
 	@echo "make lint   lint and types only"
 	@echo "make bench  speed and memory"
+	@echo "make docs   write the generated pages of docs/ again"
 	@echo "make clean  remove .venv and caches"
 
 demo: .venv/.installed
@@ -31,6 +32,9 @@ lint: .venv/.installed
 
 bench: .venv/.installed
 	$(OFFLINE) $(BIN)/python -m bench
+
+docs: .venv/.installed
+	$(BIN)/python docs/generate.py
 
 clean:
 	rm -rf .venv .pytest_cache .ruff_cache .mypy_cache src/*.egg-info

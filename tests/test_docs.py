@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import re
+import runpy
 import shlex
 import sys
 from collections.abc import Iterator
@@ -11,10 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import typer.main
+from typer.main import get_command
 from typer.testing import CliRunner
 
+from kedge.algorithms import ALGORITHMS
 from kedge.cli.app import app
+from kedge.config import RunConfig, fields, load_config, preset
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -121,3 +125,90 @@ def test_marked_examples_run(page, tmp_path, monkeypatch):
 
 def test_the_page_on_extending_is_one_of_them():
     assert "extending.md" in [page.name for page in RUNNABLE]
+
+
+def commands() -> list[tuple[str, list[str]]]:
+    pages = [*PAGES, ROOT / "README.md"]
+    return [(page.name, arguments) for page in pages for block in blocks(page) for arguments in block.commands()]
+
+
+def test_commands_on_the_pages_are_real():
+    """Each names a command, options and recipes that there are, and keys that can be set."""
+    assert len(commands()) > 30
+    for page, arguments in commands():
+        try:
+            check_command(arguments)
+        except Exception as error:
+            pytest.fail(f"{page}: kedge {' '.join(arguments)}: {error}")
+
+
+def check_command(arguments: list[str]) -> None:
+    command, rest = get_command(app), list(arguments)
+    while hasattr(command, "commands") and rest and not rest[0].startswith("-"):
+        command = command.commands[rest.pop(0)]
+    given = command.make_context(arguments[0], rest).params
+    recipe = given.get("recipe") or given.get("preset")
+    if recipe and "/" not in recipe and not recipe.endswith(".yaml"):
+        own = [text for text in given.get("overrides") or [] if not re.search(r"\$|:\w", text)]
+        load_config(preset(recipe).path, own)
+
+
+def test_a_wrong_command_is_noticed():
+    for wrong in ("trian x", "train emoji-rcom", "train emoji-rocm lr=1", "train emoji-rocm --outt x", "sample x"):
+        with pytest.raises((Exception, SystemExit)):
+            check_command(wrong.split())
+    check_command(["train", "emoji-rocm", "optimizer.lr=1e-4"])
+
+
+def keys() -> set[str]:
+    """Every dotted key of a recipe, those of all algorithms included."""
+    found = {f"algorithm.{field.name}" for name in ALGORITHMS for field in fields.settings(ALGORITHMS.get(name))}
+    pending: list[tuple[str, type]] = [("", RunConfig)]
+    while pending:
+        prefix, cls = pending.pop()
+        for field in fields.settings(cls):
+            found.add(f"{prefix}{field.name}")
+            inner = fields.block(cls, field.name)
+            if inner is not None:
+                pending.append((f"{prefix}{field.name}.", inner))
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(DOCS)))
+def test_keys_that_a_page_names_exist(page):
+    parts = "algorithm|model|backprop|prompts|optimizer|training|watch|checkpoint"
+    named = re.findall(rf"`((?:{parts})\.[a-z_.]+)(?:[:= ][^`]*)?`", page.read_text(encoding="utf-8"))
+    assert {name for name in named if not name.endswith((".txt", ".safetensors"))} <= keys()
+
+
+def test_python_on_the_pages_imports_what_there_is():
+    for page in [*PAGES, ROOT / "README.md"]:
+        for block in blocks(page):
+            for node in ast.walk(ast.parse(block.text)) if block.language == "python" else ():
+                if isinstance(node, ast.ImportFrom) and str(node.module).startswith("kedge"):
+                    module = importlib.import_module(str(node.module))
+                    absent = [name.name for name in node.names if not hasattr(module, name.name)]
+                    assert not absent, f"{page.name}: {node.module} has no {absent}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(DOCS)))
+def test_links_lead_to_pages_and_headings(page):
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        if target.startswith(("http://", "https://")):
+            continue
+        path, _, anchor = target.partition("#")
+        place = (page.parent / path).resolve() if path else page
+        assert place.exists(), f"{page.name} links to {target}"
+        if anchor:
+            assert anchor in anchors(place), f"{page.name} links to {target}"
+
+
+def anchors(page: Path) -> set[str]:
+    """The headings of a page as links name them."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_generated_pages_are_up_to_date():
+    made = runpy.run_path(str(DOCS / "generate.py"))["recipes"]()
+    assert (DOCS / "recipes.md").read_text(encoding="utf-8") == made, "run: make docs"

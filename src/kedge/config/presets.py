@@ -27,11 +27,10 @@ class Preset:
 
 
 def presets() -> list[Preset]:
-    """All recipes in the package: those of the emoji world first, which run anywhere, then by name."""
+    """All recipes in the package: the demo, the others of the emoji world, which run anywhere too, then the rest."""
     folder = Path(str(resources.files("kedge") / "presets"))
-    return [
-        _read(path) for path in sorted(folder.glob("*.yaml"), key=lambda path: ("emoji" not in path.stem, path.stem))
-    ]
+    found = [_read(path) for path in folder.glob("*.yaml")]
+    return sorted(found, key=lambda item: (item.name != "emoji-rocm", not item.name.startswith("emoji-"), item.name))
 
 
 def preset(name: str) -> Preset:

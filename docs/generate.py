@@ -1,0 +1,83 @@
+"""Writes the pages that are made from the package: ``make docs``. A test checks that they are up to date."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from kedge.config import load_config
+from kedge.config.presets import Preset, presets
+
+HERE = Path(__file__).parent
+
+HEAD = """\
+<!-- Written by docs/generate.py from src/kedge/presets: change those, then run `make docs`. -->
+
+# Recipes
+
+A recipe is a YAML file. These ship; `kedge train NAME` runs one, `kedge train NAME key=value` runs it changed, and
+`kedge init NAME > my.yaml` writes it out with every key explained, to be yours. `--dry-run` shows the whole
+configuration and says what is missing, without loading anything.
+
+An optimizer step sees `training.batch_size` × `training.accumulation` samples on each process. Time and memory are
+measured where a figure stands, on what it says.
+"""
+
+EMOJI = """\
+## The emoji world
+
+Nothing to download, no GPU. `@emoji` rewards are tiny, in the published formats; `oracle` is the true preference.
+"""
+
+REAL = """\
+## Real models
+
+The settings of the papers and of the published code; each page in [algorithms](algorithms) says which is which. Weights
+come from the hub; `kedge doctor` says what is missing and how to fetch it. On less memory than a recipe asks for:
+[troubleshooting](troubleshooting.md#out-of-memory).
+"""
+
+TAIL = """\
+## Sweeps
+
+A sweep is a loop; every run has a folder of its own, and `kedge eval` puts them into one table:
+
+```sh
+for beta in 0 1e-4 1e-3 1e-2; do kedge train emoji-rocm algorithm.beta=$beta --out runs/beta-$beta; done
+kedge eval runs/beta-* --metrics pickscore@emoji,oracle --prompts emoji-held-out
+```
+
+`kedge reproduce` holds the sweeps behind the papers' tables and figures.
+"""
+
+COLUMNS = "| recipe | what it does | algorithm | reward | steps × samples | K | ω | time | memory |\n|" + "---|" * 9
+
+
+def recipes() -> str:
+    """The page on recipes."""
+    parts = [HEAD]
+    for head, emoji in ((EMOJI, True), (REAL, False)):
+        mine = [row(preset) for preset in presets() if preset.name.startswith("emoji-") == emoji]
+        parts.append("\n".join([head, COLUMNS, *mine, ""]))
+    return "\n".join([*parts, TAIL])
+
+
+def row(preset: Preset) -> str:
+    """A preset's line in the table."""
+    config = load_config(preset.path)
+    training, model = config.training, config.model
+    cells = [
+        f"`{preset.name}`",
+        preset.title.replace("|", "\\|"),
+        config.algorithm.name,
+        f"`{config.reward}`",
+        f"{training.steps} × {training.batch_size * training.accumulation}",
+        str(model.steps),
+        f"{model.omega:g}",
+        preset.time,
+        preset.memory,
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+if __name__ == "__main__":
+    (HERE / "recipes.md").write_text(recipes(), encoding="utf-8")

@@ -40,7 +40,7 @@ BUDGETS = {
         diffusion=Schedule(steps=3_000, batch=48, lr=1e-3, ema=0.997),
         lcm=Schedule(steps=550, batch=32, lr=1e-4, ema=0.99, warmup=50),
         pictures=600,
-        preference=Schedule(steps=600, batch=32, lr=4e-4, ema=0.99, warmup=50),
+        preference=Schedule(steps=1_300, batch=32, lr=4e-4, ema=0.99, warmup=50),
     ),
     "smoke": Budget(
         pool=512,

@@ -43,7 +43,7 @@ A sweep is a loop; every run has a folder of its own, and `kedge eval` puts them
 
 ```sh
 for beta in 0 1e-4 1e-3 1e-2; do kedge train emoji-rocm algorithm.beta=$beta --out runs/beta-$beta; done
-kedge eval runs/beta-* --metrics pickscore@emoji,oracle --prompts emoji-held-out
+kedge eval runs/beta-* --metrics pickscore@emoji,oracle
 ```
 
 `kedge reproduce` holds the sweeps behind the papers' tables and figures.

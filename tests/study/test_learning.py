@@ -164,6 +164,11 @@ def test_votes_on_twins_are_what_d3po_draws_again(micro_lcm, tmp_path) -> None:
             assert np.abs(picture - np.array(Image.open(store.pictures / file)).astype(int)).max() <= 1
         assert np.abs(drawn[0] - drawn[1]).max() > 1
 
+    asked = parse_questions("preference")
+    siblings = create_study(tmp_path / "t", [source], ["a cat"], asked, Design(3), shared_noise=False)
+    with pytest.raises(ValueError, match="itself"):
+        d3po_jsonl(siblings)
+
 
 def test_images_of_a_folder_have_no_seed_and_a_missing_prompt_is_named(folders, make_study) -> None:
     assert make_study().db.execute("SELECT count(*) FROM pair WHERE seed IS NULL").fetchone()[0] == 8

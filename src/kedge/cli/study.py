@@ -23,7 +23,7 @@ def new(
     target: Annotated[str, typer.Argument(metavar="RUN|MODEL|IMAGES", help="What is to be judged.")],
     against: Annotated[
         list[str] | None,
-        typer.Option(help="base, itself, or another run, model or folder of images; may be repeated."),
+        typer.Option(help="base, itself, reseeded, or another run, model or folder of images; may be repeated."),
     ] = None,
     prompts: Annotated[
         str | None, typer.Option(help="A file, a named set or a hub data set. By default the run's held-out prompts.")
@@ -60,7 +60,8 @@ def new(
     from kedge.cli.evaluating import progress_bar
 
     with progress_bar("pairs") as progress:
-        store = create_study(folder, sources, texts, asked, design, title=title, progress=progress)
+        shared = "reseeded" not in (against or [])
+        store = create_study(folder, sources, texts, asked, design, title=title, shared_noise=shared, progress=progress)
     for _ in range(raters):
         store.add_rater()
     judged = (

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from kedge.study.store import Store
 
-MODEL, PROMPTS = "emoji-lcm", "emoji"
+MODEL, PROMPTS = "emoji-lcm", "emoji-activities"  # what the base model is bad at: there is something to prefer
+NEW = 35  # prompts that neither raters nor training see before the end
 RATERS, VOTES_PER_PAIR = 12, 2
-JUDGED, COMPARED = 60, 100  # pairs of the second study; held-out prompts for the oracle
+JUDGED = 70  # pairs of the second study
 
 
 def run_demo(folder: Path, pairs: int, steps: int) -> None:
@@ -24,10 +25,10 @@ def run_demo(folder: Path, pairs: int, steps: int) -> None:
     from kedge.cli.train import run_recipe
 
     first, reward, run, second = (folder / name for name in ("study", "reward", "run", "study-of-the-result"))
-    folder.mkdir(parents=True, exist_ok=True)
-    _say("1. Pairs of pictures by the base model", f"kedge study new {MODEL} --against itself --prompts {PROMPTS}")
+    seen, unseen = _split_prompts(folder)
+    _say("1. Pairs of pictures by the base model", f"kedge study new {MODEL} --against reseeded --prompts {seen}")
     new(
-        MODEL, against=["itself"], prompts=PROMPTS, pairs=pairs, raters=RATERS,
+        MODEL, against=["reseeded"], prompts=str(seen), pairs=pairs, raters=RATERS,
         per_rater=max(1, pairs * VOTES_PER_PAIR // RATERS), out=first, batch_size=32,
     )  # fmt: skip
     _say("2. Simulated raters open their links and vote", f"kedge study serve {first}")
@@ -35,15 +36,29 @@ def run_demo(folder: Path, pairs: int, steps: int) -> None:
     report(first)
     _say("3. A reward from the votes", f"kedge study fit {first} --out {reward}")
     fit([first], out=reward)
-    _say("4. Training on that reward", f"kedge train emoji-rocm reward=pickscore@{reward}")
-    run_recipe("emoji-rocm", [f'reward=pickscore@"{reward}"', f"training.steps={steps}"], str(run), resume=False)
-    _say("5. New raters: the result against its base", f"kedge study new {run} --against base --prompts emoji-held-out")
-    new(str(run), against=["base"], prompts="emoji-held-out", pairs=JUDGED, raters=4, out=second, batch_size=32, seed=1)
+    recipe = [f'reward=pickscore@"{reward}"', f"prompts={seen}", f"training.steps={steps}"]
+    recipe += [f"watch.held_out.source={unseen}", f"watch.held_out.count={NEW}", "watch.metrics=[oracle]"]
+    _say("4. Training on that reward", f"kedge train emoji-rocm {' '.join(recipe[:2])}")
+    run_recipe("emoji-rocm", recipe, str(run), resume=False)
+    _say("5. New raters, new prompts", f"kedge study new {run} --against base --prompts {unseen}")
+    new(str(run), against=["base"], prompts=str(unseen), pairs=JUDGED, raters=4, out=second, batch_size=32, seed=1)
     _vote(second, seed=2)
     report(second)
     _say("6. The truth: the oracle, which nothing was trained on", f"kedge compare {run} --metrics oracle")
-    metrics = f'pickscore@"{reward}",clipscore@emoji,oracle'
-    compare_command(str(run), metrics=metrics, prompts="emoji-held-out", count=COMPARED)
+    metrics = f'pickscore@"{reward}",oracle'
+    compare_command(str(run), metrics=metrics, prompts=str(unseen), samples=4)
+
+
+def _split_prompts(folder: Path) -> tuple[Path, Path]:
+    """Files of prompts to learn from and of prompts to judge by."""
+    from kedge.prompts import load_prompts
+
+    texts = load_prompts(PROMPTS)
+    folder.mkdir(parents=True, exist_ok=True)
+    files = folder / "prompts.txt", folder / "new-prompts.txt"
+    for file, part in zip(files, (texts[NEW:], texts[:NEW]), strict=True):
+        file.write_text("\n".join(part) + "\n", encoding="utf-8")
+    return files
 
 
 def _say(title: str, command: str) -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from kedge.study.sources import Source
     from kedge.study.store import Store
 
-BASE, ITSELF = "base", "itself"
+BASE, ITSELF, RESEEDED = "base", "itself", "reseeded"
 BACKBONE = "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"  # what PickScore was made from
 RATE, EMOJI_RATE = 5e-6, 3e-4  # a large CLIP forgets what it knows at the rate at which the tiny one learns
 
@@ -24,15 +24,16 @@ def find_sources(target: str, against: Sequence[str], batch_size: int, device: s
     """The target and what it is compared with.
 
     Args:
-        against: ``base``, ``itself`` or further targets; without any, a run meets its base and a model itself.
+        against: ``base``, ``itself``, ``reseeded`` or further targets; by default a run meets its base, a model itself.
 
     Raises:
         ValueError: what cannot be compared, and what could.
     """
     rivals = list(against) or [BASE if is_run(Path(target)) else ITSELF]
-    if ITSELF in rivals:
+    alone = [rival for rival in rivals if rival in (ITSELF, RESEEDED)]
+    if alone:
         if len(rivals) > 1:
-            raise ValueError("--against itself stands alone: each pair is two pictures of one model")
+            raise ValueError(f"--against {alone[0]} stands alone: each pair is two pictures of one model")
         return [_source(target, batch_size, device)]
     found = [_source(target, batch_size, device)]
     for rival in rivals:

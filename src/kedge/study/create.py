@@ -28,6 +28,7 @@ def create_study(
     design: Design,
     *,
     title: str = TITLE,
+    shared_noise: bool = True,
     progress: Progress | None = None,
 ) -> Store:
     """Draw the pictures and write the study.
@@ -36,6 +37,7 @@ def create_study(
         folder: must not exist yet.
         sources: two or more to compare; or one model, whose own pictures are compared in pairs.
         title: raters see it; it must not say what is compared.
+        shared_noise: with one model, whether its two pictures start from the same noise, as D3PO needs.
 
     Raises:
         ValueError: the folder exists, two sources have one name, or a source has no picture for a prompt.
@@ -52,10 +54,10 @@ def create_study(
     records = []
     for start in range(0, len(planned), AT_ONCE):
         some = planned[start : start + AT_ONCE]
-        records += _draw(draft / PICTURES, sources, prompts, some, design.seed)
+        records += _draw(draft / PICTURES, sources, prompts, some, design.seed, shared_noise)
         if progress is not None:
             progress(len(records), len(planned))
-    kind = "twins" if len(sources) == 1 else "models"
+    kind = "models" if len(sources) > 1 else "twins" if shared_noise else "siblings"
     facts = Facts(title, tuple(questions), design, kind, new_token())
     write_study(draft, facts, [(source.name, source.facts) for source in sources], records).close()
     draft.rename(folder)
@@ -63,7 +65,12 @@ def create_study(
 
 
 def _draw(
-    folder: Path, sources: Sequence[Source], prompts: Sequence[str], planned: Sequence[PlannedPair], seed: int
+    folder: Path,
+    sources: Sequence[Source],
+    prompts: Sequence[str],
+    planned: Sequence[PlannedPair],
+    seed: int,
+    shared_noise: bool,
 ) -> list[PairRecord]:
     """Pictures of some pairs, source by source, so that each draws in batches."""
     texts = [prompts[pair.prompt] for pair in planned]
@@ -72,7 +79,7 @@ def _draw(
         source = sources[0]
         if not isinstance(source, ModelSource):
             raise ValueError(f"{source.name} cannot draw pairs: give a second folder or a model to compare it with")
-        first, second = source.twins(texts, seeds)
+        first, second = (source.twins if shared_noise else source.siblings)(texts, seeds)
         pictures = list(zip(first, second, strict=True))
     else:
         found = {

@@ -67,6 +67,10 @@ class ModelSource:
             second += images[len(images) // 2 :]
         return first, second
 
+    def siblings(self, prompts: Sequence[str], seeds: Sequence[int]) -> tuple[list[Image.Image], list[Image.Image]]:
+        """Two pictures for each prompt from different noise: they differ more than twins, and teach a reward more."""
+        return self.pictures(prompts, seeds), self.pictures(prompts, [seed + 1 for seed in seeds])
+
     def _draw_twins(self, prompts: Sequence[str], seeds: Sequence[int]) -> list[Image.Image]:
         noise = seeded_pairs(self.policy, seeds)
         with self.policy.reference() if self.reference else nullcontext():

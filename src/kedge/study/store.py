@@ -53,7 +53,8 @@ class Facts:
     Attributes:
         title: raters see it: it must not tell what is compared.
         questions: asked of each pair, in turn.
-        kind: ``models`` (different models, same noise) or ``twins`` (two pictures of one model, as D3PO draws them).
+        kind: ``models`` (different models, same noise), ``twins`` (two pictures of one model that share their first
+            noise, as D3PO draws them) or ``siblings`` (two pictures of one model from different noise).
         owner: the token of the owner's page.
     """
 

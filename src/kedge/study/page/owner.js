@@ -55,7 +55,7 @@ function show(next) {
   document.title = next.title;
   $("title").textContent = next.title;
   const asked = next.questions.length > 1 ? ` · ${next.questions.length} questions each` : "";
-  const models = next.twins ? `two pictures each by ${next.models[0]}` : next.models.join(" against ");
+  const models = next.models.length === 1 ? `two pictures each by ${next.models[0]}` : next.models.join(" against ");
   $("lead").textContent = `${next.pairs.length} pairs${asked} · ${models}`;
   $("state").textContent = next.open ? "running" : "stopped";
   $("state").classList.toggle("open", next.open);

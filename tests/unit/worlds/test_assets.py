@@ -1,4 +1,4 @@
-"""What ships: small enough, opened by plain diffusers, drawn alike by Kedge, and good enough to learn something with."""
+"""What ships: small, opened by plain diffusers, drawn alike by Kedge, and good enough to learn something with."""
 
 import pytest
 import torch

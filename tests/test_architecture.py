@@ -43,7 +43,7 @@ MAY_IMPORT = {
         "study": "registry policies rewards algorithms worlds sampling evaluation",
         "config": "registry models policies rewards algorithms",
         "card": "config",
-        "training": "policies rewards algorithms config prompts evaluation export card",
+        "training": "models policies rewards algorithms config prompts evaluation export card",
         "reproduce": "registry policies rewards algorithms worlds config prompts evaluation training",
         "cli": "registry models policies rewards worlds prompts sampling export evaluation study config training"
         " reproduce",

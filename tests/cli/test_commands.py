@@ -165,14 +165,16 @@ def test_a_dry_run_describes_and_writes_nothing(tmp_path, here):
 
 MISTAKES = [
     (["train", "emoji-rcom"], "no preset and no file called 'emoji-rcom'. Did you mean 'emoji-rocm'?"),
-    (["train", "nowhere.yaml"], "nowhere.yaml"),
+    (["train", "nowhere.yaml"], "no recipe at nowhere.yaml"),
     (["train", "emoji-rocm", "optimizer.lrr=1"], "unknown key 'optimizer.lrr'. Did you mean 'lr'?"),
     (["train", "emoji-rocm", "reward=compressibility"], "train it with rlcm, ddpo"),
     (["train", "emoji-rocm", "--resume"], "--resume needs to know the run"),
     (["train", "emoji-rocm", "prompts=nowhere.txt", "--dry-run"], "no such prompt file: nowhere.txt"),
+    (["train", "emoji-rocm", "model=emoji-lmc", "--dry-run"], "no model 'emoji-lmc'. Did you mean 'emoji-lcm'?"),
+    (["train", "emoji-rocm", "model=emoji-lmc"], "no model 'emoji-lmc'. Did you mean 'emoji-lcm'?"),
     (["init", "x"], "no preset and no file called 'x'"),
     (["prompts", "animals"], "no prompts called 'animals'"),
-    (["export", "nowhere"], "nowhere"),
+    (["export", "nowhere"], "nowhere is not a run folder"),
     (["sample", "emoji-lmc", "--prompt", "a cat"], "emoji-lmc"),
     (["world", "build", "vea"], "no stage 'vea'. Did you mean 'vae'?"),
 ]

@@ -14,7 +14,7 @@ def reproduce_command(
         bool, typer.Option("--list", help="Print each run as a command instead of running it.")
     ] = False,
 ) -> None:
-    """Make a table or a figure: every run it needs, resumable, then the result from their records."""
+    """Make a table or a figure of the papers. Every run it needs, resumable, then the result from their records."""
     from pathlib import Path
 
     from kedge.reproduce import TARGETS

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from kedge.config import RunConfig
+from kedge.models import resolve_model
 from kedge.rewards import readiness
 from kedge.rewards.description import describe
 from kedge.training.prompt_sets import prompts_of
 
 
 def plan(config: RunConfig) -> Iterator[str]:
-    """One line for each fact: prompts, samples, network calls, and what is not on this machine yet."""
+    """One line for each fact: model, prompts, samples, network calls, and what is not on this machine yet.
+
+    Raises:
+        ValueError: for a model or prompts that cannot be.
+    """
     training, model = config.training, config.model
     prompts = prompts_of(config.prompts)
+    if ":" not in model.kind:
+        yield f"model: {_where(model.name)}"
     samples = training.steps * training.batch_size * training.accumulation
     yield f"prompts: {len(prompts)} of {config.prompts.source}, for example {prompts[0]!r}"
     yield (
@@ -27,3 +35,11 @@ def plan(config: RunConfig) -> Iterator[str]:
             found = state.get(name)
             if found and term.source in (None, "emoji"):
                 yield f"reward {name}: {'ready' if found.ready else 'not here yet. ' + found.advice}"
+
+
+def _where(model: str) -> str:
+    try:
+        place = resolve_model(model)
+    except FileNotFoundError as error:
+        return f"not here yet. {error}"
+    return str(place) if isinstance(place, Path) else f"{place}, from the Hugging Face hub or its cache here"

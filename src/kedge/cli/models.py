@@ -59,9 +59,7 @@ def load_target(
         run = load_run(target, place, **{name: value for name, value in asked.items() if value is not None})
         return LoadedModel(Path(target).resolve().name, run.policy, run.config.model, tuned=True)
     kind = kind or guess_kind(target)
-    model = ModelConfig(
-        name=target, kind=kind, steps=steps or STEPS.get(kind, 8), guidance=guidance
-    )
+    model = ModelConfig(name=target, kind=kind, steps=steps or STEPS.get(kind, 8), guidance=guidance)
     return LoadedModel(Path(target).name, build_policy(model, place, lora=False), model, tuned=False)
 
 

@@ -8,5 +8,5 @@ def presets_command() -> None:
     from kedge.config.presets import presets
 
     for preset in presets():
-        print(f"{preset.name}\n    {preset.title}\n    {preset.time} · {preset.memory}\n")
+        print(f"{preset.name}\n    {preset.title}\n    time: {preset.time} · memory: {preset.memory}\n")
     print("kedge train NAME runs one; kedge init NAME > my.yaml writes it out to change.")

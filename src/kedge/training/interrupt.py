@@ -8,6 +8,8 @@ from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any
 
+USUAL: dict[int, Any] = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+
 
 class StopOnSignal:
     """Inside, the first SIGINT or SIGTERM only sets :attr:`requested`; the second one acts as usual.
@@ -36,7 +38,9 @@ class StopOnSignal:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self.requested = True
-        self._restore()
+        for known, before in self._before.items():
+            # A shell starts background jobs with Ctrl-C ignored; whoever sends a second signal means it all the same.
+            signal.signal(known, USUAL[known] if before is signal.SIG_IGN else before)
         self._announce(signal.Signals(number).name)
 
     def _restore(self) -> None:

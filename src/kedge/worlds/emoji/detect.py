@@ -19,25 +19,27 @@ from torch.nn.functional import conv2d, pad
 
 from kedge.worlds.emoji.atlas import SIZES, SPRITES
 from kedge.worlds.emoji.scenes import SIDE, backgrounds
-from kedge.worlds.emoji.templates import ANIMALS, MARGIN, groups, paste, soften
+from kedge.worlds.emoji.templates import ANIMALS, IMPOSSIBLE, Role, groups, paste, soften
 
-RIVALS = 3  # the best sprites of each slot, judged beside those that the prompt names
+RIVALS = 3  # the best sprites of each slot, compared with those that the prompt names
 APART = SIDE / 5  # pixels between the centres of two sprites, at least
 REACH = SIDE // 16  # pixels: all rivals of a slot have their centres this close to its centre
-NOWHERE = -1e4  # the gain of a place where a sprite cannot be
+SMALL, LARGE, MIXED = {Role.SMALL}, {Role.LARGE, Role.ALONE}, {Role.SMALL, Role.LARGE}
 TINT = 0.15  # difference of colour that is forgiven when sprites are sought
 OUTLIER = 0.3  # error of a pixel that says no more about the background
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """What each slot may hold: ``[B, slots, K]``, rivals and then the asked; the first is the slot's best.
+    """What each slot may hold: ``[B, slots, K]``, the first is the slot's best.
+
+    ``RIVALS`` that fit best, then the A sprites that were asked for, then the first and the asked ones again, each at
+    its second best place.
 
     Attributes:
         sprite, size: indices into ``SPRITES`` and ``SIZES``.
         x, y: the pixel of the centre.
         gain: ``[B, slots]`` of the best when it was found.
-        tiles: ``[B, slots, K, 4, SIDE, SIDE]`` each of them alone (premultiplied colour, alpha).
     """
 
     sprite: Tensor
@@ -45,7 +47,12 @@ class Candidates:
     x: Tensor
     y: Tensor
     gain: Tensor
-    tiles: Tensor
+
+    def tiles(self, count: int | None = None) -> Tensor:
+        """The first ``count`` alone, ``[..., K, 4, SIDE, SIDE]``: premultiplied colour, alpha."""
+        sprite, size, x, y = (field[..., :count] for field in (self.sprite, self.size, self.x, self.y))
+        half = torch.tensor(SIZES, device=size.device)[size] // 2
+        return paste(sprite, size, x - half, y - half)
 
 
 def guess_background(images: Tensor) -> Tensor:
@@ -65,8 +72,8 @@ def without_tint(images: Tensor, ground: Tensor) -> Tensor:
 def find(images: Tensor, ground: Tensor, asked: Tensor) -> Candidates:
     """Slots with their candidates, found one after the other: each is taken away before the next is sought.
 
-    A large sprite halfway between two small ones may explain more than either. So two beginnings are tried, a sprite
-    of any size and a small one, and that is kept which explains more in two steps.
+    A large sprite halfway between two small ones may explain more than either. So two beginnings are tried, a large
+    sprite and a small one, and that is kept which explains more in two steps.
 
     Args:
         images: ``[B, 3, SIDE, SIDE]``.
@@ -75,29 +82,31 @@ def find(images: Tensor, ground: Tensor, asked: Tensor) -> Candidates:
     """
     base = backgrounds().to(images.device)[ground]
     rest = images - base
-    small_gains = _gains(rest, base, ground)
-    small = small_gains.best(asked)
-    any_size = _gains(rest, base, ground, upon=small_gains).best(asked)
-    beside_small, after_small = _next(rest, base, ground, asked, small)
-    beside_any, after_any = _next(rest, base, ground, asked, any_size)
+    small = _gains(rest, base, ground, SMALL).best(asked)
+    large = _gains(rest, base, ground, LARGE).best(asked)
+    beside_small, after_small = _next(rest, base, ground, asked, small, MIXED)
+    beside_large, after_large = _next(rest, base, ground, asked, large, SMALL)
 
-    smaller = small.gain + beside_small.gain.clamp(min=0) > any_size.gain + beside_any.gain.clamp(min=0)
-    first, second = _either(smaller, small, any_size), _either(smaller, beside_small, beside_any)
-    third = _gains(torch.where(smaller[:, None, None, None], after_small, after_any), base, ground)
+    smaller = small.gain + beside_small.gain.clamp(min=0) > large.gain + beside_large.gain.clamp(min=0)
+    first, second = _either(smaller, small, large), _either(smaller, beside_small, beside_large)
+    rest = torch.where(smaller[:, None, None, None], after_small, after_large)
+    third = _gains(rest, base, ground, MIXED)
     slots = [first, second, third.best(asked, first, second)]
     return Candidates(*(torch.stack([getattr(slot, f.name) for slot in slots], 1) for f in fields(Candidates)))
 
 
-def _next(rest: Tensor, base: Tensor, ground: Tensor, asked: Tensor, slot: Candidates) -> tuple[Candidates, Tensor]:
-    """The best small sprite beside ``slot``, and what remains of the residual without both."""
+def _next(
+    rest: Tensor, base: Tensor, ground: Tensor, asked: Tensor, slot: Candidates, roles: set[Role]
+) -> tuple[Candidates, Tensor]:
+    """The best sprite of ``roles`` beside ``slot``, and what remains of the residual without both."""
     rest = _without(rest, base, slot)
-    beside = _gains(rest, base, ground).best(asked, slot)
+    beside = _gains(rest, base, ground, roles).best(asked, slot)
     return beside, _without(rest, base, beside)
 
 
 def _without(rest: Tensor, base: Tensor, slot: Candidates) -> Tensor:
     """What remains of the residual when a slot's best sprite is taken away, if it explains anything."""
-    tile = slot.tiles[:, 0]
+    tile = slot.tiles(1)[:, 0]
     return rest - (tile[:, :3] - tile[:, 3:] * base) * (slot.gain > 0)[:, None, None, None]
 
 
@@ -123,7 +132,7 @@ class Gains:
         for other in others:
             x, y = other.x[:, :1], other.y[:, :1]
             near = (pixels % SIDE - x).square() + (pixels // SIDE - y).square() < APART**2
-            best = best.masked_fill(near, NOWHERE)
+            best = best.masked_fill(near, -IMPOSSIBLE)
         gain, centre = best.max(1, keepdim=True)
         return self._around(centre % SIDE, centre // SIDE, gain[:, 0], asked)
 
@@ -132,34 +141,38 @@ class Gains:
         near = torch.arange(2 * REACH + 1, device=x.device)
         window = ((y + near)[:, :, None] * (SIDE + 2 * REACH) + (x + near)[:, None, :]).flatten(1)
         window = window[:, None].expand(-1, len(SPRITES), -1)
-        value, place = pad(self.gain, (REACH,) * 4, value=NOWHERE).flatten(2).gather(2, window).max(2)  # [B, sprites]
-        sprite = torch.cat([value.topk(RIVALS, 1).indices, asked], 1)
-        place = place.gather(1, sprite)
+        around = pad(self.gain, (REACH,) * 4, value=-2 * IMPOSSIBLE).flatten(2).gather(2, window)
+        value, places = around.topk(2, 2)  # [B, sprites, 2]
+        rivals = value[:, :, 0].topk(RIVALS, 1).indices
+        once = torch.cat([rivals, asked], 1)
+        twice = torch.cat([rivals[:, :1], asked], 1)  # the gains are not exact to the pixel: the fit will tell
+        sprite = torch.cat([once, twice], 1)
+        place = torch.cat([places[:, :, 0].gather(1, once), places[:, :, 1].gather(1, twice)], 1)
         x = x + place % len(near) - REACH
         y = y + place // len(near) - REACH
         flat = (sprite * SIDE + y.clamp(0, SIDE - 1)) * SIDE + x.clamp(0, SIDE - 1)
         size = self.size.flatten(1).gather(1, flat).long()
-        half = torch.tensor(SIZES, device=x.device)[size] // 2
-        return Candidates(sprite, size, x, y, gain, paste(sprite, size, x - half, y - half))
+        return Candidates(sprite, size, x, y, gain)
 
 
-def _gains(rest: Tensor, base: Tensor, ground: Tensor, upon: Gains | None = None) -> Gains:
-    """Gains of the small sprites; of the large ones too, ``upon`` those."""
+def _gains(rest: Tensor, base: Tensor, ground: Tensor, roles: set[Role]) -> Gains:
+    """Gains of the sprites of ``roles``."""
     rest = soften(soften(rest))  # softening is symmetric: soft R · soft D = R softened twice · D
-    features = pad(torch.cat([rest, (rest * base).sum(1, keepdim=True)], 1), (MARGIN,) * 4)
-    if upon is None:
-        gain = rest.new_full((len(rest), len(SPRITES), SIDE, SIDE), NOWHERE)
-        size = torch.zeros(gain.shape, dtype=torch.uint8, device=gain.device)
-    else:
-        gain, size = upon.gain.clone(), upon.size.clone()
+    features = torch.cat([rest, (rest * base).sum(1, keepdim=True)], 1)
+    gain = rest.new_full((len(rest), len(SPRITES), SIDE, SIDE), -IMPOSSIBLE)
+    size = torch.zeros(gain.shape, dtype=torch.uint8, device=gain.device)
+    written: set[int] = set()
     for group in groups(rest.device):
-        if group.small == (upon is not None):
+        if group.role not in roles:
             continue
-        new = conv2d(features, group.kernel) - group.energy[ground]
+        new = conv2d(pad(features, (group.border,) * 4), group.kernel) - group.energy[ground]
         here = (slice(None), group.sprites, group.places, group.places)
-        better = new > gain[here]
-        gain[here] = torch.where(better, new, gain[here])
-        size[here].masked_fill_(better, group.size)
+        if group.sprites.start not in written:
+            gain[here], size[here] = new, group.sizes
+        else:
+            size[here] = torch.where(new > gain[here], group.sizes, size[here])
+            gain[here] = torch.maximum(new, gain[here])
+        written.add(group.sprites.start)
     return Gains(gain, size)
 
 

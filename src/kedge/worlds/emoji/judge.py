@@ -19,6 +19,7 @@ CLEAN_TOLERANCE = 0.2
 SLACK = SIDE / 12  # pixels off its place that cost a factor of e
 JITTER = SIDE / 32  # pixels within which a place is right
 SHARED = 0.05  # matches this close share the say about places
+DRAWN = 0.25  # what a wrong animal's place counts beside the match of the right one
 MAX_PROPS = 2
 
 
@@ -45,7 +46,9 @@ class Asked:
 
     @property
     def sprites(self) -> Tensor:
-        """``[B, 4]``: animals and props; in place of a missing prop the first animal again."""
+        """``[B, 2]`` animals or, if any prompt wants props, ``[B, 4]``: the first animal again where one is missing."""
+        if (self.props < 0).all():
+            return self.animals
         return torch.cat([self.animals, torch.where(self.props < 0, self.animals[:, :1], self.props)], 1)
 
 
@@ -80,14 +83,14 @@ def _row(prompt: str) -> tuple[int, ...]:
 def animal_and_place(fitted: Fit, asked: Asked) -> tuple[Tensor, Tensor]:
     """The parts ``animal`` and ``place``: the asked animals in the best way of assigning slots to them."""
     first, second = fitted.match[:, :, 0], fitted.match[:, :, 1]
-    drawn = SHARED * fitted.present * fitted.animal  # where no animal matches, speak about the place of what is there
+    drawn = DRAWN * fitted.present * fitted.animal  # where no animal matches, speak about the place of what is there
     one = first.amax(1)
     one_place = ((first + drawn) / SHARED).softmax(1).mul(_at(fitted, asked)).sum(1)
 
     slots = range(first.shape[1])
     pairs = [(i, j) for i in slots for j in slots if i != j]
     both = torch.stack([(first[:, i] * second[:, j]).sqrt() for i, j in pairs], 1)
-    order = torch.stack([_left_of(fitted.x[:, i, 0], fitted.x[:, j, 1]) for i, j in pairs], 1)
+    order = torch.stack([_left_of(fitted.x[:, i], fitted.x[:, j]) for i, j in pairs], 1)
     alike = asked.animals[:, :1] == asked.animals[:, 1:]
     order = torch.where(alike, 1.0, order)
     there = torch.stack([(drawn[:, i] + drawn[:, j]) for i, j in pairs], 1)
@@ -97,9 +100,9 @@ def animal_and_place(fitted: Fit, asked: Asked) -> tuple[Tensor, Tensor]:
 
 
 def _at(fitted: Fit, asked: Asked) -> Tensor:
-    """How well each slot's first asked animal stands where it should, ``[B, slots]``."""
-    dx = torch.where(asked.x[:, None] < 0, 0, fitted.x[:, :, 0] - asked.x[:, None])
-    dy = torch.where(asked.y[:, None] < 0, 0, fitted.y[:, :, 0] - asked.y[:, None])
+    """How well what is in each slot stands where the one animal should, ``[B, slots]``."""
+    dx = torch.where(asked.x[:, None] < 0, 0, fitted.x - asked.x[:, None])
+    dy = torch.where(asked.y[:, None] < 0, 0, fitted.y - asked.y[:, None])
     return _near(dx, dy)
 
 
@@ -123,8 +126,10 @@ def number(fitted: Fit, asked: Asked) -> Tensor:
 def activity(fitted: Fit, asked: Asked) -> Tensor:
     """The part ``activity``: the props where they belong; without an activity in the prompt, no props."""
     stray = (fitted.present * ~fitted.animal).amax(1)
+    if fitted.match.shape[2] == 2:
+        return 1 - stray
     wanted = asked.props >= 0
-    near = _near(fitted.x[:, :, 2:] - asked.prop_x[:, None], fitted.y[:, :, 2:] - asked.prop_y[:, None])
+    near = _near(fitted.x[:, :, None] - asked.prop_x[:, None], fitted.y[:, :, None] - asked.prop_y[:, None])
     drawn = (fitted.match[:, :, 2:] * near).amax(1)
     count = wanted.sum(1)
     done = torch.where(wanted, drawn, 1.0).prod(1) ** (1 / count.clamp(min=1))
@@ -171,7 +176,7 @@ def _ground_errors(images: Tensor, tiles: Tensor) -> tuple[Tensor, Tensor, Calla
 
 def _draw(ground: Tensor, tiles: Tensor, fitted: Fit) -> Tensor:
     """The scene of what was found: props first, then animals from left to right, as scenes are drawn."""
-    order = (fitted.animal * 2 * SIDE + fitted.left).argsort(1)
+    order = (fitted.animal * 2 * SIDE + fitted.x).argsort(1)
     canvas = backgrounds().to(tiles.device)[ground]
     for i in order.unbind(1):
         tile = tiles[torch.arange(len(tiles), device=tiles.device), i]

@@ -22,7 +22,7 @@ from kedge.worlds.emoji.scenes import SIDE
 WEIGHTS = {"animal": 0.40, "number": 0.12, "place": 0.12, "background": 0.20, "clean": 0.16}
 ACTIVITY_ASKED, ACTIVITY_FREE = 0.25, 0.05
 FLOOR = 0.02  # of each part, so that one failure leaves the others a say
-RIGHT = 0.35  # the match from which an animal counts as found
+RIGHT = 0.3  # the match from which an animal counts as found
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Oracle:
         chunk: samples worked on at a time; bounds the memory (about 3 MB each).
     """
 
-    def __init__(self, chunk: int = 32):
+    def __init__(self, chunk: int = 16):
         self.chunk = chunk
 
     def __call__(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
@@ -93,8 +93,7 @@ def _parts(images: Tensor, prompts: Sequence[str]) -> OracleParts:
     asked = judge.read(prompts, images.device)
     ground = guess_background(images)
     plain = without_tint(images, ground)
-    found = find(plain, ground, asked.sprites)
-    fitted = fit(images, plain, ground, found, asked.sprites.shape[1])
+    fitted = fit(images, plain, ground, find(plain, ground, asked.sprites))
     animal, place = judge.animal_and_place(fitted, asked)
     background, clean = judge.background_and_clean(images, fitted, asked)
     parts = {
@@ -121,7 +120,7 @@ def _found(fitted: Fit) -> Tensor:
     """The two animals most surely drawn, from left to right."""
     drawn = fitted.present * fitted.animal
     sure, slot = drawn.topk(2, 1)
-    left = torch.where(sure > 0.5, fitted.left.gather(1, slot), 10**6)
+    left = torch.where(sure > 0.5, fitted.x.gather(1, slot), 10**6)
     names = torch.where(sure > 0.5, fitted.sprite.gather(1, slot), -1)
     return names.gather(1, left.argsort(1))
 

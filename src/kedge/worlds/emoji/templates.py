@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from enum import Enum
 from functools import cache
 
 import torch
@@ -17,69 +18,102 @@ from kedge.worlds.emoji.scenes import SIDE, backgrounds, compose
 ANIMALS = len(ANIMAL_NAMES)  # sprites below this index are animals, the others props
 SOFTNESS = 0.8  # standard deviation in pixels
 BORDER = 2  # pixels by which softening spreads a sprite
+IMPOSSIBLE = 1e4  # the energy where a sprite cannot be
 MARGIN = 2  # pixels by which a sprite may stick out of the picture
+
+
+class Role(Enum):
+    """What part a sprite of some size plays in scenes, and so when it is sought."""
+
+    ALONE = "an animal with nothing beside it"
+    LARGE = "an animal with smaller things beside it"
+    SMALL = "a prop, or an animal beside its like or beside something larger"
 
 
 @dataclass(frozen=True)
 class Group:
-    """The sprites that scenes draw at one size.
+    """Sprites that are sought together, each at one size.
 
     Attributes:
-        size: index into ``SIZES``.
+        role: when they are sought.
         sprites: their indices, consecutive, as a slice.
-        small: props, and animals beside others of their size or larger.
-        kernel: ``[n, 4, s, s]``, correlates with (residual, residual · background): 2T and −2α.
-        energy: ``[backgrounds, n, p, p]`` Σ (softened T − αB)² inside the picture, at every place.
+        sizes: ``[n, 1, 1]`` uint8, index into ``SIZES``.
+        kernel: ``[n, 4, s, s]``, correlates with (residual, residual · background): 2T and −2α, centred.
+        energy: ``[backgrounds, n, p, p]`` Σ (softened T − αB)² inside the picture at every place.
+        border: pixels to add around the picture before correlating.
     """
 
-    size: int
+    role: Role
     sprites: slice
-    small: bool
+    sizes: Tensor
     kernel: Tensor
     energy: Tensor
+    border: int
 
     @property
     def places(self) -> slice:
-        """The centres (row or column) at which the sprite lies inside the picture, but for ``MARGIN`` pixels."""
-        first = SIZES[self.size] // 2 - MARGIN
-        return slice(first, first + SIDE + 2 * MARGIN - SIZES[self.size] + 1)
+        """The centres (rows or columns) that the correlation yields."""
+        first = self.kernel.shape[-1] // 2 - self.border
+        return slice(first, first + self.energy.shape[-1])
 
 
-def sizes_in_use() -> list[tuple[int, slice, bool]]:
-    """Which sprites occur at which size, and whether they are small: found by composing many scenes."""
+def sizes_in_use() -> dict[tuple[int, int], Role]:
+    """(size, sprite) → role, of all props and of one animal for all: found by composing many scenes."""
     animal = ANIMAL_NAMES[0]
     specs = [Spec((animal,)), Spec((animal,) * 2)]
     specs += [Spec((animal,), position=position) for position in POSITIONS]
     specs += [Spec((animal,), activity=activity) for activity in ACTIVITIES]
-    small: dict[tuple[int, int], bool] = {}
+    roles: dict[tuple[int, int], set[Role]] = {}
     for scene in (compose(spec, random.Random(seed)) for seed in range(40) for spec in specs):
-        sizes = sorted(layer.size for layer in scene.layers)
-        for layer in scene.layers:
-            key = (SPRITES.index(layer.sprite), SIZES.index(layer.size))
-            beside = layer.sprite in PROPS or sizes.index(layer.size) < len(sizes) - 1
-            small[key] = small.get(key, False) or beside
-    return [
-        (size, slice(sprite, sprite + 1) if sprite >= ANIMALS else slice(0, ANIMALS), beside)
-        for (sprite, size), beside in sorted(small.items())
-    ]
+        largest = max(layer.size for layer in scene.layers)
+        for i, layer in enumerate(scene.layers):
+            others = [other.size for j, other in enumerate(scene.layers) if j != i]
+            beside = Role.SMALL if layer.sprite in PROPS or layer.size in others or layer.size < largest else Role.LARGE
+            key = (SIZES.index(layer.size), SPRITES.index(layer.sprite))
+            roles.setdefault(key, set()).add(beside if others else Role.ALONE)
+    return {
+        key: next(role for role in (Role.SMALL, Role.LARGE, Role.ALONE) if role in found)
+        for key, found in sorted(roles.items())
+    }
 
 
 @cache
 def groups(device: torch.device) -> list[Group]:
-    """Every group, on ``device``."""
-    grounds = backgrounds().to(device)
+    """Every group, on ``device``: all animals at each of their sizes, and the props."""
+    roles = sizes_in_use()
+    found = [_group(role, 0, [size] * ANIMALS, device) for (size, sprite), role in roles.items() if sprite < ANIMALS]
+    props = sorted((sprite, size) for size, sprite in roles if sprite >= ANIMALS)
+    return [*found, _group(Role.SMALL, props[0][0], [size for _, size in props], device)]
+
+
+def _group(role: Role, first: int, sizes: list[int], device: torch.device) -> Group:
+    sprites = slice(first, first + len(sizes))
+    sides = [SIZES[size] for size in sizes]
+    side = max(sides)
+    tiles = torch.zeros(len(sizes), 4, side, side)
+    for i, size in enumerate(sizes):
+        here = slice(side // 2 - sides[i] // 2, side // 2 - sides[i] // 2 + sides[i])
+        tiles[i, :, here, here] = sprite_bank()[first + i, size, :, : sides[i], : sides[i]]
+    tiles = tiles.to(device)
+    border = side // 2 - min(sides) // 2 + MARGIN
+    energy = _energy(tiles, border)
+    centres = torch.arange(energy.shape[-1]) + side // 2 - border
+    for i, s in enumerate(sides):  # no sprite sticks out by more than MARGIN
+        out = (centres - s // 2 < -MARGIN) | (centres - s // 2 + s > SIDE + MARGIN)
+        energy[:, i, out] = energy[:, i, :, out] = IMPOSSIBLE
+    kernel = torch.cat([2 * tiles[:, :3], -2 * tiles[:, 3:]], 1)
+    return Group(
+        role, sprites, torch.tensor(sizes, dtype=torch.uint8, device=device)[:, None, None], kernel, energy, border
+    )
+
+
+def _energy(tiles: Tensor, border: int) -> Tensor:
+    grounds = backgrounds().to(tiles.device)
     smooth, inside = soften(grounds), torch.ones_like(grounds[:, :1])
-    features = pad(torch.cat([smooth, smooth.square().sum(1, keepdim=True), inside], 1), (MARGIN + BORDER,) * 4)
-    bank = sprite_bank().to(device)
-    found = []
-    for size, sprites, small in sizes_in_use():
-        tiles = bank[sprites, size, :, : SIZES[size], : SIZES[size]]
-        soft = soften(pad(tiles, (BORDER,) * 4))
-        colour, alpha = soft[:, :3], soft[:, 3:]
-        square = colour.square().sum(1, keepdim=True)
-        energy = conv2d(features, torch.cat([-2 * alpha * colour, alpha.square(), square], 1))
-        found.append(Group(size, sprites, small, torch.cat([2 * tiles[:, :3], -2 * tiles[:, 3:]], 1), energy))
-    return found
+    features = pad(torch.cat([smooth, smooth.square().sum(1, keepdim=True), inside], 1), (border + BORDER,) * 4)
+    soft = soften(pad(tiles, (BORDER,) * 4))
+    colour, alpha = soft[:, :3], soft[:, 3:]
+    return conv2d(features, torch.cat([-2 * alpha * colour, alpha.square(), colour.square().sum(1, keepdim=True)], 1))
 
 
 @cache

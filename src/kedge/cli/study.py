@@ -165,7 +165,7 @@ def fit(
         float, typer.Option(min=0.05, max=0.9, help="Share of prompts kept to measure accuracy.")
     ] = 0.2,
     epochs: Annotated[int, typer.Option(min=0, help="At most; the best on validation votes is kept.")] = 12,
-    lr: Annotated[float | None, typer.Option(help="By default 5e-6; 3e-4 for the emoji CLIP.")] = None,
+    lr: Annotated[float | None, typer.Option(help="By default 5e-6; 2e-5 for the emoji CLIP.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Votes at once.")] = 32,
     layers: Annotated[int | None, typer.Option(min=0, help="Train only so many last layers; all by default.")] = None,
     seed: Annotated[int, typer.Option(help="Of the split and the order.")] = 0,
@@ -209,8 +209,8 @@ def simulate(
 @app.command()
 def demo(
     out: Annotated[Path | None, typer.Option(help="Where everything goes; runs/study-demo by default.")] = None,
-    pairs: Annotated[int, typer.Option(min=20, help="Pairs to judge.")] = 300,
-    steps: Annotated[int, typer.Option(min=1, help="Optimizer steps of the training.")] = 60,
+    pairs: Annotated[int, typer.Option(min=20, help="Pairs to judge.")] = 900,
+    steps: Annotated[int, typer.Option(min=1, help="Optimizer steps of the training.")] = 40,
 ) -> None:
     """The whole loop in the emoji world: pictures, simulated raters, report, reward, training, and raters again."""
     from kedge.cli.study_demo import run_demo

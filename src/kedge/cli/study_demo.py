@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 MODEL, PROMPTS = "emoji-lcm", "emoji-activities"  # what the base model is bad at: there is something to prefer
 NEW = 35  # prompts that neither raters nor training see before the end
 RATERS, VOTES_PER_PAIR = 12, 2
+EPOCHS = 8
 JUDGED = 70  # pairs of the second study
 
 
@@ -35,7 +36,7 @@ def run_demo(folder: Path, pairs: int, steps: int) -> None:
     _vote(first, seed=1)
     report(first)
     _say("3. A reward from the votes", f"kedge study fit {first} --out {reward}")
-    fit([first], out=reward)
+    fit([first], out=reward, epochs=EPOCHS)
     recipe = [f'reward=pickscore@"{reward}"', f"prompts={seen}", f"training.steps={steps}"]
     recipe += [f"watch.held_out.source={unseen}", f"watch.held_out.count={NEW}", "watch.metrics=[oracle]"]
     _say("4. Training on that reward", f"kedge train emoji-rocm {' '.join(recipe[:2])}")

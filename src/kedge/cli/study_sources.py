@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 BASE, ITSELF, RESEEDED = "base", "itself", "reseeded"
 BACKBONE = "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"  # what PickScore was made from
-RATE, EMOJI_RATE = 5e-6, 3e-4  # a large CLIP forgets what it knows at the rate at which the tiny one learns
+RATE, EMOJI_RATE = 5e-6, 2e-5  # the tiny CLIP needs a larger one; much more, and it learns the votes by heart
 
 
 def find_sources(target: str, against: Sequence[str], batch_size: int, device: str) -> list[Source]:

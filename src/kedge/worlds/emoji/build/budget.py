@@ -39,8 +39,8 @@ BUDGETS = {
         clip=Schedule(steps=500, batch=128, lr=1e-3, warmup=100, ema=0.99),
         diffusion=Schedule(steps=3_000, batch=48, lr=1e-3, ema=0.997),
         lcm=Schedule(steps=550, batch=32, lr=1e-4, ema=0.99, warmup=50),
-        pictures=600,
-        preference=Schedule(steps=1_300, batch=32, lr=4e-4, ema=0.99, warmup=50),
+        pictures=1_500,
+        preference=Schedule(steps=3_000, batch=48, lr=4e-4, ema=0.99, warmup=50),
     ),
     "smoke": Budget(
         pool=512,

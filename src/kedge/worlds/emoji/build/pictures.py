@@ -1,4 +1,4 @@
-"""Stage 5: the pictures that raters judge: a generator's, better ones, worse ones, and scenes of something else.
+"""Stage 5: the pictures that raters judge: the generators', better ones, worse ones, and scenes of something else.
 
 For each prompt a handful of candidates, with the oracle's verdict on each: preference models learn from pairs of them.
 """
@@ -20,7 +20,9 @@ from kedge.worlds.emoji.captions import Spec, activity_prompts, parse, sample_tr
 from kedge.worlds.emoji.oracle import Oracle
 from kedge.worlds.emoji.scenes import compose, render
 
-GENERATED, BETWEEN, WRONG = 4, 4, 2  # candidates of each kind for every prompt
+# Model, steps and ω of the pictures of each prompt: the fewer steps, the worse the picture.
+GENERATORS = (("emoji-lcm", 8, 1.0), ("emoji-diffusion", 10, 3.0), ("emoji-lcm", 4, 1.0), ("emoji-diffusion", 4, 5.0))
+GENERATED, BETWEEN, WRONG = len(GENERATORS), 4, 2  # candidates of each kind for every prompt
 CANDIDATES = GENERATED + BETWEEN + WRONG
 ACTIVE = 0.4  # share of prompts with an activity: people are asked about what goes wrong
 LATENT_NOISE = 0.4  # the largest standard deviation of what is added to a unit-variance latent
@@ -74,16 +76,18 @@ def altered(spec: Spec, rng: random.Random) -> Spec:
             return other
 
 
-def draw_pictures(model: Path, vae: AutoencoderKL, count: int, *, seed: int, device: torch.device) -> Pictures:
-    """Candidates for ``count`` prompts of the training distribution, activities more often than there."""
+def draw_pictures(folder: Path, vae: AutoencoderKL, count: int, *, seed: int, device: torch.device) -> Pictures:
+    """Candidates for ``count`` prompts of the training distribution, activities more often than there.
+
+    ``folder`` holds the two models.
+    """
     rng, generator = random.Random(seed), torch.Generator(device).manual_seed(seed)
     active = [parse(prompt) for prompt in activity_prompts(held_out=False)]
     specs = [rng.choice(active) if rng.random() < ACTIVE else sample_training_spec(rng) for _ in range(count)]
     prompts = [str(spec) for spec in specs]
     columns = []
-    for i in range(GENERATED):  # the fewer steps, the worse the picture
-        steps, omega = ((10, 3.0), (6, 1.5), (4, 5.0), (3, 3.0))[i]
-        drawn = sample(model, prompts, steps=steps, omega=omega, seed=seed + i, device=str(device))
+    for i, (model, steps, omega) in enumerate(GENERATORS):
+        drawn = sample(folder / model, prompts, steps=steps, omega=omega, seed=seed + i, device=str(device))
         columns.append(torch.from_numpy(drawn).permute(0, 3, 1, 2).float() / 255)
     for i in range(BETWEEN):  # what a better generator would draw: from its picture towards the truth
         truth = render([compose(spec, rng) for spec in specs])

@@ -109,7 +109,7 @@ def build_pack(shop: Workshop) -> None:
 def build_pictures(shop: Workshop) -> None:
     """Candidates for the raters, judged by the oracle."""
     drawn = draw_pictures(
-        shop.folder / "emoji-diffusion",
+        shop.folder,
         shop.load(AutoencoderKL, "sharp_vae"),
         shop.budget.pictures,
         seed=shop.seed + 5,

@@ -19,8 +19,8 @@ from torch import Tensor
 
 from kedge.algorithms.base import Context, Loss, Needs
 from kedge.divergences import make_divergence
-from kedge.gaussian import Gaussian, Reduction
-from kedge.policies.base import Conditioning, OnStep, rollout
+from kedge.gaussian import Reduction
+from kedge.policies.base import Alongside, Trajectory, rollout
 
 # Table 2. They fit the reductions that the divergences default to.
 PAPER_BETA = {"none": 0.0, "kl": 1e-4, "reverse_kl": 1e-4, "hellinger": 0.5, "js": 2000.0, "fisher": 5e-5}
@@ -39,6 +39,8 @@ class ROCM:
             divergence's own (kl and fisher sum, hellinger and js mean), which Table 2 assumes.
         reference_gradient: x_k depends on θ, so the gradient also flows through the reference's mean at x_k: `exact`.
             `detached` leaves that path out: less memory, a biased gradient.
+        reference_steps: estimate the divergence from this many of its K − 1 terms, drawn at random for each
+            micro-batch: less memory and time, an unbiased but noisier gradient; null takes all of them.
     """
 
     needs: ClassVar[Needs] = Needs(differentiable_reward=True, reference=True)
@@ -47,6 +49,7 @@ class ROCM:
     beta: float | None = None
     reduction: Reduction | None = None
     reference_gradient: Literal["exact", "detached"] = "exact"
+    reference_steps: int | None = None
 
     def __post_init__(self) -> None:
         make_divergence(self.divergence, self.reduction)  # refuses an unknown name now
@@ -56,6 +59,8 @@ class ROCM:
             raise ValueError(f"beta must be 0 or more, not {self.beta}: the divergence is subtracted from the reward")
         if self.reference_gradient not in ("exact", "detached"):
             raise ValueError(f"reference_gradient must be exact or detached, not {self.reference_gradient!r}")
+        if self.reference_steps is not None and self.reference_steps < 1:
+            raise ValueError(f"reference_steps must be 1 or more, or null for all, not {self.reference_steps}")
 
     @property
     def weight(self) -> float:
@@ -83,28 +88,35 @@ class ROCM:
 
     def evaluate(self, context: Context, prompts: Sequence[str], noise: Tensor) -> tuple[Tensor, Tensor]:
         """R(x_0, c) and Σ_{k=2..K} D_f for given noise ``[K, B, …]``: each ``[B]``, with graph."""
-        divergences: list[Tensor] = []
-        cond = context.encode(prompts)
-        trajectory = rollout(context.policy, cond, noise, context.backprop, self._measure(context, cond, divergences))
-        reward = context.reward(context.policy.decode(trajectory.x0), prompts)
-        return reward, torch.stack(divergences).sum(0) if divergences else torch.zeros_like(reward)
+        policy, backprop = context.policy, context.backprop
+        # With β = 0 the divergence is measured only: no graph for the reference.
+        exact = self.reference_gradient == "exact" and self.weight > 0
+        steps = self._steps(context)
+        with backprop.storage():
+            trajectory = rollout(policy, context.encode(prompts), noise, backprop, Alongside(steps, exact))
+            reward = context.reward(policy.decode(trajectory.x0), prompts)
+            with nullcontext() if self.weight else torch.no_grad():
+                return reward, self._divergence(trajectory, steps, torch.zeros_like(reward))
 
-    def _measure(self, context: Context, cond: Conditioning, divergences: list[Tensor]) -> OnStep | None:
-        """What to do at each step of the rollout: append D_f(p_k^θ ‖ p_k^ref) for k ≥ 2."""
-        if self.divergence == "none":
-            return None
-        divergence = make_divergence(self.divergence, self.reduction)
+    def _steps(self, context: Context) -> list[int]:
+        """Where the divergence is taken: k = K, …, 2, or a random subset of ``reference_steps`` of them."""
+        every = list(range(context.policy.steps, 1, -1)) if self.divergence != "none" else []
+        if self.reference_steps is None or self.reference_steps >= len(every):
+            return every
+        drawn = torch.randperm(len(every), generator=context.generator)[: self.reference_steps]
+        return [every[i] for i in sorted(drawn.tolist())]
 
-        def measure(k: int, x: Tensor, p: Gaussian) -> None:
-            if k == 1:  # deterministic: no divergence
-                return
+    def _divergence(self, trajectory: Trajectory, steps: Sequence[int], none: Tensor) -> Tensor:
+        """Σ_{k=2..K} D_f(p_k^θ ‖ p_k^ref), ``[B]``, or its unbiased estimate from a subset of the terms."""
+        if not steps:
+            return none
+        divergence, terms = make_divergence(self.divergence, self.reduction), []
+        for k in steps:
+            p = trajectory.step(k)[2]
             if p.deterministic:
                 raise ValueError(
                     f"step {k} adds no noise, so it has no divergence: set model.eta > 0, or no divergence"
                 )
-            with nullcontext() if self.weight else torch.no_grad():
-                with nullcontext() if self.reference_gradient == "exact" else torch.no_grad():
-                    q = context.backprop.transition(context.policy, x, k, cond, reference=True)
-                divergences.append(divergence(p, q))
-
-        return measure
+            terms.append(divergence(p, trajectory.references[k]))
+        # Each term is drawn with probability n / (K − 1): weighing by its inverse makes the estimate unbiased.
+        return torch.stack(terms).sum(0) * ((len(trajectory.transitions) - 1) / len(steps))

@@ -6,16 +6,17 @@ deterministic.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from kedge.gaussian import Gaussian
+from kedge.policies.offload import OffloadedActivations
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,14 @@ class Policy(Protocol):
         """The parameters that training may change (the LoRA)."""
 
 
+@runtime_checkable
+class PairedPolicy(Protocol):
+    """A policy that can compute its own step and the reference's in one network call."""
+
+    def pair(self, x: Tensor, k: int, cond: Conditioning) -> tuple[Gaussian, Gaussian]:
+        """``transition`` and the reference's ``transition`` at ``x = x_k``, each ``[B, *latent_shape]``."""
+
+
 def draw_noise(policy: Policy, generators: torch.Generator | Sequence[torch.Generator], batch: int) -> Tensor:
     """All the randomness of ``batch`` trajectories: ``[K, B, *latent_shape]``, standard normal.
 
@@ -83,15 +92,20 @@ def draw_noise(policy: Policy, generators: torch.Generator | Sequence[torch.Gene
 
 @dataclass(frozen=True)
 class Backprop:
-    """How gradients travel back through a rollout; orthogonal to the algorithm.
+    """How a rollout is computed and how gradients travel back through it; orthogonal to the algorithm.
 
     Attributes:
         last_steps: keep the graph of the last n steps only (truncated backpropagation); None keeps all, 0 none.
         checkpoint: recompute each network call in the backward pass instead of storing its activations.
+        offload: keep what is stored for the backward pass in the host's memory instead of the device's.
+        paired: where the reference's step is wanted with its gradient, compute it in one network call with the
+            policy's, in a batch of twice the size (see :class:`PairedPolicy`).
     """
 
     last_steps: int | None = None
     checkpoint: bool = False
+    offload: bool = False
+    paired: bool = False
 
     def __post_init__(self) -> None:
         if self.last_steps is not None and self.last_steps < 0:
@@ -105,6 +119,10 @@ class Backprop:
         """``torch.no_grad()`` for the steps that are cut off, nothing for the others."""
         return nullcontext() if self.keeps(k) else torch.no_grad()
 
+    def storage(self) -> AbstractContextManager[Any]:
+        """Inside, what autograd stores for the backward pass goes where ``offload`` says."""
+        return OffloadedActivations() if self.offload else nullcontext()
+
     def transition(self, policy: Policy, x: Tensor, k: int, cond: Conditioning, *, reference: bool = False) -> Gaussian:
         """``policy.transition``, or the reference's, recomputed in the backward pass if ``checkpoint``."""
 
@@ -114,13 +132,46 @@ class Backprop:
                 step = policy.transition(x, k, cond)
             return step.mean, step.std
 
+        return Gaussian(*self._call(call, x))
+
+    def both(self, policy: Policy, x: Tensor, k: int, cond: Conditioning, *, exact: bool) -> tuple[Gaussian, Gaussian]:
+        """``policy.transition`` and the reference's; the latter with the gradient through ``x`` if ``exact``."""
+        if self.paired and exact and isinstance(policy, PairedPolicy):
+            paired = policy.pair  # bound here, for the type checker
+
+            def call(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+                p, q = paired(x, k, cond)
+                return p.mean, q.mean, p.std
+
+            mean, reference_mean, std = self._call(call, x)
+            return Gaussian(mean, std), Gaussian(reference_mean, std)
+        p = self.transition(policy, x, k, cond)
+        with nullcontext() if exact else torch.no_grad():
+            return p, self.transition(policy, x, k, cond, reference=True)
+
+    def _call(self, call: Callable[[Tensor], tuple[Tensor, ...]], x: Tensor) -> tuple[Tensor, ...]:
         if self.checkpoint and torch.is_grad_enabled():
-            mean, std = checkpoint(call, x, use_reentrant=False, preserve_rng_state=False)
-            return Gaussian(mean, std)
-        return Gaussian(*call(x))
+            return checkpoint(call, x, use_reentrant=False, preserve_rng_state=False)
+        return call(x)
 
 
 NO_GRADIENT = Backprop(last_steps=0)
+
+
+@dataclass(frozen=True)
+class Alongside:
+    """Where along a rollout the reference's step is computed beside the policy's.
+
+    Attributes:
+        steps: at these k.
+        exact: with the gradient that flows into it through x_k; otherwise without any.
+    """
+
+    steps: Collection[int] = ()
+    exact: bool = True
+
+
+NOWHERE = Alongside()
 
 
 @dataclass
@@ -130,11 +181,13 @@ class Trajectory:
     Attributes:
         latents: K + 1 tensors x_K, …, x_0, each ``[B, *latent_shape]``.
         transitions: K Gaussians p(x_{k-1} | x_k, c), k = K, …, 1.
+        references: by k, the reference's Gaussian at the same x_k, where it was asked for.
     """
 
     cond: Conditioning
     latents: list[Tensor]
     transitions: list[Gaussian] = field(default_factory=list)
+    references: dict[int, Gaussian] = field(default_factory=dict)
 
     @property
     def x0(self) -> Tensor:
@@ -147,22 +200,19 @@ class Trajectory:
         return self.latents[i], self.latents[i + 1], self.transitions[i]
 
 
-OnStep = Callable[[int, Tensor, Gaussian], None]
-
-
 def rollout(
     policy: Policy,
     cond: Conditioning,
     noise: Tensor,
     backprop: Backprop = NO_GRADIENT,
-    on_step: OnStep | None = None,
+    alongside: Alongside = NOWHERE,
 ) -> Trajectory:
     """Sample trajectories: G(θ, ε, c) of ROCM (page 4), for every family.
 
     Args:
         noise: ``[K, B, *latent_shape]`` from :func:`draw_noise`.
         backprop: which steps keep their graph, and whether they are recomputed.
-        on_step: called with (k, x_k, p_k) inside that step's gradient mode, before the next x is drawn.
+        alongside: where to compute the reference's step too, at the same x_k.
     """
     if noise.shape[0] != policy.steps:
         raise ValueError(f"noise has {noise.shape[0]} rows, but the policy takes {policy.steps} steps")
@@ -170,9 +220,10 @@ def rollout(
     trajectory = Trajectory(cond, [x])
     for i, k in enumerate(range(policy.steps, 0, -1), start=1):
         with backprop.gradients(k):
-            p = backprop.transition(policy, x, k, cond)
-            if on_step is not None:
-                on_step(k, x, p)
+            if k in alongside.steps:
+                p, trajectory.references[k] = backprop.both(policy, x, k, cond, exact=alongside.exact)
+            else:
+                p = backprop.transition(policy, x, k, cond)
             x = p.mean if k == 1 else p.sample(noise[i])
         trajectory.latents.append(x)
         trajectory.transitions.append(p)

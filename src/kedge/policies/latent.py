@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers import DiffusionPipeline
-from diffusers.utils import logging as diffusers_logging
 from torch import Tensor
-from transformers.utils import logging as transformers_logging
 
 from kedge.gaussian import Gaussian
 from kedge.models import resolve_model
 from kedge.policies.base import Conditioning
 from kedge.policies.lora import Adapter, LoraConfig
+from kedge.quiet import quiet_loading
 
 __all__ = ["LatentPolicy", "LoraConfig", "load_pipeline"]
 
@@ -29,6 +28,7 @@ class LatentPolicy(ABC):
         pipeline: the real diffusers pipeline, with every network frozen.
         guidance: ω of ROCM's Eq. 4.
         adapter: the LoRA on the UNet, or None.
+        decoder: scaled latents to images in [−1, 1]: the VAE, unless :func:`kedge.policies.economy.economise` wrapped it.
         straight_through: let gradients pass through the clamp of :meth:`decode` where pixels are saturated.
     """
 
@@ -51,6 +51,7 @@ class LatentPolicy(ABC):
         height, width = (size, size) if isinstance(size, int) else size
         self.latent_shape = (self.unet.config.in_channels, height, width)
         self.adapter = Adapter(self.unet, lora) if lora else None
+        self.decoder: Callable[[Tensor], Tensor] = self._decode
 
     @abstractmethod
     def transition(self, x: Tensor, k: int, cond: Conditioning) -> Gaussian:
@@ -64,6 +65,20 @@ class LatentPolicy(ABC):
         """Inside, the UNet runs without the adapter. Contexts may be nested."""
         return self.adapter.disabled() if self.adapter else nullcontext()
 
+    def pair(self, x: Tensor, k: int, cond: Conditioning) -> tuple[Gaussian, Gaussian]:
+        """``transition`` and the reference's, by one call of the UNet with twice the batch: the weights are read once.
+
+        The numbers are those of two calls up to rounding.
+        """
+        if self.adapter is None:
+            p = self.transition(x, k, cond)
+            return p, p
+        twice = Conditioning({name: torch.cat([tensor, tensor]) for name, tensor in cond.tensors.items()})
+        with self.adapter.halved(len(x)):
+            both = self.transition(torch.cat([x, x]), k, twice)
+        mean, reference_mean = both.mean.chunk(2)
+        return Gaussian(mean, both.std), Gaussian(reference_mean, both.std)
+
     def trainable(self) -> Iterable[torch.nn.Parameter]:
         """The adapter's weights."""
         return list(self.adapter.weights.values()) if self.adapter else []
@@ -75,9 +90,13 @@ class LatentPolicy(ABC):
         ``straight_through`` the gradient passes as if the pixel had not been clamped.
         """
         latents = (x0 / self.vae.config.scaling_factor).to(self.vae.dtype)
-        images = self.vae.decode(latents, return_dict=False)[0].to(x0.dtype) / 2 + 0.5
+        images = self.decoder(latents).to(x0.dtype) / 2 + 0.5
         clamped = images.clamp(0, 1)
         return clamped.detach() + (images - images.detach()) if self.straight_through else clamped
+
+    def _decode(self, latents: Tensor) -> Tensor:
+        decoded: Tensor = self.vae.decode(latents, return_dict=False)[0]
+        return decoded
 
     @torch.no_grad()
     def embed(self, prompts: Sequence[str], *, unconditional: bool) -> tuple[Tensor, Tensor | None]:
@@ -107,19 +126,6 @@ def load_pipeline(
         )
     pipeline.set_progress_bar_config(disable=True)
     return pipeline.to(device)
-
-
-@contextmanager
-def quiet_loading() -> Iterator[None]:
-    """Inside, diffusers and transformers draw no progress bars; downloads still do."""
-    noisy = [library for library in (diffusers_logging, transformers_logging) if library.is_progress_bar_enabled()]
-    for library in noisy:
-        library.disable_progress_bar()
-    try:
-        yield
-    finally:
-        for library in noisy:
-            library.enable_progress_bar()
 
 
 def refuse_clipping(scheduler: Any) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import peft
 import torch
@@ -46,6 +47,22 @@ class LoraConfig:
         return self.alpha / self.rank
 
 
+@dataclass(frozen=True)
+class Mode:
+    """What an adapter does to a batch.
+
+    Attributes:
+        off: the layers leave it out.
+        half: with ``off``: added after all, to every other part of this many rows; None adds it nowhere.
+    """
+
+    off: bool = False
+    half: int | None = None
+
+
+_ON, _OFF = Mode(), Mode(off=True)
+
+
 class Adapter:
     """A LoRA added to ``network``: A ~ N(0, 1/r), B = 0, in float32 (float64 for a float64 network).
 
@@ -70,26 +87,53 @@ class Adapter:
             parameter.data = parameter.data.to(torch.promote_types(parameter.dtype, torch.float32))
         self.weights: dict[str, Parameter] = {name.replace(f".{NAME}.", "."): p for name, p in named}
         self._layers = [module for module in network.modules() if isinstance(module, BaseTunerLayer)]
-        self._off = False
+        self._mode = _ON
+        for layer in self._layers:
+            layer.register_forward_hook(self._add_to_half)
+
+    def disabled(self) -> AbstractContextManager[None]:
+        """Inside, the network is the one that the adapter was added to. Contexts may be nested."""
+        return self.switched(_OFF)
+
+    def halved(self, batch: int) -> AbstractContextManager[None]:
+        """Inside, of batches ``[x, y, x, y, …]`` with ``batch`` rows in each part, only the x pass the adapter."""
+        return self.switched(Mode(off=True, half=batch))
+
+    @property
+    def mode(self) -> Mode:
+        """What the adapter does now."""
+        return self._mode
 
     @contextmanager
-    def disabled(self) -> Iterator[None]:
-        """Inside, the network is the one that the adapter was added to. Contexts may be nested."""
-        if self._off:
-            yield
-            return
-        self._switch(off=True)
+    def switched(self, mode: Mode) -> Iterator[None]:
+        """Inside, the adapter is in ``mode``."""
+        before = self._mode
+        self._switch(mode)
         try:
             yield
         finally:
-            self._switch(off=False)
+            self._switch(before)
 
-    def _switch(self, *, off: bool) -> None:
+    def _switch(self, mode: Mode) -> None:
         # peft's enable_adapters() would also flip requires_grad of every weight: slow, and while a backward pass
         # recomputes a step, that pass is not to see its own weights frozen. The flag alone is what forward() reads.
-        self._off = off
-        for layer in self._layers:
-            layer._disable_adapters = off
+        if mode.off != self._mode.off:
+            for layer in self._layers:
+                layer._disable_adapters = mode.off
+        self._mode = mode
+
+    def _add_to_half(self, layer: Any, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
+        """A hook behind each layer: what the layer itself leaves out in :meth:`halved`, for the rows that want it."""
+        if self._mode.half is None:
+            return None
+        parts = (-1, 2, self._mode.half)
+        x = inputs[0].unflatten(0, parts)[:, 0].flatten(0, 1)
+        a, b = layer.lora_A[NAME], layer.lora_B[NAME]
+        update = b(a(x.to(a.weight.dtype))) * layer.scaling[NAME]
+        both = output.unflatten(0, parts)
+        # Added in the adapter's precision and rounded once, as peft does.
+        first = (both[:, 0] + update.unflatten(0, (-1, self._mode.half))).to(output.dtype)
+        return torch.stack([first, both[:, 1]], dim=1).flatten(0, 2)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Copies of the weights, on the CPU."""

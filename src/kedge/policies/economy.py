@@ -1,0 +1,155 @@
+"""Memory and speed of a loaded generator: what its networks recompute, where its text encoders wait, how they run.
+
+Everything here but tiles leaves the mathematics alone: the same pictures and gradients, up to rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.checkpoint import checkpoint
+
+from kedge.policies.base import Policy
+from kedge.policies.latent import LatentPolicy
+from kedge.policies.lora import Adapter
+
+Attention = Literal["auto", "flash", "efficient", "cudnn", "math"]
+BACKENDS = {
+    "flash": SDPBackend.FLASH_ATTENTION,
+    "efficient": SDPBackend.EFFICIENT_ATTENTION,
+    "cudnn": SDPBackend.CUDNN_ATTENTION,
+    "math": SDPBackend.MATH,
+}
+
+
+@dataclass(frozen=True)
+class Economy:
+    """What to spend less of.
+
+    Attributes:
+        unet_checkpoint: recompute the blocks of the denoising network in the backward pass.
+        vae_checkpoint: recompute the blocks of the VAE's decoder.
+        vae_slicing: decode one picture at a time, and recompute it in the backward pass.
+        vae_tile: decode in overlapping tiles of this many pixels; other pictures near the borders. None does not.
+        offload_text_encoders: text encoders wait in the host's memory while they have nothing to encode.
+        compile: compile the denoising network with ``torch.compile``.
+        channels_last: keep convolutions' weights and images in channels-last order.
+        attention: the kernel for attention; ``auto`` leaves the choice to torch.
+    """
+
+    unet_checkpoint: bool = False
+    vae_checkpoint: bool = False
+    vae_slicing: bool = False
+    vae_tile: int | None = None
+    offload_text_encoders: bool = False
+    compile: bool = False
+    channels_last: bool = False
+    attention: Attention = "auto"
+
+
+def economise(policy: Policy, economy: Economy) -> None:
+    """Set ``policy`` up as ``economy`` says, once, after it was loaded.
+
+    Raises:
+        ValueError: for a policy of the user's own, or a network that cannot do what is asked for.
+    """
+    if economy == Economy():
+        return
+    if not isinstance(policy, LatentPolicy):
+        raise ValueError(
+            f"memory and speed settings are for models in diffusers' format, and {type(policy).__name__} is a policy "
+            "of your own: leave out the blocks memory and speed, except memory.prompt_cache_mb"
+        )
+    backend = nullcontext if economy.attention == "auto" else _attention(economy.attention)
+    if economy.unet_checkpoint:
+        policy.unet.enable_gradient_checkpointing(_block_checkpoint(policy.adapter, backend))
+    if economy.vae_checkpoint:
+        policy.vae.enable_gradient_checkpointing(_block_checkpoint(None, backend))
+    if economy.vae_tile is not None:
+        _tile(policy.vae, economy.vae_tile)
+    if economy.vae_slicing:
+        policy.decoder = _Sliced(policy.decoder)
+    if economy.offload_text_encoders:
+        for name in ("text_encoder", "text_encoder_2"):
+            if isinstance(encoder := getattr(policy.pipeline, name, None), nn.Module):
+                _wait_on_host(encoder, policy.device)
+    if economy.channels_last:
+        for network in (policy.unet, policy.vae):
+            network.to(memory_format=torch.channels_last)
+    if economy.attention != "auto":
+        policy.unet.forward = _inside(backend, policy.unet.forward)
+        policy.decoder = _inside(backend, policy.decoder)
+    if economy.compile:
+        policy.unet.compile()
+
+
+def _block_checkpoint(
+    adapter: Adapter | None, backend: Callable[[], AbstractContextManager[Any]]
+) -> Callable[..., Any]:
+    """What diffusers calls for each block: recomputed with the adapter as it was, on or off, and the same kernels.
+
+    diffusers' own would recompute the reference's blocks with the adapter on, because the backward pass runs outside
+    of ``policy.reference()``: the wrong gradient, without a word.
+    """
+
+    def call(module: Callable[..., Any], *args: Any) -> Any:
+        mode = adapter.mode if adapter else None
+
+        def block(*args: Any) -> Any:
+            with adapter.switched(mode) if adapter and mode else nullcontext(), backend():
+                return module(*args)
+
+        return checkpoint(block, *args, use_reentrant=False, preserve_rng_state=False)
+
+    return call
+
+
+class _Sliced:
+    """Decode one picture at a time; each is recomputed in the backward pass, so that one at a time is in memory."""
+
+    def __init__(self, decoder: Callable[[Tensor], Tensor]):
+        self._decoder = decoder
+
+    def __call__(self, latents: Tensor) -> Tensor:
+        return torch.cat([self._one(row) for row in latents.split(1)])
+
+    def _one(self, latents: Tensor) -> Tensor:
+        if not torch.is_grad_enabled():
+            return self._decoder(latents)
+        return checkpoint(self._decoder, latents, use_reentrant=False, preserve_rng_state=False)
+
+
+def _tile(vae: Any, pixels: int) -> None:
+    """Tiles of ``pixels``, overlapping as the VAE has it; its own choice would be whole pictures of its native size."""
+    if not hasattr(vae, "enable_tiling") or not hasattr(vae, "tile_latent_min_size"):
+        raise ValueError(f"memory.vae_tile: {type(vae).__name__} cannot decode in tiles; leave it null")
+    factor = 2 ** (len(vae.config.block_out_channels) - 1)
+    if pixels % factor or pixels < 4 * factor:
+        raise ValueError(f"memory.vae_tile must be a multiple of {factor}, at least {4 * factor}, not {pixels}")
+    vae.enable_tiling()
+    vae.tile_sample_min_size, vae.tile_latent_min_size = pixels, pixels // factor
+
+
+def _wait_on_host(encoder: nn.Module, device: torch.device) -> None:
+    encoder.to("cpu")
+    encoder.register_forward_pre_hook(lambda module, _: module.to(device))
+    encoder.register_forward_hook(lambda module, *_: module.to("cpu") and None)
+
+
+def _attention(name: str) -> Callable[[], AbstractContextManager[Any]]:
+    # Where the chosen kernel cannot run (float32 in flash attention, say), the plain one has to.
+    return lambda: sdpa_kernel([BACKENDS[name], SDPBackend.MATH], set_priority=True)
+
+
+def _inside(context: Callable[[], AbstractContextManager[Any]], function: Callable[..., Any]) -> Callable[..., Any]:
+    def call(*args: Any, **kwargs: Any) -> Any:
+        with context():
+            return function(*args, **kwargs)
+
+    return call

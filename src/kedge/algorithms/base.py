@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from kedge.algorithms.prompt_cache import PromptCache
 from kedge.policies.base import Backprop, Conditioning, Policy, draw_noise
 from kedge.rewards.base import Reward
 
@@ -59,6 +60,7 @@ class Context:
         processes, process: how many processes train together, and which of them this one is, from 0.
         gather: joins the lists of all processes, in order of process; every process calls it with a list as long as
             the others' and gets the same answer (``accelerate.utils.gather_object``).
+        cache: of encoded prompts.
     """
 
     policy: Policy
@@ -72,19 +74,34 @@ class Context:
     processes: int = 1
     process: int = 0
     gather: Callable[[list[Any]], list[Any]] = alone
-    _encoded: dict[str, Conditioning] = field(default_factory=dict)
+    cache: PromptCache = field(default_factory=PromptCache)
 
     def encode(self, prompts: Sequence[str]) -> Conditioning:
-        """Encode each prompt once per run."""
-        for prompt in dict.fromkeys(prompts):
-            if prompt not in self._encoded:
-                self._encoded[prompt] = self.policy.encode([prompt])
-        parts = [self._encoded[prompt].tensors for prompt in prompts]
-        return Conditioning({name: torch.cat([part[name] for part in parts]) for name in parts[0]})
+        """Each prompt is encoded once per run, while the cache can hold them."""
+        return self.cache(prompts, self.policy.encode, self.policy.device)
 
     def noise(self, batch: int) -> Tensor:
         """Fresh noise for ``batch`` trajectories."""
         return draw_noise(self.policy, self.generator, batch)
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What one batch of experience takes, on each process.
+
+    Attributes:
+        samples: trajectories that are sampled.
+        queries: images that the reward scores.
+        updates: optimizer steps that are made of them.
+    """
+
+    samples: int
+    queries: int
+    updates: int
+
+    def batches(self, steps: int) -> int:
+        """How many batches of experience reach ``steps`` optimizer steps; the last is used to its end."""
+        return -(-steps // self.updates)
 
 
 class Algorithm(Protocol):
@@ -93,9 +110,24 @@ class Algorithm(Protocol):
     ``updates`` gathers one batch of experience and yields one item per optimizer step; each item is an iterable of
     micro-losses, evaluated lazily so that one micro-batch's graph is freed before the next is built. The trainer calls
     it again for the next batch, and saves checkpoints only in between.
+
+    An algorithm that uses its samples for more than one optimizer step, or does not score them all, says so in a method
+    ``workload(batch_size, accumulation) -> Workload``: see :func:`workload`.
     """
 
     needs: Needs
 
     def updates(self, context: Context) -> Iterator[Iterable[Loss]]:
         """One batch of experience: an iterable of micro-losses for each optimizer step."""
+
+
+def workload(algorithm: Algorithm, batch_size: int, accumulation: int) -> Workload:
+    """The algorithm's own account of a batch of experience; without one, fresh scored samples for every step.
+
+    Args:
+        batch_size: samples in one micro-batch.
+        accumulation: micro-batches in one optimizer step.
+    """
+    own: Callable[[int, int], Workload] | None = getattr(algorithm, "workload", None)
+    samples = batch_size * accumulation
+    return own(batch_size, accumulation) if own else Workload(samples, queries=samples, updates=1)

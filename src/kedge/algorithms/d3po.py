@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from kedge.algorithms.base import Context, Loss, Needs
+from kedge.algorithms.base import Context, Loss, Needs, Workload
 from kedge.algorithms.checks import check_fraction, check_positive
 from kedge.algorithms.experience import Experience, collect
 from kedge.algorithms.schedule import MicroBatch, schedule
@@ -54,12 +54,21 @@ class D3PO:
         if self.ratio_clip is not None and not 0 < self.ratio_clip < 1:
             raise ValueError(f"ratio_clip must lie in (0, 1), or null for none, not {self.ratio_clip}")
 
+    def workload(self, batch_size: int, accumulation: int) -> Workload:
+        """Whole pairs, visited ``epochs`` times; recorded votes ask no reward.
+
+        Raises:
+            ValueError: if a micro-batch cannot hold a pair.
+        """
+        if batch_size < 2:
+            raise ValueError("D3PO compares pairs of pictures: set training.batch_size to 2 or more")
+        samples = batch_size // 2 * 2 * accumulation
+        return Workload(samples, queries=0 if self.votes else samples, updates=self.epochs)
+
     def updates(self, context: Context) -> Iterator[Iterable[Loss]]:
         """Gather pairs with their preferences, then one optimizer step for each epoch over them."""
-        if context.batch_size < 2:
-            raise ValueError("D3PO compares pairs of pictures: set training.batch_size to 2 or more")
+        pairs = self.workload(context.batch_size, context.accumulation).samples // 2
         micro = context.batch_size // 2
-        pairs = micro * context.accumulation
         experience, labels = self._voted(context, pairs) if self.votes else self._compared(context, pairs)
         plan = schedule(
             pairs,

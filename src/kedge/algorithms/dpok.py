@@ -12,7 +12,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from kedge.algorithms.advantages import Advantages, Scope
-from kedge.algorithms.base import Context, Loss, Needs
+from kedge.algorithms.base import Context, Loss, Needs, Workload
 from kedge.algorithms.baseline import Baseline
 from kedge.algorithms.checks import check_fraction, check_positive
 from kedge.algorithms.experience import explore
@@ -76,9 +76,13 @@ class DPOK:
         """How rewards are brought to the scale that the weights assume."""
         return Advantages(self.normalise, self.buffer_size, self.min_count, self.reward_clip)
 
+    def workload(self, batch_size: int, accumulation: int) -> Workload:
+        """``policy_steps`` optimizer steps over one step's samples."""
+        return Workload(batch_size * accumulation, batch_size * accumulation, self.policy_steps)
+
     def updates(self, context: Context) -> Iterator[Iterable[Loss]]:
         """Gather experience, fit the baseline, then ``policy_steps`` optimizer steps."""
-        samples = context.batch_size * context.accumulation
+        samples = self.workload(context.batch_size, context.accumulation).samples
         experience = explore(context, samples, self.sample_batch_size)
         policy, steps = context.policy, experience.stochastic_steps()
         rewards = self.scale(context, experience.prompts, experience.rewards)

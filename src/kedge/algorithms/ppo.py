@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from kedge.algorithms.advantages import Advantages, Scope
-from kedge.algorithms.base import Context, Loss, Needs
+from kedge.algorithms.base import Context, Loss, Needs, Workload
 from kedge.algorithms.checks import check_fraction, check_positive
 from kedge.algorithms.experience import Experience, explore
 from kedge.algorithms.importance import ImportanceRatios
@@ -69,9 +69,14 @@ class PPO:
         """How rewards become advantages."""
         return Advantages(self.normalise, self.buffer_size, self.min_count, self.advantage_clip)
 
+    def workload(self, batch_size: int, accumulation: int) -> Workload:
+        """``epochs × minibatches`` optimizer steps over as many samples as one epoch of them needs."""
+        samples = batch_size * accumulation * self.minibatches
+        return Workload(samples, queries=samples, updates=self.epochs * self.minibatches)
+
     def updates(self, context: Context) -> Iterator[Iterable[Loss]]:
         """Gather experience, then ``epochs × minibatches`` optimizer steps over it."""
-        samples = context.batch_size * context.accumulation * self.minibatches
+        samples = self.workload(context.batch_size, context.accumulation).samples
         experience = explore(context, samples, self.sample_batch_size)
         advantages = self.advantages(context, experience.prompts, experience.rewards)
         policy, steps = context.policy, experience.stochastic_steps()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from kedge.algorithms.base import workload
 from kedge.config import RunConfig
 from kedge.models import resolve_model
 from kedge.rewards import readiness
@@ -18,16 +19,12 @@ def plan(config: RunConfig) -> Iterator[str]:
     Raises:
         ValueError: for a model or prompts that cannot be.
     """
-    training, model = config.training, config.model
+    model = config.model
     prompts = prompts_of(config.prompts)
     if ":" not in model.kind:
         yield f"model: {_where(model.name)}"
-    samples = training.steps * training.batch_size * training.accumulation
     yield f"prompts: {len(prompts)} of {config.prompts.source}, for example {prompts[0]!r}"
-    yield (
-        f"samples: {training.steps} steps × {training.batch_size} × {training.accumulation} = {samples} on each "
-        f"process, {samples * model.steps} sampling steps"
-    )
+    yield from _samples(config)
     state = {item.name: item for item in readiness()}
     for text in (config.reward, *config.watch.metrics):
         for term in describe(text).terms:
@@ -35,6 +32,19 @@ def plan(config: RunConfig) -> Iterator[str]:
             found = state.get(name)
             if found and term.source in (None, "emoji"):
                 yield f"reward {name}: {'ready' if found.ready else 'not here yet. ' + found.advice}"
+
+
+def _samples(config: RunConfig) -> Iterator[str]:
+    """How much is sampled and scored, as the algorithm itself counts."""
+    training = config.training
+    work = workload(config.algorithm.settings, training.batch_size, training.accumulation)
+    batches = work.batches(training.steps)
+    samples = batches * work.samples
+    yield (
+        f"samples: {batches} batches × {work.samples} = {samples} on each process, {samples * config.model.steps} "
+        f"sampling steps; optimizer steps on each batch: {work.updates}"
+    )
+    yield f"reward queries: {batches * work.queries} on each process"
 
 
 def _where(model: str) -> str:

@@ -30,9 +30,11 @@ MAY_IMPORT = {
         "gaussian": "",
         "registry": "",
         "lora_files": "",
+        "quiet": "",
+        "layouts": "registry quiet lora_files",
         "models": "registry",
         "divergences": "gaussian registry",
-        "policies": "gaussian registry models",
+        "policies": "gaussian registry models quiet",
         "rewards": "registry",
         "algorithms": "gaussian registry divergences policies rewards",
         "worlds": "registry models rewards",
@@ -44,8 +46,8 @@ MAY_IMPORT = {
         "config": "registry models policies rewards algorithms",
         "card": "config",
         "training": "models policies rewards algorithms config prompts evaluation export card",
-        "reproduce": "registry policies rewards algorithms worlds config prompts evaluation training",
-        "cli": "registry models policies rewards worlds prompts sampling export evaluation study config training"
+        "reproduce": "registry policies rewards algorithms worlds config prompts sampling evaluation study training",
+        "cli": "registry layouts models policies rewards worlds prompts sampling export evaluation study config training"
         " reproduce",
         "__main__": "cli",
     }.items()
@@ -64,7 +66,15 @@ HEAVY = ("torch", "diffusers", "transformers", "peft", "accelerate", "matplotlib
 # What must answer at once: the command, and everything that reads or describes a recipe.
 LIGHT = (
     *("kedge", "kedge.cli", "kedge.config", "kedge.prompts", "kedge.registry", "kedge.models", "kedge.card"),
-    *("kedge.policies", "kedge.algorithms", "kedge.rewards", "kedge.evaluation", "kedge.training", "kedge.worlds"),
+    *(
+        "kedge.layouts",
+        "kedge.policies",
+        "kedge.algorithms",
+        "kedge.rewards",
+        "kedge.evaluation",
+        "kedge.training",
+        "kedge.worlds",
+    ),
     *("kedge.rewards.catalogue", "kedge.rewards.description", "kedge.rewards.expression", "kedge.rewards.sources"),
     *("kedge.rewards.spec", "kedge.rewards.user", "kedge.evaluation.statistics", "kedge.training.run_folder"),
 )
@@ -155,7 +165,7 @@ def test_dependencies_run_one_way():
     [
         ("kedge.evaluation.x", "from kedge.training.trainer import Trainer", "evaluation may import policies, rewards"),
         ("kedge.rewards.x", "import kedge.policies.base", "rewards may import registry"),
-        ("kedge.policies.x", "from kedge import rewards", "policies may import gaussian, registry, models"),
+        ("kedge.policies.x", "from kedge import rewards", "policies may import gaussian, registry, models, quiet"),
         ("kedge.gaussian", "def f():\n    from kedge.cli import app", "gaussian may import nothing of kedge"),
         ("kedge.study.x", "from kedge.algorithms.ppo import PPO", "study may use kedge.algorithms.votes only"),
         ("kedge.cli.x", "from kedge.training.trainer import Trainer", None),

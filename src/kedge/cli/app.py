@@ -22,6 +22,7 @@ COMMANDS = {
     "compare": "kedge.cli.compare:compare_command",
     "export": "kedge.cli.export:export_command",
     "prompts": "kedge.cli.prompts:prompts_command",
+    "random-model": "kedge.cli.random_model:random_model_command",
     "doctor": "kedge.cli.doctor:doctor_command",
     "demo": "kedge.cli.demo:demo_command",
     "reproduce": "kedge.cli.reproduce:reproduce_command",

@@ -1,0 +1,30 @@
+"""Tokenizers of the true classes with few words of their own: single bytes, so that every text has tokens."""
+
+from __future__ import annotations
+
+from tokenizers.pre_tokenizers import ByteLevel
+from transformers import CLIPTokenizer, GemmaTokenizer
+
+CLIP_WORDS, GEMMA_WORDS = 1024, 512  # the smallest vocabularies that hold all bytes and the special tokens
+
+
+def clip_tokenizer(vocabulary: int, pad: str = "<|endoftext|>") -> CLIPTokenizer:
+    """CLIP's: the special tokens have the highest ids, which the text encoder relies on.
+
+    Args:
+        vocabulary: number of ids; 49408 in CLIP.
+        pad: what prompts are filled up with: ``!`` in the second encoder of SDXL and in Stable Diffusion 2.
+    """
+    alphabet = sorted(ByteLevel.alphabet())
+    words = [*alphabet, *(letter + "</w>" for letter in alphabet)]
+    vocab = {word: i for i, word in enumerate(words)}
+    vocab |= {"<|startoftext|>": vocabulary - 2, "<|endoftext|>": vocabulary - 1}
+    return CLIPTokenizer(vocab=vocab, merges=[], model_max_length=77, pad_token=pad)
+
+
+def gemma_tokenizer() -> GemmaTokenizer:
+    """Gemma's: four special tokens, then the 256 bytes, then ASCII."""
+    vocab = {"<pad>": 0, "<eos>": 1, "<bos>": 2, "<unk>": 3}
+    vocab |= {f"<0x{byte:02X}>": 4 + byte for byte in range(256)}
+    vocab |= {letter: 260 + i for i, letter in enumerate(["▁", *(chr(code) for code in range(33, 127))])}
+    return GemmaTokenizer(vocab=vocab, merges=[])

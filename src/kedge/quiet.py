@@ -1,0 +1,22 @@
+"""Loading and saving without the progress bars of diffusers and transformers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from diffusers.utils import logging as diffusers_logging
+from transformers.utils import logging as transformers_logging
+
+
+@contextmanager
+def quiet_loading() -> Iterator[None]:
+    """Inside, diffusers and transformers draw no progress bars; downloads still do."""
+    noisy = [library for library in (diffusers_logging, transformers_logging) if library.is_progress_bar_enabled()]
+    for library in noisy:
+        library.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for library in noisy:
+            library.enable_progress_bar()

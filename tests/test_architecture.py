@@ -47,8 +47,8 @@ MAY_IMPORT = {
         "card": "config",
         "training": "models policies rewards algorithms config prompts evaluation export card",
         "reproduce": "registry policies rewards algorithms worlds config prompts sampling evaluation study training",
-        "cli": "registry layouts models policies rewards worlds prompts sampling export evaluation study config training"
-        " reproduce",
+        "cli": "registry models policies rewards worlds prompts sampling export evaluation study config training"
+        " reproduce layouts",
         "__main__": "cli",
     }.items()
 }
@@ -66,15 +66,8 @@ HEAVY = ("torch", "diffusers", "transformers", "peft", "accelerate", "matplotlib
 # What must answer at once: the command, and everything that reads or describes a recipe.
 LIGHT = (
     *("kedge", "kedge.cli", "kedge.config", "kedge.prompts", "kedge.registry", "kedge.models", "kedge.card"),
-    *(
-        "kedge.layouts",
-        "kedge.policies",
-        "kedge.algorithms",
-        "kedge.rewards",
-        "kedge.evaluation",
-        "kedge.training",
-        "kedge.worlds",
-    ),
+    *("kedge.policies", "kedge.algorithms", "kedge.rewards", "kedge.evaluation", "kedge.training", "kedge.worlds"),
+    "kedge.layouts",
     *("kedge.rewards.catalogue", "kedge.rewards.description", "kedge.rewards.expression", "kedge.rewards.sources"),
     *("kedge.rewards.spec", "kedge.rewards.user", "kedge.evaluation.statistics", "kedge.training.run_folder"),
 )

@@ -176,7 +176,7 @@ def keys() -> set[str]:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(DOCS)))
 def test_keys_that_a_page_names_exist(page):
-    parts = "algorithm|model|backprop|prompts|optimizer|training|watch|checkpoint"
+    parts = "algorithm|model|backprop|memory|speed|prompts|optimizer|training|watch|checkpoint"
     named = re.findall(rf"`((?:{parts})\.[a-z_.]+)(?:[:= ][^`]*)?`", page.read_text(encoding="utf-8"))
     assert {name for name in named if not name.endswith((".txt", ".safetensors"))} <= keys()
 

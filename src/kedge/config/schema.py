@@ -74,6 +74,52 @@ class BackpropConfig:
 
 
 @dataclass(frozen=True)
+class MemoryConfig:
+    """What to hold less of. Measured effects: docs/memory.md. All but vae_tile leave pictures and gradients alone.
+
+    Attributes:
+        unet_checkpoint: recompute the denoising network block by block in the backward pass; backprop.checkpoint may
+            be on as well.
+        vae_checkpoint: recompute the VAE's decoder block by block.
+        vae_slicing: decode one picture at a time, and recompute it in the backward pass.
+        vae_tile: decode in overlapping tiles of this many pixels, blended; changes pictures a little. null does not.
+        offload_text_encoders: text encoders wait in the host's memory while they have nothing to encode.
+        offload_activations: what the backward pass needs waits in the host's memory; slow, for GPUs only.
+        prompt_cache_mb: host memory for encoded prompts; those used longest ago are encoded again when they come back.
+        reward_dtype: precision of the rewards' networks; scores stay in float32.
+    """
+
+    unet_checkpoint: bool = False
+    vae_checkpoint: bool = False
+    vae_slicing: bool = False
+    vae_tile: Count | None = None
+    offload_text_encoders: bool = False
+    offload_activations: bool = False
+    prompt_cache_mb: Count = 1024
+    reward_dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+
+
+@dataclass(frozen=True)
+class SpeedConfig:
+    """How to run the networks. Results stay the same up to rounding.
+
+    Attributes:
+        paired_reference: policy and reference in one network call of twice the batch, with the exact reference
+            gradient: reads the weights once, which pays where batches are small. Two calls' activations at once.
+        compile: compile the denoising network with torch.compile; the first steps take minutes.
+        channels_last: channels-last order for convolutions; often faster on GPUs and in bfloat16.
+        attention: kernel for attention: auto (torch chooses), flash, efficient, cudnn or math.
+        tf32: float32 matrix products by TensorFloat-32 where the GPU has it; about three digits of precision.
+    """
+
+    paired_reference: bool = False
+    compile: bool = False
+    channels_last: bool = False
+    attention: Literal["auto", "flash", "efficient", "cudnn", "math"] = "auto"
+    tf32: bool = False
+
+
+@dataclass(frozen=True)
 class PromptsConfig:
     """What to draw.
 
@@ -102,18 +148,18 @@ class OptimizerConfig:
     """How the adapter moves.
 
     Attributes:
-        name: adamw or adam.
+        name: adamw, adam, or adamw8bit (moments in 8 bits: needs the package bitsandbytes and a GPU).
         lr: learning rate; the paper uses 6e-5.
         betas: Adam's two decay rates.
         eps: Adam's ε.
-        weight_decay: decoupled weight decay (adamw only).
+        weight_decay: decoupled weight decay (not with adam).
         clip: largest norm of the gradient; 0 does not clip. At the first LCM step ∂x̃0/∂ε is about 15: keep it on.
         schedule: constant, linear (down to 0) or cosine (down to 0).
         warmup: steps over which the learning rate rises from 0.
         ema: decay of an exponential moving average of the adapter, used for samples and export; 0 keeps none.
     """
 
-    name: Literal["adamw", "adam"] = "adamw"
+    name: Literal["adamw", "adam", "adamw8bit"] = "adamw"
     lr: Positive = 6e-5
     betas: tuple[Fraction, Fraction] = (0.9, 0.999)
     eps: Positive = 1e-8
@@ -209,6 +255,8 @@ class RunConfig:
         reward: what to rise towards: NAME[@SOURCE], or a weighted sum like "0.7*hpsv2 + 0.3*pickscore".
         model: the generator.
         backprop: how gradients travel back through the sampling steps.
+        memory: what to hold less of.
+        speed: how to run the networks.
         prompts: what to draw.
         optimizer: how the adapter moves.
         training: how long and how much at once.
@@ -220,6 +268,8 @@ class RunConfig:
     reward: str = "pickscore@emoji"
     model: ModelConfig = field(default_factory=ModelConfig)
     backprop: BackpropConfig = field(default_factory=BackpropConfig)
+    memory: MemoryConfig = field(default_factory=MemoryConfig)
+    speed: SpeedConfig = field(default_factory=SpeedConfig)
     prompts: PromptsConfig = field(default_factory=PromptsConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)

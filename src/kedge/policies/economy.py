@@ -67,18 +67,11 @@ def economise(policy: Policy, economy: Economy) -> None:
             "of your own: leave out the blocks memory and speed, except memory.prompt_cache_mb"
         )
     backend = nullcontext if economy.attention == "auto" else _attention(economy.attention)
+    _decode_frugally(policy, economy, backend)
     if economy.unet_checkpoint:
         policy.unet.enable_gradient_checkpointing(_block_checkpoint(policy.adapter, backend))
-    if economy.vae_checkpoint:
-        policy.vae.enable_gradient_checkpointing(_block_checkpoint(None, backend))
-    if economy.vae_tile is not None:
-        _tile(policy.vae, economy.vae_tile)
-    if economy.vae_slicing:
-        policy.decoder = _Sliced(policy.decoder)
     if economy.offload_text_encoders:
-        for name in ("text_encoder", "text_encoder_2"):
-            if isinstance(encoder := getattr(policy.pipeline, name, None), nn.Module):
-                _wait_on_host(encoder, policy.device)
+        _wait_on_host(policy)
     if economy.channels_last:
         for network in (policy.unet, policy.vae):
             network.to(memory_format=torch.channels_last)
@@ -87,6 +80,17 @@ def economise(policy: Policy, economy: Economy) -> None:
         policy.decoder = _inside(backend, policy.decoder)
     if economy.compile:
         policy.unet.compile()
+
+
+def _decode_frugally(
+    policy: LatentPolicy, economy: Economy, backend: Callable[[], AbstractContextManager[Any]]
+) -> None:
+    if economy.vae_checkpoint:
+        policy.vae.enable_gradient_checkpointing(_block_checkpoint(None, backend))
+    if economy.vae_tile is not None:
+        _tile(policy.vae, economy.vae_tile)
+    if economy.vae_slicing:
+        policy.decoder = _Sliced(policy.decoder)
 
 
 def _block_checkpoint(
@@ -136,10 +140,14 @@ def _tile(vae: Any, pixels: int) -> None:
     vae.tile_sample_min_size, vae.tile_latent_min_size = pixels, pixels // factor
 
 
-def _wait_on_host(encoder: nn.Module, device: torch.device) -> None:
-    encoder.to("cpu")
-    encoder.register_forward_pre_hook(lambda module, _: module.to(device))
-    encoder.register_forward_hook(lambda module, *_: module.to("cpu") and None)
+def _wait_on_host(policy: LatentPolicy) -> None:
+    """Text encoders go to the device when they are called, and back when they are done."""
+    for name in ("text_encoder", "text_encoder_2"):
+        encoder = getattr(policy.pipeline, name, None)
+        if isinstance(encoder, nn.Module):
+            encoder.to("cpu")
+            encoder.register_forward_pre_hook(lambda module, _: module.to(policy.device) and None)
+            encoder.register_forward_hook(lambda module, *_: module.to("cpu") and None)
 
 
 def _attention(name: str) -> Callable[[], AbstractContextManager[Any]]:

@@ -28,7 +28,7 @@ class LatentPolicy(ABC):
         pipeline: the real diffusers pipeline, with every network frozen.
         guidance: ω of ROCM's Eq. 4.
         adapter: the LoRA on the UNet, or None.
-        decoder: scaled latents to images in [−1, 1]: the VAE, unless :func:`kedge.policies.economy.economise` wrapped it.
+        decoder: the VAE's, from scaled latents to images in [−1, 1]; ``economise`` may wrap it.
         straight_through: let gradients pass through the clamp of :meth:`decode` where pixels are saturated.
     """
 

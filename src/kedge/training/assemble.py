@@ -8,9 +8,11 @@ from collections.abc import Sequence
 import torch
 
 from kedge.algorithms.base import Context
+from kedge.algorithms.prompt_cache import MEGABYTE, PromptCache
 from kedge.config import ModelConfig, RunConfig
 from kedge.policies import load_policy
 from kedge.policies.base import Backprop, Policy
+from kedge.policies.economy import Economy, economise
 from kedge.policies.lora import LoraConfig
 from kedge.prompts import PromptStream
 from kedge.rewards.base import Reward
@@ -44,6 +46,18 @@ def build_policy(model: ModelConfig, device: torch.device, *, lora: bool = True)
     )
 
 
+def backprop(config: RunConfig) -> Backprop:
+    """How its rollouts are computed."""
+    offload, paired = config.memory.offload_activations, config.speed.paired_reference
+    return Backprop(**dataclasses.asdict(config.backprop), offload=offload, paired=paired)
+
+
+def economy(config: RunConfig) -> Economy:
+    """What its generator is to be sparing with."""
+    asked = dataclasses.asdict(config.memory) | dataclasses.asdict(config.speed)
+    return Economy(**{field.name: asked[field.name] for field in dataclasses.fields(Economy)})
+
+
 def assemble(
     config: RunConfig,
     folder: RunFolder,
@@ -60,7 +74,10 @@ def assemble(
     policy = build_policy(config.model, processes.device)
     own_seed = config.training.seed + 1_000_003 * processes.index
     random_streams.seed_everything(own_seed)
-    reward = load_reward(config.reward, device=processes.device)
+    economise(policy, economy(config))
+    if config.speed.tf32:
+        torch.set_float32_matmul_precision("high")
+    reward = load_reward(config.reward, processes.device, getattr(torch, config.memory.reward_dtype))
     stream = PromptStream(
         prompts, config.training.seed, config.prompts.shuffle, rank=processes.index, world=processes.count
     )
@@ -69,12 +86,13 @@ def assemble(
         reward=reward,
         prompts=stream,
         generator=torch.Generator().manual_seed(own_seed),
-        backprop=Backprop(**dataclasses.asdict(config.backprop)),
+        backprop=backprop(config),
         batch_size=config.training.batch_size,
         accumulation=config.training.accumulation,
         processes=processes.count,
         process=processes.index,
         gather=processes.gather,
+        cache=PromptCache(config.memory.prompt_cache_mb * MEGABYTE),
     )
     trainer = Trainer(
         algorithm=config.algorithm.settings,
@@ -106,7 +124,8 @@ def _callbacks(config: RunConfig, folder: RunFolder, reward: Reward, device: tor
     ]
     if watch.evaluate_every:
         others = [name for name in watch.metrics if name != config.reward]
-        rewards = {config.reward: reward} | {name: load_reward(name, device=device) for name in others}
+        dtype = getattr(torch, config.memory.reward_dtype)
+        rewards = {config.reward: reward} | {name: load_reward(name, device, dtype) for name in others}
         callbacks.append(HeldOut(rewards, held_out, watch.seed, watch.evaluate_every, batch_size, watch.guard))
     return callbacks
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -48,8 +49,8 @@ class Optimizer:
         if not self.parameters:
             raise ValueError("the policy has no trainable parameters: is model.lora set?")
         self.config, self.processes = config, processes
-        make = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[config.name]
-        decay = {"weight_decay": config.weight_decay} if config.name == "adamw" else {}
+        decay = {} if config.name == "adam" else {"weight_decay": config.weight_decay}
+        make = _class(config.name)
         self._adam = make(self.parameters, lr=config.lr, betas=config.betas, eps=config.eps, **decay)
         self._total, self._steps = total_steps, 0
         self.ema = MovingAverage(self.parameters, config.ema) if config.ema else None
@@ -110,6 +111,23 @@ class Optimizer:
         for group in self._adam.param_groups:
             group["lr"] = lr
         return lr
+
+
+def _class(name: str) -> Any:
+    """The optimizer's class.
+
+    Raises:
+        ValueError: for 8-bit moments without the package that has them.
+    """
+    if name != "adamw8bit":
+        return {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[name]
+    try:
+        return import_module("bitsandbytes").optim.AdamW8bit
+    except ImportError as error:
+        raise ValueError(
+            "optimizer.name=adamw8bit needs the package bitsandbytes and a GPU: pip install bitsandbytes, or use "
+            "optimizer.name=adamw (a LoRA's moments are small: 8 bytes for each trained number)"
+        ) from error
 
 
 def schedule_factor(schedule: str, step: int, warmup: int, total: int) -> float:

@@ -4,4 +4,9 @@ from __future__ import annotations
 
 from kedge.registry import Registry
 
-TARGETS = Registry("target", {"hacking": "kedge.reproduce.hacking:HACKING"})
+TARGETS = Registry(
+    "target",
+    {
+        "hacking": "kedge.reproduce.hacking:HACKING",
+    },
+)

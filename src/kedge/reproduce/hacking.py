@@ -6,49 +6,60 @@ base model's point; where a curve turns down while it still goes right, the mode
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from kedge.reproduce.matrix import Run, Target, records
+from kedge.reproduce.records import Result, RunRecord
+from kedge.reproduce.runs import Run
+from kedge.reproduce.settings import Settings
+from kedge.reproduce.show import COLOURS, canvas, legend, save_figure
+from kedge.reproduce.target import Target
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 STEPS = 400
-RUNS = (
-    Run("none", "emoji-hacking", {"training.steps": STEPS}),
-    Run("kl", "emoji-hacking", {"training.steps": STEPS, "algorithm.beta": 0.02}),
-)
-LABELS = {"none": "no regularisation", "kl": "KL, β = 0.02"}
+BETAS = {"none": 0.0, "kl": 0.02}
 TRAINED, TRUE = "held_out/pickscore@emoji", "held_out/oracle"
 
 
-def curve(folder: Path) -> list[tuple[int, float, float]]:
-    """(step, trained reward, oracle) on held-out prompts, wherever a run was evaluated."""
-    return [(record["step"], record[TRAINED], record[TRUE]) for record in records(folder) if TRAINED in record]
+def runs(settings: Settings) -> tuple[Run, ...]:
+    """The preset as it is, and with KL; ``budget`` is in optimizer steps."""
+    told = {"training.steps": int(settings.budget or STEPS), **(settings.overrides or {})}
+    made = []
+    for name, beta in BETAS.items():
+        label = f"KL, β = {beta:g}" if beta else "no regularisation"
+        run = Run(name, "emoji-hacking", {**told, "algorithm.beta": beta}, label)
+        made += [replace(run, name=f"hacking-{name}-{seed}", seed=seed) for seed in settings.repetitions()]
+    return tuple(made)
 
 
-def draw(folder: Path, runs: tuple[Run, ...]) -> list[Path]:
-    """``hacking.png`` and ``hacking.svg``: oracle against trained reward, and both against steps."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
-    for run, colour in zip(runs, ("#c2410c", "#0f766e", "#1d4ed8", "#7c3aed"), strict=False):
-        steps, trained, true = zip(*curve(folder / run.name), strict=True)
-        left.plot(trained, true, "-o", color=colour, markersize=4, label=LABELS.get(run.name, run.name))
-        right.plot(steps, true, "-", color=colour, label=f"oracle, {LABELS.get(run.name, run.name)}")
-    base = curve(folder / runs[0].name)[0]
-    left.plot(base[1], base[2], "k*", markersize=12, label="base model")
-    left.set(xlabel="trained reward (pickscore@emoji), held-out prompts", ylabel="oracle: the true preference")
-    right.axhline(base[2], color="black", linewidth=0.8, linestyle=":", label="oracle, base model")
+def show(result: Result, folder: Path) -> list[Path]:
+    """Oracle against trained reward, and the oracle against steps."""
+    figure, (left, right) = canvas(2)
+    titles = list(dict.fromkeys(run.title for run in result.runs))
+    for run in result.runs:
+        colour = COLOURS[titles.index(run.title)]
+        label = run.title if run.seed == 0 else None
+        (steps, trained), (_, true) = run.series("step", TRAINED), run.series("step", TRUE)
+        left.plot(trained, true, "-o", color=colour, markersize=4, label=label)
+        right.plot(steps, true, "-", color=colour, label=label)
+    _mark_base(result.runs[0], left, right)
+    left.set(xlabel="trained reward (PickScore), held-out prompts", ylabel="oracle: the true preference")
     right.set(xlabel="optimizer steps", ylabel="oracle")
-    for axes in (left, right):
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(frameon=False, fontsize=8)
-    written = [folder / f"hacking.{ending}" for ending in ("png", "svg")]
-    for file in written:
-        figure.savefig(file, dpi=150)
-    plt.close(figure)
-    return written
+    legend(left)
+    legend(right)
+    return save_figure(figure, folder, "hacking")
 
 
-HACKING = Target("Reward hacking: trained reward and true preference", RUNS, draw)
+def _mark_base(run: RunRecord, left: Axes, right: Axes) -> None:
+    (_, trained), (_, true) = run.series("step", TRAINED), run.series("step", TRUE)
+    if len(true):
+        left.plot(trained[0], true[0], "k*", markersize=12, label="base model")
+        right.axhline(true[0], color="black", linewidth=0.8, linestyle=":", label="base model")
+
+
+HACKING = Target(
+    "Reward hacking: trained reward and true preference", "ROCM, Figure 4's subject, along single runs", runs, show
+)

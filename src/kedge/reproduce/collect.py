@@ -1,0 +1,63 @@
+"""From run folders to records."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from kedge.evaluation.records import evaluation_folder, load_record
+from kedge.evaluation.result import Evaluation
+from kedge.reproduce.cost import step_cost
+from kedge.reproduce.matrix import Matrix
+from kedge.reproduce.perform import MEASURED, read_json, steps_done
+from kedge.reproduce.records import RunRecord, curve
+from kedge.reproduce.runs import Run
+from kedge.training.loggers import read_log
+from kedge.training.run_folder import RunFolder
+
+MACHINE = ("processor", "cores", "threads", "device", "accelerators", "kedge", "git", "packages")
+
+
+def record(matrix: Matrix, run: Run, pictures: Path) -> RunRecord:
+    """What a run's folder says; its kept pictures go into ``pictures``, one sheet for each role."""
+    home, config = matrix.home(run), run.config()
+    cost = step_cost(config)
+    log = read_log(RunFolder(home).metrics)
+    notes = read_json(home / MEASURED) or {}
+    found = {role: load_record(evaluation_folder(home), role) for role in notes}
+    found_here = {role: each for role, each in found.items() if each is not None}
+    for role, each in found_here.items():
+        _save_sheet(pictures / f"{run.name}-{role}.png", each)
+    return RunRecord(
+        name=run.name,
+        title=run.title,
+        seed=run.seed,
+        arguments=tuple(run.arguments()),
+        recipe=run.recipe,
+        state=matrix.state(run),
+        message=matrix.reason(run),
+        step=steps_done(home),
+        seconds=math.fsum(line.get("seconds") or 0.0 for line in log),
+        passes=cost.passes if run.train else 0.0,
+        queries=cost.queries if run.train else 0.0,
+        curve=tuple(curve(log, cost.queries)),
+        evaluations={role: replace(each, images=None) for role, each in found_here.items()},
+        notes=notes,
+        machine=_machine(read_json(home / "env.json") or {}),
+    )
+
+
+def _machine(environment: dict[str, Any]) -> dict[str, Any]:
+    return {key: environment[key] for key in MACHINE if key in environment}
+
+
+def _save_sheet(path: Path, evaluation: Evaluation) -> None:
+    """The pictures side by side."""
+    if evaluation.images is not None and evaluation.images.shape[1] == evaluation.images.shape[2]:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.concatenate(list(evaluation.images), axis=1)).save(path)

@@ -1,0 +1,103 @@
+"""What a matrix is made of: runs, each a training (or a base model as it is) and what is measured of the result."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from kedge.config import ConfigError, RunConfig, load_config, preset
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What is measured of a finished model.
+
+    Attributes:
+        prompts: a named set, a file or a hub data set.
+        metrics: rewards; one whose weights are not on this machine is left out, and the result says so.
+        count: use this many of the prompts; None uses all.
+        samples: pictures for each prompt.
+        seed: of the noise; the same for every model, so that scores can be compared in pairs.
+        keep: keep the pictures of this many prompts.
+        steps: sampling steps, where they are not those of training.
+        timed: also measure how long a picture takes.
+    """
+
+    prompts: str
+    metrics: tuple[str, ...]
+    count: int | None = None
+    samples: int = 1
+    seed: int = 0
+    keep: int = 0
+    steps: int | None = None
+    timed: bool = False
+
+
+@dataclass(frozen=True)
+class Run:
+    """One cell of a matrix.
+
+    Attributes:
+        name: its folder: letters, digits, ``.``, ``-`` and ``_``. Equal names in two targets are one run.
+        recipe: what it starts from: a preset's name or a YAML file.
+        overrides: dotted keys and values on top.
+        label: what tables and figures call it; its name by default.
+        train: False measures the base model as it is.
+        measures: role → what is measured afterwards.
+        seed: which repetition it is, for statistics over seeds; it is also training.seed.
+    """
+
+    name: str
+    recipe: str
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    label: str = ""
+    train: bool = True
+    measures: Mapping[str, Measure] = field(default_factory=dict)
+    seed: int = 0
+
+    @property
+    def title(self) -> str:
+        """The label, or the name."""
+        return self.label or self.name
+
+    def arguments(self) -> list[str]:
+        """The overrides as they are typed: ``key=value``."""
+        told = {**({"training.seed": self.seed} if self.train else {}), **self.overrides}
+        return [f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in told.items()]
+
+    def config(self) -> RunConfig:
+        """Everything that it will be told."""
+        path = Path(self.recipe)
+        return load_config(path if path.suffix in (".yaml", ".yml") else preset(self.recipe).path, self.arguments())
+
+
+def check_same(run: Run, folder: Path) -> None:
+    """Refuse to go on with a folder that holds another run under this name.
+
+    Raises:
+        ConfigError: naming the first key that differs, there and here.
+    """
+    from kedge.config.loading import plain
+
+    stored = folder / "config.yaml"
+    if not (run.train and stored.is_file()):
+        return
+    there, here = plain(load_config(stored)), plain(run.config())
+    for key, ours in _flat(here).items():
+        theirs = _flat(there).get(key)
+        if theirs != ours:
+            raise ConfigError(
+                f"{folder} holds a run with {key} = {theirs!r}, but now {ours!r} is asked for: remove it, or keep both "
+                "by choosing another --out"
+            )
+
+
+def _flat(value: Any, path: str = "") -> dict[str, Any]:
+    if not isinstance(value, dict):
+        return {path: value}
+    return {
+        key: item for name, child in value.items() for key, item in _flat(child, f"{path}.{name}".strip(".")).items()
+    }

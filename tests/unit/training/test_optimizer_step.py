@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 
 import pytest
@@ -143,6 +144,13 @@ def test_schedules():
     assert linear == pytest.approx([1, 0.75, 0.5, 0.25, 0, 0])
     cosine = [schedule_factor("cosine", s, 2, 6) for s in range(2, 8)]
     assert cosine == pytest.approx([1, 0.5 + 0.5 * math.cos(math.pi / 4), 0.5, 0.5 - 0.5 * math.cos(math.pi / 4), 0, 0])
+
+
+def test_eight_bit_moments_need_their_package():
+    if importlib.util.find_spec("bitsandbytes"):
+        pytest.skip("bitsandbytes is installed")
+    with pytest.raises(ValueError, match="pip install bitsandbytes, or use"):
+        make(OptimizerConfig(name="adamw8bit"))
 
 
 def test_nothing_to_train_is_an_error():

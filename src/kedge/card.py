@@ -13,7 +13,7 @@ from kedge.config import RunConfig, dump
 Line = dict[str, Any]
 
 
-def model_card(config: RunConfig, step: int, log: Sequence[Line], name: str) -> str:
+def model_card(config: RunConfig, step: int, log: Sequence[Line], name: str, spent: object) -> str:
     """Markdown with the hub's front matter.
 
     Args:
@@ -21,8 +21,9 @@ def model_card(config: RunConfig, step: int, log: Sequence[Line], name: str) -> 
         step: optimizer steps done.
         log: the lines of metrics.jsonl.
         name: of the run.
+        spent: prints as what the run took.
     """
-    parts = [_front_matter(config), f"# {name}\n", _lead(config, step), _results(config, log)]
+    parts = [_front_matter(config), f"# {name}\n", _lead(config, step), f"It took {spent}.\n", _results(config, log)]
     parts += [_use(config), _details(config)]
     return "\n".join(part for part in parts if part)
 

@@ -28,11 +28,14 @@ def train_command(
     For example: kedge train emoji-rocm, kedge train my.yaml training.steps=500, kedge train runs/my --resume.
     """
     from kedge.cli.recipe import choose
+    from kedge.training.loggers import read_log
     from kedge.training.run_folder import RunFolder
+    from kedge.training.spending import spent
 
     if dry_run:
         return _describe(*choose(recipe, overrides or [], out, resume))
     run = RunFolder(run_recipe(recipe, overrides or [], out, resume))
+    print(f"spent    {spent(read_log(run.metrics))}")
     print(f"run      {run.path}\nsamples  {run.samples}\nadapter  {run.lora}\nreport   {run.report}")
 
 

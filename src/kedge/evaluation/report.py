@@ -138,6 +138,7 @@ def _header(run: _Run) -> str:
         "Batch": _batch(training),
         "Sampling steps": model.get("steps"),
         "Training time": _duration(seconds) if seconds else None,
+        "Reward queries": max((line.get("total_queries") or 0 for line in run.log), default=0) or None,
         "Seed": training.get("seed"),
         "Device": run.environment.get("device"),
         "Kedge": run.environment.get("kedge"),

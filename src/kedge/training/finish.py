@@ -10,6 +10,7 @@ from kedge.config import RunConfig
 from kedge.config.loading import plain
 from kedge.training.loggers import read_log
 from kedge.training.run_folder import RunFolder, write_text
+from kedge.training.spending import spent
 from kedge.training.trainer import Outcome, Trainer
 
 
@@ -26,7 +27,8 @@ def finish(trainer: Trainer, config: RunConfig, folder: RunFolder, outcome: Outc
         with trainer.optimizer.averaged():
             save_lora(trainer.context.policy, folder.lora, metadata(config, outcome.step))
     write_report(folder.path)
-    write_text(folder.card, model_card(config, outcome.step, read_log(folder.metrics), folder.path.name))
+    log = read_log(folder.metrics)
+    write_text(folder.card, model_card(config, outcome.step, log, folder.path.name, spent(log)))
 
 
 def metadata(config: RunConfig, step: int) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -17,6 +16,7 @@ from kedge.training.loggers import Logger
 from kedge.training.optimizer import Optimizer
 from kedge.training.processes import Processes
 from kedge.training.progress import Display
+from kedge.training.spending import CountedReward, Meter
 
 EMPTY_BATCHES = 100  # batches of experience in a row without an update before giving up
 
@@ -69,7 +69,11 @@ class Trainer:
     _in_a_row: int = field(default=0, init=False)
     _saved: int = field(default=-1, init=False)
     _stop_reason: str = field(default="", init=False)
-    _clock: float = field(default=0.0, init=False)
+    _meter: Meter = field(init=False)
+
+    def __post_init__(self) -> None:
+        reward = CountedReward(self.context.reward)
+        self.context.reward, self._meter = reward, Meter(reward, self.processes)
 
     def fit(self) -> Outcome:
         """Train to the end, to a signal, or until a callback stops it; a checkpoint is saved in each case.
@@ -82,7 +86,7 @@ class Trainer:
             with StopOnSignal(self._announce_stop) as signals:
                 if self.step == 0:
                     self._report({})
-                self._clock = time.perf_counter()
+                self._meter.start()
                 ended = self._loop(lambda: self.processes.any(signals.requested))
                 self.save()
         finally:
@@ -118,10 +122,8 @@ class Trainer:
             self._count_skip(result.metrics)
         else:
             self._in_a_row = 0
-        # Since the last step: gathering experience counts, watching does not.
-        seconds = time.perf_counter() - self._clock
-        self._report({**result.metrics, "skipped": self.skipped, "seconds": seconds})
-        self._clock = time.perf_counter()
+        self._report({**result.metrics, "skipped": self.skipped, **self._meter.read()})
+        self._meter.start()  # watching is not counted
 
     def _count_skip(self, metrics: dict[str, float]) -> None:
         self.skipped += 1
@@ -188,6 +190,7 @@ class Trainer:
             if callback.name in state["callbacks"]:
                 callback.load_state_dict(state["callbacks"][callback.name])
         own = state["processes"][self.processes.index]
+        self._meter.load_state_dict(own["spent"], [part["spent"] for part in state["processes"]])
         self.prompts.load_state_dict(own["prompts"])
         self.context.state.clear()
         self.context.state.update(own["algorithm"])
@@ -207,6 +210,7 @@ class Trainer:
     def _own_state(self) -> dict[str, Any]:
         """What differs from process to process."""
         return {
+            "spent": self._meter.state_dict(),
             "prompts": self.prompts.state_dict(),
             "algorithm": self.context.state,
             "noise": self.context.generator.get_state(),

@@ -49,7 +49,10 @@ def final_state(folder: Path) -> dict:
 
 
 def log_without_clock(folder: Path) -> list[dict]:
-    return [{k: v for k, v in line.items() if k != "seconds"} for line in read_log(folder / "metrics.jsonl")]
+    return [
+        {k: v for k, v in line.items() if k not in ("seconds", "peak_memory_mb")}
+        for line in read_log(folder / "metrics.jsonl")
+    ]
 
 
 def assert_equal(a, b, where="state"):

@@ -133,7 +133,9 @@ class _Alone:
 
 def test_only_the_first_process_writes(pair):
     folder, _ = pair
-    assert [line["step"] for line in read_log(folder / "metrics.jsonl")] == list(range(1, 7))
+    log = read_log(folder / "metrics.jsonl")
+    assert [line["step"] for line in log] == list(range(1, 7))
+    assert [line["total_queries"] for line in log] == [8 * step for step in range(1, 7)]  # 2 × 2 on either
     assert json.loads((folder / "env.json").read_text())["processes"] == 2
     assert len(list((folder / "samples").iterdir())) == 3
 

@@ -1,0 +1,110 @@
+"""What a run spends: reward queries, time and memory."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from kedge.rewards.base import Reward
+from kedge.training.processes import Processes
+
+MEGABYTE = 1_000_000
+
+
+class CountedReward:
+    """A reward that counts the images it is shown.
+
+    Attributes:
+        images: how many so far.
+    """
+
+    def __init__(self, reward: Reward):
+        self.reward, self.images = reward, 0
+        self.name, self.differentiable = reward.name, reward.differentiable
+
+    def __call__(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
+        """The reward itself: ``[B]`` from ``[B, 3, H, W]``."""
+        self.images += len(images)
+        return self.reward(images, prompts)
+
+
+class Meter:
+    """Reads off, after each optimizer step, what all processes together have spent on training (not on watching it).
+
+    Args:
+        reward: the one trained on, counted on this process.
+    """
+
+    def __init__(self, reward: CountedReward, processes: Processes):
+        self._reward, self._processes = reward, processes
+        self._read = 0
+        self._clock = time.perf_counter()
+
+    def start(self) -> None:
+        """Time counts from now."""
+        self._clock = time.perf_counter()
+
+    def read(self) -> dict[str, float]:
+        """``queries`` and ``seconds`` since the last step, ``total_queries``, and ``peak_memory_mb`` (10⁶ bytes).
+
+        Gathering experience counts towards the first step that uses it. Queries are those of all processes, time is
+        this one's, memory that of whichever took most.
+        """
+        seconds = time.perf_counter() - self._clock
+        parts = self._processes.gather([(self._reward.images, peak_memory(self._processes.device))])
+        total = sum(images for images, _ in parts)
+        queries, self._read = total - self._read, total
+        memory = max(memory for _, memory in parts) / MEGABYTE
+        return {"queries": queries, "total_queries": total, "seconds": seconds, "peak_memory_mb": memory}
+
+    def state_dict(self) -> dict[str, int]:
+        """This process's count."""
+        return {"images": self._reward.images}
+
+    def load_state_dict(self, mine: Mapping[str, int], everyone: Sequence[Mapping[str, int]]) -> None:
+        """Go on from the counts that this process and all of them had."""
+        self._reward.images = mine["images"]
+        self._read = sum(one["images"] for one in everyone)
+
+
+def peak_memory(device: torch.device) -> int:
+    """The most memory this process has held, in bytes: of the GPU if it computes there, else of the machine."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    import resource  # not on every platform
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What a whole run took.
+
+    Attributes:
+        queries: images scored for training, on all processes.
+        seconds: of training, without evaluations and sample grids.
+        peak_memory_mb: of the process that took most, in 10⁶ bytes.
+    """
+
+    queries: int
+    seconds: float
+    peak_memory_mb: float
+
+    def __str__(self) -> str:
+        minutes, seconds = divmod(round(self.seconds), 60)
+        return f"{self.queries} reward queries, {minutes} min {seconds:02d} s, {self.peak_memory_mb:.0f} MB at most"
+
+
+def spent(log: Sequence[Mapping[str, float | None]]) -> Spent:
+    """The account of a run from the lines of its metrics.jsonl, interruptions included."""
+    return Spent(
+        queries=int(max((line.get("total_queries") or 0 for line in log), default=0)),
+        seconds=sum(line.get("seconds") or 0 for line in log),
+        peak_memory_mb=max((line.get("peak_memory_mb") or 0 for line in log), default=0),
+    )

@@ -1,0 +1,103 @@
+"""Every image that is scored for training is counted, and no other."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from torch import Tensor
+
+import training_world
+from kedge.algorithms.base import workload
+from kedge.config import parse_config
+from kedge.training.assemble import assemble
+from kedge.training.loggers import read_log
+from kedge.training.plan import plan
+from kedge.training.processes import Processes
+from kedge.training.run import train
+from kedge.training.run_folder import RunFolder
+from kedge.training.spending import Spent, spent
+
+# With 2 × 3 samples for an optimizer step: the settings, and the queries of its first six steps.
+ALGORITHMS: dict[str, tuple[dict[str, Any], list[int]]] = {
+    "rocm": ({"name": "rocm"}, [6, 6, 6, 6, 6, 6]),
+    "rlcm": ({"name": "rlcm"}, [6, 6, 6, 6, 6, 6]),
+    "rlcm, inner epochs": ({"name": "rlcm", "epochs": 2}, [6, 0, 6, 0, 6, 0]),
+    "ddpo, minibatches": ({"name": "ddpo", "minibatches": 2, "epochs": 2}, [12, 0, 0, 0, 12, 0]),
+    "ddpo, other chunks": ({"name": "ddpo", "sample_batch_size": 4}, [6, 6, 6, 6, 6, 6]),
+    "dpok": ({"name": "dpok", "policy_steps": 3, "value_batch_size": 4}, [6, 0, 0, 6, 0, 0]),
+    "d3po, pairs": ({"name": "d3po", "epochs": 2}, [6, 0, 6, 0, 6, 0]),
+    "d3po, votes": ({"name": "d3po", "votes": "votes.jsonl"}, [0, 0, 0, 0, 0, 0]),
+    "of the user's own": ({"name": "training_world:Climb", "updates_per_batch": 2}, [6, 6, 6, 6, 6, 6]),
+}
+SEEN: list[int] = []
+
+
+def redness(images: Tensor, prompts: list[str]) -> Tensor:
+    """Red, and it keeps its own count."""
+    SEEN.append(len(images))
+    return training_world.redness(images, prompts)
+
+
+redness.differentiable = True  # type: ignore[attr-defined]
+
+
+def config_for(settings: dict[str, Any], **changes: Any) -> Any:
+    reward = f"{__name__}:redness"
+    return parse_config(recipe_of(settings, reward=reward, **changes))
+
+
+def recipe_of(settings: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    return training_world.recipe(algorithm=settings, training__accumulation=3, **changes)
+
+
+@pytest.fixture(autouse=True)
+def votes(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("votes.jsonl").write_text(
+        "\n".join(json.dumps({"prompt": "cat", "seed": i, "preferred": 1}) for i in range(3))
+    )
+
+
+def log_of(config: Any, folder: Path) -> list[dict[str, float | None]]:
+    run_folder = RunFolder(folder)
+    run_folder.open(config, 1, "cpu")
+    SEEN.clear()
+    assemble(config, run_folder, Processes("cpu")).fit()
+    return read_log(run_folder.metrics)
+
+
+@pytest.mark.parametrize(("settings", "expected"), ALGORITHMS.values(), ids=ALGORITHMS)
+def test_queries_are_the_images_that_the_reward_saw(settings, expected, tmp_path):
+    config = config_for(settings)
+    log = log_of(config, tmp_path / "run")
+    assert [line["queries"] for line in log][:6] == expected
+    assert [line["total_queries"] for line in log][:6] == [sum(expected[: i + 1]) for i in range(6)]
+    assert spent(log).queries == sum(SEEN)
+
+    work = workload(config.algorithm.settings, 2, 3)
+    assert work.batches(6) * work.queries == sum(SEEN)
+    assert f"reward queries: {sum(SEEN)} on each process" in list(plan(config))
+
+
+def test_watching_is_not_counted(tmp_path):
+    held_out = {"source": "animals-45", "count": 4}
+    watching = {"watch__evaluate_every": 2, "watch__held_out": held_out, "watch__samples_every": 2}
+    log = log_of(config_for({"name": "rlcm"}, **watching), tmp_path / "run")
+    assert spent(log).queries == 36
+    assert sum(SEEN) == 36 + 4 * 4  # before the first step, then after every second
+
+
+def test_the_card_and_the_log_say_what_it_took(tmp_path):
+    train(config_for({"name": "rlcm"}), tmp_path / "run")
+    log = read_log(RunFolder(tmp_path / "run").metrics)
+    assert all(line["seconds"] > 0 and line["peak_memory_mb"] > 50 for line in log)
+    assert f"It took {spent(log)}." in RunFolder(tmp_path / "run").card.read_text()
+
+
+def test_an_account_in_words():
+    assert str(spent([])) == str(Spent(0, 0.0, 0.0))
+    lines = [{"step": 1, "total_queries": 64, "seconds": 59.6, "peak_memory_mb": 900.4}, {"step": 2, "seconds": 60.0}]
+    assert str(spent(lines)) == "64 reward queries, 2 min 00 s, 900 MB at most"

@@ -30,7 +30,7 @@ class Contrast:
     name, differentiable = "contrast", True
 
     def __call__(self, images: Tensor, prompts: list[str]) -> Tensor:
-        weight = torch.linspace(-1, 1, images[0].numel(), dtype=images.dtype)
+        weight = torch.linspace(-1, 1, images[0].numel(), dtype=images.dtype, device=images.device)
         return torch.tanh(3 * images.flatten(1) - 1) @ weight
 
 

@@ -1,20 +1,19 @@
-"""Diffusion models as policies: the DDIM step with η > 0, and classifier-free guidance (ROCM, Eq. 4)."""
+"""Diffusion models as policies: the DDIM step with η > 0, with classifier-free guidance (ROCM, Eq. 4)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
-from diffusers import DDIMScheduler, DiffusionPipeline, StableDiffusionPipeline
+from diffusers import DDIMScheduler, DiffusionPipeline
 from torch import Tensor
 
 from kedge.gaussian import Gaussian
-from kedge.policies.base import Conditioning
-from kedge.policies.latent import LatentPolicy, load_pipeline, refuse_clipping
+from kedge.policies.latent import LatentPolicy, refuse_clipping
+from kedge.policies.loading import Place, load_pipeline
 from kedge.policies.lora import LoraConfig
 from kedge.policies.prediction import check_prediction_type, predicted_noise, predicted_x0
+from kedge.policies.unet import embeds_guidance, unet_policy
 
 
 @dataclass(frozen=True)
@@ -37,6 +36,10 @@ class DDIMStep:
     next_alpha: Tensor
     direction: Tensor
     std: Tensor
+
+    def network_input(self, x: Tensor) -> Tensor:
+        """x_k itself."""
+        return x
 
     def gaussian(self, x: Tensor, output: Tensor) -> Gaussian:
         """``p(x_{k-1} | x_k, c)`` from the (guided) network's output at x_k."""
@@ -77,60 +80,38 @@ def ddim_schedule(scheduler: DDIMScheduler, steps: int, eta: float, dtype: torch
     return schedule
 
 
-class DiffusionPolicy(LatentPolicy):
-    """A text-to-image diffusion model, sampled by DDIM."""
+def diffusion_policy(
+    pipeline: DiffusionPipeline,
+    *,
+    steps: int,
+    guidance: float,
+    lora: LoraConfig | None = None,
+    size: int | tuple[int, int] | None = None,
+    eta: float = 1.0,
+) -> LatentPolicy:
+    """A text-to-image diffusion model on Stable Diffusion or SDXL, sampled by DDIM.
 
-    def __init__(
-        self,
-        pipeline: DiffusionPipeline,
-        *,
-        steps: int,
-        guidance: float,
-        lora: LoraConfig | None = None,
-        eta: float = 1.0,
-        straight_through: bool = True,
-    ):
-        super().__init__(pipeline, steps=steps, guidance=guidance, lora=lora, straight_through=straight_through)
-        if self.unet.config.time_cond_proj_dim is not None:
-            raise ValueError("this is a consistency model (its UNet embeds the guidance): use model.kind=lcm")
-        self.schedule = ddim_schedule(self._scheduler(), steps, eta, self.dtype)
-
-    def encode(self, prompts: Sequence[str]) -> Conditioning:
-        """Text states of the prompts and, with guidance, of the empty prompt, each ``[B, L, D]``, without gradient."""
-        text, empty = self.embed(prompts, unconditional=self.guidance != 0)
-        return Conditioning({"text": text} if empty is None else {"text": text, "empty": empty})
-
-    def transition(self, x: Tensor, k: int, cond: Conditioning) -> Gaussian:
-        """The DDIM step with η; at k = 1 its mean."""
-        step = self.schedule[k]
-        return step.gaussian(x, self._guided(x, step.timestep, cond))
-
-    def _guided(self, x: Tensor, timestep: Tensor, cond: Conditioning) -> Tensor:
-        text, omega = cond.tensors["text"], self.guidance
-        if omega == 0:
-            return self.predict(x, timestep, text)
-        both = self.predict(torch.cat([x, x]), timestep, torch.cat([cond.tensors["empty"], text]))
-        unconditional, conditional = both.chunk(2)
-        # Eq. (4), (1 + ω) cond − ω uncond, in the order in which diffusers rounds it
-        return unconditional + (1 + omega) * (conditional - unconditional)
-
-    def _scheduler(self) -> DDIMScheduler:
-        scheduler = self.pipeline.scheduler
-        if isinstance(scheduler, DDIMScheduler):
-            return scheduler
-        return DDIMScheduler.from_config(scheduler.config, clip_sample=False)
+    Raises:
+        ValueError: for a consistency model, or settings that it cannot have.
+    """
+    if embeds_guidance(pipeline):
+        raise ValueError("this is a consistency model (its UNet embeds the guidance): use model.kind=lcm")
+    scheduler = pipeline.scheduler
+    if not isinstance(scheduler, DDIMScheduler):
+        scheduler = DDIMScheduler.from_config(scheduler.config, clip_sample=False)
+    schedule = ddim_schedule(scheduler, steps, eta, torch.promote_types(pipeline.unet.dtype, torch.float32))
+    return unet_policy(pipeline, schedule, guidance=guidance, lora=lora, size=size)
 
 
 def load_diffusion(
-    model: str | Path,
+    place: Place,
     *,
     steps: int,
     guidance: float,
     lora: LoraConfig | None,
-    device: torch.device,
-    dtype: torch.dtype,
-    eta: float = 1.0,
-) -> DiffusionPolicy:
+    size: int | tuple[int, int] | None,
+    eta: float,
+) -> LatentPolicy:
     """As :func:`kedge.policies.load_policy`."""
-    pipeline = load_pipeline(StableDiffusionPipeline, model, device, dtype)
-    return DiffusionPolicy(pipeline, steps=steps, guidance=guidance, lora=lora, eta=eta)
+    pipeline = load_pipeline(place, "diffusion")
+    return diffusion_policy(pipeline, steps=steps, guidance=guidance, lora=lora, size=size, eta=eta)

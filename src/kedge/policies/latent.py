@@ -1,33 +1,53 @@
-"""What the two families of latent generators share: loading, prompts, the adapter, and decoding."""
+"""A latent generator, put together from its pieces: text, denoiser, steps, the adapter, and decoding."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Protocol
 
 import torch
 from diffusers import DiffusionPipeline
-from torch import Tensor
+from torch import Tensor, nn
 
 from kedge.gaussian import Gaussian
-from kedge.models import resolve_model
 from kedge.policies.base import Conditioning
+from kedge.policies.denoiser import Denoiser
 from kedge.policies.lora import Adapter, LoraConfig
-from kedge.quiet import quiet_loading
+from kedge.policies.text import Encode
 
-__all__ = ["LatentPolicy", "LoraConfig", "load_pipeline"]
+__all__ = ["LatentPolicy", "LoraConfig", "Step", "latent_shape", "refuse_clipping"]
 
 
-class LatentPolicy(ABC):
-    """A diffusers pipeline (text encoder, UNet, VAE) as a :class:`kedge.policies.base.Policy`.
+class Step(Protocol):
+    """The constants of one sampling step of a family, and what it makes of the network's output."""
+
+    @property
+    def timestep(self) -> Tensor:
+        """``[]``: what the denoiser is told."""
+
+    def network_input(self, x: Tensor) -> Tensor:
+        """x_k as the network wants to see it."""
+
+    def gaussian(self, x: Tensor, output: Tensor) -> Gaussian:
+        """``p(x_{k-1} | x_k, c)`` from the denoiser's output at x_k."""
+
+
+class LatentPolicy:
+    """A diffusers pipeline as a :class:`kedge.policies.base.Policy`.
+
+    Args:
+        part: which of the pipeline's networks denoises; it gets the adapter.
+        text: prompts to conditioning.
+        denoiser: one call of that network.
+        schedule: steps K to 1.
+        size: of the pictures in pixels; None is the model's own.
 
     Attributes:
         pipeline: the real diffusers pipeline, with every network frozen.
+        network: the one that denoises: ``unet`` or ``transformer`` in the pipeline, as ``part`` says.
         guidance: ω of ROCM's Eq. 4.
-        adapter: the LoRA on the UNet, or None.
+        adapter: the LoRA on the network, or None.
         decoder: the VAE's, from scaled latents to images in [−1, 1]; ``economise`` may wrap it.
         straight_through: let gradients pass through the clamp of :meth:`decode` where pixels are saturated.
     """
@@ -35,38 +55,44 @@ class LatentPolicy(ABC):
     def __init__(
         self,
         pipeline: DiffusionPipeline,
+        part: Literal["unet", "transformer"],
         *,
-        steps: int,
+        text: Encode,
+        denoiser: Denoiser,
+        schedule: Mapping[int, Step],
         guidance: float,
         lora: LoraConfig | None = None,
-        straight_through: bool = True,
+        size: int | tuple[int, int] | None = None,
     ):
-        self.pipeline, self.unet, self.vae = pipeline, pipeline.unet, pipeline.vae
-        for network in (pipeline.text_encoder, self.unet, self.vae):
-            network.requires_grad_(False).eval()
-        self.steps, self.guidance, self.straight_through = steps, guidance, straight_through
-        self.device, self.network_dtype = self.unet.device, self.unet.dtype
+        for network in pipeline.components.values():
+            if isinstance(network, nn.Module):
+                network.requires_grad_(False).eval()
+        self.pipeline, self.part, self.vae = pipeline, part, pipeline.vae
+        self.network: Any = getattr(pipeline, part)
+        self.schedule, self.steps, self.guidance = schedule, len(schedule), guidance
+        self.device, self.network_dtype = self.network.device, self.network.dtype
         self.dtype = torch.promote_types(self.network_dtype, torch.float32)
-        size = self.unet.config.sample_size
-        height, width = (size, size) if isinstance(size, int) else size
-        self.latent_shape = (self.unet.config.in_channels, height, width)
-        self.adapter = Adapter(self.unet, lora) if lora else None
+        self.latent_shape = latent_shape(pipeline, self.network, size)
+        self.adapter = Adapter(self.network, lora) if lora else None
         self.decoder: Callable[[Tensor], Tensor] = self._decode
+        self.straight_through = True
+        self._text, self._denoiser = text, denoiser
 
-    @abstractmethod
+    def encode(self, prompts: Sequence[str]) -> Conditioning:
+        """What the network reads of the prompts, without gradient."""
+        return self._text(prompts)
+
     def transition(self, x: Tensor, k: int, cond: Conditioning) -> Gaussian:
         """``p(x_{k-1} | x_k, c)`` at ``x = x_k`` ``[B, *latent_shape]``; std = 0 at k = 1."""
-
-    @abstractmethod
-    def encode(self, prompts: Sequence[str]) -> Conditioning:
-        """Encode prompts, without gradient."""
+        step = self.schedule[k]
+        return step.gaussian(x, self._denoiser(step.network_input(x), step.timestep, cond))
 
     def reference(self) -> AbstractContextManager[None]:
-        """Inside, the UNet runs without the adapter. Contexts may be nested."""
+        """Inside, the network runs without the adapter. Contexts may be nested."""
         return self.adapter.disabled() if self.adapter else nullcontext()
 
     def pair(self, x: Tensor, k: int, cond: Conditioning) -> tuple[Gaussian, Gaussian]:
-        """``transition`` and the reference's, by one call of the UNet with twice the batch: the weights are read once.
+        """``transition`` and the reference's, by one call of the network with twice the batch: its weights are read once.
 
         The numbers are those of two calls up to rounding.
         """
@@ -98,34 +124,24 @@ class LatentPolicy(ABC):
         decoded: Tensor = self.vae.decode(latents, return_dict=False)[0]
         return decoded
 
-    @torch.no_grad()
-    def embed(self, prompts: Sequence[str], *, unconditional: bool) -> tuple[Tensor, Tensor | None]:
-        """CLIP text states ``[B, L, D]`` of the prompts and, if asked for, of the empty prompt."""
-        text, empty = self.pipeline.encode_prompt(list(prompts), self.device, 1, unconditional)
-        return text, empty
 
-    def predict(self, x: Tensor, timestep: Tensor, text: Tensor, **extra: Any) -> Tensor:
-        """The UNet's output in the latents' dtype, whatever its own."""
-        x_network = x.to(self.network_dtype)
-        output = self.unet(x_network, timestep, encoder_hidden_states=text, return_dict=False, **extra)[0]
-        return output.to(x.dtype)
+def latent_shape(
+    pipeline: DiffusionPipeline, network: Any, size: int | tuple[int, int] | None
+) -> tuple[int, int, int]:
+    """``(C, H, W)`` of the latents of pictures of ``size`` pixels (a side, or height and width; None: the model's own).
 
-
-def load_pipeline(
-    cls: type[DiffusionPipeline], model: str | Path, device: torch.device, dtype: torch.dtype
-) -> DiffusionPipeline:
-    """Load a Stable Diffusion model from a folder or the hub, without its safety checker."""
-    where = resolve_model(model)
-    with quiet_loading():
-        pipeline = cls.from_pretrained(
-            where,
-            dtype=dtype,
-            safety_checker=None,
-            feature_extractor=None,
-            requires_safety_checker=False,
-        )
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline.to(device)
+    Raises:
+        ValueError: if the VAE cannot draw that size.
+    """
+    channels, factor = network.config.in_channels, pipeline.vae_scale_factor
+    if size is None:
+        native = network.config.sample_size
+        height, width = (native, native) if isinstance(native, int) else native
+        return channels, height, width
+    height, width = (size, size) if isinstance(size, int) else size
+    if min(height, width) < factor or height % factor or width % factor:
+        raise ValueError(f"model.size must be a multiple of {factor} pixels for this model, not {height} × {width}")
+    return channels, height // factor, width // factor
 
 
 def refuse_clipping(scheduler: Any) -> None:

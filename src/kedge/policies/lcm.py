@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
-from diffusers import DiffusionPipeline, LatentConsistencyModelPipeline, LCMScheduler
+from diffusers import DiffusionPipeline, LCMScheduler
 from torch import Tensor
 
 from kedge.gaussian import Gaussian
-from kedge.policies.base import Conditioning
-from kedge.policies.latent import LatentPolicy, load_pipeline, refuse_clipping
+from kedge.policies.latent import LatentPolicy, refuse_clipping
+from kedge.policies.loading import Place, load_pipeline
 from kedge.policies.lora import LoraConfig
 from kedge.policies.prediction import check_prediction_type, predicted_x0
+from kedge.policies.unet import embeds_guidance, unet_policy
 
 
 @dataclass(frozen=True)
@@ -37,6 +36,10 @@ class ConsistencyStep:
     c_out: Tensor
     next_alpha: Tensor
     next_sigma: Tensor
+
+    def network_input(self, x: Tensor) -> Tensor:
+        """x_k itself."""
+        return x
 
     def gaussian(self, x: Tensor, output: Tensor) -> Gaussian:
         """``p(x_{k-1} | x_k, c)`` from the network's output at x_k."""
@@ -68,57 +71,42 @@ def consistency_schedule(scheduler: LCMScheduler, steps: int, dtype: torch.dtype
     return schedule
 
 
-class LCMPolicy(LatentPolicy):
-    """A latent consistency model. ω enters as an embedding, as the model was distilled with."""
+def lcm_policy(
+    pipeline: DiffusionPipeline,
+    *,
+    steps: int,
+    guidance: float,
+    lora: LoraConfig | None = None,
+    size: int | tuple[int, int] | None = None,
+) -> LatentPolicy:
+    """A latent consistency model on Stable Diffusion or SDXL.
 
-    def __init__(
-        self,
-        pipeline: DiffusionPipeline,
-        *,
-        steps: int,
-        guidance: float,
-        lora: LoraConfig | None = None,
-        straight_through: bool = True,
-    ):
-        super().__init__(pipeline, steps=steps, guidance=guidance, lora=lora, straight_through=straight_through)
-        scheduler = LCMScheduler.from_config(pipeline.scheduler.config)
-        self.schedule = consistency_schedule(scheduler, steps, self.dtype)
-        self.guidance_embedding = self._embed_guidance()
+    ω enters as an embedding where the model was distilled with one. A model made by LCM-LoRA was not: there it is
+    classifier-free guidance, best at 0 and at most about 1.
 
-    def encode(self, prompts: Sequence[str]) -> Conditioning:
-        """Text states ``[B, L, D]``, without gradient."""
-        return Conditioning({"text": self.embed(prompts, unconditional=False)[0]})
-
-    def transition(self, x: Tensor, k: int, cond: Conditioning) -> Gaussian:
-        """``N(α_{k-1} x̃_k, σ²_{k-1})`` with x̃_k = f_θ(x_k, ω, c, t_k); at k = 1 x̃_1 itself."""
-        step = self.schedule[k]
-        omega = self.guidance_embedding
-        omega = None if omega is None else omega.expand(x.shape[0], -1)
-        return step.gaussian(x, self.predict(x, step.timestep, cond.tensors["text"], timestep_cond=omega))
-
-    def _embed_guidance(self) -> Tensor | None:
-        size = self.unet.config.time_cond_proj_dim
-        if size is None and self.guidance:
-            raise ValueError(
-                f"this model has no guidance embedding (time_cond_proj_dim), so it cannot take guidance "
-                f"{self.guidance}: use model.guidance=0, or model.kind=diffusion if it is not a consistency model"
-            )
-        if size is None:
-            return None
-        embedding = self.pipeline.get_guidance_scale_embedding(torch.tensor([float(self.guidance)]), size)
-        return embedding.to(self.device, self.network_dtype)
+    Raises:
+        ValueError: for a model that is no consistency model, or settings that it cannot have.
+    """
+    distilled = embeds_guidance(pipeline) or isinstance(pipeline.scheduler, LCMScheduler)
+    if guidance and not distilled:
+        raise ValueError(
+            f"this model has no guidance embedding (time_cond_proj_dim), so as a consistency model it cannot take "
+            f"guidance {guidance}: use model.guidance=0, or model.kind=diffusion if it is not a consistency model; "
+            "model.lcm_lora=latent-consistency/lcm-lora-sdv1-5 makes one of Stable Diffusion 1.5"
+        )
+    dtype = torch.promote_types(pipeline.unet.dtype, torch.float32)
+    schedule = consistency_schedule(LCMScheduler.from_config(pipeline.scheduler.config), steps, dtype)
+    return unet_policy(pipeline, schedule, guidance=guidance, lora=lora, size=size)
 
 
 def load_lcm(
-    model: str | Path,
+    place: Place,
     *,
     steps: int,
     guidance: float,
     lora: LoraConfig | None,
-    device: torch.device,
-    dtype: torch.dtype,
-    eta: float = 1.0,
-) -> LCMPolicy:
+    size: int | tuple[int, int] | None,
+    eta: float,
+) -> LatentPolicy:
     """As :func:`kedge.policies.load_policy`; ``eta`` has no meaning here."""
-    pipeline = load_pipeline(LatentConsistencyModelPipeline, model, device, dtype)
-    return LCMPolicy(pipeline, steps=steps, guidance=guidance, lora=lora)
+    return lcm_policy(load_pipeline(place, "lcm"), steps=steps, guidance=guidance, lora=lora, size=size)

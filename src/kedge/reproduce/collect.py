@@ -28,7 +28,7 @@ def record(matrix: Matrix, run: Run, pictures: Path) -> RunRecord:
     home, config = matrix.home(run), run.config()
     cost = step_cost(config)
     log = read_log(RunFolder(home).metrics)
-    notes = read_json(home / MEASURED) or {}
+    notes = {role: note for role, note in (read_json(home / MEASURED) or {}).items() if role in run.measures}
     found = {role: load_record(evaluation_folder(home), role) for role in notes}
     found_here = {role: each for role, each in found.items() if each is not None}
     for role, each in found_here.items():
@@ -45,7 +45,7 @@ def record(matrix: Matrix, run: Run, pictures: Path) -> RunRecord:
         seconds=math.fsum(line.get("seconds") or 0.0 for line in log),
         passes=cost.passes if run.train else 0.0,
         queries=cost.queries if run.train else 0.0,
-        curve=tuple(curve(log, cost.queries)),
+        curve=curve(log, cost.queries),
         evaluations={role: replace(each, images=None) for role, each in found_here.items()},
         notes=notes,
         machine=_machine(read_json(home / "env.json") or {}),

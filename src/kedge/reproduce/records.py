@@ -17,7 +17,8 @@ import numpy as np
 from kedge.evaluation.result import Evaluation
 
 FORMAT = "kedge-result-1"
-POINTS = 200
+POINTS = 1000
+COLUMNS = ("step", "seconds", "queries", "reward", "divergence", "kl", "peak_memory_mb")  # and held_out/…
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class RunRecord:
         message: why it diverged, stopped or failed.
         step, seconds: how far it was trained, and the time that took, evaluations left out.
         passes, queries: the cost of one optimizer step; see :mod:`kedge.reproduce.cost`.
-        curve: one entry for each kept step: ``step``, ``seconds`` and ``queries`` so far, and the log's numbers.
+        curve: columns of equal length: ``step``, ``seconds`` and ``queries`` so far, and some of the log's numbers.
         evaluations: role → scores of the finished model.
         notes: role → what was asked, missing metrics, seconds for a picture.
         machine: where it ran.
@@ -46,7 +47,7 @@ class RunRecord:
     seconds: float = 0.0
     passes: float = 0.0
     queries: float = 0.0
-    curve: tuple[Mapping[str, float | None], ...] = ()
+    curve: Mapping[str, Sequence[float | None]] = field(default_factory=dict)
     evaluations: Mapping[str, Evaluation] = field(default_factory=dict)
     notes: Mapping[str, Any] = field(default_factory=dict)
     machine: Mapping[str, Any] = field(default_factory=dict)
@@ -58,7 +59,7 @@ class RunRecord:
 
     def series(self, x: str, y: str) -> tuple[np.ndarray, np.ndarray]:
         """Two columns of the curve, where both are known."""
-        pairs = [(p.get(x), p.get(y)) for p in self.curve]
+        pairs = zip(self.curve.get(x, ()), self.curve.get(y, ()), strict=False)
         known = [(a, b) for a, b in pairs if a is not None and b is not None]
         found = np.array(known, dtype=float).reshape(-1, 2)
         return found[:, 0], found[:, 1]
@@ -72,8 +73,7 @@ class RunRecord:
     def from_dict(cls, data: Mapping[str, Any]) -> RunRecord:
         """The inverse of :meth:`to_dict`."""
         found = {role: Evaluation.from_dict(each) for role, each in data["evaluations"].items()}
-        lists = {name: tuple(data[name]) for name in ("arguments", "curve")}
-        return cls(**{**data, **lists, "evaluations": found})
+        return cls(**{**data, "arguments": tuple(data["arguments"]), "evaluations": found})
 
 
 @dataclass(frozen=True)
@@ -134,17 +134,23 @@ class Result:
             raise ValueError(f"{path} is not a result that kedge reproduce wrote: {error}") from error
 
 
-def curve(log: Iterable[Mapping[str, float | None]], queries: float, points: int = POINTS) -> list[dict[str, Any]]:
-    """The log with running totals, thinned; lines with held-out scores are all kept."""
-    found: list[dict[str, Any]] = []
+def curve(log: Iterable[Mapping[str, float | None]], queries: float) -> dict[str, list[float | None]]:
+    """The log in columns with running totals, thinned to ``POINTS``; lines with held-out scores are all kept.
+
+    Args:
+        queries: of one step, where the log does not say.
+    """
+    found: list[dict[str, float | None]] = []
     seconds = 0.0
     for line in log:
         seconds += line.get("seconds") or 0.0
-        step = line["step"] or 0
-        found.append({**line, "seconds": seconds, "queries": line.get("total_queries") or step * queries})
-    every = max(1, math.ceil(len(found) / points))
+        asked = line.get("total_queries") or (line["step"] or 0) * queries
+        found.append({**line, "seconds": seconds, "queries": asked})
+    every = max(1, math.ceil(len(found) / POINTS))
     watched = {i for i, line in enumerate(found) if any(key.startswith("held_out/") for key in line)}
-    return [line for i, line in enumerate(found) if i % every == 0 or i in watched or i == len(found) - 1]
+    kept = [line for i, line in enumerate(found) if i % every == 0 or i in watched or i == len(found) - 1]
+    names = dict.fromkeys(key for line in kept for key in line if key in COLUMNS or key.startswith("held_out/"))
+    return {name: [line.get(name) for line in kept] for name in names}
 
 
 def merged(found: Sequence[Evaluation], name: str) -> Evaluation:

@@ -52,7 +52,8 @@ class Settings:
         """A model before training: ``diffusion`` or ``consistency``."""
         model = self.world.bases[kind]
         name = "-".join(filter(None, ("base", kind, suffix)))
-        return Run(name, model.recipe, model.overrides, model.title, train=False, measures=measures)
+        told = {**model.overrides, **(self.overrides or {})}
+        return Run(name, model.recipe, told, model.title, train=False, measures=measures)
 
     def row(self, method: str, reward: str, seed: int, measures: Mapping[str, Measure]) -> Run:
         """A run of ROCM's Table 1: a method, trained on a reward for the budget in network passes."""

@@ -56,7 +56,10 @@ MAY_IMPORT = {
 # Where a package may use a part of another only.
 ONLY = {
     # The world's models are in the published formats; its build measures them as any reward.
-    ("worlds", "rewards"): ("kedge.rewards", "kedge.rewards.aesthetic", "kedge.rewards.preprocess"),
+    ("worlds", "rewards"): (
+        *("kedge.rewards", "kedge.rewards.aesthetic", "kedge.rewards.blip", "kedge.rewards.image_reward"),
+        *("kedge.rewards.openclip", "kedge.rewards.preprocess", "kedge.rewards.weights"),
+    ),
     ("study", "algorithms"): ("kedge.algorithms.votes",),  # the format of recorded votes, and the noise they stand for
     ("prompts", "worlds"): ("kedge.worlds.emoji.captions",),  # its captions are a named set
     ("cli", "policies"): ("kedge.policies.base",),  # types; models are loaded from a run or a model's settings

@@ -9,10 +9,10 @@ from kedge.registry import UnknownNameError, suggest
 from kedge.rewards.spec import HUB_FOLDER, TOKENIZER, Part, RewardSpec
 
 GB, MB = 10**9, 10**6
-DEBERTA_FOLDER = ("config.json", "pytorch_model.bin|model.safetensors", "tokenizer.json|vocab.json|bpe_encoder.bin")
+DEBERTA_FOLDER = ("config.json", "pytorch_model.bin|model.safetensors", "tokenizer.json|vocab.json|vocab.txt|bpe_encoder.bin")
 
 CLIP_L = Part("clip", "openai/clip-vit-large-patch14", HUB_FOLDER, int(1.71 * GB), "MIT", "clip")
-CLIP_B = Part("clip", "openai/clip-vit-base-patch32", HUB_FOLDER, 605 * MB, "MIT", "clip")
+CLIP_B = Part("clip", "openai/clip-vit-base-patch32", HUB_FOLDER, 605 * MB, "MIT")
 PICKSCORE = Part(
     "clip", "yuvalkirstain/PickScore_v1", HUB_FOLDER, int(3.94 * GB), "not stated on the hub: check first", "pickscore"
 )
@@ -46,7 +46,7 @@ IMAGE_REWARD = Part(
     folder=False,
 )
 IMAGE_REWARD_WORDS = Part("tokenizer", "google-bert/bert-base-uncased", TOKENIZER, 1 * MB, "Apache-2.0", "imagereward")
-DEBERTA = Part("encoder", "microsoft/deberta-xlarge-mnli", DEBERTA_FOLDER, int(3.0 * GB), "MIT", "clip")
+DEBERTA = Part("encoder", "microsoft/deberta-xlarge-mnli", DEBERTA_FOLDER, int(3.0 * GB), "MIT", "bert")
 
 
 def _hps(file: str, bundled: str | None) -> tuple[Part, ...]:
@@ -234,6 +234,17 @@ def register(spec: RewardSpec) -> None:
     if spec.name in REWARDS:
         raise ValueError(f"reward {spec.name!r} is already registered")
     REWARDS[spec.name] = spec
+
+
+def check_in_world(spec: RewardSpec) -> None:
+    """See that the emoji world has a reward of this name.
+
+    Raises:
+        UnknownNameError: listing those that it has.
+    """
+    if not spec.in_world:
+        known = ", ".join(name for name, other in REWARDS.items() if other.in_world)
+        raise UnknownNameError(f"the emoji world has no {spec.name!r}; it has: {known}")
 
 
 def find(name: str) -> RewardSpec:

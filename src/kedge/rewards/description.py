@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from kedge.registry import UnknownNameError
-from kedge.rewards.catalogue import REWARDS, find
+from kedge.rewards.catalogue import REWARDS, check_in_world, find
 from kedge.rewards.expression import Term, parse
 from kedge.rewards.spec import Part
 from kedge.rewards.user import load_callable
@@ -103,7 +102,5 @@ def _check_source(term: Term) -> None:
         raise ValueError(
             f"reward {term.name!r} asks a server: write {term.name}@http://HOST:PORT/v1, not '@{term.source}'"
         )
-    missing = any(part.bundled is None for part in spec.parts)
-    if term.source == "emoji" and missing:
-        bundled = [s.name for s in REWARDS.values() if s.parts and all(part.bundled for part in s.parts)]
-        raise UnknownNameError(f"the emoji world has no {term.name!r}; it has: {', '.join(bundled)}")
+    if term.source == "emoji":
+        check_in_world(spec)

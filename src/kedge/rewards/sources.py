@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from kedge.rewards.catalogue import REWARDS
+from kedge.rewards.catalogue import REWARDS, check_in_world
 from kedge.rewards.spec import Part, RewardSpec
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -68,8 +68,11 @@ def locate(spec: RewardSpec, source: str | None) -> dict[str, Path]:
 
     Raises:
         MissingWeightsError: a part is not on this machine.
-        ValueError: the source is neither a path, nor ``emoji``, nor like a hub id.
+        ValueError: the source is neither a path, nor ``emoji``, nor like a hub id; or the emoji world has no such
+            reward.
     """
+    if source == "emoji" and spec.parts:
+        check_in_world(spec)
     return {part.key: _locate(spec, part, source, main=part is spec.parts[0]) for part in spec.parts}
 
 
@@ -168,7 +171,7 @@ def _readiness(spec: RewardSpec) -> Iterator[Readiness]:
         if spec.source == "server":
             advice = "\n".join(filter(None, [f"give a server: {spec.name}@http://HOST:PORT/v1", advice]))
         yield Readiness(spec.name, not missing and spec.source != "server", missing, advice)
-    if spec.parts and all(part.bundled for part in spec.parts):
+    if spec.in_world:
         yield _readiness_in_world(spec)
     if not spec.parts:
         yield Readiness(spec.name, True)

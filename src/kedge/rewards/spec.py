@@ -64,6 +64,11 @@ class RewardSpec:
     source: str = "none"
 
     @property
+    def in_world(self) -> bool:
+        """Whether the emoji world has one of its own."""
+        return bool(self.parts) and all(part.bundled for part in self.parts)
+
+    @property
     def licence(self) -> str:
         """The licences of all parts, each once."""
         return "; ".join(dict.fromkeys(part.licence for part in self.parts)) or "none needed"

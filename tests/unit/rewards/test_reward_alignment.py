@@ -197,7 +197,7 @@ def test_the_worlds_captioner_answers_over_http(tmp_path, monkeypatch):
 
     for module in (sources, alignment):
         monkeypatch.setattr(module, "world_assets", lambda: tmp_path)
-    write_clip(tmp_path / "clip")
+    write_bert(tmp_path / "bert")
     with pytest.raises(FileNotFoundError, match="kedge world build"):
         load_reward("alignment@emoji")
     write_captioner(tmp_path / "captioner")

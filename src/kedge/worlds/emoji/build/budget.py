@@ -19,6 +19,11 @@ class Budget:
     clip: Schedule
     pictures: int  # prompts whose candidates are judged
     preference: Schedule
+    hpsv2: Schedule
+    bert: Schedule
+    blip: Schedule
+    imagereward: Schedule  # a batch counts rankings
+    captioner: Schedule
 
 
 BUDGETS = {
@@ -31,6 +36,11 @@ BUDGETS = {
         clip=Schedule(steps=5_000, batch=1024, lr=1e-3),
         pictures=4_000,
         preference=Schedule(steps=3_000, batch=128, lr=2e-4, ema=0.99, warmup=50),
+        hpsv2=Schedule(steps=3_000, batch=128, lr=2e-4, ema=0.99, warmup=50),
+        bert=Schedule(steps=3_000, batch=256, lr=2e-3, ema=0.99, warmup=50),
+        blip=Schedule(steps=6_000, batch=512, lr=1e-3),
+        imagereward=Schedule(steps=3_000, batch=64, lr=2e-4, ema=0.99, warmup=50),
+        captioner=Schedule(steps=4_000, batch=512, lr=5e-4),
     ),
     "cpu": Budget(
         pool=32_000,
@@ -41,6 +51,11 @@ BUDGETS = {
         lcm=Schedule(steps=550, batch=32, lr=1e-4, ema=0.99, warmup=50),
         pictures=1_500,
         preference=Schedule(steps=3_000, batch=48, lr=4e-4, ema=0.99, warmup=50),
+        hpsv2=Schedule(steps=1_000, batch=48, lr=4e-4, ema=0.99, warmup=50),
+        bert=Schedule(steps=600, batch=64, lr=3e-3, ema=0.99, warmup=50),
+        blip=Schedule(steps=2_200, batch=128, lr=1e-3, ema=0.99, warmup=100),
+        imagereward=Schedule(steps=1_000, batch=20, lr=4e-4, ema=0.99, warmup=50),
+        captioner=Schedule(steps=900, batch=96, lr=1e-3, ema=0.99, warmup=50),
     ),
     "smoke": Budget(
         pool=512,
@@ -51,5 +66,10 @@ BUDGETS = {
         clip=Schedule(steps=4, batch=8, lr=1e-3, warmup=2),
         pictures=20,
         preference=Schedule(steps=4, batch=8, lr=1e-3, warmup=2),
+        hpsv2=Schedule(steps=4, batch=8, lr=1e-3, warmup=2),
+        bert=Schedule(steps=4, batch=8, lr=1e-3, warmup=2),
+        blip=Schedule(steps=4, batch=8, lr=1e-3, warmup=2),
+        imagereward=Schedule(steps=4, batch=4, lr=1e-3, warmup=2),
+        captioner=Schedule(steps=4, batch=8, lr=1e-3, warmup=2),
     ),
 }

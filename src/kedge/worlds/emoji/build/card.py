@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from kedge.worlds.emoji.atlas import ASSETS
 
@@ -16,9 +17,25 @@ Apache-2.0, as Kedge is.
 
 - `emoji-diffusion/`: opens with `diffusers.StableDiffusionPipeline` (20 DDIM steps, v-prediction, half precision).
 - `emoji-lcm/`: opens with `diffusers.LatentConsistencyModelPipeline` (1 to 8 steps), distilled from it.
-- `clip/`, `pickscore/`: transformers' `CLIPModel`; `aesthetic.pth`: LAION's head, over `clip/`.
+- `clip/` (CLIPScore), `pickscore/`: transformers' `CLIPModel`; `aesthetic.pth`: LAION's head, over `clip/`.
+- `hpsv2/`: open_clip's checkpoint; `blip/`: BLIP's; `imagereward/`: ImageReward's, each as published.
+- `captioner/`: transformers' `BlipForConditionalGeneration`; `bert/`: `BertModel`, by which its words are compared with
+  the prompt's (`alignment@emoji`).
 - `scales.json`: mean and standard deviation of each reward over emoji-lcm's pictures.
+
+In `emoji-lcm/`, `vae` and `text_encoder` are links to `emoji-diffusion/`'s: they are the same.
 """
+
+LEARNED = {
+    "pickscore": "CLIP; votes on pairs by the oracle's total",
+    "hpsv2": "CLIP; fewer prompts, generators' pictures only, unsteadier votes, half of them by cleanness",
+    "clipscore": "no votes: pictures and captions told apart",
+    "aesthetic": "no prompts: ratings of cleanness and colour",
+    "blipscore": "no votes: a network of its own, pictures and captions told apart",
+    "blipscore-itm": "no votes: the same network, pictures and captions matched",
+    "imagereward": "BLIP; rankings by what the prompt asks, whatever the cleanness",
+    "alignment": "no votes: a captioner's words, compared with the prompt",
+}
 
 
 def write_card(folder: Path) -> None:
@@ -35,14 +52,24 @@ def write_card(folder: Path) -> None:
             s = note[prompts]
             cells = [f"{s[part]:.2f}" for part in ("animal", "number", "place", "background", "clean", "activity")]
             lines.append(f"| {name} | {prompts} | {s['right']:.1%} | {s['total']:.3f} | {' | '.join(cells)} |")
-    lines += ["", "## Rewards", "", "| reward | measured on held-out prompts |", "|---|---|"]
-    for name, note in rewards.items():
-        if "pairwise_accuracy" in note:
-            lines.append(f"| {name} | agrees with the oracle on {note['pairwise_accuracy']:.1%} of pairs |")
-        else:
-            lines.append(f"| {name} | correlation with the true taste {note['correlation_with_taste']:.2f} |")
+    lines += _rewards([note for note in notes if "correlation" in note][-1])
+    taste = rewards["aesthetic"]["correlation_with_taste"]
+    lines += ["", f"The aesthetic head's ratings correlate with the true taste by {taste:.2f}."]
     lines += ["", "## How they were made", "", "| stage | steps × images | device, torch |", "|---|---|---|"]
     for name, note in stages.items():
         if "steps" in note:
             lines.append(f"| {name} | {note['steps']} × {note['batch']} | {note['device']}, {note['torch']} |")
     (ASSETS / "README.md").write_text("\n".join(lines) + "\n")
+
+
+def _rewards(note: dict[str, Any]) -> list[str]:
+    """Each reward against the oracle, and the rewards against each other."""
+    lines = ["", "## Rewards", "", f"On {note['prompts']} prompts that no judge was trained on, ten pictures of each."]
+    lines += ["", "| reward | learned from | agrees with the oracle on |", "|---|---|---|"]
+    lines += [f"| {name} | {LEARNED[name]} | {share:.1%} of pairs |" for name, share in note["accuracy"].items()]
+    names = list(note["correlation"])
+    lines += ["", "Correlation of the scores within a prompt's pictures:", ""]
+    lines += ["| | " + " | ".join(names) + " |", "|" + "---|" * (len(names) + 1)]
+    for name, row in note["correlation"].items():
+        lines.append(f"| {name} | " + " | ".join(f"{row[other]:.2f}" for other in names) + " |")
+    return lines

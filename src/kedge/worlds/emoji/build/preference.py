@@ -18,7 +18,7 @@ from transformers import CLIPModel, CLIPTokenizer
 
 from kedge.worlds.emoji.build.clip import normalise
 from kedge.worlds.emoji.build.loop import Schedule, train
-from kedge.worlds.emoji.build.pictures import CANDIDATES, Pictures
+from kedge.worlds.emoji.build.pictures import Pictures
 from kedge.worlds.emoji.build.pool import tokenize
 
 
@@ -43,9 +43,10 @@ class Raters:
 
 def pick_pairs(pictures: Pictures, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
     """Prompt index and two different candidates, each ``[count]``."""
-    prompt = torch.randint(len(pictures.prompts), (count,), generator=generator)
-    first = torch.randint(CANDIDATES, (count,), generator=generator)
-    second = (first + torch.randint(1, CANDIDATES, (count,), generator=generator)) % CANDIDATES
+    prompts, candidates = pictures.oracle.shape
+    prompt = torch.randint(prompts, (count,), generator=generator)
+    first = torch.randint(candidates, (count,), generator=generator)
+    second = (first + torch.randint(1, candidates, (count,), generator=generator)) % candidates
     return prompt, first, second
 
 
@@ -97,9 +98,14 @@ def train_preference(
 @torch.no_grad()
 def pairwise_accuracy(score: Callable[[Tensor, Tensor], Tensor], tokens: Tensor, pictures: Pictures) -> float:
     """How often the model and the oracle prefer the same of two candidates, over all pairs of held-out prompts."""
-    given = score(pictures.images.flatten(0, 1), tokens.repeat_interleave(CANDIDATES, 0)).reshape(-1, CANDIDATES)
-    upper = torch.triu(torch.ones(CANDIDATES, CANDIDATES, dtype=torch.bool), diagonal=1)
-    ours = (given[:, :, None] - given[:, None, :])[:, upper]
-    truth = (pictures.oracle[:, :, None] - pictures.oracle[:, None, :])[:, upper]
-    clear = truth.abs() > 1e-6
-    return float((ours.sign() == truth.sign())[clear].float().mean())
+    candidates = pictures.oracle.shape[1]
+    given = score(pictures.images.flatten(0, 1), tokens.repeat_interleave(candidates, 0)).reshape(-1, candidates)
+    return agreement(given, pictures.oracle)
+
+
+def agreement(given: Tensor, truth: Tensor) -> float:
+    """The share of pairs of candidates that two judges put in the same order; scores are ``[P, C]``."""
+    a, b = torch.triu_indices(truth.shape[1], truth.shape[1], offset=1)
+    ours, theirs = given[:, a] - given[:, b], truth[:, a] - truth[:, b]
+    clear = theirs.abs() > 1e-6
+    return float((ours.sign() == theirs.sign())[clear].float().mean())

@@ -17,21 +17,20 @@ import torch
 from diffusers import AutoencoderKL, LatentConsistencyModelPipeline, StableDiffusionPipeline, UNet2DConditionModel
 from transformers import CLIPModel, CLIPTextModel
 
-from kedge.rewards.aesthetic import save_head
-from kedge.worlds.emoji.build.aesthetic import train_aesthetic
+from kedge.worlds.emoji.build import judges
+from kedge.worlds.emoji.build.agreement import measure_rewards, write_scales
 from kedge.worlds.emoji.build.budget import BUDGETS
 from kedge.worlds.emoji.build.card import write_card
 from kedge.worlds.emoji.build.clip import train_clip
 from kedge.worlds.emoji.build.diffusion import train_diffusion
+from kedge.worlds.emoji.build.install import install
 from kedge.worlds.emoji.build.lcm import train_lcm
 from kedge.worlds.emoji.build.loop import Schedule
 from kedge.worlds.emoji.build.pictures import Pictures, draw_pictures
-from kedge.worlds.emoji.build.pool import tokenize
-from kedge.worlds.emoji.build.preference import Raters, pairwise_accuracy, scorer, train_preference
-from kedge.worlds.emoji.build.quality import install, measure_models, reward_scales, write_scales
+from kedge.worlds.emoji.build.quality import measure_models
 from kedge.worlds.emoji.build.vae import train_decoder, train_vae
 from kedge.worlds.emoji.build.workshop import Workshop
-from kedge.worlds.emoji.networks import make_image_processor, make_scheduler
+from kedge.worlds.emoji.networks import make_scheduler
 
 
 def build_vae(shop: Workshop) -> None:
@@ -118,38 +117,6 @@ def build_pictures(shop: Workshop) -> None:
     drawn.save(shop.folder / "pictures.npz")
 
 
-def build_pickscore(shop: Workshop) -> None:
-    """A preference model in PickScore's format."""
-    build_preference(shop, "pickscore", Raters(temperature=0.08, slips=0.05), pairs=40 * shop.budget.pictures, salt=6)
-
-
-def build_preference(shop: Workshop, name: str, raters: Raters, *, pairs: int, salt: int) -> None:
-    """Fine-tune the CLIP on votes and note the accuracy on held-out prompts."""
-    train, held = Pictures.load(shop.folder / "pictures.npz").split()
-    model = train_preference(
-        name,
-        shop.load(CLIPModel, "clip").cpu(),
-        shop.tokenizer,
-        train,
-        raters,
-        shop.budget.preference,
-        shop.folder,
-        seed=shop.seed + salt,
-        pairs=pairs,
-    )
-    accuracy = pairwise_accuracy(scorer(model), tokenize(shop.tokenizer, held.prompts), held)
-    shop.note({"reward": name, "pairwise_accuracy": accuracy, "pairs": pairs} | asdict(raters))
-    shop.save(name, model)
-
-
-def build_aesthetic(shop: Workshop) -> None:
-    """The aesthetic head in LAION's format."""
-    pictures = Pictures.load(shop.folder / "pictures.npz")
-    head, correlation = train_aesthetic(shop.load(CLIPModel, "clip").cpu(), pictures, seed=shop.seed + 7)
-    shop.note({"reward": "aesthetic", "correlation_with_taste": correlation})
-    save_head(head, shop.folder / "aesthetic.pth")
-
-
 def build_quality(shop: Workshop) -> None:
     """Measure the two models by the oracle."""
     for name, scores in measure_models(shop.folder, seed=shop.seed + 9, device=str(shop.device)).items():
@@ -158,8 +125,11 @@ def build_quality(shop: Workshop) -> None:
 
 def build_install(shop: Workshop) -> None:
     """Copy what ships into the package, and measure the scale of each reward there."""
-    install(shop.folder, shop.folder / "tokenizer", make_image_processor())
-    write_scales(reward_scales(shop.folder, seed=shop.seed + 10))
+    install(shop.folder)
+    write_scales(shop.folder, seed=shop.seed + 10)
+    _, held = Pictures.load(shop.folder / "pictures.npz").split()
+    accuracy, correlation = measure_rewards(held)
+    shop.note({"prompts": len(held.prompts), "accuracy": accuracy, "correlation": correlation})
     write_card(shop.folder)
 
 
@@ -171,8 +141,7 @@ STAGES: dict[str, Callable[[Workshop], None]] = {
     "lcm": build_lcm,
     "pack": build_pack,
     "pictures": build_pictures,
-    "pickscore": build_pickscore,
-    "aesthetic": build_aesthetic,
+    **judges.STAGES,
     "quality": build_quality,
 }
 INSTALL = "install"  # changes the package itself, so it is never run unasked

@@ -8,6 +8,7 @@ from kedge.models import BUNDLED_GUIDANCE, resolve_model
 from kedge.policies import load_policy
 from kedge.policies.base import draw_noise, rollout
 from kedge.worlds.emoji.atlas import ASSETS
+from kedge.worlds.emoji.build.install import same_files
 from kedge.worlds.emoji.captions import activity_prompts, held_out_prompts
 from kedge.worlds.emoji.oracle import Oracle
 
@@ -16,8 +17,16 @@ PROMPTS = ["two foxes in the snow", "a whale under water"]
 
 
 def test_everything_together_is_small():
-    size = sum(file.stat().st_size for file in ASSETS.rglob("*") if file.is_file())
-    assert size <= 40e6
+    files = {file.resolve() for file in ASSETS.rglob("*") if file.is_file()}  # links count once
+    assert sum(file.stat().st_size for file in files) <= 40e6
+
+
+def test_what_both_models_have_is_kept_once():
+    for part in ("vae", "text_encoder"):
+        link = ASSETS / "emoji-lcm" / part
+        assert same_files(link, ASSETS / "emoji-diffusion" / part) == link.is_symlink()
+        if link.is_symlink():
+            assert not link.readlink().is_absolute()
 
 
 def test_the_licence_and_the_card_are_there():

@@ -128,7 +128,7 @@ def _kohya_metadata(policy: Policy, metadata: Mapping[str, Any]) -> dict[str, st
         "modelspec.title": f"Kedge LoRA for {base}",
         "modelspec.usage_hint": f"Made for {base}, {policy.steps} steps; LoRA weight 1.",
     }
-    if isinstance(policy, LatentPolicy) and policy.unet.config.cross_attention_dim == 768:  # Stable Diffusion 1.x
+    if isinstance(policy, LatentPolicy) and policy.network.config.cross_attention_dim == 768:  # Stable Diffusion 1.x
         facts |= {"ss_base_model_version": "sd_v1", "modelspec.architecture": "stable-diffusion-v1/lora"}
     return facts
 

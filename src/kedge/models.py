@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
@@ -11,9 +12,34 @@ BUNDLED = ("emoji-lcm", "emoji-diffusion")
 BUNDLED_GUIDANCE, PAPER_GUIDANCE = 1.0, 7.5
 
 
-def default_guidance(name: str | Path) -> float:
-    """ω where nobody chose one: what suits the bundled models, the papers' 7.5 for every other."""
-    return BUNDLED_GUIDANCE if name in BUNDLED else PAPER_GUIDANCE
+@dataclass(frozen=True)
+class ModelParts:
+    """What a model takes from elsewhere; each is a folder or a hub id.
+
+    Attributes:
+        unet: a UNet in place of the model's own, as LCM-distilled SDXL comes.
+        vae: a VAE in place of the model's own.
+        lcm_lora: an LCM-LoRA (or the path of its file) that is added to the UNet for good.
+        variant: which weight files to take: ``fp16`` for ``….fp16.safetensors``.
+    """
+
+    unet: str | None = None
+    vae: str | None = None
+    lcm_lora: str | None = None
+    variant: str | None = None
+
+
+def default_guidance(name: str | Path, kind: str = "lcm", parts: ModelParts | None = None) -> float:
+    """ω where nobody chose one.
+
+    1 for the bundled models; none for turbo models and LCM-LoRA; 3.5 for SANA-Sprint, as its pipeline has it; the
+    papers' 7.5 for every other.
+    """
+    if name in BUNDLED:
+        return BUNDLED_GUIDANCE
+    if kind == "turbo" or (parts and parts.lcm_lora):
+        return 0.0
+    return 3.5 if kind == "sana-sprint" else PAPER_GUIDANCE
 
 
 def resolve_model(name: str | Path) -> Path | str:
@@ -34,12 +60,44 @@ def resolve_model(name: str | Path) -> Path | str:
     folder = Path(name).expanduser()
     if folder.is_dir():
         if not (folder / "model_index.json").is_file():
-            raise UnknownNameError(f"{folder} is not a model in diffusers' format: it has no model_index.json")
+            raise UnknownNameError(
+                f"{folder} is not a model in diffusers' format: it has no model_index.json.{_instead(folder)}"
+            )
         return folder
-    text = str(name)
-    if isinstance(name, str) and text.count("/") == 1 and not text.startswith((".", "/", "~")) and text[-1] != "/":
-        return text
+    if _is_hub_id(name):
+        return str(name)
     raise UnknownNameError(
-        f"no model {text!r}.{suggest(text, BUNDLED)} Give a bundled model ({', '.join(BUNDLED)}), "
+        f"no model {str(name)!r}.{suggest(str(name), BUNDLED)} Give a bundled model ({', '.join(BUNDLED)}), "
         "an existing folder in diffusers' format, or a hub id (owner/name)"
     )
+
+
+def resolve_part(name: str, key: str) -> Path | str:
+    """A folder or file that exists, or the hub id as it was given.
+
+    Raises:
+        UnknownNameError: if it can be neither, naming the config's ``key``.
+    """
+    path = Path(name).expanduser()
+    if path.exists():
+        return path
+    if _is_hub_id(name):
+        return name
+    raise UnknownNameError(f"{key}: no {name!r}. Give an existing folder or file, or a hub id (owner/name)")
+
+
+def _is_hub_id(name: str | Path) -> bool:
+    text = str(name)
+    return isinstance(name, str) and text.count("/") == 1 and not text.startswith((".", "/", "~")) and text[-1] != "/"
+
+
+def _instead(folder: Path) -> str:
+    """What a folder without model_index.json may be instead."""
+    if (folder / "pytorch_lora_weights.safetensors").is_file():
+        return " It holds a LoRA: an LCM-LoRA goes into model.lcm_lora, beside the model that it was made for"
+    if (folder / "config.json").is_file() and list(folder.glob("diffusion_pytorch_model*")):
+        return (
+            " It holds one network: a UNet goes into model.unet, beside the model with the other parts (for "
+            "LCM-distilled SDXL: model.name=stabilityai/stable-diffusion-xl-base-1.0)"
+        )
+    return ""

@@ -115,7 +115,7 @@ def test_and_with_classifier_free_guidance(micro_diffusion: Path, plain: dict[st
 def test_diffusers_own_block_checkpoints_would_be_wrong(micro_lcm: Path, plain: dict[str, Tensor]) -> None:
     """They recompute the reference with the adapter on: what our own are there for."""
     policy = policy_for(micro_lcm, PLAIN)
-    policy.unet.enable_gradient_checkpointing()
+    policy.network.enable_gradient_checkpointing()
     try:
         wrong = gradient(policy, PLAIN)
     except torch.utils.checkpoint.CheckpointError:  # noticed, because the adapter saves more tensors
@@ -272,7 +272,7 @@ def test_a_subset_calls_the_reference_that_often_and_all_is_no_draw() -> None:
 def test_pairs_call_the_network_once_for_both(micro_lcm: Path) -> None:
     calls: list[int] = []
     policy = policy_for(micro_lcm, PLAIN)
-    policy.unet.register_forward_pre_hook(lambda _, inputs: calls.append(len(inputs[0])))
+    policy.network.register_forward_pre_hook(lambda _, inputs: calls.append(len(inputs[0])))
     gradient(policy, Way(Backprop(paired=True)))
     assert calls == [4, 4, 2]  # K = 3 steps of two pictures; the last has no reference
     with torch.no_grad():

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import LatentConsistencyModelPipeline, StableDiffusionPipeline
+from diffusers import DiffusionPipeline
 from test_memory_modes import Contrast
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -17,12 +17,13 @@ from kedge.algorithms.base import Context
 from kedge.algorithms.rocm import ROCM
 from kedge.policies import load_policy
 from kedge.policies.base import Backprop, Conditioning
-from kedge.policies.diffusion import DiffusionPolicy
-from kedge.policies.latent import LatentPolicy, LoraConfig, load_pipeline
-from kedge.policies.lcm import LCMPolicy
+from kedge.policies.diffusion import diffusion_policy
+from kedge.policies.latent import LatentPolicy, LoraConfig
+from kedge.policies.lcm import lcm_policy
+from kedge.quiet import quiet_loading
 from toys import PROMPTS, Cycle
 
-FAMILIES = {"lcm": (LatentConsistencyModelPipeline, LCMPolicy), "diffusion": (StableDiffusionPipeline, DiffusionPolicy)}
+FAMILIES = {"lcm": lcm_policy, "diffusion": diffusion_policy}
 WAYS = {"plain": Backprop(), "frugal": Backprop(checkpoint=True, paired=True), "truncated": Backprop(last_steps=1)}
 
 
@@ -45,14 +46,14 @@ class Device(TorchDispatchMode):
 
 
 def on_meta(folder: Path, kind: str) -> LatentPolicy:
-    pipeline_class, policy_class = FAMILIES[kind]
-    pipeline = load_pipeline(pipeline_class, folder, torch.device("cpu"), torch.float32).to("meta")
-    return policy_class(pipeline, steps=3, guidance=7.5, lora=LoraConfig(rank=2))
+    with quiet_loading():
+        pipeline = DiffusionPipeline.from_pretrained(folder).to("meta")
+    return FAMILIES[kind](pipeline, steps=3, guidance=7.5, lora=LoraConfig(rank=2))
 
 
 def encoded(policy: LatentPolicy) -> Conditioning:
-    states = torch.empty(2, 77, policy.unet.config.cross_attention_dim, device="meta")
-    return Conditioning({"text": states, "empty": states})
+    states = torch.empty(2, 77, policy.network.config.cross_attention_dim, device="meta")
+    return Conditioning({"text": states, "empty_text": states})
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from kedge.registry import Registry
+from kedge.models import ModelParts
+from kedge.policies.kinds import AUTO, POLICIES, detect_kind
 
 if TYPE_CHECKING:
     import torch
@@ -13,10 +14,7 @@ if TYPE_CHECKING:
     from kedge.policies.base import Policy
     from kedge.policies.lora import LoraConfig
 
-POLICIES = Registry(
-    "kind of model",
-    {"lcm": "kedge.policies.lcm:load_lcm", "diffusion": "kedge.policies.diffusion:load_diffusion"},
-)
+__all__ = ["AUTO", "POLICIES", "ModelParts", "detect_kind", "load_policy"]
 
 
 def load_policy(
@@ -29,17 +27,22 @@ def load_policy(
     device: str | torch.device = "cpu",
     dtype: str | torch.dtype = "float32",
     eta: float = 1.0,
+    size: int | tuple[int, int] | None = None,
+    parts: ModelParts | None = None,
 ) -> Policy:
     """Load a generator.
 
     Args:
-        kind: ``lcm``, ``diffusion``, or ``module:function`` taking the same arguments as this, without ``kind``.
+        kind: ``auto``, one of :data:`POLICIES`, or ``module:function`` taking the same arguments as this, without
+            ``kind``; ``size`` and ``parts`` are passed to it only where they are given.
         model: as for :func:`kedge.models.resolve_model`.
         steps: K.
         guidance: ω of ROCM's Eq. 4; diffusers' ``guidance_scale`` is ω + 1.
         lora: the adapter to add; None leaves the model as it is, with nothing to train.
         dtype: of the networks. Latents, the adapter and all step arithmetic stay in float32 (float64 with float64).
-        eta: DDIM's η in [0, 1]; consistency models ignore it.
+        eta: DDIM's η in [0, 1]; only diffusion models take note.
+        size: side of the pictures in pixels, or height and width; None is the model's own.
+        parts: a UNet, a VAE or an LCM-LoRA from elsewhere, and the variant of the weight files.
 
     Raises:
         UnknownNameError: for an unknown kind or model.
@@ -48,5 +51,14 @@ def load_policy(
     import torch
 
     dtype = dtype if isinstance(dtype, torch.dtype) else getattr(torch, dtype)
-    load = POLICIES.get(kind)
-    return load(model, steps=steps, guidance=guidance, lora=lora, device=torch.device(device), dtype=dtype, eta=eta)
+    kind = detect_kind(model, parts) if kind == AUTO else POLICIES.resolve(kind)
+    load, settings = POLICIES.get(kind), {"steps": steps, "guidance": guidance, "lora": lora, "eta": eta}
+    if ":" in kind:
+        given: dict[str, Any] = {"size": size, "parts": parts}
+        given = {name: value for name, value in given.items() if value}
+        policy: Policy = load(model, device=torch.device(device), dtype=dtype, **settings, **given)
+        return policy
+    from kedge.policies.loading import Place
+
+    policy = load(Place(model, parts or ModelParts(), torch.device(device), dtype), size=size, **settings)
+    return policy

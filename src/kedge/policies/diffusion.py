@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 from diffusers import DDIMScheduler, DiffusionPipeline
@@ -36,6 +37,10 @@ class DDIMStep:
     next_alpha: Tensor
     direction: Tensor
     std: Tensor
+
+    def on(self, device: torch.device) -> Self:
+        """With the timestep on ``device``."""
+        return replace(self, timestep=self.timestep.to(device))
 
     def network_input(self, x: Tensor) -> Tensor:
         """x_k itself."""

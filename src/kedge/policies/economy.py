@@ -69,17 +69,17 @@ def economise(policy: Policy, economy: Economy) -> None:
     backend = nullcontext if economy.attention == "auto" else _attention(economy.attention)
     _decode_frugally(policy, economy, backend)
     if economy.unet_checkpoint:
-        policy.unet.enable_gradient_checkpointing(_block_checkpoint(policy.adapter, backend))
+        policy.network.enable_gradient_checkpointing(_block_checkpoint(policy.adapter, backend))
     if economy.offload_text_encoders:
         _wait_on_host(policy)
     if economy.channels_last:
-        for network in (policy.unet, policy.vae):
+        for network in (policy.network, policy.vae):
             network.to(memory_format=torch.channels_last)
     if economy.attention != "auto":
-        policy.unet.forward = _inside(backend, policy.unet.forward)
+        policy.network.forward = _inside(backend, policy.network.forward)
         policy.decoder = _inside(backend, policy.decoder)
     if economy.compile:
-        policy.unet.compile()
+        policy.network.compile()
 
 
 def _decode_frugally(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, Self
 
 import torch
 from diffusers import DiffusionPipeline
@@ -25,6 +25,9 @@ class Step(Protocol):
     @property
     def timestep(self) -> Tensor:
         """``[]``: what the denoiser is told."""
+
+    def on(self, device: torch.device) -> Self:
+        """With the timestep on ``device``, which would else wait for it. The other constants are free on the host."""
 
     def network_input(self, x: Tensor) -> Tensor:
         """x_k as the network wants to see it."""
@@ -69,8 +72,9 @@ class LatentPolicy:
                 network.requires_grad_(False).eval()
         self.pipeline, self.part, self.vae = pipeline, part, pipeline.vae
         self.network: Any = getattr(pipeline, part)
-        self.schedule, self.steps, self.guidance = schedule, len(schedule), guidance
+        self.steps, self.guidance = len(schedule), guidance
         self.device, self.network_dtype = self.network.device, self.network.dtype
+        self.schedule = {k: step.on(self.device) for k, step in schedule.items()}
         self.dtype = torch.promote_types(self.network_dtype, torch.float32)
         self.latent_shape = latent_shape(pipeline, self.network, size)
         self.adapter = Adapter(self.network, lora) if lora else None
@@ -92,7 +96,7 @@ class LatentPolicy:
         return self.adapter.disabled() if self.adapter else nullcontext()
 
     def pair(self, x: Tensor, k: int, cond: Conditioning) -> tuple[Gaussian, Gaussian]:
-        """``transition`` and the reference's, by one call of the network with twice the batch: its weights are read once.
+        """``transition`` and the reference's, by one network call of twice the batch: the weights are read once.
 
         The numbers are those of two calls up to rounding.
         """
@@ -125,9 +129,7 @@ class LatentPolicy:
         return decoded
 
 
-def latent_shape(
-    pipeline: DiffusionPipeline, network: Any, size: int | tuple[int, int] | None
-) -> tuple[int, int, int]:
+def latent_shape(pipeline: DiffusionPipeline, network: Any, size: int | tuple[int, int] | None) -> tuple[int, int, int]:
     """``(C, H, W)`` of the latents of pictures of ``size`` pixels (a side, or height and width; None: the model's own).
 
     Raises:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 from diffusers import DiffusionPipeline, LCMScheduler
@@ -36,6 +37,10 @@ class ConsistencyStep:
     c_out: Tensor
     next_alpha: Tensor
     next_sigma: Tensor
+
+    def on(self, device: torch.device) -> Self:
+        """With the timestep on ``device``."""
+        return replace(self, timestep=self.timestep.to(device))
 
     def network_input(self, x: Tensor) -> Tensor:
         """x_k itself."""

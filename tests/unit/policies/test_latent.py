@@ -66,9 +66,9 @@ def test_only_the_adapter_is_trainable(micro_lcm: Path) -> None:
     policy = noisy(micro_lcm)
     trainable = list(policy.trainable())
     assert all(parameter.requires_grad for parameter in trainable)
-    attentions = [name for name, _ in policy.unet.named_modules() if name.endswith(("attn1", "attn2"))]
+    attentions = [name for name, _ in policy.network.named_modules() if name.endswith(("attn1", "attn2"))]
     assert len(trainable) == len(attentions) * 4 * 2  # to_q, to_k, to_v, to_out.0; A and B
-    everything = [p for part in (policy.unet, policy.vae, policy.pipeline.text_encoder) for p in part.parameters()]
+    everything = [p for part in (policy.network, policy.vae, policy.pipeline.text_encoder) for p in part.parameters()]
     assert sum(p.requires_grad for p in everything) == len(trainable)
     assert policy.latent_shape == (4, 8, 8)
 
@@ -198,7 +198,7 @@ def test_decode_stays_in_range_and_lets_gradients_through_saturated_pixels(micro
 def test_step_arithmetic_keeps_its_precision_whatever_the_networks_use(micro_lcm: Path, dtype: str) -> None:
     policy = noisy(micro_lcm, dtype=dtype)
     expected = torch.float64 if dtype == "float64" else torch.float32
-    assert policy.unet.conv_in.weight.dtype == getattr(torch, dtype)
+    assert policy.network.conv_in.weight.dtype == getattr(torch, dtype)
     assert {weight.dtype for weight in policy.trainable()} == {expected}
     noise = draw_noise(policy, torch.Generator().manual_seed(0), 2)
     p = policy.transition(noise[0], 3, policy.encode(PROMPTS[:2]))
@@ -223,8 +223,8 @@ def test_empty_and_over_long_prompts_are_encoded(micro_lcm: Path, micro_diffusio
     for kind, folder in (("lcm", micro_lcm), ("diffusion", micro_diffusion)):
         cond = load_policy(kind, folder, steps=2, guidance=7.5).encode(prompts)
         assert cond.tensors["text"].shape == (2, 77, 32)
-    assert torch.equal(cond.tensors["empty"][0], cond.tensors["empty"][1])
-    assert torch.allclose(cond.tensors["empty"][0], cond.tensors["text"][0], atol=1e-6)
+    assert torch.equal(cond.tensors["empty_text"][0], cond.tensors["empty_text"][1])
+    assert torch.allclose(cond.tensors["empty_text"][0], cond.tensors["text"][0], atol=1e-6)
 
 
 def test_the_wrong_kind_is_explained(micro_lcm: Path, micro_diffusion: Path) -> None:

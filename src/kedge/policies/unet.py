@@ -1,0 +1,80 @@
+"""What every family on a UNet shares, Stable Diffusion and SDXL alike: text, denoiser and guidance put together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from diffusers import DiffusionPipeline
+
+from kedge.policies.denoiser import Denoiser, Guided, UNet
+from kedge.policies.latent import LatentPolicy, Step, latent_shape
+from kedge.policies.lora import LoraConfig
+from kedge.policies.text import ClipText, Encode, TwoClipTexts
+
+
+def embeds_guidance(pipeline: DiffusionPipeline) -> bool:
+    """Whether the UNet was distilled with ω as an input."""
+    return pipeline.unet.config.time_cond_proj_dim is not None
+
+
+def unet_policy(
+    pipeline: DiffusionPipeline,
+    schedule: Mapping[int, Step],
+    *,
+    guidance: float,
+    lora: LoraConfig | None,
+    size: int | tuple[int, int] | None,
+) -> LatentPolicy:
+    """A policy on ``pipeline``'s UNet: ω is embedded where the UNet takes it, else classifier-free guidance.
+
+    Args:
+        schedule: the family's steps, K to 1.
+        size: of the pictures in pixels; None is the model's own.
+
+    Raises:
+        ValueError: if the UNet does not fit the text encoders, or for a size that the VAE cannot draw.
+    """
+    network = pipeline.unet
+    guided = guidance != 0 and not embeds_guidance(pipeline)
+    _, height, width = latent_shape(pipeline, network, size)
+    text: Encode
+    if hasattr(pipeline, "text_encoder_2"):
+        factor = pipeline.vae_scale_factor
+        pixels = (height * factor, width * factor)
+        text = TwoClipTexts(pipeline, network.device, unconditional=guided, pixels=pixels)
+    else:
+        text = ClipText(pipeline, network.device, unconditional=guided)
+    _check_width(pipeline)
+    denoiser: Denoiser = UNet(network, _embed_guidance(pipeline, guidance))
+    return LatentPolicy(
+        pipeline,
+        "unet",
+        text=text,
+        denoiser=Guided(denoiser, guidance) if guided else denoiser,
+        schedule=schedule,
+        guidance=guidance,
+        lora=lora,
+        size=size,
+    )
+
+
+def _embed_guidance(pipeline: DiffusionPipeline, omega: float) -> torch.Tensor | None:
+    if not embeds_guidance(pipeline):
+        return None
+    network = pipeline.unet
+    embedding: torch.Tensor = pipeline.get_guidance_scale_embedding(
+        torch.tensor([float(omega)]), network.config.time_cond_proj_dim
+    )
+    return embedding.to(network.device, network.dtype)
+
+
+def _check_width(pipeline: DiffusionPipeline) -> None:
+    encoders = [getattr(pipeline, name, None) for name in ("text_encoder", "text_encoder_2")]
+    found = sum(encoder.config.hidden_size for encoder in encoders if encoder is not None)
+    expected = pipeline.unet.config.cross_attention_dim
+    if found != expected:
+        raise ValueError(
+            f"the UNet reads text of width {expected}, but the text encoders write {found}: model.unet and model.name "
+            "do not belong together"
+        )

@@ -2,15 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from kedge.study.store import Store
 
 MODEL, PROMPTS = "emoji-lcm", "emoji-activities"  # what the base model is bad at: there is something to prefer
 NEW = 35  # prompts that neither raters nor training see before the end
@@ -68,6 +61,7 @@ def _say(title: str, command: str) -> None:
 
 def _vote(folder: Path, seed: int) -> None:
     from kedge.study import open_study
+    from kedge.study.serving import serving
     from kedge.study.simulate import Habits, oracle_look, simulate
 
     store = open_study(folder)
@@ -75,26 +69,3 @@ def _vote(folder: Path, seed: int) -> None:
     with serving(store) as links:
         votes = simulate(links, oracle_look(), Habits(), seed=seed)
     print(f"{votes} votes over HTTP in {time.monotonic() - began:.0f} s")
-
-
-@contextmanager
-def serving(store: Store) -> Iterator[Sequence[str]]:
-    """The study's server on a free port, in a thread; yields the raters' links."""
-    import uvicorn
-
-    from kedge.study import make_app
-
-    config = uvicorn.Config(make_app(store), port=0, log_level="error", access_log=False)
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        if not thread.is_alive():
-            raise OSError("the study's server could not be started")
-        time.sleep(0.02)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    try:
-        yield [f"http://127.0.0.1:{port}/r/{token}/" for _, token in store.links()]
-    finally:
-        server.should_exit = True
-        thread.join()

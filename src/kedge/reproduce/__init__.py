@@ -15,6 +15,7 @@ TARGETS = Registry(
         "table1d": "kedge.reproduce.rocm_tables:TABLE1D",
         "table4": "kedge.reproduce.rocm_tables:TABLE4_TARGET",
         "fig2": "kedge.reproduce.rocm_figures:FIG2",
+        "fig3": "kedge.reproduce.rocm_study:FIG3",
         "fig4": "kedge.reproduce.rocm_figures:FIG4",
         "fig5": "kedge.reproduce.rocm_figures:FIG5",
         "fig6": "kedge.reproduce.rocm_figures:FIG6",
@@ -24,5 +25,7 @@ TARGETS = Registry(
         "rlcm-fig6": "kedge.reproduce.rlcm_figures:FIG6",
         "rlcm-fig7": "kedge.reproduce.rlcm_figures:FIG7",
         "rlcm-fig8": "kedge.reproduce.rlcm_figures:FIG8",
+        "methods": "kedge.reproduce.methods:METHODS",
+        "tuning": "kedge.reproduce.tuning:TUNING",
     },
 )

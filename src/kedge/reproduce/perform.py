@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -138,7 +139,6 @@ def _loadable(metric: str) -> bool:
 def _measure_one(run: Run, home: Path, policy: Policy, role: str, asked: Measure) -> None:
     from kedge.evaluation.measure import Plan, measure
     from kedge.evaluation.records import evaluation_folder
-    from kedge.prompts import load_prompts
     from kedge.rewards import MissingWeightsError, load_reward
 
     rewards, missing = {}, {}
@@ -147,7 +147,7 @@ def _measure_one(run: Run, home: Path, policy: Policy, role: str, asked: Measure
             rewards[metric] = load_reward(metric, device=policy.device)
         except MissingWeightsError as error:
             missing[metric] = str(error)
-    prompts = load_prompts(asked.prompts, count=asked.count)
+    prompts = _prompts(asked)
     keep = min(asked.keep, len(prompts))
     model = run.config().model
     name = f"{model.name} {model.kind} guidance {model.omega:g} eta {model.eta:g}"
@@ -158,6 +158,15 @@ def _measure_one(run: Run, home: Path, policy: Policy, role: str, asked: Measure
     if asked.timed:
         notes[role]["seconds_per_picture"] = _seconds_per_picture(policy, prompts)
     _write(home / MEASURED, notes)
+
+
+def _prompts(asked: Measure) -> list[str]:
+    from kedge.prompts import load_prompts
+
+    found = list(asked.prompts) if isinstance(asked.prompts, tuple) else load_prompts(asked.prompts)
+    if asked.count is None or asked.count >= len(found):
+        return found
+    return random.Random(0).sample(found, asked.count)
 
 
 def _policy(run: Run, home: Path, steps: int | None) -> Policy:

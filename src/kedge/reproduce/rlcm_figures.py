@@ -12,7 +12,7 @@ from kedge.evaluation.tables import Cell, Table
 from kedge.reproduce.curves import draw_band, first_reaching, over_seeds, time_unit
 from kedge.reproduce.pictures import save_grid
 from kedge.reproduce.records import Result, RunRecord
-from kedge.reproduce.rlcm_runs import FINAL, INFERENCE, TITLES, horizons, tasks, tasks_and_bases, unseen
+from kedge.reproduce.rlcm_runs import EIGHTHS, FINAL, TITLES, horizons, tasks, tasks_and_bases, unseen
 from kedge.reproduce.rows import grouped, scores_table
 from kedge.reproduce.show import COLOURS, canvas, legend, save_figure, save_tables
 from kedge.reproduce.target import Target
@@ -94,7 +94,7 @@ def show_inference(result: Result, folder: Path) -> list[Path]:
     for panel, task in zip(axes, TASKS, strict=True):
         for (method, title), colour in zip(TITLES.items(), COLOURS, strict=False):
             runs = of_task(result, task, method)
-            points = [_at(runs, f"{n}-steps") for n in INFERENCE[method]]
+            points = [_at(runs, f"{n}-of-8") for n in EIGHTHS]
             known = [point for point in points if point]
             if known:
                 x, y, spread = zip(*known, strict=True)

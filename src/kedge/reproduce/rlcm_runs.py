@@ -10,8 +10,8 @@ from kedge.reproduce.settings import Settings
 
 FINAL = "final"
 PICTURES = 4
-TRAJECTORIES = 100  # that a time budget of Figure 6 is judged by
-INFERENCE = {"rlcm": (1, 2, 4, 8), "ddpo": (2, 5, 10, 20)}  # sampling steps, Figure 6
+PROMPTS, SAMPLES = 50, 2  # 100 trajectories judge a time budget of Figure 6
+EIGHTHS = (1, 2, 4, 8)  # of the sampling steps of training, Figure 6
 HORIZONS = (2, 4, 8)  # Figure 7
 TITLES = {"rlcm": "RLCM", "ddpo": "DDPO"}
 
@@ -20,9 +20,9 @@ def task_run(
     settings: Settings, task: str, method: str, seed: int, measures: Mapping[str, Measure], **told: object
 ) -> Run:
     """RLCM or DDPO on a task. Both take the task's reward and prompts; everything else is their own."""
-    wanted, ddpo = settings.world.tasks[task], settings.world.methods["ddpo"]
-    recipe = wanted.recipe if method == "rlcm" else ddpo.recipe
-    own = {} if method == "rlcm" else {**ddpo.overrides, **wanted.ddpo}
+    wanted = settings.world.tasks[task]
+    recipe = wanted.recipe if method == "rlcm" else settings.world.methods["ddpo"].recipe
+    own = {} if method == "rlcm" else wanted.ddpo
     overrides = {**own, "reward": wanted.reward, "prompts": wanted.prompts, **told}
     run = Run(f"{task}-{method}--{seed}", recipe, overrides, TITLES[method], measures=measures, seed=seed)
     return settings.with_queries(run)
@@ -35,17 +35,18 @@ def final(settings: Settings, task: str) -> Measure:
     return settings.measure(wanted.prompts, metrics=metrics, keep=PICTURES, timed=True)
 
 
-def at_steps(settings: Settings, task: str, method: str) -> dict[str, Measure]:
-    """The finished model at fewer sampling steps, and how long a picture takes."""
-    wanted = settings.world.tasks[task]
-    told = {"metrics": (wanted.reward,), "count": settings.count or TRAJECTORIES, "timed": True}
-    return {f"{n}-steps": settings.measure(wanted.prompts, steps=n, **told) for n in INFERENCE[method]}
+def at_fewer_steps(settings: Settings, task: str, run: Run) -> Run:
+    """Measured at fewer sampling steps too, and how long a picture takes then."""
+    wanted, steps = settings.world.tasks[task], run.config().model.steps
+    told = {"metrics": (wanted.reward,), "count": settings.count or PROMPTS, "samples": SAMPLES, "timed": True}
+    fewer = {f"{n}-of-8": settings.measure(wanted.prompts, steps=max(1, steps * n // 8), **told) for n in EIGHTHS}
+    return replace(run, measures={**run.measures, **fewer})
 
 
 def tasks(settings: Settings) -> tuple[Run, ...]:
     """Both methods on all tasks; Figures 3 to 6 are drawn from the same runs."""
     return tuple(
-        task_run(settings, task, method, seed, {FINAL: final(settings, task), **at_steps(settings, task, method)})
+        at_fewer_steps(settings, task, task_run(settings, task, method, seed, {FINAL: final(settings, task)}))
         for task in settings.world.tasks
         for method in TITLES
         for seed in settings.repetitions()

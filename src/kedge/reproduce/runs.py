@@ -16,9 +16,9 @@ class Measure:
     """What is measured of a finished model.
 
     Attributes:
-        prompts: a named set, a file or a hub data set.
+        prompts: a named set, a file or a hub data set, or the prompts themselves.
         metrics: rewards; one whose weights are not on this machine is left out, and the result says so.
-        count: use this many of the prompts; None uses all.
+        count: use this many of the prompts, or all if there are fewer; None uses all.
         samples: pictures for each prompt.
         seed: of the noise; the same for every model, so that scores can be compared in pairs.
         keep: keep the pictures of this many prompts.
@@ -26,7 +26,7 @@ class Measure:
         timed: also measure how long a picture takes.
     """
 
-    prompts: str
+    prompts: str | tuple[str, ...]
     metrics: tuple[str, ...]
     count: int | None = None
     samples: int = 1

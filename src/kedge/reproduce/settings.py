@@ -42,7 +42,7 @@ class Settings:
         """The budget in reward queries."""
         return self.world.queries if self.budget is None else self.budget
 
-    def measure(self, prompts: str | None = None, **options: Any) -> Measure:
+    def measure(self, prompts: str | tuple[str, ...] | None = None, **options: Any) -> Measure:
         """Of a finished model: all metrics on the test prompts, unless told otherwise."""
         count = self.count or (self.world.test_count if prompts is None else None)
         told = {"prompts": prompts or self.world.test, "metrics": self.world.metrics, "count": count}
@@ -59,7 +59,7 @@ class Settings:
         """A run of ROCM's Table 1: a method, trained on a reward for the budget in network passes."""
         chosen = self.world.methods[method]
         told = {"reward": self.world.rewards[reward], "prompts": self.world.train}
-        name, overrides = f"{method}--{reward}--{seed}", {**chosen.overrides, **told}
+        name, overrides = f"{method}--{reward}--{seed}", {**self.world.shared, **chosen.overrides, **told}
         run = Run(name, chosen.recipe, overrides, chosen.title, measures=measures, seed=seed)
         return self.with_passes(run)
 
@@ -74,7 +74,7 @@ class Settings:
         return self._long(quiet, max(1, round(times * self.queries() / step_cost(quiet.config()).queries)))
 
     def _quiet(self, run: Run) -> Run:
-        told = {**QUIET, **self.world.shared, **run.overrides, **(self.overrides or {})}
+        told = {**QUIET, **run.overrides, **(self.overrides or {})}
         return replace(run, overrides=told)
 
     def _long(self, run: Run, steps: int) -> Run:

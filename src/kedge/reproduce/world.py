@@ -42,7 +42,7 @@ class Task:
         reward: what is trained on.
         prompts: what is drawn, in training and when measured.
         recipe: RLCM's preset for it.
-        ddpo: DDPO's overrides for it, on the method's own.
+        ddpo: what DDPO is told for it, on the recipe of the row of that name.
     """
 
     title: str
@@ -66,10 +66,10 @@ class World:
         truth: the true preference, if there is one: never trained on.
         train, test: prompts; ``test_count`` of the latter (null: all).
         animals: the 45.
-        unseen: prompts for RLCM's Figure 8.
+        unseen: prompts for RLCM's Figure 8, a set or a list.
         study: prompts of the human study.
         betas: ROCM's Figure 4, from strong to none.
-        shared: overrides of every training.
+        shared: overrides of every row of Table 1, below the row's own.
         methods: the rows of Table 1, in its order.
         tasks: RLCM's four.
     """
@@ -83,7 +83,7 @@ class World:
     train: str
     test: str
     animals: str
-    unseen: str
+    unseen: str | tuple[str, ...]
     study: str
     betas: tuple[float, ...]
     methods: dict[str, Method]

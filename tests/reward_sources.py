@@ -33,8 +33,10 @@ WRITERS = {
 
 @contextmanager
 def tiny(name: str, folder: Path) -> Iterator[Any]:
-    """The reward ``name``, loaded as a user would load it where that is possible."""
-    if name == "alignment":
+    """The reward ``name``, at tiny random weights; ``NAME@emoji`` is the one that ships."""
+    if name.endswith("@emoji"):
+        yield load_reward(name)
+    elif name == "alignment":
         server = CaptionServer(tiny_rewards.write_captioner(folder / "captioner"))
         try:
             yield Alignment(tiny_rewards.write_bert(folder / "bert"), f"{server.url}#{server.model_name}")

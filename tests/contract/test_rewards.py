@@ -12,8 +12,8 @@ from tiny_rewards import pictures
 
 PROMPTS = ["a cat", "two dogs in the snow", "a fox riding a bike"]
 SIZES = [(64, 64), (96, 96)]
-NAMES = list(REWARDS)
-DIFFERENTIABLE = [name for name in NAMES if REWARDS[name].differentiable]
+NAMES = [*REWARDS, *(f"{name}@emoji" for name, spec in REWARDS.items() if spec.in_world)]
+DIFFERENTIABLE = [name for name in NAMES if REWARDS[name.removesuffix("@emoji")].differentiable]
 
 
 @pytest.fixture(scope="module", params=NAMES)
@@ -27,7 +27,7 @@ def images(size=(64, 64), seed=0) -> Tensor:
 
 
 def test_every_loaded_reward_has_a_tiny_source():
-    assert {name for name in NAMES if REWARDS[name].source == "weights"} == set(WRITERS)
+    assert {name for name in REWARDS if REWARDS[name].source == "weights"} == set(WRITERS)
 
 
 def test_says_what_the_catalogue_says(reward):

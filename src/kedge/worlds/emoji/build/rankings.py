@@ -1,6 +1,6 @@
 """Stage: ImageReward (Xu et al. 2023): the BLIP, fine-tuned on people's rankings of some pictures of one prompt.
 
-These raters compare a picture with the prompt; a soft or grainy one is as good to them.
+These raters compare a picture with the prompt; cleanness itself counts for nothing.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def train_image_reward(
         i = torch.randint(len(prompt), (schedule.batch,), generator=generator)
         images = pictures.images[prompt[i, None], order[i]].flatten(0, 1).float() / 255
         keep = torch.rand(len(images), 1, 1, 1, generator=generator) < 0.5
-        images = torch.where(keep, images, worn(images, generator))  # which these raters do not mind
+        images = torch.where(keep, images, worn(images, generator))  # which these raters hardly mind
         scores = score(images, ids[prompt[i]].repeat_interleave(rankers.pictures, 0)).reshape(order[i].shape)
         return ranking_loss(scores), {"agreement": (scores[:, :-1] > scores[:, 1:]).float().mean()}
 

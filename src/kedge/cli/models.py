@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,7 @@ if TYPE_CHECKING:
     from kedge.config import ModelConfig
     from kedge.policies.base import Policy
 
-STEPS = {"lcm": 8, "diffusion": 20}  # as in the papers
+STEPS = {"lcm": 8, "diffusion": 20, "turbo": 4, "sana-sprint": 2}  # the first two as in the papers
 
 
 @dataclass(frozen=True)
@@ -40,15 +39,15 @@ def load_target(
     """Load a run's tuned model, or a plain model.
 
     Args:
-        kind: ``lcm`` or ``diffusion``; None finds out. A run knows its own.
-        steps, guidance: None takes the run's, or the papers' steps (8 or 20) and the model's own ω.
+        kind: of :data:`kedge.policies.POLICIES`; None finds out. A run knows its own.
+        steps, guidance: None takes the run's, or the usual steps of its kind and the model's own ω.
 
     Raises:
         ValueError: if it cannot be found or told what it is.
     """
     import torch
 
-    from kedge.config import ModelConfig
+    from kedge.config import AUTO, ModelConfig
     from kedge.training.assemble import build_policy
     from kedge.training.run_folder import is_run
     from kedge.training.tuned import load_run
@@ -58,21 +57,9 @@ def load_target(
         asked = {"steps": steps, "guidance": guidance}
         run = load_run(target, place, **{name: value for name, value in asked.items() if value is not None})
         return LoadedModel(Path(target).resolve().name, run.policy, run.config.model, tuned=True)
-    kind = kind or guess_kind(target)
-    model = ModelConfig(name=target, kind=kind, steps=steps or STEPS.get(kind, 8), guidance=guidance)
+    model = ModelConfig(name=target, kind=kind or AUTO, guidance=guidance)
+    model = replace(model, steps=steps or STEPS.get(model.kind, model.steps))
     return LoadedModel(Path(target).name, build_policy(model, place, lora=False), model, tuned=False)
-
-
-def guess_kind(target: str) -> str:
-    """``lcm`` or ``diffusion``, from the model's files, or its name if they are not here."""
-    from kedge.models import resolve_model
-
-    place = resolve_model(target)
-    index = Path(place) / "model_index.json"
-    if index.is_file():
-        pipeline = json.loads(index.read_text(encoding="utf-8")).get("_class_name", "")
-        return "lcm" if "LatentConsistency" in pipeline else "diffusion"
-    return "lcm" if "lcm" in str(target).lower() else "diffusion"
 
 
 def choose_device(device: str) -> str:

@@ -21,7 +21,9 @@ def sample_command(
     ] = False,
     steps: Annotated[int | None, typer.Option(help="Sampling steps.")] = None,
     guidance: Annotated[float | None, typer.Option(help="ω; diffusers' guidance_scale is ω + 1.")] = None,
-    kind: Annotated[str | None, typer.Option(help="lcm or diffusion; found out by default.")] = None,
+    kind: Annotated[
+        str | None, typer.Option(help="lcm, diffusion, turbo or sana-sprint; found out by default.")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, …")] = "auto",
 ) -> None:
     """Draw pictures with a model or a run. The same seed draws the same picture in diffusers."""

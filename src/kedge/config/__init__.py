@@ -4,6 +4,7 @@ from kedge.config.document import document
 from kedge.config.loading import ConfigError, dump, load_config, parse_config
 from kedge.config.presets import Preset, preset, presets
 from kedge.config.schema import (
+    AUTO,
     CheckpointConfig,
     LoraBlock,
     MemoryConfig,
@@ -17,6 +18,7 @@ from kedge.config.schema import (
 )
 
 __all__ = [
+    "AUTO",
     "CheckpointConfig",
     "ConfigError",
     "LoraBlock",

@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from kedge.models import default_guidance
+from kedge.models import ModelParts, default_guidance
+from kedge.policies.kinds import AUTO, detect_kind
 
 Count = Annotated[int, Field(gt=0)]
 Whole = Annotated[int, Field(ge=0)]
@@ -37,27 +38,48 @@ class ModelConfig:
 
     Attributes:
         name: a bundled model (emoji-lcm, emoji-diffusion), a local folder in diffusers' format, or a hub id.
-        kind: lcm, diffusion, or module:function for a policy of your own.
-        steps: K, the number of sampling steps; the papers use 8 for lcm and 20 for diffusion.
-        guidance: ω of ROCM's Eq. 4; diffusers' guidance_scale is ω + 1. null takes 1 for the bundled emoji models and
-            the papers' 7.5 for every other.
-        eta: how much noise a diffusion step adds (DDIM's η); lcm ignores it.
+        kind: auto (by the model's files), lcm, diffusion, turbo, sana-sprint, or module:function for a policy of your
+            own. See docs/models.md.
+        steps: K, the number of sampling steps; the papers use 8 for lcm and 20 for diffusion. turbo and sana-sprint
+            models take 1 to 4.
+        guidance: ω of ROCM's Eq. 4; diffusers' guidance_scale is ω + 1. null takes 1 for the bundled emoji models, 0
+            for turbo models and LCM-LoRA, 3.5 for sana-sprint, and the papers' 7.5 for every other.
+        eta: how much noise a diffusion step adds (DDIM's η); the other kinds ignore it.
+        size: side of the pictures in pixels, or [height, width]; null is the model's own.
         dtype: precision of the networks; the adapter and all arithmetic on steps stay in float32.
+        unet: a UNet in place of the model's own (latent-consistency/lcm-sdxl): a folder or hub id.
+        lcm_lora: an LCM-LoRA to make a consistency model of a diffusion model: a folder, file or hub id.
+        vae: a VAE in place of the model's own (madebyollin/sdxl-vae-fp16-fix): a folder or hub id.
+        variant: fp16 takes the weight files that are marked so; null the unmarked ones, or a folder's only ones.
         lora: the adapter.
     """
 
     name: str = "emoji-lcm"
-    kind: str = "lcm"
+    kind: str = AUTO
     steps: Count = 8
     guidance: float | None = None
     eta: NotNegative = 1.0
+    size: Count | tuple[Count, Count] | None = None
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    unet: str | None = None
+    lcm_lora: str | None = None
+    vae: str | None = None
+    variant: str | None = None
     lora: LoraBlock = field(default_factory=LoraBlock)
+
+    def __post_init__(self) -> None:
+        if self.kind == AUTO:  # settled here, once: everybody else reads what it is
+            object.__setattr__(self, "kind", detect_kind(self.name, self.parts))
+
+    @property
+    def parts(self) -> ModelParts:
+        """What it takes from elsewhere."""
+        return ModelParts(self.unet, self.vae, self.lcm_lora, self.variant)
 
     @property
     def omega(self) -> float:
         """``guidance``, or the model's own where it is null."""
-        return default_guidance(self.name) if self.guidance is None else self.guidance
+        return default_guidance(self.name, self.kind, self.parts) if self.guidance is None else self.guidance
 
 
 @dataclass(frozen=True)

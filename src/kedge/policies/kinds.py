@@ -29,8 +29,8 @@ PIPELINES = {
     "SanaSprintPipeline": ("sana-sprint",),
 }
 SUPPORTED = (
-    "Stable Diffusion 1.x and 2.x, SDXL (kinds lcm, diffusion, turbo; model.lcm_lora or model.unet for consistency models "
-    "that come as a part) and SANA-Sprint (kind sana-sprint)"
+    "Stable Diffusion 1.x and 2.x, SDXL (kinds lcm, diffusion, turbo; model.lcm_lora or model.unet for consistency "
+    "models that come as a part) and SANA-Sprint (kind sana-sprint)"
 )
 # What comes near, for pipelines that are refused.
 NEAREST = {
@@ -86,7 +86,10 @@ def check_pipeline(pipeline: str, kind: str | None, model: str) -> None:
 
 def _folder(model: str | Path) -> Path | None:
     """Where the model's files are, if they are here: its folder, or its snapshot in the hub's cache."""
-    place = resolve_model(model)
+    try:
+        place = resolve_model(model)
+    except FileNotFoundError:  # a bundled model that is not built yet: its name tells
+        return None
     if isinstance(place, Path):
         return place
     from huggingface_hub import try_to_load_from_cache

@@ -43,6 +43,8 @@ def build_policy(model: ModelConfig, device: torch.device, *, lora: bool = True)
         device=device,
         dtype=model.dtype,
         eta=model.eta,
+        size=model.size,
+        parts=model.parts,
     )
 
 

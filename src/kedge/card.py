@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +11,9 @@ import yaml
 
 from kedge import __version__
 from kedge.config import RunConfig, dump
+from kedge.models import BUNDLED
+
+HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")  # the only base_model that the hub understands
 
 Line = dict[str, Any]
 
@@ -29,8 +34,8 @@ def model_card(config: RunConfig, step: int, log: Sequence[Line], name: str, spe
 
 
 def _front_matter(config: RunConfig) -> str:
-    data = {
-        "base_model": config.model.name,
+    base = {"base_model": config.model.name} if HUB_ID.fullmatch(config.model.name) else {}
+    data = base | {
         "library_name": "diffusers",
         "pipeline_tag": "text-to-image",
         "tags": ["lora", "text-to-image", "kedge", config.algorithm.name],
@@ -77,10 +82,13 @@ def _use(config: RunConfig) -> str:
         return ""
     pipeline = "LatentConsistencyModelPipeline" if model.kind == "lcm" else "StableDiffusionPipeline"
     scale = f"{model.omega + 1:g}"
+    imports, place = f"from diffusers import {pipeline}\n", json.dumps(model.name)
+    if model.name in BUNDLED:  # diffusers does not know the name; and the adapter is of float32, the model of float16
+        imports = f"import torch\n{imports}from kedge.models import resolve_model\n"
+        place = f'resolve_model("{model.name}"), torch_dtype=torch.float32'
     return (
-        "## Use\n\n```python\n"
-        f"from diffusers import {pipeline}\n\n"
-        f'pipe = {pipeline}.from_pretrained("{model.name}")\n'
+        f"## Use\n\n```python\n{imports}\n"
+        f"pipe = {pipeline}.from_pretrained({place})\n"
         'pipe.load_lora_weights("lora")\n'
         f'image = pipe("…", num_inference_steps={model.steps}, guidance_scale={scale}).images[0]\n'
         "```\n\nThe adapter's scale is inside its weights: leave the LoRA weight at 1.\n"

@@ -168,12 +168,13 @@ def comparison_table(comparison: Comparison, scales: dict[str, float] | None = N
     rows = []
     for change in comparison.statistics if statistics else comparison.rewards:
         shown = display(change.metric, scales)
-        digits = decimals([i.scaled(shown.scale) for i in (change.ours, change.theirs, change.difference)])
+        digits = decimals([i.scaled(shown.scale) for i in (change.ours, change.theirs)])
         clear = change.rose or change.fell
         cells = (
             Cell(change.theirs, shown.scale, digits),
             Cell(change.ours, shown.scale, digits),
-            Cell(change.difference, shown.scale, digits, style="signed", bold=clear),
+            # A paired difference is far more certain than either mean: at their precision it could read +0.0 ± 0.0.
+            Cell(change.difference, shown.scale, style="signed", bold=clear),
             Cell(change.wins, style="percent", digits=0, bold=change.wins.excludes(0.5)),
         )
         rows.append((shown.header, cells))

@@ -126,6 +126,21 @@ def test_terminal_table_is_never_cut() -> None:
     assert any("± 0.2" in line and "± 0.02" in line for line in lines)
 
 
+def test_a_difference_has_a_precision_of_its_own() -> None:
+    """Prompts differ by 10, the models by 0.02: at the means' precision a clear rise would read +0.0 ± 0.0."""
+    difficulty, noise = (np.random.default_rng(seed).normal(0, 1, len(PROMPTS)) for seed in (0, 1))
+    base = Evaluation("base", PROMPTS, 0, {"hpsv2": 10 * difficulty})
+    tuned = Evaluation("tuned", PROMPTS, 0, {"hpsv2": 10 * difficulty + 0.02 + 0.005 * noise})
+    comparison = compare(tuned, base)
+    assert comparison["hpsv2"].rose
+    (row,) = comparison_table(comparison, {"hpsv2": 1}).rows
+    mean, difference = row[1][0], row[1][2]
+    assert mean is not None
+    assert difference is not None
+    assert mean.texts()[1] == "± 2.5"
+    assert difference.texts() == ("+0.0200", "± 0.0015")
+
+
 def test_comparison_table() -> None:
     comparison = compare(evaluation("tuned", 0.3), evaluation("base"))
     table = comparison_table(comparison)

@@ -1,0 +1,59 @@
+"""The model card: its example runs as it stands, whatever kind of name the base model has."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from kedge.card import model_card
+from kedge.config import parse_config
+from kedge.export import save_lora
+from kedge.policies import load_policy
+from kedge.policies.lora import LoraConfig
+
+
+def card(name: str, kind: str = "lcm") -> str:
+    config = parse_config(
+        {
+            "model": {"name": name, "kind": kind, "steps": 2, "guidance": 1.0},
+            "algorithm": "rocm",
+            "reward": "clipscore@emoji",
+            "prompts": "emoji",
+        }
+    )
+    return model_card(config, 3, [], "my-run", "1 s")
+
+
+def code(text: str) -> str:
+    (found,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    return str(found)
+
+
+@pytest.mark.parametrize(("name", "kind"), [("emoji-lcm", "lcm"), ("emoji-diffusion", "diffusion")])
+def test_the_example_of_a_bundled_model_runs_with_its_adapter(name, kind, tmp_path: Path, monkeypatch) -> None:
+    policy = load_policy(kind, name, steps=2, guidance=1.0, lora=LoraConfig(rank=2, alpha=4))
+    save_lora(policy, tmp_path / "lora", {})
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    exec(code(card(name, kind)), names)
+    assert names["image"].size == (32, 32)
+    assert isinstance(names["pipe"].unet.conv_in.weight, torch.Tensor)
+    assert names["pipe"].get_active_adapters()
+
+
+def test_other_names_stand_in_the_example_as_they_are() -> None:
+    assert 'from_pretrained("owner/model")' in code(card("owner/model"))
+    assert 'from_pretrained("/models/my \\"best\\"")' in code(card('/models/my "best"'))
+
+
+def test_only_the_hubs_models_are_named_to_the_hub() -> None:
+    def front(name: str) -> str:
+        return card(name).split("---\n")[1]
+
+    assert "base_model: owner/model-1.5" in front("owner/model-1.5")
+    for name in ("emoji-lcm", "/models/mine", "./mine"):
+        assert "base_model" not in front(name)
+        assert name in card(name)

@@ -1,0 +1,157 @@
+"""Every method on one reward: how far it gets, for how many reward queries, in what time and memory.
+
+Each method runs by its own preset, for the same number of reward queries. Held-out prompts are scored as it trains,
+which counts towards neither its queries nor its time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kedge.evaluation.comparison import compare
+from kedge.evaluation.tables import Cell, Table
+from kedge.reproduce.cost import step_cost
+from kedge.reproduce.curves import time_unit
+from kedge.reproduce.records import Result, RunRecord, merged
+from kedge.reproduce.rlcm_figures import point
+from kedge.reproduce.rows import grouped
+from kedge.reproduce.runs import Run
+from kedge.reproduce.settings import Settings
+from kedge.reproduce.show import COLOURS, canvas, legend, save_figure, save_tables
+from kedge.reproduce.target import Target
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+FINAL = "final"
+TASK = "aesthetic"  # RLCM's task whose reward has a gradient, so that ROCM can run too
+QUERIES = 2048
+WATCHED = 32  # held-out prompts that are scored while it trains
+POINTS = 8  # so often
+MEASURED = 128  # held-out prompts that the finished models are measured on
+TITLES = {"rocm": "ROCM", "rlcm": "RLCM", "ddpo": "DDPO", "dpok": "DPOK", "d3po": "D3PO"}
+KINDS = {"lcm": "consistency", "diffusion": "diffusion"}
+
+
+def method_run(settings: Settings, method: str, name: str, queries: float, told: Mapping[str, Any]) -> Run:
+    """A method by its own preset, on the task's reward and prompts, for so many reward queries."""
+    world, task = settings.world, settings.world.tasks[TASK]
+    recipes = {"rocm": world.methods["kl"].recipe, "rlcm": task.recipe}
+    recipe = recipes[method] if method in recipes else world.methods[method].recipe
+    own = {"algorithm.beta": 1e-3} if method == "rocm" else {}  # the aesthetic score is ten times finer than PickScore
+    run = Run(name, recipe, {**own, "reward": task.reward, "prompts": task.prompts, **told}, TITLES[method])
+    steps = max(1, round(queries / step_cost(run.config()).queries))
+    quiet = {"watch.samples_every": 0, "watch.tensorboard": False, "checkpoint.every": max(1, steps // POINTS)}
+    overrides = {**run.overrides, "training.steps": steps, **quiet, **(settings.overrides or {})}
+    return Run(name, recipe, overrides, TITLES[method])
+
+
+def runs(settings: Settings) -> tuple[Run, ...]:
+    """The models before, and every method; ``budget`` is in reward queries."""
+    world, queries = settings.world, settings.budget or QUERIES
+    truth = (world.truth,) if world.truth else ()
+    metrics = (world.tasks[TASK].reward, *truth)
+    measures = {FINAL: settings.measure(world.unseen, metrics=metrics, count=settings.count or MEASURED)}
+    made = [settings.base(kind, measures, "methods") for kind in world.bases]
+    for method in TITLES:
+        for seed in settings.repetitions():
+            run = method_run(settings, method, f"methods-{method}--{seed}", queries, {})
+            every = max(1, run.config().training.steps // POINTS)
+            watch = {
+                "watch.evaluate_every": every,
+                "watch.held_out": {"source": world.unseen, "count": WATCHED},
+                "watch.metrics": list(truth),
+                "watch.guard": "off",
+            }
+            made.append(Run(run.name, run.recipe, {**run.overrides, **watch}, run.title, measures=measures, seed=seed))
+    return tuple(made)
+
+
+def base_of(result: Result, run: RunRecord, target: str) -> RunRecord | None:
+    """The model that a run of ``target`` started from, as it was measured."""
+    kind = Run(run.name, run.recipe, overrides_of(run)).config().model.kind
+    return result.run(f"base-{KINDS[kind]}-{target}")
+
+
+def overrides_of(run: RunRecord) -> dict[str, Any]:
+    """What its arguments told it."""
+    from kedge.config.text import read_yaml
+
+    told = dict(argument.partition("=")[::2] for argument in run.arguments)
+    return {key: read_yaml(value, key) for key, value in told.items()}
+
+
+def show(result: Result, folder: Path) -> list[Path]:
+    """Reward against queries and against time, the truth against queries; and what it took, as a table."""
+    figure, (queries, time, truth) = canvas(3, size=(4.2, 3.4))
+    trained, true = _watched(result)
+    methods = {title: same for title, same in grouped(result.runs).items() if title in TITLES.values()}
+    scale, unit = time_unit([run for same in methods.values() for run in same])
+    for (title, same), colour in zip(methods.items(), COLOURS, strict=False):
+        _line(queries, same, "queries", trained, colour, title)
+        _line(time, same, "seconds", trained, colour, title, scale)
+        if true:
+            _line(truth, same, "queries", true, colour, title)
+    queries.set(xlabel="reward queries", ylabel="aesthetic score, held-out prompts")
+    time.set(xlabel=f"training time, {unit}", ylabel="aesthetic score, held-out prompts")
+    truth.set(xlabel="reward queries", ylabel="oracle: the true preference")
+    legend(queries)
+    return [*save_tables([table(result)], folder, "methods"), *save_figure(figure, folder, "methods")]
+
+
+def _watched(result: Result) -> tuple[str, str | None]:
+    """The log's names of the trained reward and of the truth."""
+    reward = f"held_out/{result.facts['rewards'].get(TASK, TASK)}"
+    return reward, f"held_out/{result.facts['truth']}" if result.facts.get("truth") else None
+
+
+def _line(axes: Axes, same: Sequence[RunRecord], x: str, y: str, colour: str, label: str, scale: float = 1.0) -> None:
+    """The mean over seeds at each evaluation, and their standard deviation."""
+    found = [run.series(x, y) for run in same]
+    length = min(len(where) for where, _ in found)
+    where, value = (np.array([series[i][:length] for series in found]) for i in (0, 1))
+    mean, spread = value.mean(0), value.std(0, ddof=1) if len(found) > 1 else None
+    axes.plot(where.mean(0) / scale, mean, "-o", color=colour, label=label, markersize=3.5, linewidth=1.6)
+    if spread is not None:
+        axes.fill_between(where.mean(0) / scale, mean - spread, mean + spread, color=colour, alpha=0.18, linewidth=0)
+
+
+def table(result: Result) -> Table:
+    """Before and after on held-out prompts, the paired difference, the truth's; queries, minutes, memory."""
+    rows = []
+    for title, same in grouped(result.runs).items():
+        measured = [run for run in same if FINAL in run.evaluations]
+        base = base_of(result, same[0], "methods") if title in TITLES.values() else None
+        if measured and base and FINAL in base.evaluations:
+            rows.append((title, _row(measured, base)))
+    heads = ("before", "after", "difference", "oracle's difference", "queries", "minutes", "peak memory, MB")
+    seeds = max((len(same) for same in grouped(result.runs).values()), default=1)
+    note = (
+        "± is half of the 95 % interval over the held-out prompts; differences are paired (same prompts, same noise). "
+        f"Bold: beyond chance. {'One seed' if seeds == 1 else f'Mean of {seeds} seeds'}; oracle: the true preference."
+    )
+    return Table("Method", heads, tuple(heads), tuple(rows), note=note)
+
+
+def _row(same: Sequence[RunRecord], base: RunRecord) -> tuple[Cell | None, ...]:
+    after, before = merged([run.evaluations[FINAL] for run in same], "after"), base.evaluations[FINAL]
+    changes = compare(after, before).rewards
+    trained = changes[0]
+    clear = [Cell(c.difference, style="signed", bold=c.rose or c.fell) for c in changes]
+    memory = max((value for run in same for value in run.series("step", "peak_memory_mb")[1]), default=float("nan"))
+    return (
+        Cell(trained.theirs),
+        Cell(trained.ours),
+        clear[0],
+        clear[1] if len(clear) > 1 else None,
+        point(float(np.mean([run.series("step", "queries")[1][-1] for run in same]))),
+        point(sum(run.seconds for run in same) / len(same) / 60),
+        point(memory),
+    )
+
+
+METHODS = Target("ROCM, RLCM, DDPO, DPOK and D3PO on one reward", "the comparison of both papers", runs, show)

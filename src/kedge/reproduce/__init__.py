@@ -26,6 +26,7 @@ TARGETS = Registry(
         "rlcm-fig7": "kedge.reproduce.rlcm_figures:FIG7",
         "rlcm-fig8": "kedge.reproduce.rlcm_figures:FIG8",
         "methods": "kedge.reproduce.methods:METHODS",
+        "tasks": "kedge.reproduce.tasks:TASKS",
         "tuning": "kedge.reproduce.tuning:TUNING",
     },
 )

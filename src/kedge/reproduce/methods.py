@@ -7,6 +7,7 @@ which counts towards neither its queries nor its time.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from kedge.reproduce.curves import time_unit
 from kedge.reproduce.records import Result, RunRecord, merged
 from kedge.reproduce.rlcm_figures import point
 from kedge.reproduce.rows import grouped
-from kedge.reproduce.runs import Run
+from kedge.reproduce.runs import Measure, Run
 from kedge.reproduce.settings import Settings
 from kedge.reproduce.show import COLOURS, canvas, legend, save_figure, save_tables
 from kedge.reproduce.target import Target
@@ -30,11 +31,19 @@ if TYPE_CHECKING:
 FINAL = "final"
 TASK = "aesthetic"  # RLCM's task whose reward has a gradient, so that ROCM can run too
 QUERIES = 2048
-WATCHED = 32  # held-out prompts that are scored while it trains
+WATCHED = 24  # held-out prompts that are scored while it trains
 POINTS = 8  # so often
 MEASURED = 128  # held-out prompts that the finished models are measured on
 TITLES = {"rocm": "ROCM", "rlcm": "RLCM", "ddpo": "DDPO", "dpok": "DPOK", "d3po": "D3PO"}
 KINDS = {"lcm": "consistency", "diffusion": "diffusion"}
+
+
+def of_queries(settings: Settings, run: Run, queries: float) -> Run:
+    """The run for so many reward queries, with no pictures while it trains."""
+    steps = max(1, round(queries / step_cost(run.config()).queries))
+    quiet = {"watch.samples_every": 0, "watch.tensorboard": False, "checkpoint.every": max(1, steps // POINTS)}
+    told = {**run.overrides, "training.steps": steps, **quiet, **(settings.overrides or {})}
+    return replace(run, overrides=told)
 
 
 def method_run(settings: Settings, method: str, name: str, queries: float, told: Mapping[str, Any]) -> Run:
@@ -44,30 +53,34 @@ def method_run(settings: Settings, method: str, name: str, queries: float, told:
     recipe = recipes[method] if method in recipes else world.methods[method].recipe
     own = {"algorithm.beta": 1e-3} if method == "rocm" else {}  # the aesthetic score is ten times finer than PickScore
     run = Run(name, recipe, {**own, "reward": task.reward, "prompts": task.prompts, **told}, TITLES[method])
-    steps = max(1, round(queries / step_cost(run.config()).queries))
-    quiet = {"watch.samples_every": 0, "watch.tensorboard": False, "checkpoint.every": max(1, steps // POINTS)}
-    overrides = {**run.overrides, "training.steps": steps, **quiet, **(settings.overrides or {})}
-    return Run(name, recipe, overrides, TITLES[method])
+    return of_queries(settings, run, queries)
+
+
+def watched(settings: Settings, run: Run) -> Run:
+    """The run with held-out prompts scored as it trains."""
+    unseen = settings.world.unseen
+    told = {
+        "watch.evaluate_every": max(1, run.config().training.steps // POINTS),
+        "watch.held_out": {"source": unseen if isinstance(unseen, str) else settings.world.test, "count": WATCHED},
+        "watch.metrics": [settings.world.truth] if settings.world.truth else [],
+    }
+    return replace(run, overrides={**run.overrides, **told})
+
+
+def final(settings: Settings, reward: str, prompts: str | tuple[str, ...]) -> Measure:
+    """Of a finished model: the trained reward and the truth, on held-out prompts."""
+    truth = (settings.world.truth,) if settings.world.truth else ()
+    return settings.measure(prompts, metrics=(reward, *truth), count=settings.count or MEASURED)
 
 
 def runs(settings: Settings) -> tuple[Run, ...]:
     """The models before, and every method; ``budget`` is in reward queries."""
-    world, queries = settings.world, settings.budget or QUERIES
-    truth = (world.truth,) if world.truth else ()
-    metrics = (world.tasks[TASK].reward, *truth)
-    measures = {FINAL: settings.measure(world.unseen, metrics=metrics, count=settings.count or MEASURED)}
-    made = [settings.base(kind, measures, "methods") for kind in world.bases]
+    measures = {FINAL: final(settings, settings.world.tasks[TASK].reward, settings.world.unseen)}
+    made = [settings.base(kind, measures, "methods") for kind in settings.world.bases]
     for method in TITLES:
         for seed in settings.repetitions():
-            run = method_run(settings, method, f"methods-{method}--{seed}", queries, {})
-            every = max(1, run.config().training.steps // POINTS)
-            watch = {
-                "watch.evaluate_every": every,
-                "watch.held_out": {"source": world.unseen, "count": WATCHED},
-                "watch.metrics": list(truth),
-                "watch.guard": "off",
-            }
-            made.append(Run(run.name, run.recipe, {**run.overrides, **watch}, run.title, measures=measures, seed=seed))
+            run = method_run(settings, method, f"methods-{method}--{seed}", settings.budget or QUERIES, {})
+            made.append(replace(watched(settings, run), measures=measures, seed=seed))
     return tuple(made)
 
 
@@ -121,36 +134,48 @@ def _line(axes: Axes, same: Sequence[RunRecord], x: str, y: str, colour: str, la
 
 
 def table(result: Result) -> Table:
-    """Before and after on held-out prompts, the paired difference, the truth's; queries, minutes, memory."""
-    rows = []
+    """Each method before and after."""
+    rows = {}
     for title, same in grouped(result.runs).items():
-        measured = [run for run in same if FINAL in run.evaluations]
         base = base_of(result, same[0], "methods") if title in TITLES.values() else None
-        if measured and base and FINAL in base.evaluations:
-            rows.append((title, _row(measured, base)))
+        if base and (cells := row(same, base)):
+            rows[title] = cells
+    return before_and_after("Method", rows, max((len(same) for same in grouped(result.runs).values()), default=1))
+
+
+def before_and_after(corner: str, rows: Mapping[str, tuple[Cell | None, ...]], seeds: int) -> Table:
+    """A table of :func:`row`."""
     heads = ("before", "after", "difference", "oracle's difference", "queries", "minutes", "peak memory, MB")
-    seeds = max((len(same) for same in grouped(result.runs).values()), default=1)
     note = (
         "± is half of the 95 % interval over the held-out prompts; differences are paired (same prompts, same noise). "
         f"Bold: beyond chance. {'One seed' if seeds == 1 else f'Mean of {seeds} seeds'}; oracle: the true preference."
     )
-    return Table("Method", heads, tuple(heads), tuple(rows), note=note)
+    return Table(corner, heads, tuple(heads), tuple(rows.items()), note=note)
 
 
-def _row(same: Sequence[RunRecord], base: RunRecord) -> tuple[Cell | None, ...]:
-    after, before = merged([run.evaluations[FINAL] for run in same], "after"), base.evaluations[FINAL]
-    changes = compare(after, before).rewards
-    trained = changes[0]
-    clear = [Cell(c.difference, style="signed", bold=c.rose or c.fell) for c in changes]
-    memory = max((value for run in same for value in run.series("step", "peak_memory_mb")[1]), default=float("nan"))
+def row(same: Sequence[RunRecord], base: RunRecord, role: str = FINAL) -> tuple[Cell | None, ...] | None:
+    """Before and after on held-out prompts, the paired difference, the truth's; queries, minutes, memory.
+
+    Args:
+        same: repetitions of one run.
+        role: what was measured, in the runs and in ``base``.
+
+    Returns:
+        None if something is not measured yet.
+    """
+    done = [run for run in same if role in run.evaluations]
+    if not done or role not in base.evaluations:
+        return None
+    changes = compare(merged([run.evaluations[role] for run in done], "after"), base.evaluations[role]).rewards
+    clear = [Cell(change.difference, style="signed", bold=change.rose or change.fell) for change in changes]
     return (
-        Cell(trained.theirs),
-        Cell(trained.ours),
+        Cell(changes[0].theirs),
+        Cell(changes[0].ours),
         clear[0],
         clear[1] if len(clear) > 1 else None,
-        point(float(np.mean([run.series("step", "queries")[1][-1] for run in same]))),
-        point(sum(run.seconds for run in same) / len(same) / 60),
-        point(memory),
+        point(float(np.mean([run.series("step", "queries")[1][-1] for run in done]))),
+        point(float(np.mean([run.seconds for run in done])) / 60),
+        point(max(run.series("step", "peak_memory_mb")[1].max() for run in done)),
     )
 
 

@@ -19,7 +19,7 @@ from kedge.reproduce.show import save_tables
 from kedge.reproduce.target import Target
 
 RATES = (1e-3, 3e-3, 1e-2)
-QUERIES = 384
+QUERIES = 256
 SEED = 1000  # far from those of the comparisons
 MEASURED = 48
 

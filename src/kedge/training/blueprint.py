@@ -1,0 +1,115 @@
+"""A generator as it would be: the true architecture on the meta device, without weights, from its files or its name."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import DiffusionPipeline
+
+from kedge.config import ModelConfig
+from kedge.layouts import LAYOUTS, Scale
+from kedge.models import resolve_model
+from kedge.policies.latent import LatentPolicy, LoraConfig
+from kedge.policies.loading import UNUSED
+from kedge.quiet import quiet_loading
+from kedge.registry import load_object
+
+# Hub ids whose architecture is known without their files.
+KNOWN = {
+    "SimianLuo/LCM_Dreamshaper_v7": "sd15-lcm",
+    "Lykon/dreamshaper-7": "sd15",
+    "stable-diffusion-v1-5/stable-diffusion-v1-5": "sd15",
+    "stabilityai/sd-turbo": "sd-turbo",
+    "stabilityai/sdxl-turbo": "sdxl-turbo",
+    "stabilityai/stable-diffusion-xl-base-1.0": "sdxl",
+    "Efficient-Large-Model/Sana_Sprint_1.6B_1024px_diffusers": "sana-sprint",
+}
+POLICIES = {
+    "lcm": "kedge.policies.lcm:lcm_policy",
+    "diffusion": "kedge.policies.diffusion:diffusion_policy",
+    "turbo": "kedge.policies.turbo:turbo_policy",
+    "sana-sprint": "kedge.policies.sana_sprint:sana_sprint_policy",
+}
+
+
+def draw_pipeline(name: str) -> DiffusionPipeline | None:
+    """The pipeline on the meta device; None if nothing is known about it before its files are here.
+
+    Args:
+        name: as for :func:`kedge.models.resolve_model`.
+    """
+    place = resolve_model(name)
+    if isinstance(place, str):
+        cached = _cached(place)
+        if cached is None:
+            return _from_layout(KNOWN[place]) if place in KNOWN else None
+        place = cached
+    with quiet_loading():
+        return _from_folder(place)
+
+
+def draw_policy(model: ModelConfig, kind: str, steps: int, lora: LoraConfig) -> LatentPolicy | None:
+    """The policy on the meta device, with an adapter; None if its architecture is not known.
+
+    Args:
+        kind: of the model, found out already.
+        steps: K, which may be another than the model's.
+    """
+    if kind not in POLICIES or (pipeline := draw_pipeline(model.name)) is None:
+        return None
+    dtype = getattr(torch, model.dtype)
+    for part in pipeline.components.values():
+        if isinstance(part, torch.nn.Module):
+            part.to(dtype)
+    make = load_object(POLICIES[kind])
+    settings = {"steps": steps, "guidance": model.omega, "lora": lora, "size": model.size, "eta": model.eta}
+    taken = inspect.signature(make).parameters
+    policy: LatentPolicy = make(pipeline, **{key: value for key, value in settings.items() if key in taken})
+    return policy
+
+
+def _from_layout(layout: str) -> DiffusionPipeline:
+    with torch.device("meta"):
+        pipeline: DiffusionPipeline = LAYOUTS.get(layout)(Scale())
+    # The scheduler's constants are numbers that count, not weights.
+    pipeline.register_modules(scheduler=type(pipeline.scheduler).from_config(pipeline.scheduler.config))
+    return pipeline
+
+
+def _from_folder(folder: Path) -> DiffusionPipeline:
+    index: dict[str, Any] = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+    parts: dict[str, Any] = {}
+    for name, value in index.items():
+        if isinstance(value, list):
+            parts[name] = None if name in UNUSED or value[0] is None else _part(folder / name, *value)
+        elif not name.startswith("_"):
+            parts[name] = value
+    cls = getattr(import_module("diffusers"), index["_class_name"])
+    if "requires_safety_checker" in inspect.signature(cls).parameters:
+        parts["requires_safety_checker"] = False
+    pipeline: DiffusionPipeline = cls(**parts)
+    return pipeline
+
+
+def _part(folder: Path, library: str, name: str) -> Any:
+    cls = getattr(import_module(library), name)
+    if not issubclass(cls, torch.nn.Module):
+        return cls.from_pretrained(folder)
+    with torch.device("meta"):
+        if library == "diffusers":
+            return cls.from_config(cls.load_config(folder))
+        return cls(cls.config_class.from_pretrained(folder))
+
+
+def _cached(hub_id: str) -> Path | None:
+    from huggingface_hub import try_to_load_from_cache
+
+    wanted = [
+        try_to_load_from_cache(hub_id, name) for name in ("model_index.json", "unet/config.json", "vae/config.json")
+    ]
+    return Path(wanted[0]).parent if all(isinstance(path, str) for path in wanted) else None

@@ -63,7 +63,7 @@ def _rocm(config: RunConfig, settings: Any, samples: int) -> float:
         terms = min(settings.reference_steps or steps - 1, steps - 1)  # no divergence at k = 1
         reference = terms * FORWARD
         if settings.weight and settings.reference_gradient == "exact":
-            reference += terms * (kept - 1) / max(1, steps - 1) * back
+            reference += terms * max(0, kept - 2) / max(1, steps - 1) * back  # x_K is noise: nothing flows back
     return samples * (steps * FORWARD + kept * back + reference)
 
 

@@ -19,7 +19,7 @@ from kedge.reproduce.claims import claim
 from kedge.reproduce.cost import step_cost
 from kedge.reproduce.perform import FAILURE, Interrupted, State, ending, perform, read_json, state, steps_done
 from kedge.reproduce.progress import Clock, Watcher
-from kedge.reproduce.runs import Run
+from kedge.reproduce.runs import Run, check_same
 
 Say = Callable[[str], None]
 OVER: tuple[State, ...] = ("finished", "stopped", "diverged")
@@ -85,14 +85,21 @@ class Matrix:
         """The runs that are not over."""
         return [run for run in self.runs if self.state(run) not in OVER]
 
+    def check(self) -> None:
+        """Refuse folders that hold other runs under the same names."""
+        for run in self.runs:
+            check_same(run, self.home(run))
+
     def go(self, say: Say = print) -> None:
         """Do what is left, one run after the other, in this process.
 
         A run that diverges or fails does not stop the others.
 
         Raises:
+            ConfigError: a folder holds another run under one of the names.
             Interrupted: by a signal.
         """
+        self.check()
         waiting, clock = self.left(), Clock(self)
         while waiting:
             busy = []
@@ -118,8 +125,10 @@ class Matrix:
             command: does one run.
 
         Raises:
+            ConfigError: a folder holds another run under one of the names.
             Interrupted: by a signal, once all processes have saved and ended.
         """
+        self.check()
         waiting, clock, running = self.left(), Clock(self), dict[str, subprocess.Popen[bytes]]()
         threads = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // jobs))}
         try:

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from kedge.reproduce.runs import Measure, Run, check_same
+from kedge.reproduce.runs import Measure, Run
 from kedge.training.run_folder import RunFolder, write_text
 
 if TYPE_CHECKING:
@@ -67,9 +67,7 @@ def perform(run: Run, home: Path, callbacks: Sequence[Callback] = ()) -> State:
 
     Raises:
         Interrupted: by a signal, once everything is saved.
-        ConfigError: the folder holds another run.
     """
-    check_same(run, home)
     (home / FAILURE).unlink(missing_ok=True)
     try:
         if run.train and ending(home) is None:

@@ -121,7 +121,7 @@ def show(result: Result, folder: Path) -> list[Path]:
         return []
     heads = ("Ours preferred", "No difference", "RLCM preferred", "Win rate of ours")
     note = (
-        f"{result.extra['pairs']} pairs for each reward, {result.extra['raters']} simulated raters. Intervals are 95 %: "
+        f"{result.extra['pairs']} pairs for each reward, {result.extra['raters']} simulated raters. Intervals: 95 %, "
         "over prompts; that of the win rate (ties count half) over raters and prompts at once. " + result.extra["rule"]
     )
     table = Table("Trained on: question (our method)", heads, ("ours", "tie", "theirs", "rate"), tuple(rows), note=note)

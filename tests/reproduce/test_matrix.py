@@ -1,0 +1,167 @@
+"""The matrix: kept in run folders alone, so that nothing is lost by a kill, repeated, or stopped by its neighbour."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from kedge.cli.app import app
+from kedge.config import ConfigError
+from kedge.reproduce.claims import claim
+from kedge.reproduce.matrix import Matrix
+from kedge.reproduce.records import Result
+from kedge.reproduce.settings import Settings
+from kedge.reproduce.world import load_world
+from kedge.training.loggers import read_log
+from reproduce_world import MICRO
+
+TARGET = "reproduce_world:MICRO"
+
+
+def matrix(folder: Path, **settings) -> Matrix:
+    return Matrix(MICRO.runs(Settings(load_world("emoji"), **settings)), folder)
+
+
+def silent(text: str) -> None: ...
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory) -> Path:
+    """A finished matrix, made by the command."""
+    out = tmp_path_factory.mktemp("reproduce")
+    result = CliRunner().invoke(app, ["reproduce", TARGET, "--out", str(out)], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return out
+
+
+def test_a_diverging_run_is_recorded_and_stops_nobody(done):
+    made = matrix(done / "runs")
+    assert [made.state(run) for run in made.runs] == ["finished", "finished", "diverged", "finished"]
+    poisoned = made.find("poisoned")
+    assert "finite gradient" in made.reason(poisoned)
+    table = next((done / TARGET).glob("*.md")).read_text()
+    assert "Poisoned (seed 0) diverged at step" in table
+    assert [line.split("|")[1].strip() for line in table.splitlines()[4:7]] == ["Before", "First", "Second"]
+
+
+def test_what_is_finished_is_not_done_again(done):
+    stamps = {path: path.stat().st_mtime_ns for path in (done / "runs").rglob("*") if path.is_file()}
+    lines: list[str] = []
+    matrix(done / "runs").go(lines.append)
+    assert stamps == {path: path.stat().st_mtime_ns for path in (done / "runs").rglob("*") if path.is_file()}
+    assert lines == ["runs 4 of 4 · 100 % of the training · 1 diverged"]
+
+
+def test_a_killed_matrix_goes_on_and_ends_where_it_would_have(done, tmp_path):
+    tests = str(Path(__file__).parents[1])
+    environment = {**os.environ, "KEDGE_TEST_DIE": "6", "PYTHONPATH": tests, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "kedge", "reproduce", TARGET, "--out", str(tmp_path)]
+    killed = subprocess.run(command, env=environment, capture_output=True, timeout=120)
+    assert killed.returncode == -9
+    made = matrix(tmp_path / "runs")
+    assert made.state(made.find("first")) == "partial"
+    assert 0 < made.done(made.find("first")) < made.passes(made.find("first"))
+    made.go(silent)
+    for name in ("first", "second"):
+        here, there = (read_log(folder / "runs" / name / "metrics.jsonl") for folder in (tmp_path, done))
+        timeless = [[{k: v for k, v in line.items() if k not in TIMES} for line in log] for log in (here, there)]
+        assert timeless[0] == timeless[1]
+
+
+TIMES = ("seconds", "peak_memory_mb")
+
+
+def test_listed_commands_run_as_they_are(tmp_path):
+    runner = CliRunner()
+    options = ["reproduce", TARGET, "training.batch_size=1", "--budget", "6", "--count", "3", "--out", str(tmp_path)]
+    listed = runner.invoke(app, [*options, "--list"], catch_exceptions=False).output.splitlines()
+    assert len(listed) == 4
+    assert not (tmp_path / "runs").exists()
+    for line in listed:
+        program, *arguments = shlex.split(line)
+        assert program == "kedge"
+        assert runner.invoke(app, arguments, catch_exceptions=False).exit_code == 0
+    made = matrix(tmp_path / "runs", budget=6, count=3, overrides={"training.batch_size": 1})
+    assert not made.left()
+    before = (tmp_path / "runs" / "first" / "metrics.jsonl").stat().st_mtime_ns
+    assert runner.invoke(app, options, catch_exceptions=False).exit_code == 0
+    assert (tmp_path / "runs" / "first" / "metrics.jsonl").stat().st_mtime_ns == before
+
+
+def test_tables_come_from_the_json_alone(done, tmp_path):
+    shutil.copytree(done / TARGET, tmp_path / TARGET)
+    files = sorted((tmp_path / TARGET).glob("micro.*"))
+    before = {path.name: path.read_text() for path in files}
+    assert {path.suffix for path in files} == {".md", ".csv", ".tex"}
+    for path in files:
+        path.unlink()
+    drawn = CliRunner().invoke(app, ["reproduce", TARGET, "--draw", "--out", str(tmp_path)], catch_exceptions=False)
+    assert drawn.exit_code == 0
+    assert {path.name: path.read_text() for path in files} == before
+
+
+def test_a_record_holds_scores_curve_pictures_and_cost(done):
+    result = Result.load(next((done / TARGET).glob("*.json")))
+    run = result.run("first")
+    assert run.evaluations["final"].scores["training_world:redness"].shape == (4,)
+    steps, queries = run.series("step", "queries")
+    assert list(steps) == list(range(1, 9))
+    assert list(queries) == [2 * step for step in steps]
+    assert [picture.shape for picture in result.pictures(run, "final")] == [(8, 8, 3)] * 2
+    assert run.passes == 2 * 3 * 2  # samples × sampling steps × (forward, back)
+
+
+def test_other_settings_under_the_same_name_are_refused(done):
+    longer = matrix(done / "runs", budget=9)
+    with pytest.raises(ConfigError, match=r"first holds a run with training.steps = 8, but now 9 is asked for"):
+        longer.go(silent)
+
+
+def test_a_metric_without_weights_is_left_out_and_said(tmp_path, monkeypatch):
+    monkeypatch.setattr("reproduce_world.METRICS", ("training_world:redness", "hpsv2"))
+    made = Matrix(matrix(tmp_path).runs[:1], tmp_path)
+    made.go(silent)
+    notes = json.loads((made.home(made.runs[0]) / "measured.json").read_text())
+    assert list(notes["final"]["missing"]) == ["hpsv2"]
+    assert made.state(made.runs[0]) == "finished"
+
+
+def test_a_failure_is_told_and_tried_again(tmp_path):
+    broken = matrix(tmp_path, overrides={"reward": "hpsv2"})  # its weights are not here
+    lines: list[str] = []
+    Matrix(broken.runs[1:2], tmp_path).go(lines.append)
+    assert any("first: failed. reward 'hpsv2' needs" in line for line in lines)
+    made = Matrix(matrix(tmp_path).runs[1:2], tmp_path)
+    made.go(silent)
+    assert made.state(made.runs[0]) == "finished"
+
+
+def test_a_run_has_one_owner_at_a_time(tmp_path):
+    with claim(tmp_path / "x") as ours, claim(tmp_path / "x") as theirs:
+        assert (ours, theirs) == (True, False)
+    with claim(tmp_path / "x") as ours:
+        assert ours
+
+
+def test_runs_have_names_of_their_own(tmp_path):
+    runs = matrix(tmp_path).runs
+    with pytest.raises(ValueError, match="two runs of the matrix are called 'first'"):
+        Matrix((*runs, runs[1]), tmp_path)
+    with pytest.raises(ValueError, match=r"no run 'frist' in this matrix. Did you mean 'first'"):
+        Matrix(runs, tmp_path).find("frist")
+
+
+@pytest.mark.slow
+def test_several_at_once(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+    done = CliRunner().invoke(app, ["reproduce", TARGET, "--jobs", "2", "--out", str(tmp_path)], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    assert [matrix(tmp_path / "runs").state(run) for run in matrix(tmp_path / "runs").runs].count("finished") == 3

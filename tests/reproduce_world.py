@@ -1,0 +1,60 @@
+"""Targets of ``kedge reproduce`` whose matrices take seconds; they enter by ``module:Object`` as a user's own."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+
+from torch import Tensor
+
+from kedge.evaluation.tables import Table
+from kedge.reproduce.records import Result
+from kedge.reproduce.rows import scores_table
+from kedge.reproduce.runs import Measure, Run
+from kedge.reproduce.settings import Settings
+from kedge.reproduce.show import save_tables
+from kedge.reproduce.target import Target
+from training_world import redness
+
+RECIPE = str(Path(__file__).parent / "reproduce" / "paint.yaml")
+METRICS = ("training_world:redness", "training_world:lightness")
+_calls = 0
+
+
+def deadly(images: Tensor, prompts: Sequence[str]) -> Tensor:
+    """Redness; the call whose number is in KEDGE_TEST_DIE kills the process as a power cut would."""
+    global _calls
+    _calls += 1
+    if os.environ.get("KEDGE_TEST_DIE") == str(_calls):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return redness(images, prompts)
+
+
+deadly.differentiable = True  # type: ignore[attr-defined]
+
+
+def runs(settings: Settings) -> tuple[Run, ...]:
+    """One that diverges between two that do not; the base model."""
+    measures = {"final": Measure("animals-45", METRICS, count=settings.count or 4, keep=2)}
+    told = {"training.steps": int(settings.budget or 8), **(settings.overrides or {})}
+    return (
+        Run("base", RECIPE, settings.overrides or {}, "Before", train=False, measures=measures),
+        Run("first", RECIPE, told, "First", measures=measures),
+        Run("poisoned", RECIPE, {**told, "algorithm.poison": 3}, "Poisoned", measures=measures),
+        Run("second", RECIPE, told, "Second", measures=measures, seed=1),
+    )
+
+
+def table(result: Result) -> Table:
+    """Three rows."""
+    return scores_table(result, result.runs, "final", METRICS, "Micro")
+
+
+def show(result: Result, folder: Path) -> list[Path]:
+    """A table."""
+    return save_tables([table(result)], folder, "micro")
+
+
+MICRO = Target("Micro", "nothing", runs, show)

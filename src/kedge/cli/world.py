@@ -54,6 +54,7 @@ def build(
     out: Annotated[Path, typer.Option(help="The working folder; a stopped build goes on from it.")] = Path("world"),
     budget: Annotated[str, typer.Option(help="How much of everything: gpu, cpu, or smoke for a trial.")] = "cpu",
     device: Annotated[str | None, typer.Option(help="cpu, cuda, …; a GPU by default, if there is one.")] = None,
+    again: Annotated[bool, typer.Option("--again", help="Train the stages anew, even where they were done.")] = False,
 ) -> None:
     """Train the world's models, stage by stage; resumable."""
     from kedge.registry import suggest
@@ -63,4 +64,4 @@ def build(
         for name in given:
             if name not in known:
                 raise ValueError(f"no {kind} {name!r}.{suggest(name, known)} Choose from: {', '.join(known)}")
-    recipe.build(stages or list(recipe.STAGES), out, budget, device)
+    recipe.build(stages or list(recipe.STAGES), out, budget, device, again=again)

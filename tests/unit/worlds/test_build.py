@@ -41,7 +41,7 @@ def test_the_build_leaves_folders_that_diffusers_runs(built, model):
 def test_the_build_notes_every_stage(built):
     notes = [json.loads(line) for line in (built / "build.jsonl").read_text().splitlines()]
     assert [note["stage"] for note in notes if "stage" in note] == list(recipe.STAGES)
-    assert {note["reward"] for note in notes if "reward" in note} >= {"pickscore", "aesthetic"}
+    assert {note["reward"] for note in notes if "reward" in note} >= {"pickscore", "hpsv2", "aesthetic", "imagereward"}
 
 
 def linear_stage(folder, steps, stop=None):
@@ -117,8 +117,8 @@ def test_pairwise_accuracy_of_the_oracle_itself_and_of_its_opposite():
     images = (oracle[:, :, None, None, None] * 255).expand(-1, -1, 3, 4, 4)
     pictures = Pictures(["cat"] * 5, images, oracle, oracle)
     tokens = torch.zeros(5, 3)
-    assert pairwise_accuracy(lambda images, tokens: images.mean((1, 2, 3)), tokens, pictures) == 1
-    assert pairwise_accuracy(lambda images, tokens: -images.mean((1, 2, 3)), tokens, pictures) == 0
+    assert pairwise_accuracy(lambda images, tokens: images.mean((2, 3, 4)), tokens, pictures) == 1
+    assert pairwise_accuracy(lambda images, tokens: -images.mean((2, 3, 4)), tokens, pictures) == 0
 
 
 def test_pictures_round_trip(tmp_path):

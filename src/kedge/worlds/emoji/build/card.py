@@ -28,7 +28,7 @@ In `emoji-lcm/`, `vae` and `text_encoder` are links to `emoji-diffusion/`'s: the
 
 LEARNED = {
     "pickscore": "CLIP; votes on pairs by the oracle's total",
-    "hpsv2": "CLIP; fewer prompts, generators' pictures only, unsteadier votes, half of them by cleanness",
+    "hpsv2": "CLIP; fewer prompts, unsteadier votes, for cleanness almost as much as for the oracle's total",
     "clipscore": "no votes: pictures and captions told apart",
     "aesthetic": "no prompts: ratings of cleanness and colour",
     "blipscore": "no votes: a network of its own, pictures and captions told apart",
@@ -64,9 +64,16 @@ def write_card(folder: Path) -> None:
 
 def _rewards(note: dict[str, Any]) -> list[str]:
     """Each reward against the oracle, and the rewards against each other."""
-    lines = ["", "## Rewards", "", f"On {note['prompts']} prompts that no judge was trained on, ten pictures of each."]
-    lines += ["", "| reward | learned from | agrees with the oracle on |", "|---|---|---|"]
-    lines += [f"| {name} | {LEARNED[name]} | {share:.1%} of pairs |" for name, share in note["accuracy"].items()]
+    lines = ["", "## Rewards", "", "On pictures that no judge was trained on: ten candidates for each of "]
+    lines[-1] += f"{note['prompts']} prompts in pairs; {note['pictures']} good ones with their prompt and a wrong one."
+    lines += [
+        "",
+        "| reward | learned from | orders pairs as the oracle | prefers the right prompt |",
+        "|---|---|---|---|",
+    ]
+    for name, share in note["accuracy"].items():
+        right = note["prompt_accuracy"].get(name)
+        lines.append(f"| {name} | {LEARNED[name]} | {share:.1%} | {'' if right is None else f'{right:.1%}'} |")
     names = list(note["correlation"])
     lines += ["", "Correlation of the scores within a prompt's pictures:", ""]
     lines += ["| | " + " | ".join(names) + " |", "|" + "---|" * (len(names) + 1)]

@@ -94,13 +94,12 @@ def _preference(
 ) -> CLIPModel:
     """Fine-tune the CLIP on votes, and note how often it agrees with the oracle on held-out prompts."""
     _, held = _pictures(shop)
-    pairs = VOTES * len(pictures.prompts)
     clip = shop.load(CLIPModel, "clip").cpu()
     model = train_preference(
-        name, clip, shop.tokenizer, pictures, raters, schedule, shop.folder, seed=shop.seed + salt, pairs=pairs
+        name, clip, shop.tokenizer, pictures, raters, schedule, shop.folder, seed=shop.seed + salt, votes=VOTES
     )
     accuracy = pairwise_accuracy(scorer(model), tokenize(shop.tokenizer, held.prompts), held)
-    shop.note({"reward": name, "pairwise_accuracy": accuracy, "pairs": pairs} | asdict(raters))
+    shop.note({"reward": name, "pairwise_accuracy": accuracy, "votes": VOTES * len(pictures.prompts)} | asdict(raters))
     return model
 
 

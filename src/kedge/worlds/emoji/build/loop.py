@@ -42,6 +42,11 @@ class Schedule:
         return self.lr * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, progress))))
 
 
+def state_file(folder: Path, name: str) -> Path:
+    """Where a training keeps how far it has come."""
+    return folder / f"{name}.state.pt"
+
+
 def autocast(device: torch.device) -> AbstractContextManager:
     """bfloat16 on an accelerator; on the CPU float32 is as fast for networks of this size."""
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type != "cpu")
@@ -60,7 +65,7 @@ def train(
 ) -> dict[str, dict[str, Tensor]]:
     """Train ``modules`` on ``loss(generator)`` and return the averaged state dict of each.
 
-    A state file in ``folder`` is written every two minutes; a later call with the same arguments goes on from it.
+    A state file in ``folder`` is written every minute; a later call with the same arguments goes on from it.
     """
     parameters = [p for module in modules.values() for p in module.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(
@@ -68,11 +73,11 @@ def train(
     )
     average = {key: {k: v.detach().clone().float() for k, v in m.state_dict().items()} for key, m in modules.items()}
     generator = torch.Generator(device).manual_seed(seed)
-    state_file, log_file = folder / f"{name}.state.pt", folder / f"{name}.jsonl"
+    kept, log_file = state_file(folder, name), folder / f"{name}.jsonl"
     folder.mkdir(parents=True, exist_ok=True)
     start = 0
-    if state_file.exists():
-        state = torch.load(state_file, map_location=device, weights_only=True)
+    if kept.exists():
+        state = torch.load(kept, map_location=device, weights_only=True)
         for key, module in modules.items():
             module.load_state_dict(state["modules"][key])
         optimizer.load_state_dict(state["optimizer"])
@@ -88,8 +93,8 @@ def train(
             "average": average,
             "step": step,
         }
-        torch.save(state, f"{state_file}.part")
-        os.replace(f"{state_file}.part", state_file)
+        torch.save(state, f"{kept}.part")
+        os.replace(f"{kept}.part", kept)
 
     began = saved = time.monotonic()
     for step in range(start, schedule.steps):

@@ -35,30 +35,37 @@ class Raters:
     slips: float = 0.05
 
     def votes(self, first: Tensor, second: Tensor, generator: torch.Generator) -> Tensor:
-        """1.0 where the first of two is preferred, ``[B]``; arguments are the oracle's scores."""
+        """1.0 where the first of two is preferred; arguments are the oracle's scores, all of one shape."""
         p = torch.sigmoid((first - second) / self.temperature)
         p = self.slips + (1 - 2 * self.slips) * p
         return torch.bernoulli(p, generator=generator)
 
 
-def pick_pairs(pictures: Pictures, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """Prompt index and two different candidates, each ``[count]``."""
+def pick_pairs(pictures: Pictures, each: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """``each`` pairs of different candidates for every prompt, two of ``[P, each]``."""
     prompts, candidates = pictures.oracle.shape
-    prompt = torch.randint(prompts, (count,), generator=generator)
-    first = torch.randint(candidates, (count,), generator=generator)
-    second = (first + torch.randint(1, candidates, (count,), generator=generator)) % candidates
-    return prompt, first, second
+    first = torch.randint(candidates, (prompts, each), generator=generator)
+    second = (first + torch.randint(1, candidates, first.shape, generator=generator)) % candidates
+    return first, second
 
 
 def scorer(model: CLIPModel) -> Callable[[Tensor, Tensor], Tensor]:
-    """``exp(logit scale) · cos``: images ``[B, 3, H, W]`` uint8 and tokens ``[B, L]`` to ``[B]``."""
+    """``exp(logit scale) · cos``: images ``[P, C, 3, H, W]`` uint8 and tokens ``[P, L]`` to ``[P, C]``."""
 
     def score(images: Tensor, tokens: Tensor) -> Tensor:
-        seen = model.get_image_features(normalise(images.float() / 255)).pooler_output
+        seen = model.get_image_features(normalise(images.flatten(0, 1).float() / 255)).pooler_output
         said = model.get_text_features(tokens).pooler_output
-        return model.logit_scale.exp() * F.cosine_similarity(seen, said)
+        return model.logit_scale.exp() * F.cosine_similarity(seen.unflatten(0, images.shape[:2]), said[:, None], dim=2)
 
     return score
+
+
+def nudged(images: Tensor, generator: torch.Generator) -> Tensor:
+    """All images ``[..., H, W]`` moved by the same pixel, or by none: the same to a person, new to a network."""
+    down, across = torch.randint(3, (2,), generator=generator).tolist()
+    height, width = images.shape[-2:]
+    wide = F.pad(images.flatten(0, -4).float(), (1, 1, 1, 1), mode="replicate").to(images.dtype)
+    return wide[..., down : down + height, across : across + width].reshape(images.shape)
 
 
 def train_preference(
@@ -71,24 +78,29 @@ def train_preference(
     folder: Path,
     *,
     seed: int,
-    pairs: int,
+    votes: int,
 ) -> CLIPModel:
-    """Fine-tune a copy of ``clip`` on ``pairs`` votes, each cast once and repeated as the schedule asks."""
+    """Fine-tune a copy of ``clip`` on ``votes`` for each prompt, each cast once and repeated as the schedule asks.
+
+    A step looks at some prompts' candidates, ``2 · schedule.batch`` pictures, and learns from all votes on them.
+    """
     model = copy.deepcopy(clip).train()
     with torch.no_grad():
         model.logit_scale.fill_(3.0)  # CLIP's own temperature would make every vote look certain
     tokens = tokenize(tokenizer, pictures.prompts)
     casting = torch.Generator().manual_seed(seed)
-    prompt, first, second = pick_pairs(pictures, pairs, casting)
-    votes = raters.votes(pictures.oracle[prompt, first], pictures.oracle[prompt, second], casting)
+    first, second = pick_pairs(pictures, votes, casting)
+    cast = raters.votes(pictures.oracle.gather(1, first), pictures.oracle.gather(1, second), casting)
     score = scorer(model)
+    prompts, candidates = pictures.oracle.shape
+    batch = max(1, 2 * schedule.batch // candidates)
 
     def loss(generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-        i = torch.randint(pairs, (schedule.batch,), generator=generator)
-        images = torch.cat([pictures.images[prompt[i], first[i]], pictures.images[prompt[i], second[i]]])
-        a, b = score(images, tokens[prompt[i]].repeat(2, 1)).chunk(2)
-        agreed = ((a > b) == (votes[i] > 0.5)).float().mean()
-        return F.binary_cross_entropy_with_logits(a - b, votes[i]), {"agreement": agreed}
+        i = torch.randint(prompts, (batch,), generator=generator)
+        scores = score(nudged(pictures.images[i], generator), tokens[i])
+        a, b = scores.gather(1, first[i]), scores.gather(1, second[i])
+        agreed = ((a > b) == (cast[i] > 0.5)).float().mean()
+        return F.binary_cross_entropy_with_logits(a - b, cast[i]), {"agreement": agreed}
 
     average = train(name, {name: model}, loss, schedule, folder, seed=seed, device=torch.device("cpu"))
     model.load_state_dict(average[name])
@@ -98,9 +110,7 @@ def train_preference(
 @torch.no_grad()
 def pairwise_accuracy(score: Callable[[Tensor, Tensor], Tensor], tokens: Tensor, pictures: Pictures) -> float:
     """How often the model and the oracle prefer the same of two candidates, over all pairs of held-out prompts."""
-    candidates = pictures.oracle.shape[1]
-    given = score(pictures.images.flatten(0, 1), tokens.repeat_interleave(candidates, 0)).reshape(-1, candidates)
-    return agreement(given, pictures.oracle)
+    return agreement(score(pictures.images, tokens), pictures.oracle)
 
 
 def agreement(given: Tensor, truth: Tensor) -> float:

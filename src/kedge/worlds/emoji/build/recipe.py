@@ -25,7 +25,7 @@ from kedge.worlds.emoji.build.clip import train_clip
 from kedge.worlds.emoji.build.diffusion import train_diffusion
 from kedge.worlds.emoji.build.install import install
 from kedge.worlds.emoji.build.lcm import train_lcm
-from kedge.worlds.emoji.build.loop import Schedule
+from kedge.worlds.emoji.build.loop import Schedule, state_file
 from kedge.worlds.emoji.build.pictures import Pictures, draw_pictures
 from kedge.worlds.emoji.build.quality import measure_models
 from kedge.worlds.emoji.build.vae import train_decoder, train_vae
@@ -128,8 +128,7 @@ def build_install(shop: Workshop) -> None:
     install(shop.folder)
     write_scales(shop.folder, seed=shop.seed + 10)
     _, held = Pictures.load(shop.folder / "pictures.npz").split()
-    accuracy, correlation = measure_rewards(held)
-    shop.note({"prompts": len(held.prompts), "accuracy": accuracy, "correlation": correlation})
+    shop.note(measure_rewards(held, seed=shop.seed + 16).as_record())
     write_card(shop.folder)
 
 
@@ -148,13 +147,19 @@ INSTALL = "install"  # changes the package itself, so it is never run unasked
 ALL_STAGES = {**STAGES, INSTALL: build_install}
 
 
-def build(stages: list[str], folder: Path, budget: str, device: str | None = None) -> None:
-    """Run stages in order and note how long each took in ``FOLDER/build.jsonl``."""
+def build(stages: list[str], folder: Path, budget: str, device: str | None = None, *, again: bool = False) -> None:
+    """Run stages in order and note how long each took in ``FOLDER/build.jsonl``.
+
+    Args:
+        again: forget how far these stages' trainings had come.
+    """
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     shop = Workshop(folder, BUDGETS[budget], torch.device(device))
     folder.mkdir(parents=True, exist_ok=True)
     for stage in stages:
         began = time.monotonic()
+        if again:
+            state_file(folder, stage).unlink(missing_ok=True)
         ALL_STAGES[stage](shop)
         name = torch.cuda.get_device_name() if device == "cuda" else "cpu"
         record = {

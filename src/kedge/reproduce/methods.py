@@ -173,9 +173,9 @@ def row(same: Sequence[RunRecord], base: RunRecord, role: str = FINAL) -> tuple[
         Cell(changes[0].ours),
         clear[0],
         clear[1] if len(clear) > 1 else None,
-        point(float(np.mean([run.series("step", "queries")[1][-1] for run in done]))),
-        point(float(np.mean([run.seconds for run in done])) / 60),
-        point(max(run.series("step", "peak_memory_mb")[1].max() for run in done)),
+        replace(point(float(np.mean([run.series("step", "queries")[1][-1] for run in done]))), digits=0),
+        replace(point(float(np.mean([run.seconds for run in done])) / 60), digits=1),
+        replace(point(max(run.series("step", "peak_memory_mb")[1].max() for run in done)), digits=0),
     )
 
 

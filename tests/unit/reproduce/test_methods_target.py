@@ -1,0 +1,98 @@
+"""The comparison of all methods: the same queries for each, and none of the tuning's prompts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from kedge.algorithms.base import workload
+from kedge.evaluation.result import Evaluation
+from kedge.reproduce import TARGETS
+from kedge.reproduce.methods import FINAL, TITLES
+from kedge.reproduce.records import Result, RunRecord
+from kedge.reproduce.runs import Run
+from kedge.reproduce.settings import Settings
+from kedge.reproduce.tuning import RATES
+from kedge.reproduce.world import load_world
+
+SETTINGS = Settings(load_world("emoji"), seeds=2)
+PROMPTS = ("a cat", "a dog", "a fox")
+
+
+def trained(target: str) -> list[Run]:
+    return [run for run in TARGETS.get(target).runs(SETTINGS) if run.train]
+
+
+@pytest.mark.parametrize("target", ["methods", "tuning", "tasks"])
+def test_every_run_gets_the_same_reward_queries(target):
+    totals = set()
+    for run in trained(target):
+        config = run.config()
+        work = workload(config.algorithm.settings, config.training.batch_size, config.training.accumulation)
+        totals.add(work.batches(config.training.steps) * work.queries)
+    assert len(totals) == 1
+
+
+def test_the_presets_are_what_is_compared():
+    for run in trained("methods"):
+        config, told = run.config(), run.overrides
+        assert config.reward == "aesthetic@emoji"
+        assert config.prompts.source == "animals-45"
+        assert not {key for key in told if key.startswith(("optimizer", "model"))}, "as it ships"
+        if run.title != "ROCM":
+            assert not {key for key in told if key.startswith("algorithm")}
+            shipped = Run("as it ships", run.recipe).config()
+            assert config.training.steps == shipped.training.steps
+
+
+def test_no_prompt_is_tuned_and_tested_on():
+    tuning, methods = ({run.measures[FINAL].prompts for run in trained(name)} for name in ("tuning", "methods"))
+    assert not tuning & methods
+    assert not {run.seed for run in trained("tuning")} & {run.seed for run in trained("methods")}
+    rates = {(run.title, run.config().optimizer.lr) for run in trained("tuning")}
+    assert len(rates) == len(TITLES) * len(RATES)
+
+
+def record(run: Run, gain: float) -> RunRecord:
+    """What a run would leave whose every score rose by ``gain``."""
+    scores = {"aesthetic@emoji": np.array([5.0, 6.0, 7.0]) + gain, "oracle": np.array([0.5, 0.6, 0.4])}
+    point = {"held_out/aesthetic@emoji": 6.0 + gain, "held_out/oracle": 0.5, "peak_memory_mb": 900.0}
+    points = [{**point, "step": s, "queries": 32.0 * s, "seconds": 5.0 * s, "total_queries": 32 * s} for s in (1, 2)]
+    return RunRecord.from_dict(
+        {
+            "name": run.name, "title": run.title, "seed": run.seed, "arguments": run.arguments(), "recipe": run.recipe,
+            "state": "finished", "step": 2, "seconds": 10.0, "queries": 32.0,
+            "curve": curve_of(points) if run.train else curve_of([]),
+            "evaluations": {FINAL: Evaluation(run.name, PROMPTS, 0, scores).to_dict()},
+        }
+    )  # fmt: skip
+
+
+def curve_of(points: list[dict[str, float]]):
+    from kedge.reproduce.records import curve
+
+    log = [{**point, "seconds": 5.0} for point in points]
+    return curve(log, 32.0)
+
+
+@pytest.fixture
+def result(tmp_path) -> Result:
+    gains = {"ROCM": 0.5, "RLCM": 0.2, "DDPO": 0.1, "DPOK": 0.0, "D3PO": -0.1}
+    runs = tuple(record(run, gains.get(run.title, 0.0)) for run in TARGETS.get("methods").runs(SETTINGS))
+    facts = {"rewards": SETTINGS.world.rewards, "truth": SETTINGS.world.truth}
+    made = Result("methods", facts, runs, {}, tmp_path)
+    made.save(tmp_path / "methods.json")
+    return Result.load(tmp_path / "methods.json")
+
+
+def test_one_figure_and_one_table_from_the_records_alone(result, tmp_path):
+    written = TARGETS.get("methods").show(result, tmp_path)
+    assert {path.name for path in written} >= {"methods.png", "methods.svg", "methods.md", "methods.csv"}
+    table = (tmp_path / "methods.md").read_text()
+    lines = {line.split("|")[1].strip(): line for line in table.splitlines() if line.startswith("|")}
+    assert list(lines)[2:] == list(TITLES.values())
+    assert "+0.5" in lines["ROCM"]
+    assert "**" in lines["ROCM"]
+    assert "−0.1" in lines["D3PO"]
+    assert " 64 " in lines["DDPO"]
+    assert "Mean of 2 seeds" in table

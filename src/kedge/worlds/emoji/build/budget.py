@@ -50,11 +50,11 @@ BUDGETS = {
         diffusion=Schedule(steps=3_000, batch=48, lr=1e-3, ema=0.997),
         lcm=Schedule(steps=550, batch=32, lr=1e-4, ema=0.99, warmup=50),
         pictures=1_500,
-        preference=Schedule(steps=3_000, batch=48, lr=4e-4, ema=0.99, warmup=50),
+        preference=Schedule(steps=2_000, batch=48, lr=4e-4, ema=0.99, warmup=50),
         hpsv2=Schedule(steps=1_000, batch=48, lr=3e-4, ema=0.99, warmup=50),
         bert=Schedule(steps=600, batch=64, lr=3e-3, ema=0.99, warmup=50),
         blip=Schedule(steps=2_200, batch=128, lr=1e-3, ema=0.99, warmup=100),
-        imagereward=Schedule(steps=1_000, batch=20, lr=4e-4, ema=0.99, warmup=50),
+        imagereward=Schedule(steps=2_000, batch=20, lr=3e-4, ema=0.99, warmup=50),
         captioner=Schedule(steps=900, batch=96, lr=1e-3, ema=0.99, warmup=50),
     ),
     "smoke": Budget(

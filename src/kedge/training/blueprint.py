@@ -65,7 +65,7 @@ def draw_policy(model: ModelConfig, kind: str, steps: int, lora: LoraConfig) -> 
     dtype = getattr(torch, model.dtype)
     for part in pipeline.components.values():
         if isinstance(part, torch.nn.Module):
-            part.to(dtype)
+            torch.nn.Module.to(part, dtype)  # diffusers' own warns
     make = load_object(POLICIES[kind])
     settings = {"steps": steps, "guidance": model.omega, "lora": lora, "size": model.size, "eta": model.eta}
     taken = inspect.signature(make).parameters

@@ -10,6 +10,7 @@ from kedge.config import RunConfig
 from kedge.models import resolve_model
 from kedge.rewards import readiness
 from kedge.rewards.description import describe
+from kedge.rewards.sources import size_in_words
 from kedge.training.prompt_sets import prompts_of
 
 
@@ -32,6 +33,31 @@ def plan(config: RunConfig) -> Iterator[str]:
             found = state.get(name)
             if found and term.source in (None, "emoji"):
                 yield f"reward {name}: {'ready' if found.ready else 'not here yet. ' + found.advice}"
+    yield from _downloads(config)
+    yield from _forecast(config)
+
+
+def _downloads(config: RunConfig) -> Iterator[str]:
+    """What has to be fetched before it can start."""
+    state = {item.name: item for item in readiness()}
+    missing = {}
+    for text in (config.reward, *config.watch.metrics):
+        for term in describe(text).terms:
+            item = state.get(term.name)
+            if item and term.source is None:
+                missing |= {part.where: part.size for part in item.missing}
+    if missing:
+        yield f"downloads for rewards: {size_in_words(sum(missing.values()))} ({', '.join(missing)})"
+
+
+def _forecast(config: RunConfig) -> Iterator[str]:
+    from kedge.training import forecast
+
+    found = forecast.forecast(config)
+    if found is None:
+        yield "memory and time: unknown before the model's own files are here (of a policy of your own, always)"
+    else:
+        yield from forecast.describe(config, found)
 
 
 def _samples(config: RunConfig) -> Iterator[str]:

@@ -20,6 +20,7 @@ from kedge.config import RunConfig
 from kedge.policies.base import Conditioning, rollout
 from kedge.policies.economy import economise
 from kedge.policies.latent import LatentPolicy, LoraConfig
+from kedge.policies.loading import UNUSED
 from kedge.policies.offload import SMALL
 from kedge.rewards.blueprint import Planned
 from kedge.training.assemble import backprop, economy
@@ -48,6 +49,11 @@ class Networks:
         """Of all weights."""
         return sum(size for _, size in self.sizes.values())
 
+    @property
+    def largest_file(self) -> int:
+        """Bytes of the largest reward's weights as they are published, in half precision: read whole while loading."""
+        return max((2 * count for name, (count, _) in self.sizes.items() if name.startswith("reward")), default=0)
+
 
 @dataclass(frozen=True)
 class Rehearsal:
@@ -55,7 +61,7 @@ class Rehearsal:
 
     Attributes:
         step: one optimizer step, with its share of gathering experience.
-        watching: drawing and decoding one batch of samples.
+        watching: one sampling step of a batch of samples, and decoding it.
         prompt: bytes of one encoded prompt.
     """
 
@@ -146,11 +152,11 @@ def _policy_gradient(config: RunConfig, context: Context) -> Cost:
 
 
 def _watching(policy: LatentPolicy, cond: Conditioning, batch: int) -> Cost:
-    noise = torch.empty(policy.steps, batch, *policy.latent_shape, device="meta")
+    x = torch.empty(batch, *policy.latent_shape, device="meta")
 
-    def draw() -> Tensor:
+    def draw() -> Tensor:  # one step takes as much memory as all of them
         with torch.no_grad():
-            return policy.decode(rollout(policy, _repeat(cond, batch), noise).x0)
+            return policy.decode(policy.transition(x, 1, _repeat(cond, batch)).mean)
 
     return _count(draw)
 
@@ -167,7 +173,8 @@ def _metrics(config: RunConfig) -> Iterator[str]:
 
 
 def _networks(policy: LatentPolicy, rewards: Sequence[Planned], texts_elsewhere: bool) -> Networks:
-    parts = {name: part for name, part in policy.pipeline.components.items() if isinstance(part, nn.Module)}
+    components = policy.pipeline.components.items()
+    parts = {name: part for name, part in components if isinstance(part, nn.Module) and name not in UNUSED}
     if texts_elsewhere:
         parts = {name: part for name, part in parts.items() if not name.startswith("text_encoder")}
     for reward in rewards:

@@ -1,0 +1,305 @@
+"""The true Stable Diffusion 1.5 LCM (860 M parameters, random weights): ours against a straightforward loop.
+
+    python -m bench.sd15                                  # 64 px on a CPU, 512 px on a GPU
+    python -m bench.sd15 --reward hpsv2 --dtype bfloat16  # with a reward of HPSv2's size
+
+Every way runs in a process of its own, one after the other, from the same weights, prompts and noise; the gradients are
+compared. The floor is the arithmetic of the calls that cannot be avoided, at the rate of this machine's large matrix
+products and convolutions. Writes docs/results/sd15-DEVICE.json and .md with ``--write``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # it warns that torchvision, which is not needed, is missing
+
+PROMPT = "a photo of a fox riding a bike through the snow"
+BETA, OMEGA, STEPS = 1e-4, 7.5, 8
+RESULTS = Path(__file__).parents[1] / "docs" / "results"
+# Way → what it is. Kedge's ways are settings of Backprop and Economy.
+WAYS = {
+    "straightforward": "a loop from diffusers: two UNets, block checkpoints",
+    "rlcm": "RLCM's update on as many pictures (policy gradient, no backpropagation through the trajectory)",
+    "plain": "Kedge, nothing set",
+    "paired": "Kedge, speed.paired_reference",
+    "checkpoint": "Kedge, backprop.checkpoint",
+    "checkpoint paired": "Kedge, backprop.checkpoint and speed.paired_reference",
+    "blocks": "Kedge, backprop.checkpoint and memory.unet_checkpoint",
+}
+# Dense peak of the tensor cores in half precision, operations a second, from the makers' data sheets.
+PEAK = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "L4": 121e12, "4090": 165e12, "3090": 71e12}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One comparison."""
+
+    device: str
+    pixels: int
+    batch: int
+    dtype: str
+    reward: str
+    repeats: int
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one way took: median seconds of a step, seconds a picture, peak bytes, where its gradient is."""
+
+    way: str
+    seconds: float
+    peak: float
+    gradient: str | None
+
+
+def build(setting: Setting) -> tuple[Any, Any]:
+    """The pipeline and the reward ``images → [B]``: random weights, the same for every way."""
+    import torch
+    from transformers import CLIPModel
+
+    from kedge.layouts.scale import Scale
+    from kedge.layouts.stable_diffusion import sd15_lcm
+    from kedge.rewards.blueprint import VIT_L_14
+    from kedge.rewards.clip import FrozenCLIP
+    from kedge.rewards.openclip import VIT_H_14, to_clip_config
+    from kedge.rewards.preprocess import PadPreprocess
+
+    torch.manual_seed(0)
+    dtype = getattr(torch, setting.dtype)
+    pipeline = sd15_lcm(Scale())
+    pipeline.safety_checker = None
+    with torch.no_grad():
+        pipeline.unet.conv_out.weight.mul_(0.1)  # random predictions of a real one's size: no chaos over eight steps
+    pipeline.to(setting.device, dtype)
+    pipeline.vae.eval(), pipeline.unet.eval()
+    if setting.reward == "brightness":
+        return pipeline, lambda images: images.flatten(1).mean(1) * 100
+    config = to_clip_config(VIT_H_14 if setting.reward == "hpsv2" else VIT_L_14)
+    network = CLIPModel(config).to(setting.device, dtype).eval().requires_grad_(False)
+    clip = FrozenCLIP(network, lambda _: torch.zeros(1, 1), PadPreprocess(config.vision_config.image_size))
+    text = torch.nn.functional.normalize(torch.randn(1, config.projection_dim, device=setting.device), dim=-1)
+    return pipeline, lambda images: 100 * (clip.image_features(images) * text).sum(-1)
+
+
+def move_adapter(weights: list[Any]) -> None:
+    """Away from its start, where the divergence and its gradient are zero; B alone, in order."""
+    import torch
+
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for weight in weights:
+            if weight.shape[1] == 16:  # B: [out, rank]
+                weight.copy_(0.01 * torch.randn(weight.shape, generator=generator))
+
+
+def repeat_initial(weights: list[Any]) -> None:
+    """A, from one seed whatever drew before."""
+    import torch
+
+    generator = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for weight in weights:
+            if weight.shape[1] != 16:
+                weight.copy_(torch.randn(weight.shape, generator=generator) / 16)
+
+
+def measure(way: str, setting: Setting, folder: str) -> Row:
+    """Time some optimizer steps of one way and keep the first one's gradient."""
+    import torch
+
+    from kedge.training.spending import peak_memory
+
+    pipeline, score = build(setting)
+    step, weights = (straightforward if way == "straightforward" else ours)(way, setting, pipeline, score)
+    repeat_initial(weights)
+    move_adapter(weights)
+    optimizer = torch.optim.AdamW(weights, lr=1e-6)
+    device, times, path = torch.device(setting.device), [], None
+    for i in range(setting.repeats + 1):  # the first one warms up, and gives the gradient
+        began = time.perf_counter()
+        optimizer.zero_grad(set_to_none=True)
+        step(torch.Generator().manual_seed(0))
+        if i == 0 and way != "rlcm":
+            path = f"{folder}/{way}.pt"
+            torch.save([weight.grad.cpu().clone() for weight in weights], path)
+        optimizer.step()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - began)
+    return Row(way, statistics.median(times[1:]), peak_memory(device), path)
+
+
+Step = Callable[[Any], None]
+
+
+def straightforward(way: str, setting: Setting, pipeline: Any, score: Any) -> tuple[Step, list[Any]]:
+    """The loop of bench/straightforward.py."""
+    from bench.straightforward import Straightforward
+
+    loop = Straightforward(pipeline, score, steps=STEPS, pixels=setting.pixels, omega=OMEGA)
+    prompts = [PROMPT] * setting.batch
+    return lambda generator: loop.loss(prompts, generator, BETA).backward(), loop.trainable()
+
+
+def ours(way: str, setting: Setting, pipeline: Any, score: Any) -> tuple[Step, list[Any]]:
+    """Kedge's own algorithms."""
+    from kedge.algorithms.base import Context
+    from kedge.algorithms.ppo import RLCM
+    from kedge.algorithms.rocm import ROCM
+    from kedge.policies.base import Backprop
+    from kedge.policies.economy import Economy, economise
+    from kedge.policies.latent import LoraConfig
+    from kedge.policies.lcm import lcm_policy
+
+    policy = lcm_policy(pipeline, steps=STEPS, guidance=OMEGA, lora=LoraConfig(), size=setting.pixels)
+    economise(policy, Economy(unet_checkpoint=way == "blocks", vae_checkpoint=way != "rlcm"))
+    backprop = Backprop(checkpoint="checkpoint" in way or way == "blocks", paired="paired" in way)
+
+    class Score:
+        name, differentiable = setting.reward, True
+
+        def __call__(self, images: Any, prompts: Any) -> Any:
+            return score(images)
+
+    class Same:
+        def take(self, n: int) -> list[str]:
+            return [PROMPT] * n
+
+    algorithm = RLCM(normalise="run") if way == "rlcm" else ROCM(beta=BETA)
+    context: list[Context] = []
+
+    def step(generator: Any) -> None:
+        if not context:
+            context.append(Context(policy, Score(), Same(), generator, backprop, setting.batch, 1))
+        context[0].generator = generator
+        for losses in algorithm.updates(context[0]):
+            for loss in losses:
+                loss.value.backward()
+
+    return step, list(policy.trainable())
+
+
+def floor(setting: Setting) -> tuple[float, float, float]:
+    """Operations of the required calls; seconds they take at this machine's rate; that rate."""
+    import torch
+
+    from kedge.config import parse_config
+    from kedge.training.machine import measure as rate
+    from kedge.training.rehearsal import rehearse
+
+    config = parse_config(
+        {
+            "model": {"name": "SimianLuo/LCM_Dreamshaper_v7", "kind": "lcm", "size": setting.pixels},
+            "algorithm": {"name": "rocm", "beta": BETA},
+            "reward": {"hpsv2": "hpsv2", "clip-l": "clipscore"}.get(setting.reward, "compressibility_proxy"),
+            "prompts": "animals-45",
+            "training": {"batch_size": setting.batch},
+        }
+    )
+    found = rehearse(config, "lcm")
+    assert found is not None
+    speed = rate(torch.device(setting.device), getattr(torch, setting.dtype)).flops
+    return found.step.flops, found.step.flops / speed, speed
+
+
+def differences(rows: list[Row]) -> dict[str, float]:
+    """How far each way's gradient is from the straightforward loop's, relative to its length."""
+    import torch
+
+    paths = {row.way: row.gradient for row in rows if row.gradient}
+    gradients = {way: torch.cat([g.flatten().double() for g in torch.load(path)]) for way, path in paths.items()}
+    first = gradients.pop("straightforward", None)
+    if first is None:
+        return {}
+    return {way: ((found - first).norm() / first.norm()).item() for way, found in gradients.items()}
+
+
+def hardware(device: str) -> str:
+    import torch
+
+    if device.startswith("cuda"):
+        return torch.cuda.get_device_name(0)
+    names = [line.partition(":")[2].strip() for line in _cpuinfo() if line.startswith("model name")]
+    return f"{names[0] if names else platform.processor()} (CPU, {torch.get_num_threads()} thread)"
+
+
+def _cpuinfo() -> list[str]:
+    path = Path("/proc/cpuinfo")
+    return path.read_text().splitlines() if path.is_file() else []
+
+
+def report(setting: Setting, rows: list[Row], apart: dict[str, float], least: tuple[float, float, float]) -> str:
+    flops, seconds, rate = least
+    naive = next((row for row in rows if row.way == "straightforward"), None)
+    peak = next((value for name, value in PEAK.items() if name in hardware(setting.device)), None)
+    peak = peak if setting.dtype != "float32" else None
+    lines = [
+        f"Hardware: {hardware(setting.device)}. SD 1.5 LCM, 860 M parameters, random weights, {setting.pixels} px, "
+        f"K = {STEPS}, batch {setting.batch}, {setting.dtype}, reward {setting.reward}; median of {setting.repeats} "
+        f"steps. The required calls are {flops / 1e12:.2f} TFLOP: {seconds:.2f} s at the {rate / 1e9:.0f} GFLOP/s that "
+        "this machine reaches in large products and convolutions.",
+        "",
+        "| way | seconds a picture | the loop = 1 | peak GB | of the floor's rate | gradient differs by |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        faster = f"{naive.seconds / row.seconds:.2f}× as fast" if naive else ""
+        memory = f"{row.peak / 1e9:.2f} ({row.peak / naive.peak:.0%})" if naive else f"{row.peak / 1e9:.2f}"
+        share = "" if row.way == "rlcm" else f"{flops / row.seconds / (peak or rate):.0%}{' MFU' if peak else ''}"
+        error = f"{apart[row.way]:.1e}" if row.way in apart else ""
+        each = row.seconds / setting.batch
+        lines.append(f"| {WAYS[row.way]} | {each:.2f} | {faster} | {memory} | {share} | {error} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Run every way in its own process, compare, print, and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default=None)
+    parser.add_argument("--pixels", type=int, default=None)
+    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--dtype", default=None, choices=("float32", "bfloat16"))
+    parser.add_argument("--reward", default="brightness", choices=("brightness", "clip-l", "hpsv2"))
+    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--ways", nargs="*", default=list(WAYS), choices=list(WAYS))
+    parser.add_argument("--write", default="", help="name of the result, for docs/results/sd15-NAME.json and .md")
+    given = parser.parse_args()
+    import torch
+
+    device = given.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    cuda = device.startswith("cuda")
+    pixels, dtype = given.pixels or (512 if cuda else 64), given.dtype or ("bfloat16" if cuda else "float32")
+    setting = Setting(device, pixels, given.batch, dtype, given.reward, given.repeats)
+    rows, spawn = [], multiprocessing.get_context("spawn")
+    with tempfile.TemporaryDirectory() as folder:
+        for way in given.ways:
+            with spawn.Pool(1) as pool:
+                rows.append(pool.apply(measure, (way, setting, folder)))
+            print(rows[-1], file=sys.stderr, flush=True)
+        apart = differences(rows)
+    with spawn.Pool(1) as pool:
+        least = pool.apply(floor, (setting,))
+    text = report(setting, rows, apart, least)
+    print(text)
+    if given.write:
+        facts = {"hardware": hardware(device), "setting": asdict(setting), "differences": apart}
+        facts |= {"rows": [asdict(row) | {"gradient": None} for row in rows], "floor": least}
+        (RESULTS / f"sd15-{given.write}.json").write_text(json.dumps(facts, indent=2) + "\n")
+        (RESULTS / f"sd15-{given.write}.md").write_text(f"# SD 1.5 LCM: {given.write}\n\n{text}")
+
+
+if __name__ == "__main__":
+    main()

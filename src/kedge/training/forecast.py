@@ -1,0 +1,115 @@
+"""What a run will take: memory, time and disk, from a rehearsal on the meta device and three rates of this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import psutil
+import torch
+
+from kedge.algorithms.base import workload
+from kedge.algorithms.prompt_cache import MEGABYTE
+from kedge.config import RunConfig
+from kedge.policies.kinds import AUTO, detect_kind
+from kedge.training.machine import expected
+from kedge.training.rehearsal import Rehearsal, rehearse
+
+GIGABYTE = 10**9
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a run will take on each process.
+
+    Attributes:
+        device: ``cpu`` or ``cuda``.
+        rehearsal: what it was derived from.
+        peak: bytes at the worst moment: of the process on a CPU, of tensors on a GPU.
+        seconds: for one optimizer step, evaluations and sample grids aside; None where the device is not here.
+        calibrated: whether such forecasts have been compared with measurements on such a device.
+        disk: bytes of checkpoints and exported adapters.
+    """
+
+    device: str
+    rehearsal: Rehearsal
+    peak: float
+    seconds: float | None
+    calibrated: bool
+    disk: float
+
+
+def forecast(config: RunConfig) -> Forecast | None:
+    """None for a policy of the user's own, and for a model of which nothing is known until its files are here."""
+    kind = detect_kind(config.model.name) if config.model.kind == AUTO else config.model.kind
+    if config.model.lcm_lora or config.model.unet:
+        kind = "lcm"
+    base = psutil.Process().memory_info().rss
+    found = None if ":" in kind else rehearse(config, kind)
+    if found is None:
+        return None
+    device = _device(config.training.device)
+    trained = found.networks.trained * 4
+    moments = trained * (0.5 if config.optimizer.name == "adamw8bit" else 2) + trained * bool(config.optimizer.ema)
+    watched = found.watching.peak if config.watch.samples_every or config.watch.evaluate_every else 0
+    peak = found.networks.bytes + moments + max(found.step.peak, watched)
+    if device.type == "cpu":
+        loading = found.networks.bytes + found.networks.largest_file
+        peak = base + max(peak + _cached_prompts(config, found), loading)
+    here = device.type != "cuda" or torch.cuda.is_available()
+    machine = expected(device, getattr(torch, config.model.dtype)) if here else None
+    return Forecast(
+        device=device.type,
+        rehearsal=found,
+        peak=peak,
+        seconds=machine.seconds(found.step) if machine else None,
+        calibrated=machine.calibrated if machine else False,
+        disk=(trained * 3 + trained * bool(config.optimizer.ema)) * (config.checkpoint.keep + 1) + 2 * trained,
+    )
+
+
+def describe(config: RunConfig, found: Forecast) -> Iterator[str]:
+    """A line for each fact."""
+    networks = found.rehearsal.networks
+    parts = ", ".join(f"{name} {_count(count)}" for name, (count, _) in networks.sizes.items())
+    yield f"parameters: {parts}; trained: {_count(networks.trained)}"
+    if networks.unknown:
+        yield f"left out of what follows, for want of knowledge: {', '.join(networks.unknown)}"
+    where = "the process" if found.device == "cpu" else "tensors on the GPU"
+    activations = found.rehearsal.step.peak
+    yield (
+        f"peak memory: {found.peak / GIGABYTE:.2f} GB ({where}), of which weights {networks.bytes / GIGABYTE:.2f} and "
+        f"what a step needs besides {activations / GIGABYTE:.2f}"
+    )
+    flops = found.rehearsal.step.flops
+    if found.seconds is None:
+        yield f"time: {flops / 1e12:.3g} TFLOP a step; this machine has no such device to time"
+    else:
+        doubt = "" if found.calibrated else " (not calibrated for this device: take it as an order of magnitude)"
+        hours = found.seconds * config.training.steps / 3600
+        yield (
+            f"time: {found.seconds:.3g} s a step ({flops / 1e12:.3g} TFLOP), {_duration(hours)} for "
+            f"{config.training.steps} steps without watching{doubt}"
+        )
+    yield f"disk: {max(1, round(found.disk / MEGABYTE))} MB for checkpoints and adapters"
+
+
+def _cached_prompts(config: RunConfig, found: Rehearsal) -> int:
+    work = workload(config.algorithm.settings, config.training.batch_size, config.training.accumulation)
+    seen = work.batches(config.training.steps) * work.samples
+    return min(config.memory.prompt_cache_mb * MEGABYTE, seen * found.prompt)
+
+
+def _device(name: str) -> torch.device:
+    if name != "auto":
+        return torch.device(name)
+    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    return accelerator or torch.device("cpu")
+
+
+def _count(number: int) -> str:
+    return f"{number / 1e6:.4g} M"
+
+
+def _duration(hours: float) -> str:
+    return f"{hours:.1f} h" if hours >= 1 else f"{max(1, round(hours * 60))} min"

@@ -5,7 +5,9 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -43,6 +45,7 @@ class Meter:
     def __init__(self, reward: CountedReward, processes: Processes):
         self._reward, self._processes = reward, processes
         self._read = 0
+        forget_peak(processes.device)
         self._clock = time.perf_counter()
 
     def start(self) -> None:
@@ -70,6 +73,15 @@ class Meter:
         """Go on from the counts that this process and all of them had."""
         self._reward.images = mine["images"]
         self._read = sum(one["images"] for one in everyone)
+
+
+def forget_peak(device: torch.device) -> None:
+    """Start the count of :func:`peak_memory` again from what is held now, where the system can (GPUs, Linux)."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
 
 
 def peak_memory(device: torch.device) -> int:

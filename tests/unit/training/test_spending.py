@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from torch import Tensor
 
 import training_world
@@ -18,7 +19,7 @@ from kedge.training.plan import plan
 from kedge.training.processes import Processes
 from kedge.training.run import train
 from kedge.training.run_folder import RunFolder
-from kedge.training.spending import Spent, spent
+from kedge.training.spending import Spent, forget_peak, peak_memory, spent
 
 # With 2 × 3 samples for an optimizer step: the settings, and the queries of its first six steps.
 ALGORITHMS: dict[str, tuple[dict[str, Any], list[int]]] = {
@@ -93,8 +94,20 @@ def test_watching_is_not_counted(tmp_path):
 def test_the_card_and_the_log_say_what_it_took(tmp_path):
     train(config_for({"name": "rlcm"}), tmp_path / "run")
     log = read_log(RunFolder(tmp_path / "run").metrics)
-    assert all(line["seconds"] > 0 and line["peak_memory_mb"] > 50 for line in log)
+    assert all((line["seconds"] or 0) > 0 and (line["peak_memory_mb"] or 0) > 50 for line in log)
     assert f"It took {spent(log)}." in RunFolder(tmp_path / "run").card.read_text()
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the peak can only be forgotten on Linux")
+def test_what_ran_before_in_the_same_process_is_not_counted():
+    cpu = torch.device("cpu")
+    forget_peak(cpu)
+    before = peak_memory(cpu)
+    filled = torch.ones(100_000_000, dtype=torch.uint8)
+    assert peak_memory(cpu) >= before + 50_000_000
+    del filled
+    forget_peak(cpu)
+    assert peak_memory(cpu) < before + 50_000_000
 
 
 def test_an_account_in_words():

@@ -51,7 +51,7 @@ def make_bert(tokenizer: BertTokenizer) -> BertModel:
         hidden_dropout_prob=0.0,
         attention_probs_dropout_prob=0.0,
     )
-    return BertModel(config, add_pooling_layer=False)
+    return BertModel(config)
 
 
 def train_bert(

@@ -54,7 +54,7 @@ BUDGETS = {
         hpsv2=Schedule(steps=1_000, batch=48, lr=3e-4, ema=0.99, warmup=50),
         bert=Schedule(steps=600, batch=64, lr=3e-3, ema=0.99, warmup=50),
         blip=Schedule(steps=2_200, batch=128, lr=1e-3, ema=0.99, warmup=100),
-        imagereward=Schedule(steps=2_000, batch=20, lr=3e-4, ema=0.99, warmup=50),
+        imagereward=Schedule(steps=1_000, batch=20, lr=4e-4, ema=0.99, warmup=50),
         captioner=Schedule(steps=900, batch=96, lr=1e-3, ema=0.99, warmup=50),
     ),
     "smoke": Budget(

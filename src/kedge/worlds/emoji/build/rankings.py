@@ -22,7 +22,6 @@ from kedge.worlds.emoji.build.blip import half
 from kedge.worlds.emoji.build.clip import normalise, worn
 from kedge.worlds.emoji.build.loop import Schedule, train
 from kedge.worlds.emoji.build.pictures import Pictures
-from kedge.worlds.emoji.build.preference import nudged
 from kedge.worlds.emoji.captions import parse
 from kedge.worlds.emoji.networks import TOKENS
 from kedge.worlds.emoji.oracle import ACTIVITY_ASKED, ACTIVITY_FREE, FLOOR, WEIGHTS
@@ -93,7 +92,7 @@ def train_image_reward(
 
     def loss(generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         i = torch.randint(len(prompt), (schedule.batch,), generator=generator)
-        images = nudged(pictures.images[prompt[i, None], order[i]], generator).flatten(0, 1).float() / 255
+        images = pictures.images[prompt[i, None], order[i]].flatten(0, 1).float() / 255
         keep = torch.rand(len(images), 1, 1, 1, generator=generator) < 0.5
         images = torch.where(keep, images, worn(images, generator))  # which these raters hardly mind
         scores = score(images, ids[prompt[i]].repeat_interleave(rankers.pictures, 0)).reshape(order[i].shape)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-BENCHES = ("rocm", "oracle", "rewards")
+BENCHES = ("rocm", "oracle", "sd15", "plan", "rewards")
 
 for name in BENCHES:
     print(f"\n== {name} ==", flush=True)

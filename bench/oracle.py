@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import time
 
@@ -11,6 +12,8 @@ import torch
 from kedge.worlds.emoji.captions import held_out_prompts, parse
 from kedge.worlds.emoji.oracle import Oracle
 from kedge.worlds.emoji.scenes import compose, render
+
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # it warns that torchvision, which is not needed, is missing
 
 
 def main() -> None:

@@ -98,7 +98,7 @@ def explain(error: Exception) -> tuple[int, str]:
             "out of memory. Lower training.batch_size (and raise training.accumulation to make up for it), set "
             "backprop.checkpoint=true, or backprop.last_steps to a small number"
         )
-    if "TrainingFailed" in kinds:
+    if kinds & {"TrainingFailed", "ProcessLost"}:
         return 1, text
     if kinds & {"ValueError", "OSError"}:
         return 2, text

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -13,6 +14,10 @@ from torch import Tensor
 from torch.nn import Parameter
 
 PATIENCE = timedelta(hours=2)  # the others wait while the first process draws samples and evaluates
+
+
+class ProcessLost(RuntimeError):
+    """Another of the processes that train together has ended, or cannot be reached."""
 
 
 class Processes:
@@ -46,7 +51,8 @@ class Processes:
             return
         # A process whose losses did not touch a parameter still takes part in the sum.
         gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in parameters]
-        flat = self._accelerator.reduce(torch.cat([g.flatten() for g in gradients]), reduction="mean")
+        with self._together():
+            flat = self._accelerator.reduce(torch.cat([g.flatten() for g in gradients]), reduction="mean")
         for parameter, part in zip(parameters, flat.split([g.numel() for g in gradients]), strict=True):
             parameter.grad = part.view_as(parameter).clone()
 
@@ -63,13 +69,31 @@ class Processes:
         """Whether the flag is set on any process, so that all act together."""
         if self.count == 1:
             return flag
-        total: Tensor = self._accelerator.reduce(torch.tensor(float(flag), device=self.device), reduction="sum")
-        return bool(total > 0)
+        with self._together():
+            total: Tensor = self._accelerator.reduce(torch.tensor(float(flag), device=self.device), reduction="sum")
+            return bool(total > 0)
 
     def gather(self, items: list[Any]) -> list[Any]:
         """The lists of all processes, joined in their order; the same answer everywhere."""
-        return items if self.count == 1 else gather_object(items)
+        if self.count == 1:
+            return items
+        with self._together():
+            return gather_object(items)
 
     def wait(self) -> None:
         """Until every process is here."""
-        self._accelerator.wait_for_everyone()
+        with self._together():
+            self._accelerator.wait_for_everyone()
+
+    @contextmanager
+    def _together(self) -> Iterator[None]:
+        """Around every message: whoever waits for a process that is gone learns it here."""
+        try:
+            yield
+        except RuntimeError as error:  # torch's DistBackendError, and gloo's own, which has no class
+            if self.count == 1 or "OutOfMemoryError" in type(error).__name__:
+                raise
+            raise ProcessLost(
+                f"process {self.index} of {self.count} can no longer reach the others: one of them has ended (its own "
+                "message says why). Checkpoints are whole: go on from the last one with --resume and as many processes"
+            ) from error

@@ -22,7 +22,7 @@ from kedge.training.run_folder import RunFolder
 from training_world import recipe
 
 WORKER = """
-import json, sys
+import dataclasses, json, sys
 from pathlib import Path
 import torch
 from kedge.config import load_config
@@ -35,6 +35,8 @@ config = load_config(folder.config)
 processes = Processes("cpu")
 trainer = assemble(config, folder, processes, resume=resume)
 average, sent = processes.average_gradients, []
+if sys.argv[2] == "dies" and processes.index == 1:
+    trainer.algorithm = dataclasses.replace(trainer.algorithm, interrupt=4, signal="SIGKILL")
 
 def watched(parameters):
     own = [p.grad.clone() for p in parameters]
@@ -54,6 +56,13 @@ torch.save({
 
 
 def launch(folder: Path, mode: str = "fresh") -> list[dict]:
+    codes, errors = run_pair(folder, mode)
+    assert codes == [0, 0], "\n".join(errors)
+    return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(2)]
+
+
+def run_pair(folder: Path, mode: str) -> tuple[list[int], list[str]]:
+    """Exit codes and error outputs of two processes."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
@@ -76,8 +85,7 @@ def launch(folder: Path, mode: str = "fresh") -> list[dict]:
         for rank in range(2)
     ]
     errors = [worker.communicate(timeout=400)[1] for worker in workers]
-    assert [worker.returncode for worker in workers] == [0, 0], "\n".join(errors)
-    return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(2)]
+    return [worker.returncode for worker in workers], errors
 
 
 def prepare(folder: Path, **changes) -> Path:
@@ -159,3 +167,15 @@ def test_a_pairs_checkpoint_needs_a_pair(pair, tmp_path):
     config = parse_config(recipe(training__accumulation=2, optimizer__ema=0.9))
     with pytest.raises(ValueError, match="written by 2 processes, this run has 1"):
         assemble(config, RunFolder(folder), Processes("cpu"), resume=True)
+
+
+def test_when_one_process_dies_the_other_stops_and_the_checkpoint_is_good(pair, tmp_path):
+    folder = prepare(tmp_path / "run", watch__samples_every=3, watch__samples_count=2)
+    codes, errors = run_pair(folder, "dies")  # the second is killed in its fifth update
+    assert codes[1] == -9
+    assert codes[0] == 1
+    assert "ProcessLost: process 0 of 2 can no longer reach the others" in errors[0]
+    assert CheckpointStore(folder / "checkpoints").steps() == [2, 4]
+    resumed = launch(folder, "resume")
+    for a, b in zip(pair[1][0]["weights"], resumed[0]["weights"], strict=True):
+        assert torch.equal(a, b)

@@ -1,0 +1,128 @@
+"""What is told before anything is loaded: counts that are known exactly, and the same code as the real step's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from kedge.algorithms.rocm import ROCM
+from kedge.config import RunConfig, parse_config
+from kedge.policies import load_policy
+from kedge.training.blueprint import KNOWN, draw_pipeline
+from kedge.training.counting import counting
+from kedge.training.forecast import describe, forecast
+from kedge.training.machine import Machine
+from kedge.training.rehearsal import rehearse
+
+
+def config_for(folder: Path | str, **changes) -> RunConfig:
+    model = {"name": str(folder), "kind": "lcm", "steps": 4, "lora": {"rank": 2}} | changes.pop("model", {})
+    base = {"model": model, "reward": "compressibility_proxy", "prompts": "animals-45", "algorithm": "rocm"}
+    return parse_config(base | {"training": {"batch_size": 2, "device": "cpu"}} | changes)
+
+
+def test_products_convolutions_and_attention_are_counted_as_by_hand() -> None:
+    with torch.device("meta"):
+        layer, convolution = nn.Linear(10, 20, bias=False), nn.Conv2d(3, 8, 3, padding=1, bias=False)
+        x, image, heads = torch.empty(4, 10), torch.empty(2, 3, 16, 16), torch.empty(2, 8, 64, 40)
+    with counting() as counter:
+        layer(x), convolution(image), F.scaled_dot_product_attention(heads, heads[:, :, :7], heads[:, :, :7])
+    expected = 2 * 4 * 10 * 20 + 2 * 2 * 16 * 16 * 9 * 3 * 8 + 4 * 2 * 8 * 64 * 7 * 40
+    assert counter.cost.flops == expected
+
+
+def test_memory_is_counted_while_the_backward_pass_needs_it() -> None:
+    """A chain of n tanh keeps n outputs; checkpointed, it keeps its input and, at the worst moment, one stretch."""
+    size = 1000 * 1000 * 4
+
+    def chain(x: torch.Tensor) -> torch.Tensor:
+        for _ in range(4):
+            x = x.tanh()
+        return x
+
+    def peak(checkpointed: bool) -> float:
+        x = torch.empty(1000, 1000, device="meta", requires_grad=True)
+        with counting() as counter:
+            y = x
+            for _ in range(3):
+                y = torch.utils.checkpoint.checkpoint(chain, y, use_reentrant=False) if checkpointed else chain(y)
+            y.sum().backward()
+        return counter.cost.peak / size
+
+    assert 12 <= peak(checkpointed=False) <= 15
+    assert 6 <= peak(checkpointed=True) <= 9
+
+
+def test_longer_rollouts_cost_what_two_short_ones_say(micro_lcm: Path) -> None:
+    """The line through K = 2 and K = 3 hits the true count at K = 5, with checkpoints and without."""
+    for backprop in ({}, {"checkpoint": True}):
+        found = rehearse(config_for(micro_lcm, model={"steps": 5}, backprop=backprop), "lcm")
+        whole = rehearse(config_for(micro_lcm, model={"steps": 5}, backprop={**backprop, "last_steps": 5}), "lcm")
+        assert found.step.flops == whole.step.flops
+        assert found.step.peak == pytest.approx(whole.step.peak, rel=0.02)
+
+
+def test_the_rehearsed_step_makes_the_calls_of_a_real_one(micro_lcm: Path) -> None:
+    """Twice the batch is twice the arithmetic; without a reference it is less; parameters are the loaded model's."""
+    one, two = (rehearse(config_for(micro_lcm, training={"batch_size": n}), "lcm") for n in (1, 2))
+    assert two.step.flops == pytest.approx(2 * one.step.flops, rel=0.05)
+    free = rehearse(config_for(micro_lcm, algorithm={"name": "rocm", "divergence": "none"}), "lcm")
+    assert free.step.flops < 0.7 * two.step.flops
+    policy = load_policy("lcm", micro_lcm, steps=2, guidance=7.5)
+    for name in ("unet", "vae", "text_encoder"):
+        part = getattr(policy.pipeline, name)
+        assert two.networks.sizes[name][0] == sum(p.numel() for p in part.parameters())
+
+
+@pytest.mark.parametrize("algorithm", ["rlcm", "dpok"])
+def test_policy_gradients_are_planned_too(micro_lcm: Path, algorithm: str) -> None:
+    found = rehearse(config_for(micro_lcm, algorithm=algorithm), "lcm")
+    assert found.step.flops > 0
+    assert found.step.peak > 0
+
+
+def test_a_forecast_says_everything_in_words(micro_lcm: Path, monkeypatch) -> None:
+    monkeypatch.setattr("kedge.training.forecast.expected", lambda *_: Machine(1e9, 1e9, 1e-6, calibrated=True))
+    config = config_for(micro_lcm, memory={"offload_text_encoders": True})
+    found = forecast(config)
+    assert found.seconds == pytest.approx(
+        found.rehearsal.step.flops / 1e9 + found.rehearsal.step.traffic / 1e9 + found.rehearsal.step.calls * 1e-6
+    )
+    text = "\n".join(describe(config, found))
+    for word in ("parameters: unet", "trained:", "peak memory:", "(the process)", "s a step", "disk:"):
+        assert word in text
+    assert "text_encoder" not in text
+    elsewhere = config_for(micro_lcm, training={"device": "cuda"})
+    if not torch.cuda.is_available():
+        assert forecast(elsewhere).seconds is None
+        assert forecast(elsewhere).peak < found.peak  # tensors alone
+
+
+def test_models_that_are_not_here_are_planned_by_their_name_or_not_at_all() -> None:
+    assert "SimianLuo/LCM_Dreamshaper_v7" in KNOWN
+    assert draw_pipeline("nobody/knows-this") is None
+    assert forecast(config_for("nobody/knows-this")) is None
+
+
+def test_the_true_size_is_known_without_files() -> None:
+    pipeline = draw_pipeline("SimianLuo/LCM_Dreamshaper_v7")
+    assert sum(p.numel() for p in pipeline.unet.parameters()) == 859_602_884  # 859,520,964 and the guidance embedding's
+    assert pipeline.unet.conv_in.weight.is_meta
+
+
+def test_the_reference_costs_as_much_as_the_policy(micro_lcm: Path) -> None:
+    """Half of the K − 1 terms take half of what they add."""
+    none, half, every = (
+        rehearse(config_for(micro_lcm, model={"steps": 3}, algorithm=settings), "lcm").step.flops
+        for settings in (
+            {"name": "rocm", "divergence": "none"},
+            {"name": "rocm", "reference_steps": 1},
+            {"name": "rocm"},
+        )
+    )
+    assert half - none == pytest.approx((every - none) / 2, rel=0.01)
+    assert ROCM(reference_steps=1).reference_steps == 1

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from kedge.config.loading import plain
 from kedge.evaluation.records import evaluation_folder, load_record
 from kedge.evaluation.result import Evaluation
 from kedge.reproduce.cost import step_cost
@@ -48,6 +49,7 @@ def record(matrix: Matrix, run: Run, pictures: Path) -> RunRecord:
         curve=curve(log, cost.queries),
         evaluations={role: replace(each, images=None) for role, each in found_here.items()},
         notes=notes,
+        config=plain(config),
         machine=_machine(read_json(home / "env.json") or {}),
     )
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 FINAL = "final"
 TASK = "aesthetic"  # RLCM's task whose reward has a gradient, so that ROCM can run too
-QUERIES = 2048
+QUERIES = 768
 WATCHED = 24  # held-out prompts that are scored while it trains
 POINTS = 8  # so often
 MEASURED = 128  # held-out prompts that the finished models are measured on
@@ -51,8 +51,7 @@ def method_run(settings: Settings, method: str, name: str, queries: float, told:
     world, task = settings.world, settings.world.tasks[TASK]
     recipes = {"rocm": world.methods["kl"].recipe, "rlcm": task.recipe}
     recipe = recipes[method] if method in recipes else world.methods[method].recipe
-    own = {"algorithm.beta": 1e-3} if method == "rocm" else {}  # the aesthetic score is ten times finer than PickScore
-    run = Run(name, recipe, {**own, "reward": task.reward, "prompts": task.prompts, **told}, TITLES[method])
+    run = Run(name, recipe, {"reward": task.reward, "prompts": task.prompts, **told}, TITLES[method])
     return of_queries(settings, run, queries)
 
 

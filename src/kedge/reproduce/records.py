@@ -33,6 +33,7 @@ class RunRecord:
         curve: columns of equal length: ``step``, ``seconds`` and ``queries`` so far, and some of the log's numbers.
         evaluations: role → scores of the finished model.
         notes: role → what was asked, missing metrics, seconds for a picture.
+        config: everything that it was told.
         machine: where it ran.
     """
 
@@ -50,6 +51,7 @@ class RunRecord:
     curve: Mapping[str, Sequence[float | None]] = field(default_factory=dict)
     evaluations: Mapping[str, Evaluation] = field(default_factory=dict)
     notes: Mapping[str, Any] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict)
     machine: Mapping[str, Any] = field(default_factory=dict)
 
     @property

@@ -42,7 +42,7 @@ def scores_table(result: Result, runs: Sequence[RunRecord], role: str, metrics: 
 def _seeds(runs: Sequence[RunRecord], role: str, metrics: Sequence[str]) -> str:
     """How far repetitions lie apart, where there are some."""
     several = [[run for run in same if role in run.evaluations] for same in grouped(runs).values()]
-    counts = [len(same) for same in several if same and "seeds" and not same[0].name.startswith("base-")]
+    counts = [len(same) for same in several if same and not same[0].name.startswith("base-")]
     if not counts:
         return ""
     if max(counts) == 1:
@@ -70,7 +70,7 @@ def _missing(runs: Sequence[RunRecord], role: str, metrics: Sequence[str]) -> st
 def _not_run(runs: Sequence[RunRecord]) -> str:
     lost = [f"{run.title} (seed {run.seed}) diverged at step {run.step}" for run in runs if run.state == "diverged"]
     lost += [f"{run.title} (seed {run.seed}) stopped at step {run.step}" for run in runs if run.state == "stopped"]
-    undone = [run for run in runs if run.state in ("waiting", "partial", "failed")]
+    undone = [run for run in runs if not run.evaluations and run.state in ("waiting", "partial", "failed")]
     lost += [
         f"{run.title} (seed {run.seed}) was not run" + (f": {run.message}" if run.message else "") for run in undone
     ]

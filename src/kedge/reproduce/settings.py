@@ -60,6 +60,8 @@ class Settings:
         chosen = self.world.methods[method]
         told = {"reward": self.world.rewards[reward], "prompts": self.world.train}
         name, overrides = f"{method}--{reward}--{seed}", {**self.world.shared, **chosen.overrides, **told}
+        if beta := overrides.get("algorithm.beta"):
+            overrides["algorithm.beta"] = float(f"{beta * self.world.spreads.get(reward, 1.0):.3g}")
         run = Run(name, chosen.recipe, overrides, chosen.title, measures=measures, seed=seed)
         return self.with_passes(run)
 

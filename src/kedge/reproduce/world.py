@@ -70,6 +70,7 @@ class World:
         study: prompts of the human study.
         betas: ROCM's Figure 4, from strong to none.
         shared: overrides of every row of Table 1, below the row's own.
+        spreads: reward → what a row's β is multiplied with when that is trained on; 1 where it is not listed.
         methods: the rows of Table 1, in its order.
         tasks: RLCM's four.
     """
@@ -91,6 +92,7 @@ class World:
     truth: str | None = None
     test_count: int | None = None
     shared: Overrides = field(default_factory=dict)
+    spreads: dict[str, float] = field(default_factory=dict)
 
     @property
     def metrics(self) -> tuple[str, ...]:

@@ -21,10 +21,18 @@ from kedge.policies.lora import Adapter
 
 DIFFUSERS_FILE = "pytorch_lora_weights.safetensors"
 COMFYUI_FILE = "comfyui.safetensors"
+# Width of the text that a UNet reads → what kohya's tools and the model specification call its architecture.
+ARCHITECTURES = {
+    768: ("sd_v1", "stable-diffusion-v1"),
+    1024: ("sd_v2", "stable-diffusion-v2-512"),
+    2048: ("sdxl_base_v1-0", "stable-diffusion-xl-v1-base"),
+}
 
 
 def save_lora(policy: Policy, folder: str | Path, metadata: Mapping[str, Any]) -> dict[str, Path]:
     """Write ``pytorch_lora_weights.safetensors`` for diffusers and ``comfyui.safetensors`` for ComfyUI and A1111.
+
+    The second is for UNets (Stable Diffusion, SDXL) only: those programs name SANA's layers in no agreed way.
 
     Each is written beside its place, read back, compared with the adapter, and only then moved into its place.
 
@@ -32,7 +40,7 @@ def save_lora(policy: Policy, folder: str | Path, metadata: Mapping[str, Any]) -
         metadata: what the files say about themselves; values that are no strings are written as JSON.
 
     Returns:
-        the two paths, by ``diffusers`` and ``comfyui``.
+        the paths, by ``diffusers`` and ``comfyui``.
 
     Raises:
         ValueError: if the policy has no adapter, or what was read back differs from it (when it holds NaN, say).
@@ -41,9 +49,12 @@ def save_lora(policy: Policy, folder: str | Path, metadata: Mapping[str, Any]) -
     about = {f"kedge.{key}": _text(value) for key, value in metadata.items()}
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    paths = {"diffusers": folder / DIFFUSERS_FILE, "comfyui": folder / COMFYUI_FILE}
-    _write(paths["diffusers"], diffusers_tensors(layers), about | _diffusers_metadata(policy), layers)
-    _write(paths["comfyui"], kohya_tensors(layers), about | _kohya_metadata(policy, metadata), layers)
+    part = _latent(policy).part
+    paths = {"diffusers": folder / DIFFUSERS_FILE}
+    _write(paths["diffusers"], diffusers_tensors(layers, part), about | _diffusers_metadata(policy), layers)
+    if part == "unet":
+        paths["comfyui"] = folder / COMFYUI_FILE
+        _write(paths["comfyui"], kohya_tensors(layers), about | _kohya_metadata(policy, metadata), layers)
     return paths
 
 
@@ -78,10 +89,17 @@ def adapter_layers(policy: Policy) -> dict[str, Layer]:
     return pair_layers({name: tensor.float() for name, tensor in adapter.state_dict().items()}, adapter.config.scale)
 
 
+def _latent(policy: Policy) -> LatentPolicy:
+    if not isinstance(policy, LatentPolicy):
+        raise ValueError(f"{type(policy).__name__} has no LoRA on a network of diffusers to export or load")
+    return policy
+
+
 def _adapter(policy: Policy) -> Adapter:
-    if not isinstance(policy, LatentPolicy) or policy.adapter is None:
-        raise ValueError(f"{type(policy).__name__} has no LoRA on a diffusers UNet to export or load")
-    return policy.adapter
+    adapter = _latent(policy).adapter
+    if adapter is None:
+        raise ValueError(f"{type(policy).__name__} has no LoRA to export or load: it was loaded without one")
+    return adapter
 
 
 def _write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str], layers: Mapping[str, Layer]) -> None:
@@ -110,8 +128,9 @@ def _check(written: Path, name: str, layers: Mapping[str, Layer]) -> None:
 
 def _diffusers_metadata(policy: Policy) -> dict[str, str]:
     """The adapter's shape as diffusers stores it; α = r, since the scale is in the weights."""
-    config = _adapter(policy).config
-    shape = {"unet.r": config.rank, "unet.lora_alpha": config.rank, "unet.target_modules": list(config.targets)}
+    config, part = _adapter(policy).config, _latent(policy).part
+    facts = {"r": config.rank, "lora_alpha": config.rank, "target_modules": list(config.targets)}
+    shape = {f"{part}.{name}": fact for name, fact in facts.items()}
     return {"lora_adapter_metadata": json.dumps(shape, sort_keys=True)}
 
 
@@ -128,8 +147,9 @@ def _kohya_metadata(policy: Policy, metadata: Mapping[str, Any]) -> dict[str, st
         "modelspec.title": f"Kedge LoRA for {base}",
         "modelspec.usage_hint": f"Made for {base}, {policy.steps} steps; LoRA weight 1.",
     }
-    if isinstance(policy, LatentPolicy) and policy.network.config.cross_attention_dim == 768:  # Stable Diffusion 1.x
-        facts |= {"ss_base_model_version": "sd_v1", "modelspec.architecture": "stable-diffusion-v1/lora"}
+    known = ARCHITECTURES.get(_latent(policy).network.config.cross_attention_dim)
+    if known:
+        facts |= {"ss_base_model_version": known[0], "modelspec.architecture": f"{known[1]}/lora"}
     return facts
 
 

@@ -11,6 +11,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+PARTS = ("unet", "transformer")  # what diffusers calls the denoising network of a pipeline
+
 
 @dataclass(frozen=True)
 class Layer:
@@ -31,12 +33,12 @@ class Layer:
         return self.scale * (self.b.flatten(1) @ self.a.flatten(1))
 
 
-def diffusers_tensors(layers: Mapping[str, Layer]) -> dict[str, Tensor]:
-    """peft's names under ``unet.``, with the scale inside B, because stock loaders take α = r."""
+def diffusers_tensors(layers: Mapping[str, Layer], part: str) -> dict[str, Tensor]:
+    """peft's names under ``unet.`` or ``transformer.``, with the scale inside B, because stock loaders take α = r."""
     tensors = {}
     for name, layer in layers.items():
-        tensors[f"unet.{name}.lora_A.weight"] = layer.a.contiguous()
-        tensors[f"unet.{name}.lora_B.weight"] = (layer.scale * layer.b).contiguous()
+        tensors[f"{part}.{name}.lora_A.weight"] = layer.a.contiguous()
+        tensors[f"{part}.{name}.lora_B.weight"] = (layer.scale * layer.b).contiguous()
     return tensors
 
 
@@ -57,14 +59,14 @@ def kohya_name(name: str) -> str:
 
 
 def read_layers(path: Path, names: Iterable[str], scale: float) -> dict[str, Layer]:
-    """The layers of a LoRA file, by module name of the UNet.
+    """The layers of a LoRA file, by module name of the denoising network.
 
     Args:
         names: the modules that are expected; kohya's names do not say where their dots were.
         scale: α / r for a bare adapter, which does not say.
 
     Raises:
-        ValueError: naming the file, if it is damaged or holds anything but layers of a UNet.
+        ValueError: naming the file, if it is damaged or holds anything but layers of one denoising network.
     """
     try:
         with safe_open(str(path), framework="pt") as file:
@@ -74,14 +76,14 @@ def read_layers(path: Path, names: Iterable[str], scale: float) -> dict[str, Lay
         raise ValueError(f"{path} is not a whole safetensors file: {error}") from error
     if any(key.startswith("lora_unet_") for key in tensors):
         tensors, scale = _from_kohya(tensors, names), 1.0
-    elif any(key.startswith("unet.") for key in tensors):
-        tensors = {key.removeprefix("unet."): tensor for key, tensor in tensors.items()}
+    elif part := next((part for part in PARTS if any(key.startswith(f"{part}.") for key in tensors)), None):
+        tensors = {key.removeprefix(f"{part}."): tensor for key, tensor in tensors.items()}
         shape = json.loads(about.get("lora_adapter_metadata", "{}"))
-        scale = shape.get("unet.lora_alpha", 1) / shape.get("unet.r", 1)
+        scale = shape.get(f"{part}.lora_alpha", 1) / shape.get(f"{part}.r", 1)
     try:
         return pair_layers(tensors, scale)
     except KeyError as error:
-        raise ValueError(f"{path} holds more than a UNet's LoRA: what is {error.args[0]!r}?") from error
+        raise ValueError(f"{path} holds more than the denoising network's LoRA: what is {error.args[0]!r}?") from error
 
 
 def pair_layers(tensors: Mapping[str, Tensor], scale: float) -> dict[str, Layer]:

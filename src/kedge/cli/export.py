@@ -27,5 +27,7 @@ def export_command(
     from kedge.training.tuned import load_run
 
     tuned = load_run(run)
-    folder = out or run / "lora"
-    print(save_lora(tuned.policy, folder, metadata(tuned.config, tuned.step))[program])
+    written = save_lora(tuned.policy, out or run / "lora", metadata(tuned.config, tuned.step))
+    if program not in written:
+        raise ValueError(f"{program} has no agreed format for a LoRA of this model; {written['diffusers']} is written")
+    print(written[program])

@@ -1,8 +1,8 @@
 """How the emoji presets' learning rates were chosen: one protocol, the same for every method.
 
-Three learning rates, a short and equal budget of reward queries, a seed of its own. The largest rate that does not break the
-model wins: at which the truth does not fall beyond chance. The rate that raises the trained reward most would be the wrong
-one: a ruined picture can score high. It is measured on prompts that neither the trainings nor the comparisons use.
+Three learning rates, a short and equal budget of reward queries, a seed of its own. The largest rate wins that does not
+break the model: at which the truth does not fall beyond chance. The rate that raises the trained reward most would be
+the wrong one: a ruined picture can score high. Measured on prompts that neither trainings nor comparisons use.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ def runs(settings: Settings) -> tuple[Run, ...]:
 def show(result: Result, folder: Path) -> list[Path]:
     """Methods down, rates across: how the trained reward and the truth changed."""
     note = (
-        "Paired difference to the model before; ± is half of its 95 % interval over the prompts. Bold: chosen, the largest "
-        "rate at which the truth does not fall beyond chance, or the smallest rate."
+        "Paired difference to the model before; ± is half of its 95 % interval over the prompts. Bold: chosen, the "
+        "largest rate at which the truth does not fall beyond chance, or the smallest rate."
     )
     heads, keys = tuple(f"learning rate {rate:g}" for rate in RATES), tuple(f"{rate:g}" for rate in RATES)
     tables = []

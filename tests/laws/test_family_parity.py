@@ -1,0 +1,132 @@
+"""Every family on its true layout: the pipeline's pictures, gradients, D = 0 at the start, LoRA in diffusers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from family_models import FAMILIES, Builder, build
+from kedge.algorithms.base import Context
+from kedge.algorithms.rocm import ROCM
+from kedge.export import load_lora, save_lora
+from kedge.policies import load_policy
+from kedge.policies.base import Backprop, Policy, draw_noise, rollout
+from kedge.policies.latent import LatentPolicy
+from kedge.policies.lora import LoraConfig
+from toys import Cycle
+
+PROMPTS = ["a cat", "a very long and winding description of a fox 🦊 at night"]
+
+
+class Brightness:
+    """A reward that pushes pixels up."""
+
+    name, differentiable = "brightness", True
+
+    def __call__(self, images: Tensor, prompts: list[str]) -> Tensor:
+        return images.flatten(1).mean(1)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Builder:
+    folder = tmp_path_factory.mktemp("families")
+    return lambda name: build(name, folder)
+
+
+def policy_of(built, steps: int, dtype: str = "float32", drift: float = 0.0) -> LatentPolicy:
+    torch.manual_seed(0)
+    policy = load_policy(**built.policy_settings(), steps=steps, lora=LoraConfig(rank=4), dtype=dtype)
+    assert isinstance(policy, LatentPolicy)
+    for name, weight in policy.adapter.weights.items():
+        if "lora_B" in name and drift:
+            weight.data.normal_(std=drift)
+    return policy
+
+
+@torch.no_grad()
+def pictures(policy: Policy, seed: int) -> Tensor:
+    noise = draw_noise(policy, torch.Generator().manual_seed(seed), len(PROMPTS))
+    return policy.decode(rollout(policy, policy.encode(PROMPTS), noise).x0)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_rollouts_equal_the_pipelines(name: str, models: Builder) -> None:
+    built = models(name)
+    pipeline = built.pipeline()
+    for steps in {1, built.family.steps, 4}:
+        expected = built.draw(pipeline, PROMPTS, steps, seed=3)
+        images = pictures(load_policy(**built.policy_settings(), steps=steps), seed=3)
+        assert images.std() > 0.01
+        assert (images - expected).abs().max() <= 1e-5
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_an_exported_lora_draws_the_same_in_plain_diffusers(name: str, models: Builder, tmp_path: Path) -> None:
+    built = models(name)
+    policy = policy_of(built, built.family.steps, drift=0.02)
+    save_lora(policy, tmp_path, {"base_model": "tiny"})
+    images, base = pictures(policy, 5), policy_of(built, built.family.steps)
+    assert (images - pictures(base, 5)).abs().max() > 1e-3
+    load_lora(base, tmp_path)
+    assert (images - pictures(base, 5)).abs().max() <= 1e-6
+
+    pipeline = built.pipeline()
+    pipeline.load_lora_weights(tmp_path, adapter_name="kedge")
+    pipeline.set_adapters(["lcm", "kedge"] if built.parts.lcm_lora else ["kedge"])
+    assert (images - built.draw(pipeline, PROMPTS, policy.steps, seed=5)).abs().max() <= 1e-5
+
+
+def context(policy: Policy) -> Context:
+    generator = torch.Generator().manual_seed(0)
+    backprop = Backprop(checkpoint=True)
+    return Context(policy, Brightness(), Cycle(PROMPTS), generator, backprop, batch_size=2, accumulation=1)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_at_the_start_there_is_no_divergence_and_the_reward_has_a_gradient(name: str, models: Builder) -> None:
+    policy = policy_of(models(name), steps=2)
+    noise = draw_noise(policy, torch.Generator().manual_seed(0), 2)
+    reward, divergence = ROCM(beta=1.0).evaluate(context(policy), PROMPTS, noise)
+    assert divergence.tolist() == [0, 0]
+    parameters = list(policy.trainable())
+    slopes = torch.autograd.grad(divergence.sum(), parameters, retain_graph=True)
+    assert max(slope.abs().max().item() for slope in slopes) == 0
+    slopes = torch.autograd.grad(reward.sum(), parameters, allow_unused=True)
+    named = zip(policy.adapter.weights, slopes, strict=True)
+    still = [name for name, slope in named if "lora_B" in name and (slope is None or not slope.any())]
+    # Only where 64 pixels leave a single token to attend to itself.
+    assert all("mid_block" in name and ("attn1.to_q" in name or "attn1.to_k" in name) for name in still)
+
+
+# Length of the step and tolerance; SANA's attention computes in float32 whatever its weights are in.
+@pytest.mark.parametrize(
+    ("name", "h", "rel"), [("sd-turbo", 1e-6, 1e-5), ("sdxl-lcm", 1e-6, 1e-5), ("sana-sprint", 1e-3, 1e-3)]
+)
+def test_gradients_equal_finite_differences(name: str, h: float, rel: float, models: Builder) -> None:
+    """Network with adapter, all steps, the reference's path, VAE and reward, in float64, along a random direction."""
+    policy = policy_of(models(name), steps=2, dtype="float64", drift=0.02)
+    policy.straight_through = False
+    algorithm, lent = ROCM(divergence="kl", beta=0.1), context(policy)
+    noise = draw_noise(policy, torch.Generator().manual_seed(1), 2)
+
+    def objective() -> Tensor:
+        reward, total = algorithm.evaluate(lent, PROMPTS, noise)
+        return (reward - algorithm.weight * total).sum()
+
+    parameters = list(policy.trainable())
+    slopes = torch.autograd.grad(objective(), parameters)
+    generator = torch.Generator().manual_seed(2)
+    direction = [torch.randn(p.shape, generator=generator, dtype=p.dtype) for p in parameters]
+    length = sum((way**2).sum() for way in direction).sqrt()
+    values = []
+    with torch.no_grad():
+        for far in (h, -2 * h):
+            for parameter, way in zip(parameters, direction, strict=True):
+                parameter += far * way / length
+            values.append(objective())
+    expected = ((values[0] - values[1]) / (2 * h)).item()
+    slope = sum((s * d).sum() for s, d in zip(slopes, direction, strict=True)).item() / length.item()
+    assert slope == pytest.approx(expected, rel=rel)

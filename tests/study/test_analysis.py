@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import krippendorff
@@ -11,6 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
+from kedge.evaluation.bradley_terry import bradley_terry
+from kedge.evaluation.statistics import wilson
 from kedge.study.agreement import krippendorff_alpha
 from kedge.study.analysis import analyse, crossed_bootstrap, to_dict
 from kedge.study.questions import QUESTIONS
@@ -130,6 +133,45 @@ def test_the_crossed_bootstrap_covers_where_counting_votes_does_not() -> None:
         naive += abs(found.value - 0.6) <= half
     assert covered / trials > 0.9
     assert naive / trials < 0.8
+
+
+def test_the_crossed_bootstrap_equals_all_resamples_one_by_one() -> None:
+    """Two raters and three prompts have 2² · 3³ resamples: enough to write them all down."""
+    votes = np.array([[1.0, 0.5, 0.0], [1.0, 0.0, 0.0]])
+    means = sorted(
+        votes[np.ix_(rows, columns)].mean()
+        for rows in itertools.product(range(2), repeat=2)
+        for columns in itertools.product(range(3), repeat=3)
+    )
+    who, what = np.indices(votes.shape).reshape(2, -1)
+    for level in (0.5, 0.8, 0.9):
+        found = crossed_bootstrap(votes.ravel(), list(who), list(what), seed=0, draws=20_000, level=level)
+        low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2], method="inverted_cdf")
+        assert (found.low, found.high) == pytest.approx((low, high), abs=1e-9), level
+
+
+# Newcombe 1998, Statistics in Medicine 17, Table I: the score method without continuity correction.
+@pytest.mark.parametrize(
+    ("wins", "n", "low", "high"),
+    [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)],
+)
+def test_wilson_as_published_by_newcombe(wins, n, low, high) -> None:
+    assert wilson(wins, n) == pytest.approx((low, high), abs=5e-5)
+
+
+# Agresti, Categorical Data Analysis: the American League of 1987, wins of row over column; Baltimore is 0.
+TEAMS = ("Milwaukee", "Detroit", "Toronto", "New York", "Boston", "Cleveland", "Baltimore")
+WINS = [
+    [0, 7, 9, 7, 7, 9, 11], [6, 0, 7, 5, 11, 9, 9], [4, 6, 0, 7, 7, 8, 12], [6, 8, 6, 0, 6, 7, 10],
+    [6, 2, 6, 7, 0, 7, 12], [4, 4, 5, 6, 6, 0, 6], [2, 4, 1, 3, 1, 7, 0],
+]  # fmt: skip
+PUBLISHED = (1.5814, 1.4364, 1.2945, 1.2476, 1.1077, 0.6839, 0.0)
+
+
+def test_bradley_terry_ranks_the_american_league_as_published() -> None:
+    strengths = bradley_terry(np.array(WINS, dtype=float))
+    assert strengths - strengths[-1] == pytest.approx(PUBLISHED, abs=5e-5)
+    assert strengths.sum() == pytest.approx(0, abs=1e-9)
 
 
 def test_no_votes_is_said() -> None:

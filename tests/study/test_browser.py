@@ -71,6 +71,7 @@ def test_a_whole_rating_by_keyboard_with_a_reload_and_an_undo(make_study, serve,
     rater = Page(browser, serve(store).raters[0])
     rater.view("intro")
     assert rater.page.inner_text("#total") == "3"
+    assert "answer 2 questions" in rater.page.inner_text("#intro")
     rater.begin()
     given = ["left", "right", "tie", "left"]
     for i, choice in enumerate(given):
@@ -189,6 +190,7 @@ def test_the_owner_stops_the_study_and_raters_see_it_and_go_on(make_study, serve
     store = make_study(pairs=3)
     server = serve(store)
     owner, rater = Page(browser, server.owner), Page(browser, server.raters[0])
+    assert not owner.page.is_visible("#look")  # no pair was chosen, so none is shown
     rater.begin()
     rater.at("1 / 3")
     rater.press("ArrowLeft")
@@ -223,6 +225,31 @@ def test_a_lost_connection_is_said_and_the_answer_is_sent_again(make_study, serv
     rater.page.context.set_offline(False)
     rater.at("2 / 3")
     assert choices(store) == ["right"]
+
+
+def test_the_text_of_a_pair_never_stands_above_the_pictures_of_another(make_study, serve, browser) -> None:
+    """While the next pictures are on their way, all of the old pair stays, and keys do nothing."""
+    store = make_study(pairs=3)
+    prompts = [row["prompt"] for row in store.db.execute(
+        "SELECT p.prompt FROM showing s JOIN pair p ON p.id = s.pair WHERE s.rater = 1 ORDER BY s.position"
+    )]  # fmt: skip
+    rater = Page(browser, serve(store).raters[0])
+    held: list[Any] = []
+    rater.page.route("**/picture/1/*", lambda route: held.append(route))
+    rater.begin()
+    rater.at("1 / 3")
+    rater.press("ArrowLeft")
+    rater.page.wait_for_selector("#toast:not([hidden])")
+    assert "Loading" in rater.page.inner_text("#toast")
+    rater.press("ArrowLeft")
+    assert (rater.page.inner_text("#prompt"), rater.page.inner_text("#place")) == (prompts[0], "1 / 3")
+    for route in held:
+        route.continue_()
+    rater.page.unroute("**/picture/1/*")
+    rater.at("2 / 3")
+    assert rater.page.inner_text("#prompt") == prompts[1]
+    assert choices(store) == ["left"]
+    assert rater.problems == []
 
 
 def test_a_wrong_link_says_so(make_study, serve, browser) -> None:

@@ -17,8 +17,10 @@ from kedge.study.create import create_study
 from kedge.study.design import Design
 from kedge.study.questions import parse_questions
 from kedge.study.records import read_records
+from kedge.study.server import listen
 from kedge.study.sources import FolderSource
 from kedge.study.store import Store
+from kedge.study.web import picture
 from live_server import LiveServer
 
 http = httpx2.Client()  # one for all: making one reads all certificates
@@ -71,6 +73,21 @@ def test_a_repeated_forged_or_early_vote_is_refused_with_the_true_state(running)
         assert (refused.json()["state"]["position"], refused.json()["state"]["question"]) == (0, 1)
 
 
+def test_votes_and_undos_for_another_rater_or_out_of_turn_change_nothing(running) -> None:
+    """A body that names another rater is read as the link's own rater; an undo of anything but the last is refused."""
+    store, server = running
+    link, before = server.raters[4], len(read_records(store))
+    forged = {"position": 3, "question": 0, "choice": "left", "rater": 1, "showing": 1, "winner": "first", "at": 0}
+    assert post(link, "vote", forged).status_code == 409
+    for wrong in ({"position": 0, "question": 0}, {"position": 7, "question": 1}):
+        assert post(link, "undo", wrong).status_code == 409
+    assert len(read_records(store)) == before
+    assert post(link, "vote", {**forged, "position": 0}).status_code == 200
+    assert read_records(store)[-1].rater == "r5"
+    assert post(link, "undo", {"position": 0, "question": 0, "rater": 1}).status_code == 200
+    assert len(read_records(store)) == before
+
+
 def test_a_state_holds_nothing_about_models_sides_or_others(running) -> None:
     store, server = running
     text = http.get(server.raters[0] + "state").text
@@ -117,6 +134,38 @@ def test_sides_are_not_those_of_another_rater(running) -> None:
 def test_nothing_else_is_behind_a_raters_link(running, path) -> None:
     _, server = running
     assert http.get(server.raters[3] + path, follow_redirects=True).status_code == 404
+
+
+@pytest.mark.parametrize("name", ["../study.sqlite", "/etc/passwd", "link.png", "gone.png", "", ".", "..", "a/../../x"])
+def test_a_database_from_elsewhere_can_name_no_file_outside_the_pictures(make_study, name) -> None:
+    """Also what a link points to is outside, and what is gone is an answer and no crash."""
+    store = make_study(pairs=2)
+    (store.pictures / "link.png").symlink_to(store.folder / "study.sqlite")
+    assert picture(store, name).status_code == 404
+    assert picture(store, next(store.pictures.glob("?" * 32 + ".png")).name).status_code == 200
+
+
+def test_a_rater_gets_exactly_their_own_pictures(running) -> None:
+    """Side by side, byte for byte: what the plan says, and the same address is another picture for another rater."""
+    store, server = running
+    query = "SELECT p.first_file, p.second_file, s.swapped FROM showing s JOIN pair p ON p.id = s.pair WHERE "
+    seen = []
+    for rater, link in enumerate(server.raters[:2], start=1):
+        row = store.db.execute(query + "s.rater = ? AND s.position = 0", (rater,)).fetchone()
+        files = (row["second_file"], row["first_file"]) if row["swapped"] else (row["first_file"], row["second_file"])
+        found = tuple(http.get(f"{link}picture/0/{side}").content for side in ("left", "right"))
+        assert found == tuple((store.pictures / file).read_bytes() for file in files)
+        seen.append(found)
+    assert seen[0] != seen[1]
+
+
+def test_a_taken_port_or_an_address_that_is_not_ours_is_one_clear_message() -> None:
+    with listen("127.0.0.1", 0) as first:
+        port = first.getsockname()[1]
+        with pytest.raises(ValueError, match=rf"port {port} of 127.0.0.1 is taken.*--port"):
+            listen("127.0.0.1", port)
+    with pytest.raises(ValueError, match=r"cannot listen to 192\.0\.2\.1, port 8765: [^(]+$"):
+        listen("192.0.2.1", 8765)
 
 
 @pytest.mark.parametrize("path", ["", "state", "picture/0/left", "progress", "export/votes.csv", "picture/1/first"])

@@ -18,7 +18,7 @@ from kedge.algorithms.base import Context, Loss, Needs, Workload
 from kedge.algorithms.checks import check_fraction, check_positive
 from kedge.algorithms.experience import Experience, collect
 from kedge.algorithms.schedule import MicroBatch, schedule
-from kedge.algorithms.votes import next_votes, paired_noise, read_votes, seeded_pairs
+from kedge.algorithms.votes import check_drawing, next_votes, paired_noise, read_votes, seeded_pairs
 from kedge.gaussian import Reduction
 
 
@@ -91,6 +91,7 @@ class D3PO:
     def _voted(self, context: Context, pairs: int) -> tuple[Experience, Tensor]:
         """The pairs of the next recorded votes, drawn by the reference as they were for the raters, and h₁."""
         votes = next_votes(context, read_votes(self.votes or ""), pairs)
+        check_drawing(votes, context.policy)
         noise = seeded_pairs(context.policy, [vote.seed for vote in votes])
         prompts = [vote.prompt for vote in votes] * 2
         chunk = self.sample_batch_size or context.batch_size

@@ -2,6 +2,8 @@
 
 A line says which of two pictures somebody preferred: 0 the first, 1 the second, 0.5 neither. Both were drawn by the
 base model for ``prompt`` from the noise that :func:`paired_noise` makes of ``seed``, so that no latents are stored.
+With ``"steps"`` and ``"guidance"``, as ``kedge study export`` writes them, a training that would draw other pictures
+from that noise is refused.
 """
 
 from __future__ import annotations
@@ -24,11 +26,14 @@ class Vote:
 
     Attributes:
         preferred: 0 the first picture, 1 the second, 0.5 a tie.
+        steps, guidance: how the pictures were drawn, if that is known.
     """
 
     prompt: str
     seed: int
     preferred: float
+    steps: int | None = None
+    guidance: float | None = None
 
     @property
     def label(self) -> float:
@@ -55,7 +60,9 @@ def read_votes(path: str | Path) -> list[Vote]:
 def _read(line: str, where: str) -> Vote:
     try:
         data = json.loads(line)
-        vote = Vote(str(data["prompt"]), int(data["seed"]), float(data["preferred"]))
+        steps, guidance = data.get("steps"), data.get("guidance")
+        drawn = (None if steps is None else int(steps), None if guidance is None else float(guidance))
+        vote = Vote(str(data["prompt"]), int(data["seed"]), float(data["preferred"]), *drawn)
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(
             f'{where}: expected {{"prompt": text, "seed": whole number, "preferred": 0, 1 or 0.5}}, found {line[:80]!r}'
@@ -63,6 +70,22 @@ def _read(line: str, where: str) -> Vote:
     if vote.preferred not in (0.0, 1.0, 0.5):
         raise ValueError(f"{where}: preferred must be 0, 1 or 0.5 (a tie), not {vote.preferred:g}")
     return vote
+
+
+def check_drawing(votes: Sequence[Vote], policy: Policy) -> None:
+    """Refuse votes on pictures that this policy would not draw again.
+
+    Raises:
+        ValueError: naming the setting, the raters' value and this one's.
+    """
+    for name in ("steps", "guidance"):
+        ours = getattr(policy, name, None)  # a policy of the user's own may know no guidance
+        for theirs in {getattr(vote, name) for vote in votes} - {None, ours}:
+            if ours is not None:
+                raise ValueError(
+                    f"votes: the raters saw pictures of {name} {theirs:g}, but model.{name} is {ours:g}: from the same "
+                    f"seeds it draws others. Set model.{name}={theirs:g}"
+                )
 
 
 def paired_noise(policy: Policy, generators: torch.Generator | Sequence[torch.Generator], pairs: int) -> Tensor:

@@ -41,11 +41,13 @@ def new(
         str, typer.Option(help="Raters see it: it must not say what is compared.")
     ] = "Which picture is better?",
     out: Annotated[Path | None, typer.Option(help="The study's folder; studies/NAME by default.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Sampling steps of every model; its own by default.")] = None,
+    guidance: Annotated[float | None, typer.Option(help="ω of every model; its own by default.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Pictures at once.")] = 8,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, …")] = "auto",
 ) -> None:
     """Draw the pictures of a new study: both sides of a pair from the same seed, sides mixed and balanced."""
-    from kedge.cli.study_sources import find_prompts, find_sources
+    from kedge.cli.study_sources import Drawing, find_prompts, find_sources
     from kedge.study import Design, create_study
     from kedge.study.questions import PAPER, parse_questions
 
@@ -56,7 +58,7 @@ def new(
     texts = find_prompts(target, prompts or ("partiprompts-hps-1-2" if preset else None), seed)
     folder = out or Path("studies") / f"{Path(target).resolve().name}-{seed}"
     folder.parent.mkdir(parents=True, exist_ok=True)
-    sources = find_sources(target, against or [], batch_size, device)
+    sources = find_sources(target, against or [], Drawing(steps, guidance, batch_size, device))
     from kedge.cli.evaluating import progress_bar
 
     with progress_bar("pairs") as progress:
@@ -81,15 +83,20 @@ def serve(
 ) -> None:
     """Serve a study to its raters, until Ctrl-C; print everybody's link."""
     try:
+        from kedge.study.server import listen
         from kedge.study.server import serve as run
     except ModuleNotFoundError as error:
         raise ValueError('serving a study needs starlette and uvicorn: pip install "kedge[study]"') from error
     from kedge.study import open_study
 
-    store = open_study(study)
-    base = (address or f"http://{host if host not in ('0.0.0.0', '::') else '127.0.0.1'}:{port}").rstrip("/")
-    print_links(store, base)
-    run(store, host, port)
+    store, everybody = open_study(study), host in ("0.0.0.0", "::")
+    listening = listen(host, port)
+    place = "127.0.0.1" if everybody else f"[{host}]" if ":" in host else host
+    print_links(store, (address or f"http://{place}:{port}").rstrip("/"))
+    if everybody and address is None:
+        print("note: these links work on this machine; for others give --address http://NAME-OF-THIS-MACHINE:PORT")
+    print("Running. Ctrl-C stops the server and loses nothing: every answer is on disk.", flush=True)
+    run(store, listening)
 
 
 @app.command()

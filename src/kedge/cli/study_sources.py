@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,22 @@ BACKBONE = "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"  # what PickScore was made fr
 RATE, EMOJI_RATE = 5e-6, 2e-5  # the tiny CLIP needs a larger one; much more, and it learns the votes by heart
 
 
-def find_sources(target: str, against: Sequence[str], batch_size: int, device: str) -> list[Source]:
+@dataclass(frozen=True)
+class Drawing:
+    """How models draw.
+
+    Attributes:
+        steps, guidance: None takes each model's own.
+        batch_size: pictures at once.
+    """
+
+    steps: int | None = None
+    guidance: float | None = None
+    batch_size: int = 8
+    device: str = "auto"
+
+
+def find_sources(target: str, against: Sequence[str], drawing: Drawing) -> list[Source]:
     """The target and what it is compared with.
 
     Args:
@@ -34,27 +50,30 @@ def find_sources(target: str, against: Sequence[str], batch_size: int, device: s
     if alone:
         if len(rivals) > 1:
             raise ValueError(f"--against {alone[0]} stands alone: each pair is two pictures of one model")
-        return [_source(target, batch_size, device)]
-    found = [_source(target, batch_size, device)]
+        return [_source(target, drawing)]
+    found = [_source(target, drawing)]
     for rival in rivals:
         if rival == BASE:
             if not is_run(Path(target)):
                 raise ValueError(f"{target} is not a run folder, so it has no base: name what to compare it with")
             found.append(_base_of(found[0]))
         else:
-            found.append(_source(rival, batch_size, device))
+            found.append(_source(rival, drawing))
     return found
 
 
 def find_prompts(target: str, spec: str | None, seed: int) -> list[str]:
     """The prompts asked for; else those of a folder of images, a run's held-out ones, or the emoji world's; mixed."""
     from kedge.config import load_config
-    from kedge.prompts import load_prompts
+    from kedge.prompts import PromptError, load_prompts
     from kedge.training.prompt_sets import prompts_of
 
     path = Path(target)
     if spec is not None:
-        found = load_prompts(spec)
+        try:
+            found = load_prompts(spec)
+        except PromptError as error:  # recipes name a local file in another way
+            raise ValueError(str(error).replace("prompts.local=FILE", "--prompts FILE")) from error
     elif is_run(path):
         config = load_config(path / "config.yaml")
         found = prompts_of(config.watch.held_out or config.prompts)
@@ -86,13 +105,13 @@ def find_backbone(text: str | None, stores: Sequence[Store]) -> tuple[Path, floa
     return locate(find("pickscore"), text)["clip"], RATE
 
 
-def _source(target: str, batch_size: int, device: str) -> Source:
+def _source(target: str, drawing: Drawing) -> Source:
     from kedge.cli.models import load_target
     from kedge.study.sources import FolderSource, ModelSource
 
     if is_image_folder(Path(target)):
         return FolderSource(Path(target))
-    loaded = load_target(target, device=device)
+    loaded = load_target(target, steps=drawing.steps, guidance=drawing.guidance, device=drawing.device)
     model = loaded.model
     facts = {
         "model": model.name,
@@ -103,7 +122,7 @@ def _source(target: str, batch_size: int, device: str) -> Source:
         "tuned": loaded.tuned,
         "run": str(target) if loaded.tuned else None,
     }
-    return ModelSource(loaded.name, loaded.policy, batch_size=batch_size, facts=facts)
+    return ModelSource(loaded.name, loaded.policy, batch_size=drawing.batch_size, facts=facts)
 
 
 def _base_of(tuned: Source) -> Source:

@@ -92,7 +92,8 @@ def d3po_jsonl(store: Store) -> str:
             "D3PO learns from two pictures of its own base model: make a study with --against itself on the model that "
             "you will train, without an adapter"
         )
-    rows = ({"prompt": r.prompt, "seed": r.seed, "preferred": 1 - r.outcome} for r in main_votes(store))
+    drawn = {name: facts[name] for name in ("steps", "guidance") if facts.get(name) is not None}
+    rows = ({"prompt": r.prompt, "seed": r.seed, "preferred": 1 - r.outcome, **drawn} for r in main_votes(store))
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 

@@ -15,7 +15,7 @@ INK, FAINT, ON = "var(--ink, #1d1e22)", "var(--faint, #6b6e78)", "var(--paper, #
 
 
 def preference_chart(contests: Sequence[Contest], questions: Sequence[Question]) -> str:
-    """Stacked bars with percentages, ours on the left; the white tick is the win rate with ties as half."""
+    """Stacked bars with percentages, ours on the left; the dotted line is the middle."""
     titles = {question.key: question.title for question in questions}
     parts, y = [], 0
     for ours, theirs in dict.fromkeys((c.ours, c.theirs) for c in contests):

@@ -76,7 +76,7 @@ class OwnerPages:
             return not_found()
         query = f"SELECT {side}_file FROM pair WHERE id = ?"
         row = self.store.db.execute(query, (pair,)).fetchone()
-        return not_found() if row is None else await run_in_threadpool(picture, self.store.pictures / row[0])
+        return not_found() if row is None else await run_in_threadpool(picture, self.store, row[0])
 
     async def export(self, request: Request) -> Response:
         """The votes as a file."""

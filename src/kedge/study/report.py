@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
@@ -67,7 +67,7 @@ def _verdict(contest: Contest) -> str:
     rate = contest.crossed.value if ours else 1 - contest.crossed.value
     low, high = (contest.crossed.low, contest.crossed.high)
     low, high = (low, high) if ours else (1 - high, 1 - low)
-    numbers = f"{100 * rate:.0f} % ({100 * low:.0f}–{100 * high:.0f}), sign test over prompts p {_p(contest.p)}"
+    numbers = f"{100 * rate:.0f}\u00a0% ({100 * low:.0f}–{100 * high:.0f}), sign test over prompts p {_p(contest.p)}"
     if low > 0.5 and contest.p < 0.05:
         return f"{better} is preferred to {worse}, {numbers}."
     return f"no difference between {contest.ours} and {contest.theirs} beyond chance; {better} wins {numbers}."
@@ -97,7 +97,7 @@ def warnings(analysis: Analysis) -> list[str]:
         if contest.alpha < LITTLE:
             found.append(
                 f"Raters agree little on {contest.question} of {contest.ours} and {contest.theirs} "
-                f"(α = {contest.alpha:.2f}): tastes differ, or the pictures hardly do."
+                f"(α = {_number(contest.alpha)}): tastes differ, or the pictures hardly do."
             )
     return found
 
@@ -139,7 +139,14 @@ def rater_rows(analysis: Analysis) -> list[list[str]]:
 
 
 def _summary(analysis: Analysis, exclude: Sequence[str]) -> dict[str, object]:
-    alphas = [contest.alpha for contest in analysis.contests if math.isfinite(contest.alpha)]
+    titles = {question.key: question.title for question in analysis.questions}
+    several = len({(c.ours, c.theirs) for c in analysis.contests}) > 1
+    alphas = {
+        titles[c.question] + (f", {c.ours} – {c.theirs}" if several else ""): _number(c.alpha)
+        for c in analysis.contests
+        if math.isfinite(c.alpha)
+    }
+    times = {titles[key]: f"{middle:.1f}" for key, (_, middle, _) in analysis.seconds.items()}
     left: Interval | None = analysis.left
     return {
         "Models": ", ".join(analysis.models),
@@ -149,10 +156,21 @@ def _summary(analysis: Analysis, exclude: Sequence[str]) -> dict[str, object]:
         "Left chosen": None
         if left is None
         else f"{100 * left.value:.0f} % ({100 * left.low:.0f}–{100 * left.high:.0f})",
-        "Krippendorff's α": ", ".join(f"{alpha:.2f}" for alpha in alphas) or None,
-        "Seconds for an answer": ", ".join(f"{middle:.1f}" for _, middle, _ in analysis.seconds.values()) or None,
+        "Krippendorff's α": _named(alphas),
+        "Seconds for an answer": _named(times),
         "Excluded": ", ".join(exclude) or None,
     }
+
+
+def _named(values: Mapping[str, str]) -> str | None:
+    """``0.41``; or, of several, ``General preference 0.41 · Visual appeal 0.37``."""
+    if len(values) < 2:
+        return next(iter(values.values()), None)
+    return " · ".join(f"{name} {value}" for name, value in values.items())
+
+
+def _number(x: float) -> str:
+    return f"{x:.2f}".replace("-", "−")
 
 
 def markdown(analysis: Analysis, title: str, exclude: Sequence[str] = ()) -> str:

@@ -10,6 +10,8 @@ Short reads happen at once, since SQLite's write-ahead log never makes them wait
 
 from __future__ import annotations
 
+import errno
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -99,7 +101,7 @@ class _RaterPages:
         if position >= 2**31:
             return not_found()
         name = voting.picture_file(self.store, rater, position, side)
-        return not_found() if name is None else await run_in_threadpool(picture, self.store.pictures / name)
+        return not_found() if name is None else await run_in_threadpool(picture, self.store, name)
 
     def _rater(self, request: Request) -> int:
         rater = self.store.rater(request.path_params["token"])
@@ -116,8 +118,27 @@ class _RaterPages:
         return JSONResponse(voting.state(self.store, rater))
 
 
-def serve(store: Store, host: str, port: int) -> None:
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens, so that links are printed only where somebody answers.
+
+    Raises:
+        ValueError: the port is taken, or the machine has no such address.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            text = f"port {port} of {host} is taken, perhaps by another study: give another --port"
+        else:
+            reason = str(error.strerror or error).partition(" (while")[0]
+            text = f"cannot listen to {host}, port {port}: {reason}"
+        raise ValueError(text) from error
+
+
+def serve(store: Store, listening: socket.socket) -> None:
     """Run until interrupted. Addresses are secrets, so they are not logged."""
     import uvicorn
 
-    uvicorn.run(make_app(store), host=host, port=port, log_level="error", access_log=False, server_header=False)
+    config = uvicorn.Config(make_app(store), log_level="error", access_log=False, server_header=False)
+    uvicorn.Server(config).run(sockets=[listening])

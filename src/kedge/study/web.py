@@ -10,6 +10,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from kedge.study.store import Store
 from kedge.study.voting import Refused
 
 LONGEST_BODY = 4096
@@ -81,7 +82,13 @@ def not_found(*_: Any) -> Response:
     return JSONResponse({"error": "nothing here"}, status_code=404)
 
 
-def picture(file: Path) -> Response:
-    """A picture, without the name, the date or the tag that a file server would give away."""
+def picture(store: Store, name: str) -> Response:
+    """A picture of the study, without the name, the date or the tag that a file server would give away.
+
+    A database from elsewhere may name any file: what does not lie in the folder of pictures is not there.
+    """
+    file = (store.pictures / name).resolve()
+    if file.parent != store.pictures.resolve() or not file.is_file():
+        return not_found()
     headers = {"Cache-Control": "private, max-age=86400, immutable"}
     return Response(file.read_bytes(), media_type="image/png", headers=headers)

@@ -5,6 +5,7 @@ const $ = (id) => document.getElementById(id);
 const body = document.body;
 const PAUSE = 140; // milliseconds for which a choice stays lit
 const POLL = 8000; // between two looks at a study that is paused
+const SLOW = 1000; // milliseconds after which waiting for pictures is explained
 
 let state = null;
 let busy = true; // while an answer is on its way or pictures are loading, keys do nothing
@@ -51,6 +52,7 @@ async function show(next) {
   $("title").textContent = state.title;
   $("total").textContent = state.total;
   const asked = state.questions.length;
+  $("each").textContent = asked > 1 ? `answer ${asked} questions about them` : "say which of the two you prefer";
   const share = state.total ? (state.position + state.question / asked) / state.total : 1;
   $("done").style.width = `${100 * share}%`;
   document.querySelector(".bar").setAttribute("aria-valuenow", Math.round(100 * share));
@@ -65,35 +67,48 @@ async function show(next) {
 }
 
 async function showPair(before) {
+  const another = !before || before.position !== state.position || body.dataset.view !== "pair";
+  // Pictures first: a new text above old pictures would mislead.
+  const pictures = another ? await Promise.all(["left", "right"].map((side) => load(address(state.position, side)))) : [];
+  pictures.forEach((picture, i) => {
+    const image = $(["left", "right"][i]).querySelector("img");
+    image.src = picture.src;
+    image.classList.toggle("crisp", picture.naturalWidth <= 128);
+  });
   const asked = state.questions.length;
+  $("prompt").textContent = state.prompt;
   $("question").textContent = state.questions[state.question];
   $("of").textContent = asked > 1 ? `${state.question + 1} of ${asked}` : "";
   $("place").textContent = `${state.position + 1} / ${state.total}`;
-  if (!before || before.position !== state.position || body.dataset.view !== "pair") {
-    $("prompt").textContent = state.prompt;
-    await Promise.all(["left", "right"].map((side) => load($(side).querySelector("img"), address(state.position, side))));
-    view("pair");
-    if (state.position + 1 < state.total) { // the next pair, ahead
-      for (const side of ["left", "right"]) new Image().src = address(state.position + 1, side);
-    }
+  view("pair");
+  if (asked > 1) flash($("question")); // the same pictures, but something else is asked
+  if (another && state.position + 1 < state.total) { // the next pair, ahead
+    for (const side of ["left", "right"]) new Image().src = address(state.position + 1, side);
   }
   shownAt = performance.now();
   hiddenAt = document.hidden ? shownAt : 0;
   busy = false;
 }
 
-async function load(image, source) {
+function flash(element) {
+  element.classList.remove("new");
+  void element.offsetWidth; // lets the animation start again
+  element.classList.add("new");
+}
+
+async function load(source) {
+  const slow = setTimeout(say, SLOW, "Loading the pictures …");
   for (let pause = 500; ; pause = Math.min(2 * pause, 8000)) {
-    image.src = source;
+    const picture = new Image();
+    picture.src = source;
     try {
-      await image.decode();
-      image.classList.toggle("crisp", image.naturalWidth <= 128);
-      return;
+      await picture.decode();
+      clearTimeout(slow);
+      say("");
+      return picture;
     } catch {
       say("A picture did not load; trying again …");
       await wait(pause);
-      image.removeAttribute("src");
-      say("");
     }
   }
 }

@@ -94,7 +94,8 @@ def _rehearse(config: RunConfig, kind: str, steps: int) -> Rehearsal | None:
     policy = draw_policy(config.model, kind, steps, lora)
     if policy is None:
         return None
-    economise(policy, economy(config))
+    # Where text encoders wait is for the list of networks; nothing is there to be moved or compiled.
+    economise(policy, replace(economy(config), offload_text_encoders=False, compile=False))
     reward = Planned(config.reward, getattr(torch, config.memory.reward_dtype))
     others = [Planned(text, getattr(torch, config.memory.reward_dtype)) for text in _metrics(config)]
     cond = policy.encode([PROMPT])

@@ -56,7 +56,7 @@ FAMILIES = {
     "sdxl-diffusion": Family("diffusion", "sdxl", scheduler=_ddim, guidance=4.0, call={"eta": 1.0}),
     "sdxl-lcm": Family("lcm", "sdxl", {"unet": "sdxl-lcm-unet"}, LCMScheduler.from_config, guidance=7.0),
     "sdxl-lcm-lora": Family("lcm", "sdxl", {"lcm_lora": "sdxl-lcm-lora"}, LCMScheduler.from_config),
-    "sd-turbo": Family("turbo", "sd-turbo", scheduler=EulerAncestralDiscreteScheduler.from_config),
+    "sd-turbo": Family("turbo", "sd-turbo", scheduler=EulerAncestralDiscreteScheduler.from_config, steps=4),
     "sdxl-turbo": Family("turbo", "sdxl-turbo", steps=2),
     "sana-sprint": Family("sana-sprint", "sana-sprint", steps=2, guidance=3.5, call={"use_resolution_binning": False}),
 }
@@ -85,13 +85,12 @@ class Built:
                 pipeline.scheduler = self.family.scheduler(pipeline.scheduler.config)
             if self.parts.lcm_lora:
                 pipeline.load_lora_weights(self.parts.lcm_lora, adapter_name="lcm")
-        pipeline.set_progress_bar_config(disable=True)
-        if getattr(pipeline, "safety_checker", None) is not None:
-            pipeline.safety_checker = None
         return pipeline
 
     def draw(self, pipeline: DiffusionPipeline, prompts: list[str], steps: int, seed: int) -> torch.Tensor:
         """Pictures ``[B, 3, 64, 64]`` by the pipeline."""
+        pipeline.set_progress_bar_config(disable=True)
+        pipeline.safety_checker = None
         call = dict(self.family.call)
         if self.family.kind == "sana-sprint" and steps != 2:
             call["intermediate_timesteps"] = None

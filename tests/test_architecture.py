@@ -44,7 +44,8 @@ MAY_IMPORT = {
         "evaluation": "policies rewards",
         "study": "registry policies rewards algorithms worlds sampling evaluation",
         "config": "registry models policies rewards algorithms",
-        "card": "config models",
+        "usage": "models config",
+        "card": "usage config models",
         "training": "registry quiet models layouts policies rewards algorithms config prompts evaluation export card",
         "reproduce": "registry policies rewards algorithms worlds config prompts sampling evaluation study training",
         "cli": "registry models policies rewards worlds prompts sampling export evaluation study config training"

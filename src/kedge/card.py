@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +10,7 @@ import yaml
 
 from kedge import __version__
 from kedge.config import RunConfig, dump
-from kedge.models import BUNDLED
+from kedge.usage import diffusers_code
 
 HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")  # the only base_model that the hub understands
 
@@ -77,22 +76,10 @@ def _results(config: RunConfig, log: Sequence[Line]) -> str:
 
 
 def _use(config: RunConfig) -> str:
-    model = config.model
-    if model.kind not in ("lcm", "diffusion"):
+    code = diffusers_code(config.model)
+    if not code:
         return ""
-    pipeline = "LatentConsistencyModelPipeline" if model.kind == "lcm" else "StableDiffusionPipeline"
-    scale = f"{model.omega + 1:g}"
-    imports, place = f"from diffusers import {pipeline}\n", json.dumps(model.name)
-    if model.name in BUNDLED:  # diffusers does not know the name; and the adapter is of float32, the model of float16
-        imports = f"import torch\n{imports}from kedge.models import resolve_model\n"
-        place = f'resolve_model("{model.name}"), torch_dtype=torch.float32'
-    return (
-        f"## Use\n\n```python\n{imports}\n"
-        f"pipe = {pipeline}.from_pretrained({place})\n"
-        'pipe.load_lora_weights("lora")\n'
-        f'image = pipe("…", num_inference_steps={model.steps}, guidance_scale={scale}).images[0]\n'
-        "```\n\nThe adapter's scale is inside its weights: leave the LoRA weight at 1.\n"
-    )
+    return f"## Use\n\n```python\n{code}```\n\nThe adapter's scale is inside its weights: leave the LoRA weight at 1.\n"
 
 
 def _details(config: RunConfig) -> str:

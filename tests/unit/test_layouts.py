@@ -56,6 +56,7 @@ def test_the_file_trees_are_those_of_the_hub(tmp_path: Path) -> None:
     assert files(build_layout("sd15-lcm-lora", tmp_path / "lora", TINY)) == {"pytorch_lora_weights.safetensors"}
     lcm = files(build_layout("sd15-lcm", tmp_path / "lcm", TINY))
     assert {"safety_checker/model.safetensors", "feature_extractor/preprocessor_config.json"} <= lcm
+    assert {"tokenizer/vocab.json", "tokenizer/merges.txt", "tokenizer/special_tokens_map.json"} <= lcm
 
 
 def test_at_full_width_it_has_the_published_number_of_parameters() -> None:

@@ -63,6 +63,7 @@ def build_layout(
         raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, not {dtype!r}")
     import torch
 
+    from kedge.layouts.tokenizers import write_as_published
     from kedge.quiet import quiet_loading
 
     torch.manual_seed(seed)
@@ -74,4 +75,5 @@ def build_layout(
         torch.set_default_dtype(default)
     with quiet_loading():
         saved.save_pretrained(folder, variant=variant)
+    write_as_published(folder)
     return folder

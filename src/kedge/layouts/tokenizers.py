@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 from tokenizers.pre_tokenizers import ByteLevel
 from transformers import CLIPTokenizer, GemmaTokenizer
 
@@ -28,3 +31,21 @@ def gemma_tokenizer() -> GemmaTokenizer:
     vocab |= {f"<0x{byte:02X}>": 4 + byte for byte in range(256)}
     vocab |= {letter: 260 + i for i, letter in enumerate(["▁", *(chr(code) for code in range(33, 127))])}
     return GemmaTokenizer(vocab=vocab, merges=[])
+
+
+def write_as_published(folder: Path) -> None:
+    """Give every CLIP tokenizer below ``folder`` the files of its time: ``vocab.json``, ``merges.txt`` and a map."""
+    for found in folder.glob("*/tokenizer.json"):
+        about = json.loads((found.parent / "tokenizer_config.json").read_text(encoding="utf-8"))
+        if about["tokenizer_class"] != "CLIPTokenizer":
+            continue
+        vocab = json.loads(found.read_text(encoding="utf-8"))["model"]["vocab"]
+        special = {key: value for key, value in about.items() if key.endswith("_token")}
+        _write(found.with_name("vocab.json"), json.dumps(vocab, ensure_ascii=False))
+        _write(found.with_name("merges.txt"), "#version: 0.2\n")
+        _write(found.with_name("special_tokens_map.json"), json.dumps(special))
+        found.unlink()
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from kedge.config import load_config
 from kedge.config.presets import Preset, presets
+from kedge.reproduce.pages import conclusions, read_results, with_section, write_page
 
 HERE = Path(__file__).parent
 
@@ -79,5 +80,16 @@ def row(preset: Preset) -> str:
     return f"| {' | '.join(cells)} |"
 
 
+def results() -> None:
+    """The pages of results, their conclusions, and the README's section, from ``docs/results/data``."""
+    found = read_results(HERE / "results")
+    for result in found.values():
+        write_page(result, HERE / "results")
+    (HERE / "results" / "conclusions.md").write_text(conclusions(found), encoding="utf-8")
+    readme = HERE.parent / "README.md"
+    readme.write_text(with_section(readme.read_text(encoding="utf-8"), found), encoding="utf-8")
+
+
 if __name__ == "__main__":
     (HERE / "recipes.md").write_text(recipes(), encoding="utf-8")
+    results()

@@ -35,11 +35,17 @@ def reproduce_command(
     ] = False,
     run: Annotated[str | None, typer.Option(help="Do this one of the runs, and nothing else.")] = None,
     draw: Annotated[bool, typer.Option("--draw", help="Only draw again, from the recorded JSON.")] = False,
+    publish: Annotated[
+        str | None,
+        typer.Option(metavar="FOLDER", help="Only write the page of the recorded result, into docs/results."),
+    ] = None,
 ) -> None:
     """Make a table or a figure of the papers. Every run it needs, resumable, then the result from their records.
 
     For example: kedge reproduce table4, kedge reproduce table1 --seeds 3 --jobs 4, kedge reproduce fig4 --list.
     """
+    from pathlib import Path
+
     from kedge.reproduce import TARGETS
 
     if target is None:
@@ -50,8 +56,8 @@ def reproduce_command(
         print("\n".join(order.commands()))
     elif run is not None:
         _one(order, run)
-    elif draw:
-        print("\n".join(str(path) for path in order.draw()))
+    elif draw or publish:
+        print("\n".join(str(path) for path in (order.publish(Path(publish)) if publish else order.draw())))
     else:
         _all(order, jobs)
 

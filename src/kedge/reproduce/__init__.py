@@ -28,5 +28,7 @@ TARGETS = Registry(
         "methods": "kedge.reproduce.methods:METHODS",
         "tasks": "kedge.reproduce.tasks:TASKS",
         "tuning": "kedge.reproduce.tuning:TUNING",
+        "js": "kedge.reproduce.ablations:JS",
+        "last-step": "kedge.reproduce.ablations:LAST_STEP",
     },
 )

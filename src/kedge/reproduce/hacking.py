@@ -19,8 +19,8 @@ from kedge.reproduce.target import Target
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-STEPS = 400
-BETAS = {"none": 0.0, "kl": 0.02}
+STEPS = 240
+BETAS = {"none": 0.0, "kl": 0.05}
 TRAINED, TRUE = "held_out/pickscore@emoji", "held_out/oracle"
 
 

@@ -85,6 +85,12 @@ class Order:
         """Tables and figures from the recorded JSON alone."""
         return self.target.show(Result.load(self.file), self.file.parent)
 
+    def publish(self, folder: Path) -> list[Path]:
+        """Put the recorded result among the pages of ``folder``."""
+        from kedge.reproduce.pages import publish
+
+        return [publish(Result.load(self.file), folder)]
+
     def facts(self) -> dict[str, Any]:
         """What the page says under the table."""
         world = self.settings.world

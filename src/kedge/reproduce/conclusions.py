@@ -1,0 +1,257 @@
+"""The papers' claims, judged by what was recorded here.
+
+A claim holds if the 95 % interval of the difference that it speaks of lies above zero, does not hold if it lies below,
+and cannot be told here if it includes zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from kedge.evaluation.result import Evaluation
+from kedge.evaluation.statistics import Interval, mean_interval, paired_difference
+from kedge.evaluation.tables import display
+from kedge.reproduce.ablations import EXACT, RIGHT, SAMPLED, WRONG
+from kedge.reproduce.records import Result, RunRecord, merged
+from kedge.reproduce.rocm_figures import SWEPT, sweep
+from kedge.reproduce.rocm_tables import FINAL, PARTS
+from kedge.reproduce.rows import grouped
+
+HOLDS, FAILS, OPEN, MISSING = "holds", "does not hold", "cannot tell here", "not measured yet"
+Results = Mapping[str, Result]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was measured, in a sentence, and what follows."""
+
+    measured: str
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim of a paper.
+
+    Attributes:
+        source: of the claim.
+        command: what measures it.
+        judge: from the results at hand; None if they are not.
+    """
+
+    source: str
+    text: str
+    command: str
+    judge: Callable[[Results], Finding | None]
+
+    def finding(self, results: Results) -> Finding:
+        """The judgement."""
+        return self.judge(results) or Finding("–", MISSING)
+
+
+def verdict(difference: Interval) -> str:
+    """By the interval of a difference that the claim says is positive."""
+    return HOLDS if difference.low > 0 else FAILS if difference.high < 0 else OPEN
+
+
+def _told(difference: Interval, digits: int = 3) -> str:
+    return f"{difference.value:+.{digits}g} ± {difference.half_width:.{2}g}".replace("-", "−")
+
+
+def _rows(result: Result, role: str = FINAL) -> dict[str, Evaluation]:
+    """Title → scores, averaged over seeds."""
+    found: dict[str, Evaluation] = {}
+    for title, same in grouped(result.runs).items():
+        measured = [run.evaluations[role] for run in same if role in run.evaluations]
+        if measured:
+            found[title] = merged(measured, title)
+    return found
+
+
+def reach(ours: list[RunRecord], theirs: list[RunRecord], x: str, y: str) -> float | None:
+    """Their whole x divided by our x at their highest rise above the start; None if we never rise as much."""
+    if not (ours and theirs and len(theirs[0].series(x, y)[0]) > 1 and len(ours[0].series(x, y)[0]) > 1):
+        return None
+    (a, mine), (b, other) = ours[0].series(x, y), theirs[0].series(x, y)
+    wanted = mine[0] + max(other) - other[0]
+    where = np.flatnonzero(mine >= wanted)
+    if max(other) <= other[0] or not len(where):
+        return None
+    i = int(where[0])
+    at = np.interp(wanted, mine[i - 1 : i + 1], a[i - 1 : i + 1]) if i else a[0]
+    return float(b[int(np.argmax(other))] / at) if at > 0 else None
+
+
+def _against(ours: str, theirs: str) -> Callable[[Results], Finding | None]:
+    """Two methods of ``methods``: the paired difference of the trained reward, and how much sooner."""
+
+    def judge(results: Results) -> Finding | None:
+        result = results.get("methods")
+        rows = _rows(result) if result else {}
+        if result is None or ours not in rows or theirs not in rows:
+            return None
+        metric = next(iter(rows[ours].scores))
+        difference = paired_difference(rows[ours].scores[metric], rows[theirs].scores[metric], rows[ours].prompts)
+        groups, text = grouped(result.runs), f"after equal reward queries, {ours} − {theirs}: {_told(difference)}"
+        for x, name in (("queries", "queries"), ("seconds", "seconds")):
+            factor = reach(groups[ours], groups[theirs], x, f"held_out/{metric}")
+            said = (
+                f"{factor:.2g} times as many {name} for {theirs}" if factor else f"{name}: no common rise to compare at"
+            )
+            text += f"; {said}"
+        return Finding(f"{text} ({display(metric).title}, held-out prompts)", verdict(difference))
+
+    return judge
+
+
+def _consistency_is_faster(results: Results) -> Finding | None:
+    """RLCM against DDPO by time."""
+    result = results.get("methods")
+    groups = grouped(result.runs) if result else {}
+    if result is None or not {"RLCM", "DDPO"} <= set(groups):
+        return None
+    metric = f"held_out/{result.facts['rewards']['aesthetic']}"
+    factor = reach(groups["RLCM"], groups["DDPO"], "seconds", metric)
+    spent = {name: groups[name][0] for name in ("RLCM", "DDPO")}
+    per_query = {name: run.seconds / max(1.0, run.series("step", "queries")[1][-1]) for name, run in spent.items()}
+    text = f"a reward query took DDPO {per_query['DDPO'] / per_query['RLCM']:.2g} times as long as RLCM"
+    if factor is None:
+        return Finding(f"{text}; DDPO's reward did not rise to a level at which to compare", OPEN)
+    return Finding(f"{text}; DDPO took {factor:.2g} times as long to the same rise", HOLDS if factor > 1 else FAILS)
+
+
+def _tables(results: Results) -> dict[str, Result]:
+    """Part → a result that has its rows."""
+    found = {}
+    for part, (reward, _) in PARTS.items():
+        for name in (f"table1{part}", "table1"):
+            result = results.get(name)
+            if result and any(f"--{reward}--" in run.name and run.evaluations for run in result.runs):
+                found[part] = result
+                break
+    return found
+
+
+def _part(result: Result, part: str) -> tuple[dict[str, Evaluation], list[str], Evaluation | None]:
+    """Method → scores, the metrics not trained on (without the truth), and the model before."""
+    reward = PARTS[part][0]
+    base = next(
+        (run.evaluations[FINAL] for run in result.runs if run.name == "base-consistency" and run.evaluations), None
+    )
+    found: dict[str, list[Evaluation]] = {}
+    for run in result.runs:
+        if f"--{reward}--" in run.name and FINAL in run.evaluations:
+            found.setdefault(run.name.split("--")[0], []).append(run.evaluations[FINAL])
+    rows = {name: merged(each, name) for name, each in found.items()}
+    ours = [result.facts["rewards"][name] for name in PARTS[part][1]]
+    return rows, [m for m in ours if all(m in row.scores for row in rows.values())], base
+
+
+REGULARISED = ("js", "kl", "hellinger", "fisher")
+
+
+def _regularised_generalises(results: Results) -> Finding | None:
+    """Unseen metrics in standard deviations of the model before, averaged; regularised minus not."""
+    texts, verdicts = [], []
+    for part, result in _tables(results).items():
+        rows, metrics, base = _part(result, part)
+        ours = [rows[name] for name in REGULARISED if name in rows]
+        if not ours or "none" not in rows or base is None or not metrics:
+            continue
+        spread = {metric: base.scores[metric].std() for metric in metrics}
+
+        def height(row: Evaluation, spread: Mapping[str, float] = spread) -> np.ndarray:
+            return np.mean([row.scores[metric] / each for metric, each in spread.items()], axis=0)
+
+        values = np.mean([height(row) for row in ours], axis=0) - height(rows["none"])
+        difference = mean_interval(values, rows["none"].prompts)
+        trained = display(result.facts["rewards"][PARTS[part][0]]).title
+        texts.append(f"trained on {trained}: {_told(difference, 2)} standard deviations")
+        verdicts.append(verdict(difference))
+    if not verdicts:
+        return None
+    return Finding("; ".join(texts), verdicts[0] if len(set(verdicts)) == 1 else OPEN)
+
+
+def _no_divergence_wins(results: Results) -> Finding | None:
+    """Which divergence has the highest mean in each column."""
+    tops: list[str] = []
+    for part, result in _tables(results).items():
+        rows, metrics, _ = _part(result, part)
+        ours = {name: rows[name] for name in REGULARISED if name in rows}
+        if len(ours) == len(REGULARISED):
+            for metric in metrics:
+                means = {name: float(row.scores[metric].mean()) for name, row in ours.items()}
+                tops.append(max(means.items(), key=lambda item: item[1])[0])
+    if not tops:
+        return None
+    counts = ", ".join(f"{name} {tops.count(name)}" for name in REGULARISED)
+    return Finding(
+        f"highest mean of the unseen metrics, of {len(tops)} columns: {counts}", HOLDS if len(set(tops)) > 1 else FAILS
+    )
+
+
+def _preference_peaks(results: Results) -> Finding | None:
+    """The truth's preference over β: a peak before the end, and a fall after it beyond chance."""
+    result = results.get("fig4")
+    truth = _truth(result) if result else ""
+    points = [(beta, rates) for beta, rates in (sweep(result) if result else []) if truth in rates]
+    if result is None or len(points) < 3:
+        return None
+    beta, best = max(points, key=lambda point: point[1][truth].value)
+    last, end = points[-1]
+    trained = result.facts["rewards"][SWEPT]
+    text = (
+        f"the oracle prefers {100 * best[truth].value:.0f} % at β = {beta:g}, its highest, and "
+        f"{100 * end[truth].value:.0f} % at β = {last:g}, where "
+        f"{display(trained).title} prefers {100 * end[trained].value:.0f} %"
+    )
+    fell = best[truth].low > end[truth].high
+    return Finding(text, HOLDS if fell else OPEN)
+
+
+def _pair(name: str, ours: str, theirs: str, metric: Callable[[Result], str]) -> Callable[[Results], Finding | None]:
+    """Two rows of an ablation: the paired difference."""
+
+    def judge(results: Results) -> Finding | None:
+        result = results.get(name)
+        rows = _rows(result) if result else {}
+        if result is None or ours not in rows or theirs not in rows:
+            return None
+        what = metric(result)
+        difference = paired_difference(rows[ours].scores[what], rows[theirs].scores[what], rows[ours].prompts)
+        return Finding(f"{display(what).title}, {ours} − {theirs}: {_told(difference)}", verdict(difference))
+
+    return judge
+
+
+FIRST_ORDER = "First-order gradients beat policy gradients in time and queries"
+GENERALISES = "Regularised ROCM beats unregularised on metrics it was not trained on"
+PEAKS = "As β falls, the true preference peaks and then declines"
+SEVENTEEN = "Consistency models train faster than diffusion models (17 times, aesthetic)"
+QUERIES = "RLCM beats DDPO for equal reward queries"
+LAST = "Scoring the last step, as RLCM's published code does, costs reward"
+JS = "Exact JS serves the true preference better than sampled JS"
+
+
+def _aesthetic(result: Result) -> str:
+    return str(result.facts["rewards"]["aesthetic"])
+
+
+def _truth(result: Result) -> str:
+    return str(result.facts["truth"])
+
+
+CLAIMS = (
+    Claim("ROCM, 4.1", FIRST_ORDER, "methods", _against("ROCM", "RLCM")),
+    Claim("ROCM, 4.1", GENERALISES, "table1", _regularised_generalises),
+    Claim("ROCM, 4.2", PEAKS, "fig4", _preference_peaks),
+    Claim("ROCM, Table 1", "No single divergence wins everywhere", "table1", _no_divergence_wins),
+    Claim("RLCM, 5.2", SEVENTEEN, "methods", _consistency_is_faster),
+    Claim("RLCM, 5.1", QUERIES, "methods", _against("RLCM", "DDPO")),
+    Claim("ours", LAST, "last-step", _pair("last-step", RIGHT, WRONG, _aesthetic)),
+    Claim("ours", JS, "js", _pair("js", EXACT, SAMPLED, _truth)),
+)

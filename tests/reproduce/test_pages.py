@@ -1,0 +1,81 @@
+"""Pages of results say what the recorded JSON says, and verdicts follow from it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from test_targets import result
+
+from kedge.evaluation.statistics import Interval
+from kedge.reproduce import TARGETS
+from kedge.reproduce.conclusions import CLAIMS, FAILS, HOLDS, MISSING, OPEN, reach, verdict
+from kedge.reproduce.pages import conclusions, page, publish, read_results, with_section
+from kedge.reproduce.records import RunRecord
+
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "docs" / "results"
+PUBLISHED = read_results(RESULTS)
+
+
+@pytest.mark.parametrize("name", list(PUBLISHED) or [None])
+def test_a_published_page_is_what_its_json_says(name, tmp_path):
+    if name is None:
+        pytest.skip("nothing is published yet")
+    files = TARGETS.get(name).show(PUBLISHED[name], tmp_path)
+    assert (RESULTS / f"{name}.md").read_text() == page(PUBLISHED[name], files), "run `make docs`"
+
+
+def test_conclusions_and_readme_are_what_the_results_say():
+    assert (RESULTS / "conclusions.md").read_text() == conclusions(PUBLISHED), "run `make docs`"
+    readme = (ROOT / "README.md").read_text()
+    assert "<!-- results" in readme
+    assert readme == with_section(readme, PUBLISHED), "run `make docs`"
+
+
+def test_a_page_has_table_command_budget_and_runs(tmp_path):
+    path = publish(result("table4", tmp_path / "made"), tmp_path / "pages")
+    text = path.read_text()
+    for part in ("# The base models", "Mirrors ROCM, Table 4", "| LCM |", "kedge reproduce table4", "`base-diffusion`"):
+        assert part in text
+    assert read_results(tmp_path / "pages")["table4"].run("base-consistency").evaluations
+    assert (tmp_path / "pages" / "data" / "table4" / "table4.json").is_file()
+
+
+def test_a_verdict_follows_from_the_interval():
+    assert verdict(Interval(1, 0.5, 1.5, 9)) == HOLDS
+    assert verdict(Interval(-1, -1.5, -0.5, 9)) == FAILS
+    assert verdict(Interval(0.1, -0.5, 0.7, 9)) == OPEN
+
+
+def test_claims_are_judged_from_the_results_at_hand(tmp_path):
+    """In these records every run is better than the one before it in its matrix."""
+    names = ("methods", "table1", "fig4", "js", "last-step")
+    results = {name: result(name, tmp_path / name) for name in names}
+    findings = {claim.text: claim.finding(results) for claim in CLAIMS}
+    assert MISSING not in {finding.verdict for finding in findings.values()}
+    verdicts = [finding.verdict for finding in findings.values()]
+    # ROCM comes before RLCM, RLCM before DDPO; unregularised before regularised; β = 0 last; exact before
+    # sampled; and all learn in the same time.
+    assert verdicts == [FAILS, HOLDS, OPEN, FAILS, OPEN, FAILS, FAILS, FAILS]
+    assert all(claim.finding({}).verdict == MISSING for claim in CLAIMS)
+
+
+def test_how_much_sooner_the_same_rise_is_reached():
+    """From other starts: 2 up to 8 in 30 steps, 0 up to 12 in 20: the rise of 6 after 10."""
+    slow = RunRecord("slow", "", 0, (), "", "finished", curve={"step": [0, 30], "reward": [2, 8]})
+    quick = RunRecord("quick", "", 0, (), "", "finished", curve={"step": [0, 20], "reward": [0, 12]})
+    assert reach([quick], [slow], "step", "reward") == pytest.approx(3)
+    assert reach([slow], [quick], "step", "reward") is None
+
+
+def test_a_readme_without_the_section_stays_as_it_is(tmp_path):
+    assert with_section("# Mine\n", {}) == "# Mine\n"
+    made = {"table4": replace(result("table4", tmp_path))}
+    text = "a\n<!-- results: written by docs/generate.py -->\nold\n<!-- end of results -->\nz\n"
+    once = with_section(text, made)
+    assert once.startswith("a\n<!-- results")
+    assert once.endswith("<!-- end of results -->\nz\n")
+    assert "old" not in once
+    assert with_section(once, made) == once

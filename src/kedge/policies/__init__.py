@@ -55,7 +55,7 @@ def load_policy(
     load, settings = POLICIES.get(kind), {"steps": steps, "guidance": guidance, "lora": lora, "eta": eta}
     if ":" in kind:
         given: dict[str, Any] = {"size": size, "parts": parts}
-        given = {name: value for name, value in given.items() if value}
+        given = {name: value for name, value in given.items() if value not in (None, ModelParts())}
         policy: Policy = load(model, device=torch.device(device), dtype=dtype, **settings, **given)
         return policy
     from kedge.policies.loading import Place

@@ -18,7 +18,7 @@ class Budget:
     lcm: Schedule
     clip: Schedule
     pictures: int  # prompts whose candidates are judged
-    preference: Schedule
+    pickscore: Schedule
     hpsv2: Schedule
     bert: Schedule
     blip: Schedule
@@ -35,7 +35,7 @@ BUDGETS = {
         lcm=Schedule(steps=8_000, batch=1024, lr=3e-4, ema=0.9995, warmup=500),
         clip=Schedule(steps=5_000, batch=1024, lr=1e-3),
         pictures=4_000,
-        preference=Schedule(steps=3_000, batch=128, lr=2e-4, ema=0.99, warmup=50),
+        pickscore=Schedule(steps=3_000, batch=128, lr=2e-4, ema=0.99, warmup=50),
         hpsv2=Schedule(steps=3_000, batch=128, lr=2e-4, ema=0.99, warmup=50),
         bert=Schedule(steps=3_000, batch=256, lr=2e-3, ema=0.99, warmup=50),
         blip=Schedule(steps=6_000, batch=512, lr=1e-3),
@@ -50,7 +50,7 @@ BUDGETS = {
         diffusion=Schedule(steps=3_000, batch=48, lr=1e-3, ema=0.997),
         lcm=Schedule(steps=550, batch=32, lr=1e-4, ema=0.99, warmup=50),
         pictures=1_500,
-        preference=Schedule(steps=2_000, batch=48, lr=4e-4, ema=0.99, warmup=50),
+        pickscore=Schedule(steps=2_000, batch=48, lr=4e-4, ema=0.99, warmup=50),
         hpsv2=Schedule(steps=1_000, batch=48, lr=3e-4, ema=0.99, warmup=50),
         bert=Schedule(steps=600, batch=64, lr=3e-3, ema=0.99, warmup=50),
         blip=Schedule(steps=2_200, batch=128, lr=1e-3, ema=0.99, warmup=100),
@@ -65,7 +65,7 @@ BUDGETS = {
         lcm=Schedule(steps=4, batch=8, lr=3e-4, warmup=2),
         clip=Schedule(steps=4, batch=8, lr=1e-3, warmup=2),
         pictures=20,
-        preference=Schedule(steps=4, batch=8, lr=1e-3, warmup=2),
+        pickscore=Schedule(steps=4, batch=8, lr=1e-3, warmup=2),
         hpsv2=Schedule(steps=4, batch=8, lr=1e-3, warmup=2),
         bert=Schedule(steps=4, batch=8, lr=1e-3, warmup=2),
         blip=Schedule(steps=4, batch=8, lr=1e-3, warmup=2),

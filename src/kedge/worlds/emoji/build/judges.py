@@ -30,7 +30,7 @@ VOTES = 40  # cast for each prompt
 def build_pickscore(shop: Workshop) -> None:
     """A preference model in PickScore's format."""
     train, _ = _pictures(shop)
-    model = _preference(shop, "pickscore", train, Raters(temperature=0.04, slips=0.02), shop.budget.preference, salt=6)
+    model = _preference(shop, "pickscore", train, Raters(temperature=0.04, slips=0.02), shop.budget.pickscore, salt=6)
     shop.save("pickscore", model)
 
 

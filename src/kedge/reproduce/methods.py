@@ -1,7 +1,8 @@
 """Every method on one reward: how far it gets, for how many reward queries, in what time and memory.
 
-Each method runs by its own preset, for the same number of reward queries. Held-out prompts are scored as it trains,
-which counts towards neither its queries nor its time.
+Each method runs by its own preset (ROCM's, which is for another reward and prompts, with the learning rate that
+:mod:`kedge.reproduce.tuning` found for these), for the same number of reward queries. Held-out prompts are scored as it
+trains, which counts towards neither its queries nor its time.
 """
 
 from __future__ import annotations
@@ -51,7 +52,8 @@ def method_run(settings: Settings, method: str, name: str, queries: float, told:
     world, task = settings.world, settings.world.tasks[TASK]
     recipes = {"rocm": world.methods["kl"].recipe, "rlcm": task.recipe}
     recipe = recipes[method] if method in recipes else world.methods[method].recipe
-    run = Run(name, recipe, {"reward": task.reward, "prompts": task.prompts, **told}, TITLES[method])
+    own = {"optimizer.lr": 1e-3, "optimizer.schedule": "constant"} if method == "rocm" else {}
+    run = Run(name, recipe, {**own, "reward": task.reward, "prompts": task.prompts, **told}, TITLES[method])
     return of_queries(settings, run, queries)
 
 

@@ -34,7 +34,8 @@ def runs(settings: Settings) -> tuple[Run, ...]:
         for rate in RATES:
             for seed in settings.repetitions():
                 name = f"tuning-{method}-{rate:g}--{seed}"
-                told = {"optimizer.lr": rate, "watch.evaluate_every": 0}
+                anchor = {"algorithm.beta": 1e-3} if method == "rocm" else {}  # too weak, as it showed
+                told = {"optimizer.lr": rate, "watch.evaluate_every": 0, **anchor}
                 run = method_run(settings, method, name, settings.budget or QUERIES, told)
                 made.append(replace(run, measures=measures, seed=SEED + seed))
     return tuple(made)

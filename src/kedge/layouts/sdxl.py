@@ -13,7 +13,7 @@ from diffusers import (
 )
 
 from kedge.layouts.scale import Scale
-from kedge.layouts.stable_diffusion import NOISE, autoencoder
+from kedge.layouts.stable_diffusion import autoencoder, noise_schedule
 from kedge.layouts.text_encoders import clip_l, clip_vocabulary, openclip_g
 from kedge.layouts.tokenizers import clip_tokenizer
 
@@ -22,13 +22,13 @@ TIME_IDS, TIME_ID_CHANNELS = 6, 256  # original size, crop, target size; each of
 
 def sdxl(scale: Scale) -> DiffusionPipeline:
     """``stabilityai/stable-diffusion-xl-base-1.0``: 1024 px, a VAE that needs float32."""
-    scheduler = EulerDiscreteScheduler(**NOISE, timestep_spacing="leading", steps_offset=1)
+    scheduler = noise_schedule(EulerDiscreteScheduler, timestep_spacing="leading", steps_offset=1)
     return StableDiffusionXLPipeline(unet=sdxl_unet(scale), scheduler=scheduler, **_parts(scale))
 
 
 def sdxl_turbo(scale: Scale) -> DiffusionPipeline:
     """``stabilityai/sdxl-turbo``: 512 px."""
-    scheduler = EulerAncestralDiscreteScheduler(**NOISE, timestep_spacing="trailing", steps_offset=1)
+    scheduler = noise_schedule(EulerAncestralDiscreteScheduler, timestep_spacing="trailing", steps_offset=1)
     return StableDiffusionXLPipeline(unet=sdxl_unet(scale, latent=64), scheduler=scheduler, **_parts(scale))
 
 

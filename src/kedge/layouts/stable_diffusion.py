@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from diffusers import (
     AutoencoderKL,
     DEISMultistepScheduler,
@@ -11,6 +12,7 @@ from diffusers import (
     EulerDiscreteScheduler,
     LatentConsistencyModelPipeline,
     LCMScheduler,
+    SchedulerMixin,
     StableDiffusionPipeline,
     UNet2DConditionModel,
 )
@@ -27,12 +29,12 @@ NOISE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_line
 def sd15_lcm(scale: Scale) -> DiffusionPipeline:
     """``SimianLuo/LCM_Dreamshaper_v7``: 768 px, guidance embedding."""
     unet = sd15_unet(scale, latent=96, time_cond_proj_dim=256)
-    return LatentConsistencyModelPipeline(unet=unet, scheduler=LCMScheduler(**NOISE), **_sd15_parts(scale))
+    return LatentConsistencyModelPipeline(unet=unet, scheduler=noise_schedule(LCMScheduler), **_sd15_parts(scale))
 
 
 def sd15(scale: Scale) -> DiffusionPipeline:
     """``Lykon/dreamshaper-7``: 512 px."""
-    scheduler = DEISMultistepScheduler(**NOISE, timestep_spacing="leading", steps_offset=1)
+    scheduler = noise_schedule(DEISMultistepScheduler, timestep_spacing="leading", steps_offset=1)
     return StableDiffusionPipeline(unet=sd15_unet(scale), scheduler=scheduler, **_sd15_parts(scale))
 
 
@@ -51,7 +53,7 @@ def sd_turbo(scale: Scale) -> DiffusionPipeline:
     )
     return StableDiffusionPipeline(
         unet=unet,
-        scheduler=EulerDiscreteScheduler(**NOISE, timestep_spacing="trailing", steps_offset=1),
+        scheduler=noise_schedule(EulerDiscreteScheduler, timestep_spacing="trailing", steps_offset=1),
         vae=autoencoder(scale, sample_size=768, scaling_factor=0.18215),
         text_encoder=text_encoder,
         tokenizer=clip_tokenizer(clip_vocabulary(scale), pad="!"),
@@ -59,6 +61,12 @@ def sd_turbo(scale: Scale) -> DiffusionPipeline:
         feature_extractor=None,
         requires_safety_checker=False,
     )
+
+
+def noise_schedule(cls: type[SchedulerMixin], **settings: Any) -> SchedulerMixin:
+    """Stable Diffusion's noise, in a scheduler whose numbers are real also where networks are made without weights."""
+    with torch.device("cpu"):
+        return cls(**NOISE, **settings)
 
 
 def sd15_unet(scale: Scale, latent: int = 64, time_cond_proj_dim: int | None = None) -> UNet2DConditionModel:

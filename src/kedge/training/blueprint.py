@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import DiffusionPipeline
+from diffusers import DiffusionPipeline, LCMScheduler, UNet2DConditionModel
 
 from kedge.config import ModelConfig
 from kedge.layouts import LAYOUTS, Scale
-from kedge.models import resolve_model
+from kedge.models import resolve_model, resolve_part
 from kedge.policies.latent import LatentPolicy, LoraConfig
 from kedge.policies.loading import UNUSED
 from kedge.quiet import quiet_loading
@@ -29,6 +29,7 @@ KNOWN = {
     "stabilityai/stable-diffusion-xl-base-1.0": "sdxl",
     "Efficient-Large-Model/Sana_Sprint_1.6B_1024px_diffusers": "sana-sprint",
 }
+KNOWN_UNETS = {"latent-consistency/lcm-sdxl": "sdxl-lcm-unet"}
 POLICIES = {
     "lcm": "kedge.policies.lcm:lcm_policy",
     "diffusion": "kedge.policies.diffusion:diffusion_policy",
@@ -62,6 +63,10 @@ def draw_policy(model: ModelConfig, kind: str, steps: int, lora: LoraConfig) -> 
     """
     if kind not in POLICIES or (pipeline := draw_pipeline(model.name)) is None:
         return None
+    if model.unet and (unet := _unet(model.unet)) is not None:
+        pipeline.register_modules(unet=unet)
+    if model.unet or model.lcm_lora:
+        pipeline.register_modules(scheduler=LCMScheduler.from_config(pipeline.scheduler.config))
     dtype = getattr(torch, model.dtype)
     for part in pipeline.components.values():
         if isinstance(part, torch.nn.Module):
@@ -73,11 +78,19 @@ def draw_policy(model: ModelConfig, kind: str, steps: int, lora: LoraConfig) -> 
     return policy
 
 
+def _unet(name: str) -> UNet2DConditionModel | None:
+    """A UNet of its own, from its folder's config or as its name has it; None if neither is known."""
+    place = resolve_part(name, "model.unet")
+    with torch.device("meta"):
+        if isinstance(place, str):
+            return LAYOUTS.get(KNOWN_UNETS[place])(Scale()) if place in KNOWN_UNETS else None
+        folder = place / "unet" if (place / "model_index.json").is_file() else place
+        return UNet2DConditionModel.from_config(UNet2DConditionModel.load_config(folder))
+
+
 def _from_layout(layout: str) -> DiffusionPipeline:
     with torch.device("meta"):
         pipeline: DiffusionPipeline = LAYOUTS.get(layout)(Scale())
-    # The scheduler's constants are numbers that count, not weights.
-    pipeline.register_modules(scheduler=type(pipeline.scheduler).from_config(pipeline.scheduler.config))
     return pipeline
 
 
@@ -112,4 +125,4 @@ def _cached(hub_id: str) -> Path | None:
     wanted = [
         try_to_load_from_cache(hub_id, name) for name in ("model_index.json", "unet/config.json", "vae/config.json")
     ]
-    return Path(wanted[0]).parent if all(isinstance(path, str) for path in wanted) else None
+    return Path(str(wanted[0])).parent if all(isinstance(path, str) for path in wanted) else None

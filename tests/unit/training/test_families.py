@@ -9,8 +9,11 @@ import pytest
 import torch
 
 from family_models import FAMILIES, Builder, build
-from kedge.config import parse_config
+from kedge.config import ModelConfig, parse_config
+from kedge.policies import load_policy
+from kedge.policies.lora import LoraConfig
 from kedge.sampling import draw
+from kedge.training.blueprint import draw_policy
 from kedge.training.run import train
 from kedge.training.run_folder import RunFolder
 from kedge.training.tuned import load_run
@@ -58,3 +61,31 @@ def test_a_step_through_the_trainer(name: str, algorithm: str, models: Builder, 
     assert tuned.shape == (1, 3, 64, 64)
     assert torch.isfinite(tuned).all()
     assert (tuned - base).abs().max() > 1e-4  # it moved
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_plan_knows_the_networks(name: str, models: Builder) -> None:
+    """Without weights: every parameter's name and shape, and the latents'."""
+    built = models(name)
+    model = ModelConfig(str(built.folder), steps=2, **asdict(built.parts))
+    drawn = draw_policy(model, model.kind, 2, LoraConfig(rank=4))
+    loaded = load_policy(**built.policy_settings(), steps=2, lora=LoraConfig(rank=4))
+    assert drawn is not None
+    assert drawn.device.type == "meta"
+    assert drawn.latent_shape == loaded.latent_shape
+    for part in (drawn.part, "vae", "text_encoder"):
+        shapes = [
+            {key: tensor.shape for key, tensor in getattr(policy.pipeline, part).named_parameters()}
+            for policy in (drawn, loaded)
+        ]
+        assert shapes[0] == shapes[1]
+
+
+@pytest.mark.slow
+def test_the_plan_knows_hub_models_by_name() -> None:
+    x = "stabilityai/stable-diffusion-xl-base-1.0"
+    model = ModelConfig(x, unet="latent-consistency/lcm-sdxl", steps=2)
+    drawn = draw_policy(model, model.kind, 2, LoraConfig(rank=4))
+    assert drawn is not None
+    assert drawn.network.config.time_cond_proj_dim == 256
+    assert drawn.guidance == 7.5

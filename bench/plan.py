@@ -101,7 +101,9 @@ def check_export(run: Path, model: str, pixels: int) -> float:
     with torch.no_grad():
         ours = tuned.decode(rollout(tuned, tuned.encode(["a fox"]), noise).x0)
     del tuned
-    pipeline = LatentConsistencyModelPipeline.from_pretrained(model, variant="fp16", safety_checker=None)
+    pipeline = LatentConsistencyModelPipeline.from_pretrained(
+        model, variant="fp16", safety_checker=None, requires_safety_checker=False, dtype=torch.float32
+    )
     pipeline.set_progress_bar_config(disable=True)
     pipeline.load_lora_weights(run / "lora")
     theirs = pipeline(

@@ -16,14 +16,27 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
-from torch.utils.weak import WeakIdKeyDictionary
 
 FUSED = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 # Ways to look at a tensor that move nothing.
 VIEWS = {"view", "_unsafe_view", "expand", "permute", "transpose", "t", "slice", "select", "split", "detach", "alias"}
 VIEWS |= {"unsqueeze", "squeeze", "unflatten", "chunk", "split_with_sizes", "as_strided", "unbind", "_reshape_alias"}
+# One result, of the shape and precision that all inputs have.
+ELEMENTWISE = {
+    "add",
+    "sub",
+    "mul",
+    "div",
+    "neg",
+    "exp",
+    "tanh",
+    "sigmoid",
+    "silu",
+    "silu_backward",
+    "gelu",
+    "gelu_backward",
+}
 
 
 @dataclass(frozen=True)
@@ -52,13 +65,21 @@ class Cost:
         return Cost(self.flops * times, self.traffic * times, self.calls * times, self.peak)
 
 
+class _Held(weakref.ref):  # type: ignore[type-arg]
+    """Notices when a storage is let go."""
+
+    __slots__ = ("key", "size")
+    key: int
+    size: int
+
+
 class Counter(TorchDispatchMode):
     """A context that counts every operation inside it."""
 
     def __init__(self) -> None:
         super().__init__()
         self._flops = self._traffic = self._calls = self._now = self._peak = 0
-        self._known = WeakIdKeyDictionary()
+        self._held: dict[int, _Held] = {}
 
     @property
     def cost(self) -> Cost:
@@ -66,16 +87,19 @@ class Counter(TorchDispatchMode):
         return Cost(self._flops, self._traffic, self._calls, self._peak)
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        found = function(*args, **kwargs)
-        packet = function.overloadpacket
-        if packet.__name__ not in VIEWS:
-            outputs = [x for x in tree_leaves(found) if isinstance(x, Tensor)]
-            for tensor in outputs:
-                self._keep(tensor)
-            inputs = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
-            self._traffic += sum(x.numel() * x.element_size() for x in (*inputs, *outputs))
-            self._calls += 1
+        kwargs, packet = kwargs or {}, function.overloadpacket
+        found = _like_its_inputs(args) if packet.__name__ in ELEMENTWISE else None
+        found = function(*args, **kwargs) if found is None else found
+        if packet.__name__ in VIEWS:
+            return found
+        moved = 0
+        for tensor in _tensors(found if isinstance(found, tuple | list) else (found,)):
+            self._keep(tensor)
+            moved += tensor.numel() * tensor.element_size()
+        for tensor in _tensors(args):
+            moved += tensor.numel() * tensor.element_size()
+        self._traffic += moved
+        self._calls += 1
         if packet in flop_registry:
             self._flops += flop_registry[packet](*args, **kwargs, out_val=found)
         elif packet in ATTENTION:
@@ -84,16 +108,34 @@ class Counter(TorchDispatchMode):
 
     def _keep(self, tensor: Tensor) -> None:
         storage = tensor.untyped_storage()
-        if storage in self._known:
+        if storage._cdata in self._held:
             return
-        size = storage.nbytes()
-        self._known[storage] = size
-        self._now += size
+        held = _Held(storage, self._forget)
+        held.key, held.size = storage._cdata, storage.nbytes()
+        self._held[held.key] = held
+        self._now += held.size
         self._peak = max(self._peak, self._now)
-        weakref.finalize(storage, self._forget, size)
 
-    def _forget(self, size: int) -> None:
-        self._now -= size
+    def _forget(self, held: _Held) -> None:
+        self._now -= held.size
+        del self._held[held.key]
+
+
+def _like_its_inputs(args: Sequence[Any]) -> Tensor | None:
+    """What an element-wise operation on equal shapes returns; torch's own way to find out takes long."""
+    first, *others = _tensors(args)
+    if all(other.shape == first.shape and other.dtype == first.dtype for other in others):
+        return torch.empty_like(first)
+    return None
+
+
+def _tensors(values: Sequence[Any]) -> Iterator[Tensor]:
+    """The tensors among arguments or results, and in the lists among them."""
+    for value in values:
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, list | tuple):
+            yield from (item for item in value if isinstance(item, Tensor))
 
 
 def _attention(query: Tensor, key: Tensor, *_: Any) -> int:

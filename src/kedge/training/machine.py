@@ -60,7 +60,7 @@ def measure(device: torch.device, dtype: torch.dtype) -> Machine:
     return Machine(2 / (1 / product + 1 / convolution), traffic, call)
 
 
-def _seconds(work: Callable[[], object], device: torch.device, repeats: int = 5) -> float:
+def _seconds(work: Callable[[], object], device: torch.device, repeats: int = 12) -> float:
     """The fastest of some tries, after one that does not count."""
     best = float("inf")
     for _ in range(repeats + 1):

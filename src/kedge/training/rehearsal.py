@@ -35,7 +35,7 @@ class Networks:
     """What is loaded.
 
     Attributes:
-        sizes: name → (parameters, bytes).
+        sizes: name → (parameters, bytes), frozen ones.
         trained: parameters that training changes.
         unknown: rewards of which nothing is known beforehand.
     """
@@ -46,8 +46,8 @@ class Networks:
 
     @property
     def bytes(self) -> int:
-        """Of all weights."""
-        return sum(size for _, size in self.sizes.values())
+        """Of all weights, the trained ones in float32."""
+        return sum(size for _, size in self.sizes.values()) + 4 * self.trained
 
     @property
     def largest_file(self) -> int:
@@ -182,7 +182,7 @@ def _networks(policy: LatentPolicy, rewards: Sequence[Planned], texts_elsewhere:
         parts |= reward.networks
     sizes = {}
     for name, part in parts.items():
-        weights = list(part.parameters())
+        weights = [weight for weight in part.parameters() if not weight.requires_grad]
         sizes[name] = sum(w.numel() for w in weights), sum(w.numel() * w.element_size() for w in weights)
     unknown = tuple(name for reward in rewards for name in reward.unknown)
     return Networks(sizes, sum(weight.numel() for weight in policy.trainable()), unknown)

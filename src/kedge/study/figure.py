@@ -42,17 +42,16 @@ def _heads(y: int, ours: str, theirs: str) -> str:
 
 
 def _bar(y: int, title: str, contest: Contest) -> str:
-    counts = (contest.wins, contest.ties, contest.losses)
-    total, x = sum(counts), float(LABEL)
+    x = float(LABEL)
     middle = y + BAR / 2 + 5
     drawn = [
         f'<text x="{LABEL - 14}" y="{middle:.1f}" fill="{INK}" text-anchor="end">{escape(_short(title, 20))}</text>'
     ]
-    for count, colour, ink in zip(counts, (GOOD, TIE, BAD), (ON, FAINT, ON), strict=True):
-        width = (WIDTH - LABEL) * count / total
+    for each, colour, ink in zip(contest.shares, (GOOD, TIE, BAD), (ON, FAINT, ON), strict=True):
+        width = (WIDTH - LABEL) * each.value  # over prompts, as in the table; the three sum to 1
         drawn.append(f'<rect x="{x:.1f}" y="{y}" width="{width:.1f}" height="{BAR}" fill="{colour}"/>')
         if width > 44:
-            share = f"{100 * count / total:.0f} %"
+            share = f"{100 * each.value:.0f} %"
             drawn.append(
                 f'<text x="{x + width / 2:.1f}" y="{middle:.1f}" fill="{ink}" text-anchor="middle">{share}</text>'
             )

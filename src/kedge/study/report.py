@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
@@ -20,7 +20,10 @@ from kedge.study.records import model_facts, read_records
 from kedge.study.store import Store
 
 LITTLE = 0.2  # α: matters of taste rarely reach the 0.667 that is asked of matters of fact
-RATE_NOTE = "Intervals are 95 %. Prompts are the unit of Wilson's; the crossed bootstrap holds for other raters too."
+RATE_NOTE = (
+    "Intervals are 95 %. Prompts are the unit of Wilson's; the crossed bootstrap holds for other raters too. Seconds: "
+    "median for an answer."
+)
 
 
 def write_study_report(store: Store, out: Path | None = None, *, exclude: Sequence[str] = ()) -> Analysis:
@@ -62,7 +65,7 @@ def verdicts(analysis: Analysis) -> list[str]:
 
 
 def _verdict(contest: Contest) -> str:
-    ours = contest.rate.value >= 0.5
+    ours = contest.crossed.value >= 0.5
     better, worse = (contest.ours, contest.theirs) if ours else (contest.theirs, contest.ours)
     rate = contest.crossed.value if ours else 1 - contest.crossed.value
     low, high = (contest.crossed.low, contest.crossed.high)
@@ -112,9 +115,19 @@ def contest_table(analysis: Analysis) -> Table:
         shares = [Cell(share, style="percent", digits=0) for share in contest.shares]
         beyond = contest.crossed.excludes(0.5) and contest.p < 0.05
         rate = Cell(contest.rate, style="percent", digits=0, bold=beyond)
-        rows.append((label, (*shares, rate, Cell(contest.crossed, style="percent", digits=0, bold=beyond))))
-    headers = ("Win", "Tie", "Loss", "Win rate (tie = ½)", "over raters and prompts")
-    return Table("Question", headers, ("win", "tie", "loss", "rate", "crossed"), tuple(rows), note=RATE_NOTE)
+        crossed = Cell(contest.crossed, style="percent", digits=0, bold=beyond)
+        seconds = analysis.seconds.get(contest.question)
+        rows.append((label, (*shares, rate, crossed, _bare(contest.alpha, 2), _bare(seconds and seconds[1], 1))))
+    headers = ("Win", "Tie", "Loss", "Win rate (tie = ½)", "over raters and prompts", "Krippendorff's α", "Seconds")
+    keys = ("win", "tie", "loss", "rate", "crossed", "alpha", "seconds")
+    return Table("Question", headers, keys, tuple(rows), note=RATE_NOTE)
+
+
+def _bare(value: float | None, digits: int) -> Cell | None:
+    """A number without an interval; a dash for none."""
+    if value is None or not math.isfinite(value):
+        return None
+    return Cell(Interval(value, -math.inf, math.inf, 1), digits=digits)
 
 
 def ranking_table(analysis: Analysis) -> Table:
@@ -139,14 +152,6 @@ def rater_rows(analysis: Analysis) -> list[list[str]]:
 
 
 def _summary(analysis: Analysis, exclude: Sequence[str]) -> dict[str, object]:
-    titles = {question.key: question.title for question in analysis.questions}
-    several = len({(c.ours, c.theirs) for c in analysis.contests}) > 1
-    alphas = {
-        titles[c.question] + (f", {c.ours} – {c.theirs}" if several else ""): _number(c.alpha)
-        for c in analysis.contests
-        if math.isfinite(c.alpha)
-    }
-    times = {titles[key]: f"{middle:.1f}" for key, (_, middle, _) in analysis.seconds.items()}
     left: Interval | None = analysis.left
     return {
         "Models": ", ".join(analysis.models),
@@ -156,17 +161,8 @@ def _summary(analysis: Analysis, exclude: Sequence[str]) -> dict[str, object]:
         "Left chosen": None
         if left is None
         else f"{100 * left.value:.0f} % ({100 * left.low:.0f}–{100 * left.high:.0f})",
-        "Krippendorff's α": _named(alphas),
-        "Seconds for an answer": _named(times),
         "Excluded": ", ".join(exclude) or None,
     }
-
-
-def _named(values: Mapping[str, str]) -> str | None:
-    """``0.41``; or, of several, ``General preference 0.41 · Visual appeal 0.37``."""
-    if len(values) < 2:
-        return next(iter(values.values()), None)
-    return " · ".join(f"{name} {value}" for name, value in values.items())
 
 
 def _number(x: float) -> str:

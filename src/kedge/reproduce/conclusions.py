@@ -1,7 +1,7 @@
 """The papers' claims, judged by what was recorded here.
 
 A claim holds if the 95 % interval of the difference that it speaks of lies above zero, does not hold if it lies below,
-and cannot be told here if it includes zero.
+and cannot be told here if it includes zero. Where there is no such difference, the sentence names its test.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from kedge.evaluation.result import Evaluation
-from kedge.evaluation.statistics import Interval, mean_interval, paired_difference
+from kedge.evaluation.statistics import Interval, mean_interval, paired_difference, sign_test
 from kedge.evaluation.tables import display
 from kedge.reproduce.ablations import EXACT, RIGHT, SAMPLED, WRONG
+from kedge.reproduce.hacking import TRAINED, TRUE
 from kedge.reproduce.records import Result, RunRecord, merged
 from kedge.reproduce.rocm_figures import SWEPT, sweep
 from kedge.reproduce.rocm_tables import FINAL, PARTS
@@ -213,6 +214,28 @@ def _preference_peaks(results: Results) -> Finding | None:
     return Finding(text, HOLDS if fell else OPEN)
 
 
+def _overoptimised(results: Results) -> Finding | None:
+    """Along runs without regularisation: does the truth fall again and again after its peak, as the reward rises?"""
+    result = results.get("hacking")
+    runs = [run for run in result.runs if "algorithm.beta=0.0" in run.arguments] if result else []
+    if not runs:
+        return None
+    texts, falls, rises = [], 0, 0
+    for run in runs:
+        (steps, trained), (_, true) = run.series("step", TRAINED), run.series("step", TRUE)
+        peak = int(np.argmax(true))
+        changes = np.diff(true[peak:])
+        falls, rises = falls + int((changes < 0).sum()), rises + int((changes > 0).sum())
+        texts.append(
+            f"the oracle rose from {true[0]:.3f} to {true[peak]:.3f} at step {steps[peak]:.0f} and fell to "
+            f"{true[-1]:.3f} at step {steps[-1]:.0f}, while PickScore rose from {trained[0]:.2f} over "
+            f"{trained[peak]:.2f} to {trained[-1]:.2f}"
+        )
+    p = sign_test(falls, rises) if falls + rises else 1.0
+    text = f"{'; '.join(texts)} (after the peak {falls} falls, {rises} rises: p = {p:.2g})"
+    return Finding(text, OPEN if p > 0.05 else HOLDS if falls > rises else FAILS)
+
+
 def _pair(name: str, ours: str, theirs: str, metric: Callable[[Result], str]) -> Callable[[Results], Finding | None]:
     """Two rows of an ablation: the paired difference."""
 
@@ -230,6 +253,7 @@ def _pair(name: str, ours: str, theirs: str, metric: Callable[[Result], str]) ->
 
 FIRST_ORDER = "First-order gradients beat policy gradients in time and queries"
 GENERALISES = "Regularised ROCM beats unregularised on metrics it was not trained on"
+HACKED = "Without regularisation the reward goes on rising while the true preference declines"
 PEAKS = "As β falls, the true preference peaks and then declines"
 SEVENTEEN = "Consistency models train faster than diffusion models (17 times, aesthetic)"
 QUERIES = "RLCM beats DDPO for equal reward queries"
@@ -248,6 +272,7 @@ def _truth(result: Result) -> str:
 CLAIMS = (
     Claim("ROCM, 4.1", FIRST_ORDER, "methods", _against("ROCM", "RLCM")),
     Claim("ROCM, 4.1", GENERALISES, "table1", _regularised_generalises),
+    Claim("ROCM, 4.2", HACKED, "hacking", _overoptimised),
     Claim("ROCM, 4.2", PEAKS, "fig4", _preference_peaks),
     Claim("ROCM, Table 1", "No single divergence wins everywhere", "table1", _no_divergence_wins),
     Claim("RLCM, 5.2", SEVENTEEN, "methods", _consistency_is_faster),

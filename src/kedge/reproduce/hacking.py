@@ -10,10 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from kedge.evaluation.tables import Table
 from kedge.reproduce.records import Result, RunRecord
+from kedge.reproduce.rows import point
 from kedge.reproduce.runs import Run
 from kedge.reproduce.settings import Settings
-from kedge.reproduce.show import COLOURS, canvas, legend, save_figure
+from kedge.reproduce.show import COLOURS, canvas, legend, save_figure, save_tables
 from kedge.reproduce.target import Target
 
 if TYPE_CHECKING:
@@ -50,7 +54,25 @@ def show(result: Result, folder: Path) -> list[Path]:
     right.set(xlabel="optimizer steps", ylabel="oracle")
     legend(left)
     legend(right)
-    return save_figure(figure, folder, "hacking")
+    return [*save_tables([table(result)], folder, "hacking"), *save_figure(figure, folder, "hacking")]
+
+
+def table(result: Result) -> Table:
+    """Before, where the oracle is highest, and at the end."""
+    rows = []
+    for run in result.runs:
+        (steps, trained), (_, true) = run.series("step", TRAINED), run.series("step", TRUE)
+        if len(true):
+            best = int(np.argmax(true))
+            shown = [(trained[0], 2), (true[0], 3)]
+            for i in (best, len(true) - 1):
+                shown += [(steps[i], 0), (trained[i], 2), (true[i], 3)]
+            cells = tuple(point(float(value), digits) for value, digits in shown)
+            rows.append((f"{run.title}, seed {run.seed}", cells))
+    heads = ("reward before", "oracle before", "step of its peak", "reward", "oracle", "last step", "reward", "oracle")
+    keys = ("reward_0", "oracle_0", "peak", "reward_peak", "oracle_peak", "last", "reward_last", "oracle_last")
+    note = "Means over the held-out prompts, always from the same noise. Reward: PickScore, which is trained on."
+    return Table("Run", heads, keys, tuple(rows), note=note)
 
 
 def _mark_base(run: RunRecord, left: Axes, right: Axes) -> None:
@@ -60,6 +82,11 @@ def _mark_base(run: RunRecord, left: Axes, right: Axes) -> None:
         right.axhline(true[0], color="black", linewidth=0.8, linestyle=":", label="base model")
 
 
+PROTOCOL = "The preset as it is, and with KL at a β chosen by hand to show what it does. Nothing here compares methods."
 HACKING = Target(
-    "Reward hacking: trained reward and true preference", "ROCM, Figure 4's subject, along single runs", runs, show
+    "Reward hacking: trained reward and true preference",
+    "ROCM, Figure 4's subject, along single runs",
+    runs,
+    show,
+    protocol=PROTOCOL,
 )

@@ -100,7 +100,7 @@ class Order:
             "command": f"kedge {shlex.join(['reproduce', self.name, *self.options])}",
             "world": self.settings.name,
             "about": world.about,
-            "protocol": world.protocol,
+            "protocol": self.target.protocol or world.protocol,
             "seeds": self.settings.seeds,
             "budget": self.settings.budget,
             "passes": self.settings.passes(),

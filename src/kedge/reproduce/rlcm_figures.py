@@ -13,7 +13,7 @@ from kedge.reproduce.curves import draw_band, first_reaching, over_seeds, time_u
 from kedge.reproduce.pictures import save_grid
 from kedge.reproduce.records import Result, RunRecord
 from kedge.reproduce.rlcm_runs import EIGHTHS, FINAL, TITLES, horizons, tasks, tasks_and_bases, unseen
-from kedge.reproduce.rows import grouped, scores_table
+from kedge.reproduce.rows import grouped, point, scores_table
 from kedge.reproduce.show import COLOURS, canvas, legend, save_figure, save_tables
 from kedge.reproduce.target import Target
 
@@ -79,13 +79,6 @@ def _speeds(rows: Sequence[tuple[str, float | None, float | None]], x: str) -> T
     heads = ("DDPO at its best", "RLCM after the same rise", "factor")
     note = f"In {x}; a rise is that of the running mean of 20 steps above its own start."
     return Table("Task", heads, ("ddpo", "rlcm", "factor"), shown, note=note)
-
-
-def point(value: float) -> Cell:
-    """A number without an interval."""
-    from kedge.evaluation.statistics import Interval
-
-    return Cell(Interval(value, float("-inf"), float("inf"), 1))
 
 
 def show_inference(result: Result, folder: Path) -> list[Path]:

@@ -8,8 +8,14 @@ from dataclasses import replace
 import numpy as np
 
 from kedge.evaluation.result import Evaluation
-from kedge.evaluation.tables import Table, evaluation_table
+from kedge.evaluation.statistics import Interval
+from kedge.evaluation.tables import Cell, Table, evaluation_table
 from kedge.reproduce.records import Result, RunRecord, merged
+
+
+def point(value: float, digits: int | None = None) -> Cell:
+    """A number without an interval."""
+    return Cell(Interval(value, float("-inf"), float("inf"), 1), digits=digits)
 
 
 def grouped(runs: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:

@@ -22,6 +22,7 @@ class Target:
         mirrors: where it stands in the papers.
         runs: the matrix that it needs, in a world, at a budget. Runs that targets share have equal names.
         show: writes tables and figures into a folder, from the records alone; returns the files.
+        protocol: how the hyper-parameters were chosen, where it is not the world's protocol.
         more: what else has to be done once the runs are over (votes, for example); its answer is ``Result.extra``.
     """
 
@@ -30,3 +31,4 @@ class Target:
     runs: Callable[[Settings], tuple[Run, ...]]
     show: Callable[[Result, Path], list[Path]]
     more: Callable[[Settings, Matrix, Path], Mapping[str, Any]] | None = None
+    protocol: str = ""

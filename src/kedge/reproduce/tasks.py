@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from kedge.config import load_config, preset
-from kedge.reproduce.methods import FINAL, QUERIES, TASK, before_and_after, final, of_queries, row
+from kedge.reproduce.methods import FINAL, PROTOCOL, QUERIES, TASK, before_and_after, final, of_queries, row
 from kedge.reproduce.methods import runs as compared
 from kedge.reproduce.records import Result
 from kedge.reproduce.rows import grouped
@@ -49,8 +49,14 @@ def show(result: Result, folder: Path) -> list[Path]:
         base = result.run(before)
         if title in groups and base and (cells := row(groups[title], base, role)):
             rows[TASK if title == "RLCM" else title] = cells
-    seeds = max((len(same) for same in groups.values()), default=1)
+    seeds = max((len(groups[title]) for title in tasks if title in groups), default=1)
     return save_tables([before_and_after("Task", rows, seeds)], folder, "tasks")
 
 
-TASKS = Target("RLCM's four tasks, before and after; the last step scored", "RLCM, Figure 3 in numbers", runs, show)
+TASKS = Target(
+    "RLCM's four tasks, before and after; the last step scored",
+    "RLCM, Figure 3 in numbers",
+    runs,
+    show,
+    protocol=PROTOCOL,
+)

@@ -30,14 +30,11 @@ MODES = {
 }
 
 
-def median_seconds(call: Callable[[], None], repeats: int) -> float:
-    """After one call that is not counted."""
-    times = []
-    for _ in range(repeats + 1):
-        began = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - began)
-    return statistics.median(times[1:])
+def seconds(call: Callable[[], None]) -> float:
+    """How long a call takes."""
+    began = time.perf_counter()
+    call()
+    return time.perf_counter() - began
 
 
 def measure(mode: str, steps: int, batch: int) -> tuple[float, float, float]:
@@ -71,11 +68,6 @@ def measure(mode: str, steps: int, batch: int) -> tuple[float, float, float]:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
 
-    seconds = median_seconds(step, steps)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    if mode != "full":
-        return seconds, peak, float("nan")
-
     cond = context.encode(stream.take(batch))
     x = torch.randn(batch, *policy.latent_shape)
     prompts = stream.take(batch)
@@ -89,7 +81,14 @@ def measure(mode: str, steps: int, batch: int) -> tuple[float, float, float]:
         images = policy.decode(x.clone().requires_grad_())
         reward(images, prompts).sum().backward()
 
-    return seconds, peak, median_seconds(floor, steps)
+    # Taken in turns, so that both see the same weather on the machine; the first turn does not count.
+    turns = []
+    for _ in range(steps + 1):
+        whole = seconds(step)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        turns.append((whole, seconds(floor) if mode == "full" else float("nan")))
+    whole, least = (statistics.median(column) for column in zip(*turns[1:], strict=True))
+    return whole, peak, least
 
 
 def main() -> None:
@@ -104,10 +103,10 @@ def main() -> None:
     spawn = multiprocessing.get_context("spawn")
     for mode in MODES:
         with spawn.Pool(1) as pool:
-            seconds, peak, floor = pool.apply(measure, (mode, given.steps, given.batch))
-        whole = seconds if mode == "full" else whole
-        share = f"{floor / seconds:.0%}" if floor == floor else ""
-        print(f"{mode:<34} {1 / seconds:>8.2f} {whole / seconds:>7.2f}x {peak:>8.0f} {share:>16}")
+            each, peak, floor = pool.apply(measure, (mode, given.steps, given.batch))
+        whole = each if mode == "full" else whole
+        share = f"{floor / each:.0%}" if floor == floor else ""
+        print(f"{mode:<34} {1 / each:>8.2f} {whole / each:>7.2f}x {peak:>8.0f} {share:>16}", flush=True)
 
 
 if __name__ == "__main__":

@@ -10,19 +10,23 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from kedge.evaluation.comparison import Change, compare
 from kedge.evaluation.tables import Cell, Table
+from kedge.reproduce.curves import running
 from kedge.reproduce.methods import FINAL, TASK, TITLES, base_of, final, method_run
 from kedge.reproduce.records import Result
 from kedge.reproduce.runs import Run
 from kedge.reproduce.settings import Settings
-from kedge.reproduce.show import save_tables
+from kedge.reproduce.show import COLOURS, canvas, legend, save_figure, save_tables
 from kedge.reproduce.target import Target
 
 RATES = (1e-3, 3e-3, 1e-2)
 QUERIES = 256
 SEED = 1000  # far from those of the comparisons
 MEASURED = 48
+SMOOTHED = 64  # queries
 
 
 def runs(settings: Settings) -> tuple[Run, ...]:
@@ -42,7 +46,7 @@ def runs(settings: Settings) -> tuple[Run, ...]:
 
 
 def show(result: Result, folder: Path) -> list[Path]:
-    """Methods down, rates across: how the trained reward and the truth changed."""
+    """Methods down, rates across: how the trained reward and the truth changed; the chosen runs side by side."""
     note = (
         "Paired difference to the model before; ± is half of its 95 % interval over the prompts. Bold: chosen, the "
         "largest rate at which the truth does not fall beyond chance, or the smallest rate."
@@ -52,7 +56,23 @@ def show(result: Result, folder: Path) -> list[Path]:
     for metric, title in ((0, "The trained reward"), (1, "The truth: the oracle")):
         rows = tuple((name, _cells(result, method, metric)) for method, name in TITLES.items())
         tables.append(Table("Method", heads, keys, rows, title, note))
-    return save_tables(tables, folder, "tuning")
+    return [*save_tables(tables, folder, "tuning"), *_figure(result, folder)]
+
+
+def _figure(result: Result, folder: Path) -> list[Path]:
+    """The chosen runs side by side: reward of the training batches against queries and against time."""
+    figure, panels = canvas(2)
+    for (method, title), colour in zip(TITLES.items(), COLOURS, strict=False):
+        run = result.run(f"tuning-{method}-{chosen(result, method):g}--0")
+        for panel, x in zip(panels, ("queries", "seconds"), strict=True):
+            where, reward = run.series(x, "reward") if run else (np.empty(0), np.empty(0))
+            if run and len(where):
+                mean, _ = running(reward, max(1, round(SMOOTHED / run.queries)))
+                panel.plot(where, mean, color=colour, label=title, linewidth=1.6)
+    panels[0].set(xlabel="reward queries", ylabel=f"training reward, mean of the last {SMOOTHED}")
+    panels[1].set(xlabel="training time, seconds")
+    legend(panels[0])
+    return save_figure(figure, folder, "tuning")
 
 
 def chosen(result: Result, method: str) -> float:
@@ -83,4 +103,6 @@ PROTOCOL = (
     "The emoji presets, three learning rates each, seed 1000. ROCM with KL at β = 1e-3, which turned out too weak: its "
     "comparison keeps the preset's β."
 )
-TUNING = Target("How the methods' learning rates were chosen", "neither paper says how", runs, show, protocol=PROTOCOL)
+TUNING = Target(
+    "How the methods' learning rates were chosen", "no table: neither paper says how", runs, show, protocol=PROTOCOL
+)

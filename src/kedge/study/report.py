@@ -21,8 +21,8 @@ from kedge.study.store import Store
 
 LITTLE = 0.2  # α: matters of taste rarely reach the 0.667 that is asked of matters of fact
 RATE_NOTE = (
-    "Intervals are 95 %. Prompts are the unit of Wilson's; the crossed bootstrap holds for other raters too. Seconds: "
-    "median for an answer."
+    "Intervals are 95 %, over prompts (Wilson); with other raters: over raters and prompts (crossed bootstrap). Win "
+    "rate: a tie is half a win. α: Krippendorff's. Seconds: median for an answer."
 )
 
 
@@ -118,7 +118,7 @@ def contest_table(analysis: Analysis) -> Table:
         crossed = Cell(contest.crossed, style="percent", digits=0, bold=beyond)
         seconds = analysis.seconds.get(contest.question)
         rows.append((label, (*shares, rate, crossed, _bare(contest.alpha, 2), _bare(seconds and seconds[1], 1))))
-    headers = ("Win", "Tie", "Loss", "Win rate (tie = ½)", "over raters and prompts", "Krippendorff's α", "Seconds")
+    headers = ("Win", "Tie", "Loss", "Win rate", "with other raters", "α", "Seconds")
     keys = ("win", "tie", "loss", "rate", "crossed", "alpha", "seconds")
     return Table("Question", headers, keys, tuple(rows), note=RATE_NOTE)
 

@@ -54,6 +54,15 @@ def record(matrix: Matrix, run: Run, pictures: Path) -> RunRecord:
     )
 
 
+def this_machine() -> dict[str, Any]:
+    """Where this is written."""
+    from kedge.training.processes import Processes
+    from kedge.training.run_folder import environment
+
+    found = _machine(environment(1, str(Processes("auto").device)))
+    return {key: value for key, value in found.items() if key != "git"}  # it may have changed since the runs
+
+
 def _machine(environment: dict[str, Any]) -> dict[str, Any]:
     return {key: environment[key] for key in MACHINE if key in environment}
 

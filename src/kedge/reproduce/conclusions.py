@@ -256,6 +256,7 @@ GENERALISES = "Regularised ROCM beats unregularised on metrics it was not traine
 HACKED = "Without regularisation the reward goes on rising while the true preference declines"
 PEAKS = "As β falls, the true preference peaks and then declines"
 SEVENTEEN = "Consistency models train faster than diffusion models (17 times, aesthetic)"
+BEFORE = "Before training, the diffusion model beats its consistency model"
 QUERIES = "RLCM beats DDPO for equal reward queries"
 LAST = "Scoring the last step, as RLCM's published code does, costs reward"
 JS = "Exact JS serves the true preference better than sampled JS"
@@ -274,6 +275,7 @@ CLAIMS = (
     Claim("ROCM, 4.1", GENERALISES, "table1", _regularised_generalises),
     Claim("ROCM, 4.2", HACKED, "hacking", _overoptimised),
     Claim("ROCM, 4.2", PEAKS, "fig4", _preference_peaks),
+    Claim("ROCM, Table 4", BEFORE, "table4", _pair("table4", "Diffusion", "LCM", _truth)),
     Claim("ROCM, Table 1", "No single divergence wins everywhere", "table1", _no_divergence_wins),
     Claim("RLCM, 5.2", SEVENTEEN, "methods", _consistency_is_faster),
     Claim("RLCM, 5.1", QUERIES, "methods", _against("RLCM", "DDPO")),

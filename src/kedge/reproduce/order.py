@@ -11,7 +11,7 @@ from typing import Any
 
 from kedge import __version__
 from kedge.reproduce import TARGETS
-from kedge.reproduce.collect import record
+from kedge.reproduce.collect import record, this_machine
 from kedge.reproduce.matrix import Matrix, Say
 from kedge.reproduce.progress import duration
 from kedge.reproduce.records import Result
@@ -107,6 +107,7 @@ class Order:
             "queries": self.settings.queries(),
             "rewards": world.rewards,
             "truth": world.truth,
+            "machine": this_machine(),
             "version": __version__,
             "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         }

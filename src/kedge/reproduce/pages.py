@@ -66,6 +66,8 @@ def _how(result: Result) -> str:
     if trained:
         total = sum(run.seconds for run in trained)
         lines.append(f"Training took {_time(total)} in all ({'; '.join(machines)}).")
+    elif facts.get("machine"):
+        lines.append(f"On {_machine(facts['machine'])}.")
     return "## How\n\n" + "\n\n".join(lines)
 
 

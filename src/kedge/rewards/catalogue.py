@@ -9,7 +9,8 @@ from kedge.registry import UnknownNameError, suggest
 from kedge.rewards.spec import HUB_FOLDER, TOKENIZER, Part, RewardSpec
 
 GB, MB = 10**9, 10**6
-DEBERTA_FOLDER = ("config.json", "pytorch_model.bin|model.safetensors", "tokenizer.json|vocab.json|vocab.txt|bpe_encoder.bin")
+DEBERTA_WORDS = "tokenizer.json|vocab.json|vocab.txt|bpe_encoder.bin"
+DEBERTA_FOLDER = ("config.json", "pytorch_model.bin|model.safetensors", DEBERTA_WORDS)
 
 CLIP_L = Part("clip", "openai/clip-vit-large-patch14", HUB_FOLDER, int(1.71 * GB), "MIT", "clip")
 CLIP_B = Part("clip", "openai/clip-vit-base-patch32", HUB_FOLDER, 605 * MB, "MIT")

@@ -19,7 +19,7 @@ from kedge.rewards.alignment import Alignment
 from kedge.rewards.bertscore import BertScore
 from kedge.rewards.vision_server import KEY_VARIABLE, ServerError, VisionServer
 from kedge.worlds.emoji.captioner import CaptionServer, read_picture
-from tiny_rewards import pictures, write_bert, write_captioner, write_clip
+from tiny_rewards import pictures, write_bert, write_captioner
 
 QUICK = {"pause": 0.001, "attempts": 3, "timeout": 1.0}
 PICTURE = Image.new("RGB", (8, 8), (255, 0, 0))

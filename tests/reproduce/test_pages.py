@@ -73,9 +73,9 @@ def test_how_much_sooner_the_same_rise_is_reached():
 def test_a_readme_without_the_section_stays_as_it_is(tmp_path):
     assert with_section("# Mine\n", {}) == "# Mine\n"
     made = {"table4": replace(result("table4", tmp_path))}
-    text = "a\n<!-- results: written by docs/generate.py -->\nold\n<!-- end of results -->\nz\n"
+    text = "a\n<!-- results: written by docs/generate.py -->\nstale words\n<!-- end of results -->\nz\n"
     once = with_section(text, made)
     assert once.startswith("a\n<!-- results")
     assert once.endswith("<!-- end of results -->\nz\n")
-    assert "old" not in once
+    assert "stale words" not in once
     assert with_section(once, made) == once

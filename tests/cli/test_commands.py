@@ -159,7 +159,7 @@ def test_a_dry_run_describes_and_writes_nothing(tmp_path, here):
     done = here("train", "my.yaml", "--dry-run", "training.accumulation=3")
     assert done.returncode == 0, done.stderr
     assert "prompts: 45 of animals-45" in done.stdout
-    assert "6 steps × 2 × 3 = 36" in done.stdout
+    assert "6 batches × 6 = 36" in done.stdout
     assert [path.name for path in tmp_path.iterdir()] == ["my.yaml"]
 
 

@@ -10,6 +10,7 @@ NEW = 35  # prompts that neither raters nor training see before the end
 RATERS, VOTES_PER_PAIR = 12, 2
 EPOCHS = 8
 JUDGED = 70  # pairs of the second study
+RATE = ("optimizer.lr=1e-3", "optimizer.schedule=constant")  # few steps, so faster ones than the preset's
 
 
 def run_demo(folder: Path, pairs: int, steps: int) -> None:
@@ -30,7 +31,7 @@ def run_demo(folder: Path, pairs: int, steps: int) -> None:
     report(first)
     _say("3. A reward from the votes", f"kedge study fit {first} --out {reward}")
     fit([first], out=reward, epochs=EPOCHS)
-    recipe = [f'reward=pickscore@"{reward}"', f"prompts={seen}", f"training.steps={steps}"]
+    recipe = [f'reward=pickscore@"{reward}"', f"prompts={seen}", f"training.steps={steps}", *RATE]
     recipe += [f"watch.held_out.source={unseen}", f"watch.held_out.count={NEW}", "watch.metrics=[oracle]"]
     _say("4. Training on that reward", f"kedge train emoji-rocm {' '.join(recipe[:2])}")
     run_recipe("emoji-rocm", recipe, str(run), resume=False)

@@ -32,8 +32,8 @@ def run_demo(folder: Path, pairs: int, steps: int) -> None:
     _say("3. A reward from the votes", f"kedge study fit {first} --out {reward}")
     fit([first], out=reward, epochs=EPOCHS)
     recipe = [f'reward=pickscore@"{reward}"', f"prompts={seen}", f"training.steps={steps}", *RATE]
+    _say("4. Training on that reward", f"kedge train emoji-rocm {' '.join(recipe)}")
     recipe += [f"watch.held_out.source={unseen}", f"watch.held_out.count={NEW}", "watch.metrics=[oracle]"]
-    _say("4. Training on that reward", f"kedge train emoji-rocm {' '.join(recipe[:2])}")
     run_recipe("emoji-rocm", recipe, str(run), resume=False)
     _say("5. New raters, new prompts", f"kedge study new {run} --against base --prompts {unseen}")
     new(str(run), against=["base"], prompts=str(unseen), pairs=JUDGED, raters=4, out=second, batch_size=32, seed=1)

@@ -178,21 +178,23 @@ def _regularised_generalises(results: Results) -> Finding | None:
 
 
 def _no_divergence_wins(results: Results) -> Finding | None:
-    """Which divergence has the highest mean in each column."""
-    tops: list[str] = []
+    """Which divergence is highest in each column, and where it is so beyond chance."""
+    tops, clear = [], []
     for part, result in _tables(results).items():
         rows, metrics, _ = _part(result, part)
         ours = {name: rows[name] for name in REGULARISED if name in rows}
-        if len(ours) == len(REGULARISED):
-            for metric in metrics:
-                means = {name: float(row.scores[metric].mean()) for name, row in ours.items()}
-                tops.append(max(means.items(), key=lambda item: item[1])[0])
+        for metric in metrics if len(ours) == len(REGULARISED) else ():
+            means = {name: float(row.scores[metric].mean()) for name, row in ours.items()}
+            top = max(means.items(), key=lambda item: item[1])[0]
+            best, others = ours[top], [row for name, row in ours.items() if name != top]
+            tops.append(top)
+            if all(paired_difference(best.scores[metric], o.scores[metric], best.prompts).low > 0 for o in others):
+                clear.append(top)
     if not tops:
         return None
     counts = ", ".join(f"{name} {tops.count(name)}" for name in REGULARISED)
-    return Finding(
-        f"highest mean of the unseen metrics, of {len(tops)} columns: {counts}", HOLDS if len(set(tops)) > 1 else FAILS
-    )
+    text = f"highest mean of the unseen metrics, of {len(tops)} columns: {counts}; beyond chance in {len(clear)}"
+    return Finding(text, OPEN if not clear else HOLDS if len(set(clear)) > 1 else FAILS)
 
 
 def _preference_peaks(results: Results) -> Finding | None:

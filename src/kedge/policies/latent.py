@@ -76,7 +76,7 @@ class LatentPolicy:
         self.device, self.network_dtype = self.network.device, self.network.dtype
         self.schedule = {k: step.on(self.device) for k, step in schedule.items()}
         self.dtype = torch.promote_types(self.network_dtype, torch.float32)
-        self.latent_shape = latent_shape(pipeline, self.network, size)
+        self.latent_shape: tuple[int, ...] = latent_shape(pipeline, self.network, size)
         self.adapter = Adapter(self.network, lora) if lora else None
         self.decoder: Callable[[Tensor], Tensor] = self._decode
         self.straight_through = True

@@ -65,7 +65,7 @@ class Cost:
         return Cost(self.flops * times, self.traffic * times, self.calls * times, self.peak)
 
 
-class _Held(weakref.ref):  # type: ignore[type-arg]
+class _Held(weakref.ref):
     """Notices when a storage is let go."""
 
     __slots__ = ("key", "size")

@@ -40,7 +40,7 @@ def plan(config: RunConfig) -> Iterator[str]:
 def _downloads(config: RunConfig) -> Iterator[str]:
     """What has to be fetched before it can start."""
     state = {item.name: item for item in readiness()}
-    missing = {}
+    missing: dict[str, int] = {}
     for text in (config.reward, *config.watch.metrics):
         for term in describe(text).terms:
             item = state.get(term.name)

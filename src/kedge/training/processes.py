@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -36,6 +37,8 @@ class Processes:
         cpu = device == "cpu" or (device == "auto" and not torch.accelerator.is_available())
         self._accelerator = Accelerator(cpu=cpu, kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)])
         self.index, self.count = self._accelerator.process_index, self._accelerator.num_processes
+        if self.count > 1:  # threads that still listen when the interpreter ends would abort it
+            atexit.register(self._accelerator.end_training)
         # Several processes get one device each; a single one may be told which.
         told = device != "auto" and self.count == 1
         self.device = torch.device(device) if told else self._accelerator.device

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Self
+from dataclasses import dataclass
 
 import torch
 from diffusers import DDIMScheduler, DiffusionPipeline
 from torch import Tensor
 
 from kedge.gaussian import Gaussian
-from kedge.policies.latent import LatentPolicy, refuse_clipping
+from kedge.policies.latent import LatentPolicy, ScheduledStep, refuse_clipping
 from kedge.policies.loading import Place, load_pipeline
 from kedge.policies.lora import LoraConfig
 from kedge.policies.prediction import check_prediction_type, predicted_noise, predicted_x0
@@ -18,33 +17,21 @@ from kedge.policies.unet import embeds_guidance, unet_policy
 
 
 @dataclass(frozen=True)
-class DDIMStep:
+class DDIMStep(ScheduledStep):
     """The constants of step k, all ``[]`` on the CPU, and what is done with them (Song et al. 2021, Eq. 12 and 16).
 
     Attributes:
-        prediction_type: what the network predicts.
-        timestep: t_k, int64.
         alpha, sigma: √ᾱ and √(1 − ᾱ) at t_k.
         next_alpha: √ᾱ at t_{k-1}.
         direction: √(1 − ᾱ_{k-1} − η²σ²), the weight of the predicted noise.
         std: ησ; 0 at the last step.
     """
 
-    prediction_type: str
-    timestep: Tensor
     alpha: Tensor
     sigma: Tensor
     next_alpha: Tensor
     direction: Tensor
     std: Tensor
-
-    def on(self, device: torch.device) -> Self:
-        """With the timestep on ``device``."""
-        return replace(self, timestep=self.timestep.to(device))
-
-    def network_input(self, x: Tensor) -> Tensor:
-        """x_k itself."""
-        return x
 
     def gaussian(self, x: Tensor, output: Tensor) -> Gaussian:
         """``p(x_{k-1} | x_k, c)`` from the (guided) network's output at x_k."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol, Self
 
 import torch
@@ -16,7 +17,7 @@ from kedge.policies.denoiser import Denoiser
 from kedge.policies.lora import Adapter, LoraConfig
 from kedge.policies.text import Encode
 
-__all__ = ["LatentPolicy", "LoraConfig", "Step", "latent_shape", "refuse_clipping"]
+__all__ = ["LatentPolicy", "LoraConfig", "ScheduledStep", "Step", "latent_shape", "refuse_clipping"]
 
 
 class Step(Protocol):
@@ -34,6 +35,27 @@ class Step(Protocol):
 
     def gaussian(self, x: Tensor, output: Tensor) -> Gaussian:
         """``p(x_{k-1} | x_k, c)`` from the denoiser's output at x_k."""
+
+
+@dataclass(frozen=True)
+class ScheduledStep:
+    """What the steps of every family have: :class:`Step` but for ``gaussian``.
+
+    Attributes:
+        prediction_type: what the network predicts.
+        timestep: t_k as the network was told in its training: int64, or float32 for continuous times.
+    """
+
+    prediction_type: str
+    timestep: Tensor
+
+    def on(self, device: torch.device) -> Self:
+        """With the timestep on ``device``."""
+        return replace(self, timestep=self.timestep.to(device))
+
+    def network_input(self, x: Tensor) -> Tensor:
+        """x_k itself."""
+        return x
 
 
 class LatentPolicy:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Self
+from dataclasses import dataclass
 
 import torch
 from diffusers import DiffusionPipeline, LCMScheduler
 from torch import Tensor
 
 from kedge.gaussian import Gaussian
-from kedge.policies.latent import LatentPolicy, refuse_clipping
+from kedge.policies.latent import LatentPolicy, ScheduledStep, refuse_clipping
 from kedge.policies.loading import Place, load_pipeline
 from kedge.policies.lora import LoraConfig
 from kedge.policies.prediction import check_prediction_type, predicted_x0
@@ -18,33 +17,21 @@ from kedge.policies.unet import embeds_guidance, unet_policy
 
 
 @dataclass(frozen=True)
-class ConsistencyStep:
+class ConsistencyStep(ScheduledStep):
     """The constants of step k, all ``[]`` on the CPU, and what is done with them.
 
     Attributes:
-        prediction_type: what the network predicts.
-        timestep: t_k, int64.
         alpha, sigma: α and σ at t_k.
         c_skip, c_out: of Eq. 7, at t_k.
         next_alpha, next_sigma: α and σ at t_{k-1}; 1 and 0 after the last step.
     """
 
-    prediction_type: str
-    timestep: Tensor
     alpha: Tensor
     sigma: Tensor
     c_skip: Tensor
     c_out: Tensor
     next_alpha: Tensor
     next_sigma: Tensor
-
-    def on(self, device: torch.device) -> Self:
-        """With the timestep on ``device``."""
-        return replace(self, timestep=self.timestep.to(device))
-
-    def network_input(self, x: Tensor) -> Tensor:
-        """x_k itself."""
-        return x
 
     def gaussian(self, x: Tensor, output: Tensor) -> Gaussian:
         """``p(x_{k-1} | x_k, c)`` from the network's output at x_k."""

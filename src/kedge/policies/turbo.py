@@ -6,15 +6,14 @@ old: a Gaussian step, with the mean and standard deviation of diffusers' ``Euler
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Self
+from dataclasses import dataclass
 
 import torch
 from diffusers import DiffusionPipeline, EulerAncestralDiscreteScheduler
 from torch import Tensor
 
 from kedge.gaussian import Gaussian
-from kedge.policies.latent import LatentPolicy
+from kedge.policies.latent import LatentPolicy, ScheduledStep
 from kedge.policies.loading import Place, load_pipeline
 from kedge.policies.lora import LoraConfig
 from kedge.policies.prediction import check_prediction_type, predicted_x0
@@ -22,30 +21,22 @@ from kedge.policies.unet import embeds_guidance, unet_policy
 
 
 @dataclass(frozen=True)
-class AncestralStep:
+class AncestralStep(ScheduledStep):
     """The constants of step k, all ``[]`` on the CPU, and what is done with them.
 
     Latents are x_0 + σ ε. The first one, x_K, is the plain noise that every policy starts from: step K scales it up.
 
     Attributes:
-        prediction_type: what the network predicts.
-        timestep: t_k, float32.
         scale: from x_k to sigma space: σ at the start of the schedule for k = K, else 1.
         sigma: σ_k.
         down: the σ that the deterministic part of the step goes down to: √(σ²_{k-1} − std²).
         std: √(σ²_{k-1} (σ²_k − σ²_{k-1}) / σ²_k); 0 at the last step.
     """
 
-    prediction_type: str
-    timestep: Tensor
     scale: Tensor
     sigma: Tensor
     down: Tensor
     std: Tensor
-
-    def on(self, device: torch.device) -> Self:
-        """With the timestep on ``device``."""
-        return replace(self, timestep=self.timestep.to(device))
 
     def network_input(self, x: Tensor) -> Tensor:
         """x_k with unit variance: x / √(σ² + 1)."""

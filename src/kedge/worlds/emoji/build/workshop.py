@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL
+from diffusers import AutoencoderKL, ConfigMixin
 from transformers import CLIPTokenizer
 
 from kedge.worlds.emoji.build.budget import Budget
@@ -51,7 +51,10 @@ class Workshop:
         """
         if not (self.folder / name).is_dir():
             raise FileNotFoundError(f"{self.folder / name} is missing: run the stage that makes it first")
-        return kind.from_pretrained(self.folder / name).to(self.device, torch.float32)
+        part = kind.from_pretrained(self.folder / name).to(self.device, torch.float32)
+        if isinstance(part, ConfigMixin):
+            part.register_to_config(_name_or_path=name)  # else the builder's own path would ship in the config
+        return part
 
     def save(self, name: str, module: Any) -> None:
         """Keep a part in half precision; one tensor layout, whatever the training used."""

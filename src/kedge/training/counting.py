@@ -7,9 +7,11 @@ again. Attention is taken to be fused (its matrix of weights never exists), as t
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter as Tally
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
 
 import torch
@@ -22,21 +24,37 @@ FUSED = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 # Ways to look at a tensor that move nothing.
 VIEWS = {"view", "_unsafe_view", "expand", "permute", "transpose", "t", "slice", "select", "split", "detach", "alias"}
 VIEWS |= {"unsqueeze", "squeeze", "unflatten", "chunk", "split_with_sizes", "as_strided", "unbind", "_reshape_alias"}
-# One result, of the shape and precision that all inputs have.
-ELEMENTWISE = {
-    "add",
-    "sub",
-    "mul",
-    "div",
-    "neg",
-    "exp",
-    "tanh",
-    "sigmoid",
-    "silu",
-    "silu_backward",
-    "gelu",
-    "gelu_backward",
-}
+
+
+@dataclass(frozen=True)
+class Form:
+    """What is known of a tensor before there is one.
+
+    Attributes:
+        shape, stride, dtype: of the tensor.
+        lasting: it was there before the computation, as weights are.
+    """
+
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+    dtype: torch.dtype
+    lasting: bool
+
+
+@dataclass(frozen=True)
+class Operation:
+    """A kind of call: a function of torch's and its arguments, tensors by their form, lists as tuples.
+
+    Attributes:
+        flops: of one such call.
+        traffic: bytes that it reads and writes.
+    """
+
+    function: Any
+    args: tuple[Hashable, ...]
+    kwargs: tuple[tuple[str, Hashable], ...]
+    flops: int
+    traffic: int
 
 
 @dataclass(frozen=True)
@@ -48,21 +66,35 @@ class Cost:
         traffic: bytes read and written by all operations, if none is fused with its neighbour.
         calls: operations that the host starts.
         peak: bytes in memory at the worst moment, besides what was there before.
+        operations: each kind of operation, and how often it comes.
     """
 
     flops: float = 0.0
     traffic: float = 0.0
     calls: float = 0.0
     peak: float = 0.0
+    operations: Mapping[Operation, float] = field(default_factory=dict)
 
     def __add__(self, other: Cost) -> Cost:
         """One after the other."""
-        peak = max(self.peak, other.peak)
-        return Cost(self.flops + other.flops, self.traffic + other.traffic, self.calls + other.calls, peak)
+        return replace(self.plus(other, 1), peak=max(self.peak, other.peak))
 
     def __mul__(self, times: float) -> Cost:
         """Again and again."""
-        return Cost(self.flops * times, self.traffic * times, self.calls * times, self.peak)
+        return replace(Cost().plus(self, times), peak=self.peak)
+
+    def plus(self, other: Cost, times: float) -> Cost:
+        """This and ``times`` the other, peaks included."""
+        operations = dict(self.operations)
+        for operation, count in other.operations.items():
+            operations[operation] = operations.get(operation, 0) + times * count
+        return Cost(
+            self.flops + times * other.flops,
+            self.traffic + times * other.traffic,
+            self.calls + times * other.calls,
+            self.peak + times * other.peak,
+            operations,
+        )
 
 
 class _Held(weakref.ref):
@@ -80,16 +112,18 @@ class Counter(TorchDispatchMode):
         super().__init__()
         self._flops = self._traffic = self._calls = self._now = self._peak = 0
         self._held: dict[int, _Held] = {}
+        self._operations: Tally[Operation] = Tally()
+        self._known: dict[Hashable, Any] = {}
 
     @property
     def cost(self) -> Cost:
         """So far."""
-        return Cost(self._flops, self._traffic, self._calls, self._peak)
+        return Cost(self._flops, self._traffic, self._calls, self._peak, dict(self._operations))
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
         kwargs, packet = kwargs or {}, function.overloadpacket
-        found = _like_its_inputs(args) if packet.__name__ in ELEMENTWISE else None
-        found = function(*args, **kwargs) if found is None else found
+        told = self._forms(args), tuple(zip(kwargs, self._forms(kwargs.values()), strict=True))
+        found = self._run(function, args, kwargs, told)
         if packet.__name__ in VIEWS:
             return found
         moved = 0
@@ -98,13 +132,35 @@ class Counter(TorchDispatchMode):
             moved += tensor.numel() * tensor.element_size()
         for tensor in _tensors(args):
             moved += tensor.numel() * tensor.element_size()
+        flops = 0
+        if packet in flop_registry:
+            flops = flop_registry[packet](*args, **kwargs, out_val=found)
+        elif packet in ATTENTION:
+            flops = ATTENTION[packet](*args)
         self._traffic += moved
         self._calls += 1
-        if packet in flop_registry:
-            self._flops += flop_registry[packet](*args, **kwargs, out_val=found)
-        elif packet in ATTENTION:
-            self._flops += ATTENTION[packet](*args)
+        self._flops += flops
+        self._operations[Operation(function, *told, flops, moved)] += 1
         return found
+
+    def _run(self, function: Any, args: Sequence[Any], kwargs: Mapping[str, Any], told: Hashable) -> Any:
+        """The result; of a call like an earlier one, the like: torch takes long to find out a meta tensor's form."""
+        if (like := self._known.get((function, told))) is not None:
+            return _empty(like)
+        found = function(*args, **kwargs)
+        if _makes_new_tensors(function):
+            self._known[function, told] = self._forms(found) if isinstance(found, tuple | list) else self._form(found)
+        return found
+
+    def _forms(self, values: Iterable[Any]) -> tuple[Hashable, ...]:
+        """Arguments or results without their contents."""
+        return tuple(self._forms(value) if isinstance(value, list | tuple) else self._form(value) for value in values)
+
+    def _form(self, value: Any) -> Hashable:
+        if not isinstance(value, Tensor):
+            return value
+        lasting = value.untyped_storage()._cdata not in self._held
+        return Form(tuple(value.shape), value.stride(), value.dtype, lasting)
 
     def _keep(self, tensor: Tensor) -> None:
         storage = tensor.untyped_storage()
@@ -121,12 +177,21 @@ class Counter(TorchDispatchMode):
         del self._held[held.key]
 
 
-def _like_its_inputs(args: Sequence[Any]) -> Tensor | None:
-    """What an element-wise operation on equal shapes returns; torch's own way to find out takes long."""
-    first, *others = _tensors(args)
-    if all(other.shape == first.shape and other.dtype == first.dtype for other in others):
-        return torch.empty_like(first)
-    return None
+def _empty(like: Any) -> Any:
+    """Meta tensors of such forms."""
+    if isinstance(like, tuple):
+        return tuple(_empty(item) for item in like)
+    if isinstance(like, Form):
+        return torch.empty_strided(like.shape, like.stride, dtype=like.dtype, device="meta")
+    return like
+
+
+@cache
+def _makes_new_tensors(function: Any) -> bool:
+    """Neither changes its arguments nor looks at them in another way."""
+    schema = function._schema
+    plain = not any(each.alias_info for each in (*schema.arguments, *schema.returns))
+    return plain and function.overloadpacket.__name__ not in VIEWS
 
 
 def _tensors(values: Sequence[Any]) -> Iterator[Tensor]:

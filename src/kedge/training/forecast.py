@@ -1,4 +1,4 @@
-"""What a run will take: memory, time and disk, from a rehearsal on the meta device and three rates of this machine."""
+"""What a run will take: memory, time and disk, from a rehearsal on the meta device and the time of its operations."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from kedge.algorithms.base import workload
 from kedge.algorithms.prompt_cache import MEGABYTE
 from kedge.config import RunConfig
 from kedge.policies.kinds import AUTO, detect_kind
-from kedge.training.machine import expected
 from kedge.training.rehearsal import Rehearsal, rehearse
+from kedge.training.timing import seconds
 
 GIGABYTE = 10**9
 
@@ -27,7 +27,6 @@ class Forecast:
         rehearsal: what it was derived from.
         peak: bytes at the worst moment: of the process on a CPU, of tensors on a GPU.
         seconds: for one optimizer step, evaluations and sample grids aside; None where the device is not here.
-        calibrated: whether such forecasts have been compared with measurements on such a device.
         disk: bytes of checkpoints and exported adapters.
     """
 
@@ -35,7 +34,6 @@ class Forecast:
     rehearsal: Rehearsal
     peak: float
     seconds: float | None
-    calibrated: bool
     disk: float
 
 
@@ -57,13 +55,11 @@ def forecast(config: RunConfig) -> Forecast | None:
         loading = found.networks.bytes + found.networks.largest_file
         peak = base + max(peak + _cached_prompts(config, found), loading)
     here = device.type != "cuda" or torch.cuda.is_available()
-    machine = expected(device, getattr(torch, config.model.dtype)) if here else None
     return Forecast(
         device=device.type,
         rehearsal=found,
         peak=peak,
-        seconds=machine.seconds(found.step) if machine else None,
-        calibrated=machine.calibrated if machine else False,
+        seconds=seconds(found.step, device) if here else None,
         disk=(trained * 3 + trained * bool(config.optimizer.ema)) * (config.checkpoint.keep + 1) + 2 * trained,
     )
 
@@ -85,11 +81,10 @@ def describe(config: RunConfig, found: Forecast) -> Iterator[str]:
     if found.seconds is None:
         yield f"time: {flops / 1e12:.3g} TFLOP a step; this machine has no such device to time"
     else:
-        doubt = "" if found.calibrated else " (not calibrated for this device: take it as an order of magnitude)"
         hours = found.seconds * config.training.steps / 3600
         yield (
-            f"time: {found.seconds:.3g} s a step ({flops / 1e12:.3g} TFLOP), {_duration(hours)} for "
-            f"{config.training.steps} steps without watching{doubt}"
+            f"time: {found.seconds:.3g} s a step ({flops / 1e12:.3g} TFLOP, each operation timed here), "
+            f"{_duration(hours)} for {config.training.steps} steps without watching"
         )
     yield f"disk: {max(1, round(found.disk / MEGABYTE))} MB for checkpoints and adapters"
 

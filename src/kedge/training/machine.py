@@ -8,13 +8,6 @@ from dataclasses import dataclass
 
 import torch
 
-from kedge.training.counting import Cost
-
-# What a real network reaches of the rates below, by device and precision: (arithmetic, traffic). Fitted on an AMD EPYC
-# (Zen 4, one core) to the UNet of Stable Diffusion 1.5 at 64 and 128 px, forward and backward. No other device has been
-# calibrated: there the rates are taken as they are.
-CALIBRATED = {("cpu", torch.float32): (0.45, 2.0), ("cpu", torch.bfloat16): (0.81, 1.03)}
-
 
 @dataclass(frozen=True)
 class Machine:
@@ -24,24 +17,11 @@ class Machine:
         flops: floating-point operations in large matrix products and convolutions.
         bandwidth: bytes that element-wise operations read and write.
         call: seconds until the host has started one operation.
-        calibrated: whether predictions for such a device and precision have been compared with measurements.
     """
 
     flops: float
     bandwidth: float
     call: float
-    calibrated: bool = False
-
-    def seconds(self, cost: Cost) -> float:
-        """Arithmetic, then traffic, then starting them: on a CPU they do not overlap; on a GPU the host runs ahead."""
-        return cost.flops / self.flops + cost.traffic / self.bandwidth + cost.calls * self.call
-
-
-def expected(device: torch.device, dtype: torch.dtype) -> Machine:
-    """What networks reach on ``device``: :func:`measure`, corrected where that has been calibrated."""
-    raw, key = measure(device, dtype), (device.type, dtype)
-    arithmetic, traffic = CALIBRATED.get(key, (1.0, 1.0))
-    return Machine(raw.flops * arithmetic, raw.bandwidth * traffic, raw.call, calibrated=key in CALIBRATED)
 
 
 def measure(device: torch.device, dtype: torch.dtype) -> Machine:

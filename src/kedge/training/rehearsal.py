@@ -85,8 +85,7 @@ def rehearse(config: RunConfig, kind: str) -> Rehearsal | None:
 
 def _extend(short: Cost, longer: Cost, steps: int) -> Cost:
     """``steps`` more of what one more step cost."""
-    values = (getattr(short, name) + steps * (getattr(longer, name) - getattr(short, name)) for name in vars(short))
-    return Cost(*values)
+    return short.plus(longer.plus(short, -1), steps)
 
 
 def _rehearse(config: RunConfig, kind: str, steps: int) -> Rehearsal | None:

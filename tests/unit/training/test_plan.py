@@ -12,11 +12,12 @@ from torch import nn
 from kedge.algorithms.rocm import ROCM
 from kedge.config import RunConfig, parse_config
 from kedge.policies import load_policy
+from kedge.training import timing
 from kedge.training.blueprint import KNOWN, draw_pipeline
-from kedge.training.counting import counting
+from kedge.training.counting import Form, counting
 from kedge.training.forecast import describe, forecast
-from kedge.training.machine import Machine
 from kedge.training.rehearsal import rehearse
+from kedge.training.timing import Timer
 
 
 def config_for(folder: Path | str, **changes) -> RunConfig:
@@ -85,20 +86,42 @@ def test_policy_gradients_are_planned_too(micro_lcm: Path, algorithm: str) -> No
 
 
 def test_a_forecast_says_everything_in_words(micro_lcm: Path, monkeypatch) -> None:
-    monkeypatch.setattr("kedge.training.forecast.expected", lambda *_: Machine(1e9, 1e9, 1e-6, calibrated=True))
+    monkeypatch.setattr("kedge.training.forecast.seconds", lambda *_: 12.0)
     config = config_for(micro_lcm, memory={"offload_text_encoders": True})
     found = forecast(config)
-    assert found.seconds == pytest.approx(
-        found.rehearsal.step.flops / 1e9 + found.rehearsal.step.traffic / 1e9 + found.rehearsal.step.calls * 1e-6
-    )
     text = "\n".join(describe(config, found))
-    for word in ("parameters: ", "unet ", "trained:", "peak memory:", "(the process)", "s a step", "disk:"):
+    for word in ("parameters: ", "unet ", "trained:", "peak memory:", "(the process)", "12 s a step", "disk:"):
         assert word in text
     assert "text_encoder" not in text
     elsewhere = config_for(micro_lcm, training={"device": "cuda"})
     if not torch.cuda.is_available():
         assert forecast(elsewhere).seconds is None
         assert forecast(elsewhere).peak < found.peak  # tensors alone
+
+
+def test_the_time_of_a_step_is_that_of_its_operations(micro_lcm: Path, monkeypatch) -> None:
+    """Everything that was counted can be run by itself, but what draws random numbers; times add up by their counts."""
+    step = rehearse(config_for(micro_lcm), "lcm").step
+    assert sum(step.operations.values()) == step.calls
+    assert sum(count * operation.flops for operation, count in step.operations.items()) == step.flops
+    timer = Timer(torch.device("cpu"))
+    alone = {operation.function.__name__ for operation in step.operations if timer(operation) is None}
+    assert all("rand" in name for name in alone), alone
+
+    monkeypatch.setattr(timing.Timer, "__call__", lambda self, operation: 1e-3)
+    monkeypatch.setattr(timing, "SHARE", 1.0)
+    assert timing.seconds(step, torch.device("cpu")) == pytest.approx(1e-3 * step.calls, rel=1e-3)
+    assert timing.seconds(step * 3, torch.device("cpu")) == pytest.approx(3e-3 * step.calls, rel=1e-3)
+
+
+def test_an_operation_is_run_on_tensors_of_its_own_form() -> None:
+    x, kernel = torch.empty(2, 3, 8, 8, device="meta"), torch.empty(4, 3, 3, 3, device="meta")
+    with counting() as counter:
+        torch.conv2d(x.transpose(2, 3), kernel, padding=1)
+    (operation,) = counter.cost.operations
+    assert operation.args[0] == Form((2, 3, 8, 8), (192, 64, 1, 8), torch.float32, lasting=True)
+    work, _ = Timer(torch.device("cpu"))._prepare(operation)
+    assert work().shape == (2, 4, 8, 8)
 
 
 def test_models_that_are_not_here_are_planned_by_their_name_or_not_at_all() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,11 +11,13 @@ from kedge.policies.kinds import AUTO, POLICIES, detect_kind
 
 if TYPE_CHECKING:
     import torch
+    from diffusers import DiffusionPipeline
 
     from kedge.policies.base import Policy
+    from kedge.policies.latent import LatentPolicy
     from kedge.policies.lora import LoraConfig
 
-__all__ = ["AUTO", "POLICIES", "ModelParts", "detect_kind", "load_policy"]
+__all__ = ["AUTO", "POLICIES", "ModelParts", "detect_kind", "load_policy", "make_policy"]
 
 
 def load_policy(
@@ -52,13 +55,23 @@ def load_policy(
 
     dtype = dtype if isinstance(dtype, torch.dtype) else getattr(torch, dtype)
     kind = detect_kind(model, parts) if kind == AUTO else POLICIES.resolve(kind)
-    load, settings = POLICIES.get(kind), {"steps": steps, "guidance": guidance, "lora": lora, "eta": eta}
+    settings: dict[str, Any] = {"steps": steps, "guidance": guidance, "lora": lora, "eta": eta}
     if ":" in kind:
+        load = POLICIES.get(kind)
         given: dict[str, Any] = {"size": size, "parts": parts}
         given = {name: value for name, value in given.items() if value not in (None, ModelParts())}
         policy: Policy = load(model, device=torch.device(device), dtype=dtype, **settings, **given)
         return policy
-    from kedge.policies.loading import Place
+    from kedge.policies.loading import Place, load_pipeline
 
-    policy = load(Place(model, parts or ModelParts(), torch.device(device), dtype), size=size, **settings)
+    pipeline = load_pipeline(Place(model, parts or ModelParts(), torch.device(device), dtype), kind)
+    return make_policy(kind, pipeline, size=size, **settings)
+
+
+def make_policy(kind: str, pipeline: DiffusionPipeline, *, eta: float = 1.0, **settings: Any) -> LatentPolicy:
+    """An open pipeline as a policy of a registered ``kind``; ``eta`` is dropped where it has no meaning."""
+    make = POLICIES.get(kind)
+    if "eta" in inspect.signature(make).parameters:
+        settings["eta"] = eta
+    policy: LatentPolicy = make(pipeline, **settings)
     return policy

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from kedge.gaussian import Gaussian
 from kedge.policies.latent import LatentPolicy, ScheduledStep, refuse_clipping
-from kedge.policies.loading import Place, load_pipeline
 from kedge.policies.lora import LoraConfig
 from kedge.policies.prediction import check_prediction_type, predicted_noise, predicted_x0
 from kedge.policies.unet import embeds_guidance, unet_policy
@@ -93,17 +92,3 @@ def diffusion_policy(
         scheduler = DDIMScheduler.from_config(scheduler.config, clip_sample=False)
     schedule = ddim_schedule(scheduler, steps, eta, torch.promote_types(pipeline.unet.dtype, torch.float32))
     return unet_policy(pipeline, schedule, guidance=guidance, lora=lora, size=size)
-
-
-def load_diffusion(
-    place: Place,
-    *,
-    steps: int,
-    guidance: float,
-    lora: LoraConfig | None,
-    size: int | tuple[int, int] | None,
-    eta: float,
-) -> LatentPolicy:
-    """As :func:`kedge.policies.load_policy`."""
-    pipeline = load_pipeline(place, "diffusion")
-    return diffusion_policy(pipeline, steps=steps, guidance=guidance, lora=lora, size=size, eta=eta)

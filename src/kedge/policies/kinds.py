@@ -12,10 +12,10 @@ from kedge.registry import Registry, UnknownNameError
 POLICIES = Registry(
     "kind of model",
     {
-        "lcm": "kedge.policies.lcm:load_lcm",
-        "diffusion": "kedge.policies.diffusion:load_diffusion",
-        "turbo": "kedge.policies.turbo:load_turbo",
-        "sana-sprint": "kedge.policies.sana_sprint:load_sana_sprint",
+        "lcm": "kedge.policies.lcm:lcm_policy",
+        "diffusion": "kedge.policies.diffusion:diffusion_policy",
+        "turbo": "kedge.policies.turbo:turbo_policy",
+        "sana-sprint": "kedge.policies.sana_sprint:sana_sprint_policy",
     },
     aliases={"sd-turbo": "turbo", "sdxl-turbo": "turbo", "sdxl-lcm": "lcm"},
 )

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from kedge.gaussian import Gaussian
 from kedge.policies.latent import LatentPolicy, ScheduledStep, refuse_clipping
-from kedge.policies.loading import Place, load_pipeline
 from kedge.policies.lora import LoraConfig
 from kedge.policies.prediction import check_prediction_type, predicted_x0
 from kedge.policies.unet import embeds_guidance, unet_policy
@@ -89,16 +88,3 @@ def lcm_policy(
     dtype = torch.promote_types(pipeline.unet.dtype, torch.float32)
     schedule = consistency_schedule(LCMScheduler.from_config(pipeline.scheduler.config), steps, dtype)
     return unet_policy(pipeline, schedule, guidance=guidance, lora=lora, size=size)
-
-
-def load_lcm(
-    place: Place,
-    *,
-    steps: int,
-    guidance: float,
-    lora: LoraConfig | None,
-    size: int | tuple[int, int] | None,
-    eta: float,
-) -> LatentPolicy:
-    """As :func:`kedge.policies.load_policy`; ``eta`` has no meaning here."""
-    return lcm_policy(load_pipeline(place, "lcm"), steps=steps, guidance=guidance, lora=lora, size=size)

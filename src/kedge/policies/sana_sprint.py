@@ -14,7 +14,6 @@ from torch import Tensor
 from kedge.policies.base import Conditioning
 from kedge.policies.latent import LatentPolicy
 from kedge.policies.lcm import ConsistencyStep
-from kedge.policies.loading import Place, load_pipeline
 from kedge.policies.lora import LoraConfig
 from kedge.policies.text import GemmaText
 
@@ -99,17 +98,3 @@ def sana_sprint_policy(
         lora=lora,
         size=size,
     )
-
-
-def load_sana_sprint(
-    place: Place,
-    *,
-    steps: int,
-    guidance: float,
-    lora: LoraConfig | None,
-    size: int | tuple[int, int] | None,
-    eta: float,
-) -> LatentPolicy:
-    """As :func:`kedge.policies.load_policy`; ``eta`` has no meaning here."""
-    pipeline = load_pipeline(place, "sana-sprint")
-    return sana_sprint_policy(pipeline, steps=steps, guidance=guidance, lora=lora, size=size)

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from kedge.gaussian import Gaussian
 from kedge.policies.latent import LatentPolicy, ScheduledStep
-from kedge.policies.loading import Place, load_pipeline
 from kedge.policies.lora import LoraConfig
 from kedge.policies.prediction import check_prediction_type, predicted_x0
 from kedge.policies.unet import embeds_guidance, unet_policy
@@ -94,16 +93,3 @@ def turbo_policy(
     scheduler = EulerAncestralDiscreteScheduler.from_config(pipeline.scheduler.config)
     schedule = ancestral_schedule(scheduler, steps, dtype)
     return unet_policy(pipeline, schedule, guidance=guidance, lora=lora, size=size)
-
-
-def load_turbo(
-    place: Place,
-    *,
-    steps: int,
-    guidance: float,
-    lora: LoraConfig | None,
-    size: int | tuple[int, int] | None,
-    eta: float,
-) -> LatentPolicy:
-    """As :func:`kedge.policies.load_policy`; ``eta`` has no meaning here."""
-    return turbo_policy(load_pipeline(place, "turbo"), steps=steps, guidance=guidance, lora=lora, size=size)

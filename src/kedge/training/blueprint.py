@@ -14,10 +14,10 @@ from diffusers import DiffusionPipeline, LCMScheduler, UNet2DConditionModel
 from kedge.config import ModelConfig
 from kedge.layouts import LAYOUTS, Scale
 from kedge.models import resolve_model, resolve_part
+from kedge.policies import POLICIES, make_policy
 from kedge.policies.latent import LatentPolicy, LoraConfig
 from kedge.policies.loading import UNUSED
 from kedge.quiet import quiet_loading
-from kedge.registry import load_object
 
 # Hub ids whose architecture is known without their files.
 KNOWN = {
@@ -30,12 +30,6 @@ KNOWN = {
     "Efficient-Large-Model/Sana_Sprint_1.6B_1024px_diffusers": "sana-sprint",
 }
 KNOWN_UNETS = {"latent-consistency/lcm-sdxl": "sdxl-lcm-unet"}
-POLICIES = {
-    "lcm": "kedge.policies.lcm:lcm_policy",
-    "diffusion": "kedge.policies.diffusion:diffusion_policy",
-    "turbo": "kedge.policies.turbo:turbo_policy",
-    "sana-sprint": "kedge.policies.sana_sprint:sana_sprint_policy",
-}
 
 
 def draw_pipeline(name: str) -> DiffusionPipeline | None:
@@ -71,11 +65,7 @@ def draw_policy(model: ModelConfig, kind: str, steps: int, lora: LoraConfig) -> 
     for part in pipeline.components.values():
         if isinstance(part, torch.nn.Module):
             torch.nn.Module.to(part, dtype)  # diffusers' own warns
-    make = load_object(POLICIES[kind])
-    settings = {"steps": steps, "guidance": model.omega, "lora": lora, "size": model.size, "eta": model.eta}
-    taken = inspect.signature(make).parameters
-    policy: LatentPolicy = make(pipeline, **{key: value for key, value in settings.items() if key in taken})
-    return policy
+    return make_policy(kind, pipeline, steps=steps, guidance=model.omega, lora=lora, size=model.size, eta=model.eta)
 
 
 def _unet(name: str) -> UNet2DConditionModel | None:

@@ -176,6 +176,8 @@ MISTAKES = [
     (["prompts", "animals"], "no prompts called 'animals'"),
     (["export", "nowhere"], "nowhere is not a run folder"),
     (["sample", "emoji-lmc", "--prompt", "a cat"], "emoji-lmc"),
+    (["sample", "emoji-lcm", "--prompt", "a cat", "--model", "lcmlora=x"], "unknown key 'model.lcmlora'. Did you mean"),
+    (["sample", "emoji-lcm", "--prompt", "a cat", "--model", "lcm_lora"], "is not key=value"),
     (["world", "build", "vea"], "no stage 'vea'. Did you mean 'vae'?"),
 ]
 
@@ -188,6 +190,20 @@ def test_mistakes_end_with_one_message_and_code_2(arguments, message, tmp_path, 
     assert done.stderr.startswith("kedge: ")
     assert done.stdout == ""
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_plain_model_takes_the_keys_of_a_recipes_model_block(tmp_path):
+    from kedge.cli.models import load_target
+
+    plain, told = (load_target("emoji-lcm", settings=keys, device="cpu") for keys in ((), ("steps=3", "size=16")))
+    assert (told.model.steps, told.model.size) == (3, 16)
+    assert told.policy.steps == 3
+    assert told.policy.latent_shape[-1] < plain.policy.latent_shape[-1]
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "config.yaml").write_text("prompts: animals-45\n")
+    with pytest.raises(ValueError, match="knows its model"):
+        load_target(str(folder), settings=["size=16"])
 
 
 def test_a_mistake_shows_no_traceback_unless_asked(tmp_path):

@@ -44,6 +44,10 @@ def eval_command(
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Sampling steps, for models.")] = None,
     guidance: Annotated[float | None, typer.Option(help="ω, for models; guidance_scale is ω + 1.")] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="Other keys of a recipe's model block, for models: lcm_lora=FOLDER."),
+    ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Measure again what a run folder already has.")] = False,
 ) -> None:
     """Score models, runs or images by any rewards. All on the same prompts and noise, each with its 95 % interval."""
@@ -52,7 +56,9 @@ def eval_command(
 
     chosen = table_format(format, out)
     scales = read_scales(scale or [])
-    request = Request(metrics, prompts, count, seed, samples, batch_size, device, fresh, kind, steps, guidance)
+    request = Request(
+        metrics, prompts, count, seed, samples, batch_size, device, fresh, kind, steps, guidance, tuple(model or ())
+    )
     work = Evaluating(request, targets)
     evaluations = work.all(base=base)
     shown = [*work.metrics, *(evaluations[0].statistics if statistics else ())]

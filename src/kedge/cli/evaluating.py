@@ -30,7 +30,7 @@ class Request:
         metrics: as given, comma-separated; None takes those of the first run, or of the emoji world.
         prompts: a file, a named set or a hub id; None takes the held-out prompts of the first run.
         count: use this many of them.
-        kind, steps, guidance: for plain models; runs know their own.
+        kind, steps, guidance, settings: for plain models; runs know their own.
     """
 
     metrics: str | None
@@ -44,6 +44,7 @@ class Request:
     kind: str | None = None
     steps: int | None = None
     guidance: float | None = None
+    settings: tuple[str, ...] = ()
 
 
 class Evaluating:
@@ -151,7 +152,12 @@ class Evaluating:
             return load_target(target, device=self.device)
         request = self.request
         return load_target(
-            target, kind=request.kind, steps=request.steps, guidance=request.guidance, device=self.device
+            target,
+            kind=request.kind,
+            steps=request.steps,
+            guidance=request.guidance,
+            device=self.device,
+            settings=request.settings,
         )
 
 

@@ -24,6 +24,10 @@ def sample_command(
     kind: Annotated[
         str | None, typer.Option(help="lcm, diffusion, turbo or sana-sprint; found out by default.")
     ] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="Other keys of a recipe's model block, for models: lcm_lora=FOLDER."),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, …")] = "auto",
 ) -> None:
     """Draw pictures with a model or a run. The same seed draws the same picture in diffusers."""
@@ -34,7 +38,7 @@ def sample_command(
     from kedge.evaluation.grid import as_image
     from kedge.sampling import draw
 
-    loaded = load_target(target, kind=kind, steps=steps, guidance=guidance, device=device)
+    loaded = load_target(target, kind=kind, steps=steps, guidance=guidance, device=device, settings=model or ())
     prompts = [text for text in prompt for _ in range(count)]
     seeds = [seed + i for _ in prompt for i in range(count)]
     with loaded.policy.reference() if base else nullcontext():

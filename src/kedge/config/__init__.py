@@ -1,7 +1,7 @@
 """One run, described: frozen dataclasses, read from YAML and ``key=value``, checked before anything loads."""
 
 from kedge.config.document import document
-from kedge.config.loading import ConfigError, dump, load_config, parse_config
+from kedge.config.loading import ConfigError, dump, load_config, parse_config, parse_model
 from kedge.config.presets import Preset, preset, presets
 from kedge.config.schema import (
     AUTO,
@@ -35,6 +35,7 @@ __all__ = [
     "dump",
     "load_config",
     "parse_config",
+    "parse_model",
     "preset",
     "presets",
 ]

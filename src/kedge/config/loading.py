@@ -12,11 +12,11 @@ from pydantic import TypeAdapter, ValidationError
 
 from kedge.config import fields
 from kedge.config.compatibility import check
-from kedge.config.schema import AlgorithmChoice, RunConfig
+from kedge.config.schema import AlgorithmChoice, ModelConfig, RunConfig
 from kedge.config.text import SHORT, ConfigError, apply_overrides, read_yaml
 from kedge.registry import suggest
 
-__all__ = ["ConfigError", "dump", "load_config", "parse_config"]
+__all__ = ["ConfigError", "dump", "load_config", "parse_config", "parse_model"]
 
 
 def load_config(path: str | Path, overrides: Iterable[str] = ()) -> RunConfig:
@@ -50,6 +50,20 @@ def parse_config(data: Mapping[str, Any]) -> RunConfig:
     config = RunConfig(algorithm=algorithm, **built)
     check(config)
     return config
+
+
+def parse_model(data: Mapping[str, Any], overrides: Iterable[str] = ()) -> ModelConfig:
+    """A ``model`` block alone; ``overrides`` are ``key=value`` with its keys.
+
+    Raises:
+        ConfigError: naming the key and what to write instead.
+    """
+    block = apply_overrides({"model": dict(data)}, [f"model.{text}" for text in overrides])["model"]
+    _check_keys(block, ModelConfig, "model")
+    model: ModelConfig = _build(
+        {key: _expand(value, ModelConfig, key) for key, value in block.items()}, ModelConfig, "model"
+    )
+    return model
 
 
 def dump(config: RunConfig) -> str:

@@ -6,7 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from kedge.config import load_config, preset
-from kedge.reproduce.methods import FINAL, PROTOCOL, QUERIES, TASK, before_and_after, final, of_queries, row
+from kedge.reproduce.cost import step_cost
+from kedge.reproduce.methods import FINAL, PROTOCOL, TASK, before_and_after, final, of_queries, row
 from kedge.reproduce.methods import runs as compared
 from kedge.reproduce.records import Result
 from kedge.reproduce.rows import grouped
@@ -25,7 +26,10 @@ RUNS = {
 
 
 def runs(settings: Settings) -> tuple[Run, ...]:
-    """The model before; every task; the aesthetic one is that of the methods' comparison. ``budget`` is in queries."""
+    """The model before; every task; the aesthetic one is that of the methods' comparison.
+
+    ``budget`` is in reward queries; each preset has its own by default.
+    """
     world, measures, trained = settings.world, {}, []
     for title, (task, told) in RUNS.items():
         recipe, reward = world.tasks[task].recipe, world.tasks[task].reward
@@ -34,7 +38,8 @@ def runs(settings: Settings) -> tuple[Run, ...]:
         for seed in settings.repetitions():
             run = Run(f"{title.replace(', ', '-').replace(' ', '-')}--{seed}", recipe, told, title, seed=seed)
             run = replace(run, overrides={"reward": reward, "watch.evaluate_every": 0, **told})
-            run = of_queries(settings, run, settings.budget or QUERIES)
+            own = step_cost(run.config()).queries * run.config().training.steps
+            run = of_queries(settings, run, settings.budget or own)
             trained.append(replace(run, measures={task: measures[task]}))
     aesthetic = [run for run in compared(settings) if run.name.startswith(("methods-rlcm-", "base-consistency-"))]
     return (settings.base("consistency", measures, "tasks"), *trained, *aesthetic)

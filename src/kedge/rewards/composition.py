@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kedge.quiet import quiet_loading
 from kedge.registry import load_object
 from kedge.rewards.base import Reward
 from kedge.rewards.catalogue import REWARDS, find
@@ -44,7 +45,9 @@ def _load_term(term: Term, device: Any, dtype: torch.dtype) -> Reward:
         arguments["source"] = term.source
     elif spec.parts:
         arguments["dtype"] = dtype
-    return load_object(spec.factory)(**arguments)
+    factory = load_object(spec.factory)
+    with quiet_loading():
+        return factory(**arguments)
 
 
 def _load_callable(term: Term) -> Reward:

@@ -2,15 +2,17 @@
 
     python -m bench.sd15                                  # 64 px on a CPU, 512 px on a GPU
     python -m bench.sd15 --reward hpsv2 --dtype bfloat16  # with a reward of HPSv2's size
+    python -m bench.sd15 --batches 1 2 4                  # memory is what limits the batch: what each way makes of it
 
-Every way runs in a process of its own, one after the other, from the same weights, prompts and noise; the gradients are
-compared. The floor is the arithmetic of the calls that cannot be avoided, at the rate of this machine's large matrix
-products and convolutions. Writes docs/results/sd15-DEVICE.json and .md with ``--write``.
+Every way and batch runs in a process of its own, one after the other, from the same weights, prompts and noise;
+the gradients are compared. The floor is the arithmetic of the calls that cannot be avoided, at the rate of this
+machine's large matrix products and convolutions. Writes docs/results/sd15-DEVICE.json and .md with ``--write``.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import multiprocessing
 import os
@@ -20,7 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +62,7 @@ class Row:
     """What one way took: median seconds of a step (of the processor's time on one CPU thread), peak bytes, gradient."""
 
     way: str
+    batch: int
     seconds: float
     peak: float
     gradient: str | None
@@ -135,13 +138,13 @@ def measure(way: str, setting: Setting, folder: str) -> Row:
         optimizer.zero_grad(set_to_none=True)
         step(torch.Generator().manual_seed(0))
         if i == 0 and way != "rlcm":
-            path = f"{folder}/{way}.pt"
+            path = f"{folder}/{way}-{setting.batch}.pt"
             torch.save([weight.grad.cpu().clone() for weight in weights], path)
         optimizer.step()
         if device.type == "cuda":
             torch.cuda.synchronize()
         times.append(clock() - began)
-    return Row(way, statistics.median(times[1:]), peak_memory(device), path)
+    return Row(way, setting.batch, statistics.median(times[1:]), peak_memory(device), path)
 
 
 Step = Callable[[Any], None]
@@ -218,15 +221,40 @@ def floor(setting: Setting) -> tuple[float, float, float]:
 
 
 def differences(rows: list[Row]) -> dict[str, float]:
-    """How far each way's gradient is from the straightforward loop's, relative to its length."""
+    """How far each way's gradient is from the straightforward loop's of the same batch, relative to its length."""
     import torch
 
-    paths = {row.way: row.gradient for row in rows if row.gradient}
-    gradients = {way: torch.cat([g.flatten().double() for g in torch.load(path)]) for way, path in paths.items()}
-    first = gradients.pop("straightforward", None)
-    if first is None:
-        return {}
-    return {way: ((found - first).norm() / first.norm()).item() for way, found in gradients.items()}
+    def gradient(row: Row) -> torch.Tensor:
+        return torch.cat([g.flatten().double() for g in torch.load(str(row.gradient))])
+
+    found = {}
+    for row in rows:
+        loop = loop_of(rows, row.batch)
+        if row.gradient and loop and loop is not row:
+            first = gradient(loop)
+            found[f"{row.way}, {row.batch}"] = ((gradient(row) - first).norm() / first.norm()).item()
+    return found
+
+
+def loop_of(rows: list[Row], batch: int) -> Row | None:
+    """The straightforward loop with this batch."""
+    return next((row for row in rows if (row.way, row.batch) == ("straightforward", batch)), None)
+
+
+def at_equal_memory(rows: list[Row]) -> list[str]:
+    """For each batch of the loop: Kedge's fastest way that needs no more memory, whatever its batch."""
+    lines = []
+    for loop in (row for row in rows if row.way == "straightforward"):
+        fit = [row for row in rows if row.way not in ("straightforward", "rlcm") and row.peak <= loop.peak]
+        if fit:
+            best = min(fit, key=lambda row: row.seconds / row.batch)
+            each = best.seconds / best.batch
+            lines.append(
+                f"- {loop.peak / 1e9:.2f} GB, room for a batch of {loop.batch} in the loop: {WAYS[best.way]}, batch "
+                f"{best.batch} ({best.peak / 1e9:.2f} GB), takes {each:.2f} s a picture: "
+                f"{loop.seconds / loop.batch / each:.2f}× as fast."
+            )
+    return ["", "At equal memory:", "", *lines] if lines else []
 
 
 def hardware(device: str) -> str:
@@ -245,26 +273,26 @@ def _cpuinfo() -> list[str]:
 
 def report(setting: Setting, rows: list[Row], apart: dict[str, float], least: tuple[float, float, float]) -> str:
     flops, seconds, rate = least
-    naive = next((row for row in rows if row.way == "straightforward"), None)
     peak = next((value for name, value in PEAK.items() if name in hardware(setting.device)), None)
     peak = peak if setting.dtype != "float32" else None
     lines = [
         f"Hardware: {hardware(setting.device)}. SD 1.5 LCM, 860 M parameters, random weights, {setting.pixels} px, "
-        f"K = {STEPS}, batch {setting.batch}, {setting.dtype}, reward {setting.reward}; median of {setting.repeats} "
-        f"steps. The required calls are {flops / 1e12:.2f} TFLOP: {seconds:.2f} s at the {rate / 1e9:.0f} GFLOP/s that "
-        "this machine reaches in large products and convolutions.",
+        f"K = {STEPS}, {setting.dtype}, reward {setting.reward}; median of {setting.repeats} steps. The calls that "
+        f"one picture needs are {flops / 1e12:.2f} TFLOP: {seconds:.2f} s at the {rate / 1e9:.0f} GFLOP/s that this "
+        "machine reaches in large products and convolutions.",
         "",
-        "| way | seconds a picture | the loop = 1 | peak GB | of the floor's rate | gradient differs by |",
-        "|---|---|---|---|---|---|",
+        "| batch | way | seconds a picture | the loop = 1 | peak GB | of the floor's rate | gradient differs by |",
+        "|---|---|---|---|---|---|---|",
     ]
     for row in rows:
-        faster = f"{naive.seconds / row.seconds:.2f}× as fast" if naive else ""
-        memory = f"{row.peak / 1e9:.2f} ({row.peak / naive.peak:.0%})" if naive else f"{row.peak / 1e9:.2f}"
-        share = "" if row.way == "rlcm" else f"{flops / row.seconds / (peak or rate):.0%}{' MFU' if peak else ''}"
-        error = f"{apart[row.way]:.1e}" if row.way in apart else ""
-        each = row.seconds / setting.batch
-        lines.append(f"| {WAYS[row.way]} | {each:.2f} | {faster} | {memory} | {share} | {error} |")
-    return "\n".join(lines) + "\n"
+        loop, each = loop_of(rows, row.batch), row.seconds / row.batch
+        faster = f"{loop.seconds / row.seconds:.2f}× as fast" if loop else ""
+        memory = f"{row.peak / 1e9:.2f} ({row.peak / loop.peak:.0%})" if loop else f"{row.peak / 1e9:.2f}"
+        share = "" if row.way == "rlcm" else f"{flops / each / (peak or rate):.0%}{' MFU' if peak else ''}"
+        key = f"{row.way}, {row.batch}"
+        error = f"{apart[key]:.1e}" if key in apart else ""
+        lines.append(f"| {row.batch} | {WAYS[row.way]} | {each:.2f} | {faster} | {memory} | {share} | {error} |")
+    return "\n".join([*lines, *at_equal_memory(rows)]) + "\n"
 
 
 def main() -> None:
@@ -272,7 +300,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default=None)
     parser.add_argument("--pixels", type=int, default=None)
-    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--batches", type=int, nargs="*", default=[1])
     parser.add_argument("--dtype", default=None, choices=("float32", "bfloat16"))
     parser.add_argument("--reward", default="brightness", choices=("brightness", "clip-l", "hpsv2"))
     parser.add_argument("--repeats", type=int, default=2)
@@ -284,12 +312,12 @@ def main() -> None:
     device = given.device or ("cuda" if torch.cuda.is_available() else "cpu")
     cuda = device.startswith("cuda")
     pixels, dtype = given.pixels or (512 if cuda else 64), given.dtype or ("bfloat16" if cuda else "float32")
-    setting = Setting(device, pixels, given.batch, dtype, given.reward, given.repeats)
+    setting = Setting(device, pixels, 1, dtype, given.reward, given.repeats)
     rows, spawn = [], multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory() as folder:
-        for way in given.ways:
+        for batch, way in itertools.product(given.batches, given.ways):
             with spawn.Pool(1) as pool:
-                rows.append(pool.apply(measure, (way, setting, folder)))
+                rows.append(pool.apply(measure, (way, replace(setting, batch=batch), folder)))
             print(rows[-1], file=sys.stderr, flush=True)
         apart = differences(rows)
     with spawn.Pool(1) as pool:

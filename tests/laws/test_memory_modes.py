@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
+from family_models import build
 from kedge.algorithms.base import Context
 from kedge.algorithms.rocm import ROCM
 from kedge.policies import load_policy
@@ -284,3 +285,24 @@ def test_pairs_call_the_network_once_for_both(micro_lcm: Path) -> None:
         with policy.reference():
             assert torch.allclose(q.mean, policy.transition(x, 2, cond).mean, rtol=1e-12, atol=1e-12)
     assert not torch.allclose(p.mean, q.mean)
+
+
+def test_a_decoder_that_diffusers_cannot_recompute_is_recomputed_all_the_same(tmp_path: Path) -> None:
+    """SANA's: the same pictures and gradient, and less kept for it."""
+    folder = build("sana-sprint", tmp_path).folder
+
+    def pulled(economy: Economy) -> tuple[Tensor, Tensor, int]:
+        policy = load_policy("sana-sprint", folder, steps=2, guidance=3.5, dtype="float64")
+        economise(policy, economy)
+        x = torch.randn(1, *policy.latent_shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+        x.requires_grad_()
+        with saved_bytes() as kept:
+            images = policy.decode(x)
+        (found,) = torch.autograd.grad(Contrast()(images, [""]).sum(), x)
+        return images, found, kept.total()
+
+    images, expected, everything = pulled(Economy())
+    same, found, less = pulled(Economy(vae_checkpoint=True))
+    assert torch.equal(same, images)
+    assert relative(found, expected) < 1e-12
+    assert less < 0.5 * everything

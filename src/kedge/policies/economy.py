@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -86,7 +87,7 @@ def _decode_frugally(
     policy: LatentPolicy, economy: Economy, backend: Callable[[], AbstractContextManager[Any]]
 ) -> None:
     if economy.vae_checkpoint:
-        policy.vae.enable_gradient_checkpointing(_block_checkpoint(None, backend))
+        _recompute_blocks(policy.vae, _block_checkpoint(None, backend))
     if economy.vae_tile is not None:
         _tile(policy.vae, economy.vae_tile)
     if economy.vae_slicing:
@@ -112,6 +113,19 @@ def _block_checkpoint(
         return checkpoint(block, *args, use_reentrant=False, preserve_rng_state=False)
 
     return call
+
+
+def _recompute_blocks(vae: Any, call: Callable[..., Any]) -> None:
+    """Each block of the decoder by itself: diffusers' way, or for a VAE that has none (SANA's), the same done here."""
+    if vae._supports_gradient_checkpointing:
+        vae.enable_gradient_checkpointing(call)
+        return
+    for block in vae.decoder.up_blocks:
+        block.forward = partial(_call_with_gradient, call, block.forward)
+
+
+def _call_with_gradient(call: Callable[..., Any], forward: Callable[..., Any], *args: Any) -> Any:
+    return call(forward, *args) if torch.is_grad_enabled() else forward(*args)
 
 
 class _Sliced:

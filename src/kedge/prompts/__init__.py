@@ -1,9 +1,19 @@
 """What to draw: prompts from files, the hub, or the named sets of the papers; in a seeded, resumable order."""
 
+from kedge.prompts.hub import UnreachableError
 from kedge.prompts.loading import load_prompts
 from kedge.prompts.named import NAMED, NamedSet
 from kedge.prompts.report import PromptReport, inspect_prompts
 from kedge.prompts.sources import PromptError
 from kedge.prompts.stream import PromptStream
 
-__all__ = ["NAMED", "NamedSet", "PromptError", "PromptReport", "PromptStream", "inspect_prompts", "load_prompts"]
+__all__ = [
+    "NAMED",
+    "NamedSet",
+    "PromptError",
+    "PromptReport",
+    "PromptStream",
+    "UnreachableError",
+    "inspect_prompts",
+    "load_prompts",
+]

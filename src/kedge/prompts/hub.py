@@ -11,6 +11,10 @@ from kedge.prompts.sources import PromptError, parquet_column, read_file
 PARQUET_BRANCH = "refs%2Fconvert%2Fparquet"
 
 
+class UnreachableError(PromptError):
+    """The hub did not give it: there is no way to it, or it is not there."""
+
+
 def hub_column(dataset: str, column: str | None, split: str, filesystem: Any = None) -> list[str]:
     """One column of one split. Images in other columns are not downloaded.
 
@@ -37,7 +41,7 @@ def hub_column(dataset: str, column: str | None, split: str, filesystem: Any = N
     except PromptError:
         raise
     except Exception as error:  # the hub's client raises many kinds: httpx, OSError, its own
-        raise PromptError(unreachable(f"data set {dataset!r}", error)) from error
+        raise UnreachableError(unreachable(f"data set {dataset!r}", error)) from error
 
 
 def hub_file(dataset: str, filename: str, column: str | None = None) -> list[str]:
@@ -56,7 +60,7 @@ def download(dataset: str, filename: str) -> Path:
     try:
         return Path(hf_hub_download(dataset, filename, repo_type="dataset"))
     except Exception as error:
-        raise PromptError(unreachable(f"{filename!r} of data set {dataset!r}", error)) from error
+        raise UnreachableError(unreachable(f"{filename!r} of data set {dataset!r}", error)) from error
 
 
 def unreachable(what: str, error: Exception) -> str:

@@ -81,4 +81,4 @@ def _named(name: str) -> list[str]:
     try:
         return NAMED[name].load()
     except PromptError as error:
-        raise PromptError(f"{name}: {error} ({NAMED[name].local})") from error
+        raise type(error)(f"{name}: {error} ({NAMED[name].local})") from error

@@ -8,6 +8,7 @@ from pathlib import Path
 from kedge.algorithms.base import workload
 from kedge.config import RunConfig
 from kedge.models import resolve_model
+from kedge.prompts import UnreachableError
 from kedge.rewards import readiness
 from kedge.rewards.description import describe
 from kedge.rewards.sources import size_in_words
@@ -21,10 +22,10 @@ def plan(config: RunConfig) -> Iterator[str]:
         ValueError: for a model or prompts that cannot be.
     """
     model = config.model
-    prompts = prompts_of(config.prompts)
+    prompts = list(_prompts(config))
     if ":" not in model.kind:
         yield f"model: {_where(model.name)}"
-    yield f"prompts: {len(prompts)} of {config.prompts.source}, for example {prompts[0]!r}"
+    yield from prompts
     yield from _samples(config)
     state = {item.name: item for item in readiness()}
     for text in (config.reward, *config.watch.metrics):
@@ -35,6 +36,15 @@ def plan(config: RunConfig) -> Iterator[str]:
                 yield f"reward {name}: {'ready' if found.ready else 'not here yet. ' + found.advice}"
     yield from _downloads(config)
     yield from _forecast(config)
+
+
+def _prompts(config: RunConfig) -> Iterator[str]:
+    try:
+        prompts = prompts_of(config.prompts)
+    except UnreachableError as error:  # like a model that is not here: no reason not to plan
+        yield f"prompts: not here yet. {error}"
+    else:
+        yield f"prompts: {len(prompts)} of {config.prompts.source}, for example {prompts[0]!r}"
 
 
 def _downloads(config: RunConfig) -> Iterator[str]:

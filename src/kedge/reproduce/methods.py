@@ -175,7 +175,7 @@ def row(same: Sequence[RunRecord], base: RunRecord, role: str = FINAL) -> tuple[
         clear[1] if len(clear) > 1 else None,
         replace(point(float(np.mean([run.series("step", "queries")[1][-1] for run in done]))), digits=0),
         replace(point(float(np.mean([run.seconds for run in done])) / 60), digits=1),
-        replace(point(max(run.series("step", "peak_memory_mb")[1].max() for run in done)), digits=0),
+        replace(point(float(np.median([run.series("step", "peak_memory_mb")[1].max() for run in done]))), digits=0),
     )
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -114,3 +116,13 @@ def test_an_account_in_words():
     assert str(spent([])) == str(Spent(0, 0.0, 0.0))
     lines = [{"step": 1, "total_queries": 64, "seconds": 59.6, "peak_memory_mb": 900.4}, {"step": 2, "seconds": 60.0}]
     assert str(spent(lines)) == "64 reward queries, 2 min 00 s, 900 MB at most"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the system tells less")
+def test_memory_is_not_that_of_the_process_that_started_this_one() -> None:
+    """rusage's is handed down to a child."""
+    ballast = torch.zeros(100_000_000)
+    code = "import torch; from kedge.training.spending import peak_memory as p; print(p(torch.device('cpu')))"
+    before = int(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+    assert ballast.sum() == 0
+    assert before < peak_memory(torch.device("cpu")) - 50_000_000

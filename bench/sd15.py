@@ -36,6 +36,7 @@ WAYS = {
     "straightforward": "a loop from diffusers: two UNets, block checkpoints",
     "rlcm": "RLCM's update on as many pictures (policy gradient, no backpropagation through the trajectory)",
     "plain": "Kedge, nothing set",
+    "sampled": "Kedge, algorithm.reference_steps: 1 (the same gradient on average, not in each step)",
     "paired": "Kedge, speed.paired_reference",
     "checkpoint": "Kedge, backprop.checkpoint",
     "checkpoint paired": "Kedge, backprop.checkpoint and speed.paired_reference",
@@ -137,7 +138,7 @@ def measure(way: str, setting: Setting, folder: str) -> Row:
         began = clock()
         optimizer.zero_grad(set_to_none=True)
         step(torch.Generator().manual_seed(0))
-        if i == 0 and way != "rlcm":
+        if i == 0 and way not in ("rlcm", "sampled"):
             path = f"{folder}/{way}-{setting.batch}.pt"
             torch.save([weight.grad.cpu().clone() for weight in weights], path)
         optimizer.step()
@@ -183,7 +184,8 @@ def ours(way: str, setting: Setting, pipeline: Any, score: Any) -> tuple[Step, l
         def take(self, n: int) -> list[str]:
             return [PROMPT] * n
 
-    algorithm = RLCM(normalise="run") if way == "rlcm" else ROCM(beta=BETA)
+    terms = 1 if way == "sampled" else None
+    algorithm = RLCM(normalise="run") if way == "rlcm" else ROCM(beta=BETA, reference_steps=terms)
     context: list[Context] = []
 
     def step(generator: Any) -> None:
@@ -245,7 +247,7 @@ def at_equal_memory(rows: list[Row]) -> list[str]:
     """For each batch of the loop: Kedge's fastest way that needs no more memory, whatever its batch."""
     lines = []
     for loop in (row for row in rows if row.way == "straightforward"):
-        fit = [row for row in rows if row.way not in ("straightforward", "rlcm") and row.peak <= loop.peak]
+        fit = [row for row in rows if row.gradient and row.way != loop.way and row.peak <= loop.peak]
         if fit:
             best = min(fit, key=lambda row: row.seconds / row.batch)
             each = best.seconds / best.batch

@@ -48,7 +48,7 @@ def _regularised(settings: Settings) -> list[str]:
 def best(settings: Settings, matrix: Matrix, reward: str) -> Run | None:
     """The best of ours on a reward, by :data:`RULE`; None if none was trained."""
     base = load_record(evaluation_folder(matrix.folder / "base-consistency"), FINAL)
-    scored: dict[Run, float] = {}
+    scored: list[tuple[float, Run]] = []
     for method in _regularised(settings):
         run = matrix.find(f"{method}--{reward}--0")
         ours = load_record(evaluation_folder(matrix.home(run)), FINAL)
@@ -56,8 +56,8 @@ def best(settings: Settings, matrix: Matrix, reward: str) -> Run | None:
             skip = {settings.world.rewards[reward], settings.world.truth}
             shared = [metric for metric in ours.scores if metric in base.scores and metric not in skip]
             rises = [(ours.scores[m].mean() - base.scores[m].mean()) / base.scores[m].std() for m in shared]
-            scored[run] = float(np.mean(rises)) if rises else 0.0
-    return max(scored, key=lambda run: scored[run]) if scored else None
+            scored.append((float(np.mean(rises)) if rises else 0.0, run))
+    return max(scored, key=lambda one: one[0])[1] if scored else None
 
 
 def vote(settings: Settings, matrix: Matrix, folder: Path) -> Mapping[str, Any]:

@@ -10,9 +10,8 @@ from test_targets import result
 
 from kedge.evaluation.statistics import Interval
 from kedge.reproduce import TARGETS
-from kedge.reproduce.conclusions import CLAIMS, FAILS, HOLDS, MISSING, OPEN, reach, verdict
+from kedge.reproduce.conclusions import CLAIMS, FAILS, HOLDS, MISSING, OPEN, verdict
 from kedge.reproduce.pages import conclusions, page, publish, read_results, with_section
-from kedge.reproduce.records import RunRecord
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "docs" / "results"
@@ -60,14 +59,6 @@ def test_claims_are_judged_from_the_results_at_hand(tmp_path):
     # sampled; and all learn in the same time.
     assert verdicts == [FAILS, HOLDS, OPEN, OPEN, FAILS, FAILS, OPEN, FAILS, FAILS, FAILS]
     assert all(claim.finding({}).verdict == MISSING for claim in CLAIMS)
-
-
-def test_how_much_sooner_the_same_rise_is_reached():
-    """From other starts: 2 up to 8 in 30 steps, 0 up to 12 in 20: the rise of 6 after 10."""
-    slow = RunRecord("slow", "", 0, (), "", "finished", curve={"step": [0, 30], "reward": [2, 8]})
-    quick = RunRecord("quick", "", 0, (), "", "finished", curve={"step": [0, 20], "reward": [0, 12]})
-    assert reach([quick], [slow], "step", "reward") == pytest.approx(3)
-    assert reach([slow], [quick], "step", "reward") is None
 
 
 def test_a_readme_without_the_section_stays_as_it_is(tmp_path):

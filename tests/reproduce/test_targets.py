@@ -14,6 +14,7 @@ from PIL import Image
 from kedge.evaluation.result import Evaluation
 from kedge.reproduce import TARGETS
 from kedge.reproduce.cost import step_cost
+from kedge.reproduce.curves import sooner
 from kedge.reproduce.order import Order
 from kedge.reproduce.records import Result, RunRecord
 from kedge.reproduce.rocm_figures import sweep
@@ -130,6 +131,22 @@ def test_the_sweep_counts_who_is_preferred_to_the_base_model(tmp_path):
     base = made.run("base-consistency").evaluations["final"].scores["oracle"]
     ours = next(run for run in made.runs if run.name.startswith("beta-")).evaluations["final"].scores["oracle"]
     assert points[0][1]["oracle"].value == pytest.approx(float((ours > base).mean()))
+
+
+def curve(seed: int, queries: list[float], reward: list[float]) -> RunRecord:
+    return RunRecord("x", "X", seed, (), "", "finished", "", 3, 1.0, 1.0, 1.0, {"queries": queries, "held_out": reward})
+
+
+def test_how_much_sooner_is_told_at_the_largest_rise_that_both_reach():
+    """Mean curves: ours rises by 1 in 10 queries, theirs by 2 in 80; ours is at its best, 1, four times as soon."""
+    ours = [curve(0, [0, 10, 20], [5.0, 5.9, 5.9]), curve(1, [0, 10, 20], [5.0, 6.1, 6.1])]
+    theirs = [curve(0, [0, 40, 80], [4.0, 5.0, 6.0])]
+    found = sooner(ours, theirs, "queries", "held_out")
+    assert (found.rise, found.times) == (pytest.approx(1.0), pytest.approx(4.0))
+    back = sooner(theirs, ours, "queries", "held_out")
+    assert (back.rise, back.times) == (pytest.approx(1.0), pytest.approx(0.25))
+    assert sooner(ours, [curve(0, [0, 40], [4.0, 3.0])], "queries", "held_out") is None
+    assert sooner(ours, [], "queries", "held_out") is None
 
 
 def test_the_penalties_of_all_divergences_are_equal_for_small_drifts():

@@ -15,8 +15,9 @@ from kedge.evaluation.result import Evaluation
 from kedge.evaluation.statistics import Interval, mean_interval, paired_difference, sign_test
 from kedge.evaluation.tables import display
 from kedge.reproduce.ablations import EXACT, RIGHT, SAMPLED, WRONG
+from kedge.reproduce.curves import sooner
 from kedge.reproduce.hacking import TRAINED, TRUE
-from kedge.reproduce.records import Result, RunRecord, merged
+from kedge.reproduce.records import Result, merged
 from kedge.reproduce.rocm_figures import SWEPT, sweep
 from kedge.reproduce.rocm_tables import FINAL, PARTS
 from kedge.reproduce.rows import grouped
@@ -72,20 +73,6 @@ def _rows(result: Result, role: str = FINAL) -> dict[str, Evaluation]:
     return found
 
 
-def reach(ours: list[RunRecord], theirs: list[RunRecord], x: str, y: str) -> float | None:
-    """Their whole x divided by our x at their highest rise above the start; None if we never rise as much."""
-    if not (ours and theirs and len(theirs[0].series(x, y)[0]) > 1 and len(ours[0].series(x, y)[0]) > 1):
-        return None
-    (a, mine), (b, other) = ours[0].series(x, y), theirs[0].series(x, y)
-    wanted = mine[0] + max(other) - other[0]
-    where = np.flatnonzero(mine >= wanted)
-    if max(other) <= other[0] or not len(where):
-        return None
-    i = int(where[0])
-    at = np.interp(wanted, mine[i - 1 : i + 1], a[i - 1 : i + 1]) if i else a[0]
-    return float(b[int(np.argmax(other))] / at) if at > 0 else None
-
-
 def _against(ours: str, theirs: str) -> Callable[[Results], Finding | None]:
     """Two methods of ``methods``: the paired difference of the trained reward, and how much sooner."""
 
@@ -97,12 +84,14 @@ def _against(ours: str, theirs: str) -> Callable[[Results], Finding | None]:
         metric = next(iter(rows[ours].scores))
         difference = paired_difference(rows[ours].scores[metric], rows[theirs].scores[metric], rows[ours].prompts)
         groups, text = grouped(result.runs), f"after equal reward queries, {ours} − {theirs}: {_told(difference)}"
-        for x, name in (("queries", "queries"), ("seconds", "seconds")):
-            factor = reach(groups[ours], groups[theirs], x, f"held_out/{metric}")
-            said = (
-                f"{factor:.2g} times as many {name} for {theirs}" if factor else f"{name}: no common rise to compare at"
-            )
-            text += f"; {said}"
+        curve = f"held_out/{metric}"
+        queries, time = (sooner(groups[ours], groups[theirs], x, curve) for x in ("queries", "seconds"))
+        text += (
+            f"; to rise by {queries.rise:.2g}, {theirs} took {queries.times:.2g} times the queries and "
+            f"{time.times:.2g} times the time"
+            if queries and time
+            else "; one of them did not rise"
+        )
         return Finding(f"{text} ({display(metric).title}, held-out prompts)", verdict(difference))
 
     return judge
@@ -115,13 +104,15 @@ def _consistency_is_faster(results: Results) -> Finding | None:
     if result is None or not {"RLCM", "DDPO"} <= set(groups):
         return None
     metric = f"held_out/{result.facts['rewards']['aesthetic']}"
-    factor = reach(groups["RLCM"], groups["DDPO"], "seconds", metric)
+    found = sooner(groups["RLCM"], groups["DDPO"], "seconds", metric)
     spent = {name: groups[name][0] for name in ("RLCM", "DDPO")}
     per_query = {name: run.seconds / max(1.0, run.series("step", "queries")[1][-1]) for name, run in spent.items()}
     text = f"a reward query took DDPO {per_query['DDPO'] / per_query['RLCM']:.2g} times as long as RLCM"
-    if factor is None:
-        return Finding(f"{text}; DDPO's reward did not rise to a level at which to compare", OPEN)
-    return Finding(f"{text}; DDPO took {factor:.2g} times as long to the same rise", HOLDS if factor > 1 else FAILS)
+    if found is None:
+        return Finding(f"{text}; one of them did not rise", OPEN)
+    text += f"; to rise by {found.rise:.2g}, DDPO took {found.times:.2g} times as long"
+    times = round(found.times, 2)
+    return Finding(text, OPEN if times == 1 else HOLDS if times > 1 else FAILS)
 
 
 def _tables(results: Results) -> dict[str, Result]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -60,3 +61,42 @@ def time_unit(runs: Sequence[RunRecord]) -> tuple[float, str]:
     """Seconds in the unit that suits the longest run, and its name."""
     longest = max((run.seconds for run in runs), default=0.0)
     return (3600.0, "hours") if longest > 7200 else (60.0, "minutes") if longest > 120 else (1.0, "seconds")
+
+
+@dataclass(frozen=True)
+class Sooner:
+    """One method against another at the same rise of a curve above its start.
+
+    Attributes:
+        rise: the largest that both reach.
+        times: how much of x the other took, divided by what the one took.
+    """
+
+    rise: float
+    times: float
+
+
+def sooner(ours: Sequence[RunRecord], theirs: Sequence[RunRecord], x: str, y: str) -> Sooner | None:
+    """Means over seeds; between two points of a curve, straight lines. None if one of them never rises."""
+    mine, other = _mean_curve(ours, x, y), _mean_curve(theirs, x, y)
+    if not (len(mine[0]) > 1 and len(other[0]) > 1):
+        return None
+    rise = min(max(value - value[0]) for _, value in (mine, other))
+    if rise <= 0:
+        return None
+    return Sooner(float(rise), _first(*other, rise) / _first(*mine, rise))
+
+
+def _mean_curve(runs: Sequence[RunRecord], x: str, y: str) -> tuple[np.ndarray, np.ndarray]:
+    found = [run.series(x, y) for run in runs]
+    length = min((len(where) for where, _ in found), default=0)
+    if not length:
+        return np.empty(0), np.empty(0)
+    where, value = (np.mean([series[i][:length] for series in found], axis=0) for i in (0, 1))
+    return where, value
+
+
+def _first(where: np.ndarray, value: np.ndarray, rise: float) -> float:
+    """Where ``value`` is first that much above its start."""
+    i = int(np.argmax(value - value[0] >= rise))
+    return float(np.interp(rise, value[i - 1 : i + 1] - value[0], where[i - 1 : i + 1]))

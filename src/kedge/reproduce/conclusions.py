@@ -189,22 +189,27 @@ def _no_divergence_wins(results: Results) -> Finding | None:
 
 
 def _preference_peaks(results: Results) -> Finding | None:
-    """The truth's preference over β: a peak before the end, and a fall after it beyond chance."""
+    """The truth over β: its peak against the smallest β, pair by pair."""
     result = results.get("fig4")
     truth = _truth(result) if result else ""
     points = [(beta, rates) for beta, rates in (sweep(result) if result else []) if truth in rates]
     if result is None or len(points) < 3:
         return None
-    beta, best = max(points, key=lambda point: point[1][truth].value)
-    last, end = points[-1]
-    trained = result.facts["rewards"][SWEPT]
-    text = (
-        f"the oracle prefers {100 * best[truth].value:.0f} % at β = {beta:g}, its highest, and "
-        f"{100 * end[truth].value:.0f} % at β = {last:g}, where "
-        f"{display(trained).title} prefers {100 * end[trained].value:.0f} %"
+    rows, trained = _rows(result), result.facts["rewards"][SWEPT]
+    best, last = (
+        max((f"{beta:g}" for beta, _ in points), key=lambda b: rows[b].scores[truth].mean()),
+        f"{points[-1][0]:g}",
     )
-    fell = best[truth].low > end[truth].high
-    return Finding(text, HOLDS if fell else OPEN)
+    mean = {beta: float(rows[beta].scores[truth].mean()) for beta in (best, last)}
+    share = {f"{beta:g}": 100 * rates[truth].value for beta, rates in points}
+    fall = paired_difference(rows[best].scores[truth], rows[last].scores[truth], rows[best].prompts)
+    text = (
+        f"the oracle is highest at β = {best}, {mean[best]:.3f} ({share[best]:.0f} % preferred to the base model), "
+        f"and {mean[last]:.3f} ({share[last]:.0f} %) at β = {last}: a fall of {fall.value:.3f} ± {fall.half_width:.2g}, "
+        f"while {display(trained).title} rose from {rows[best].scores[trained].mean():.2f} to "
+        f"{rows[last].scores[trained].mean():.2f}"
+    )
+    return Finding(text, OPEN if best == last else verdict(fall))
 
 
 def _overoptimised(results: Results) -> Finding | None:

@@ -205,8 +205,8 @@ def _preference_peaks(results: Results) -> Finding | None:
     fall = paired_difference(rows[best].scores[truth], rows[last].scores[truth], rows[best].prompts)
     text = (
         f"the oracle is highest at β = {best}, {mean[best]:.3f} ({share[best]:.0f} % preferred to the base model), "
-        f"and {mean[last]:.3f} ({share[last]:.0f} %) at β = {last}: a fall of {fall.value:.3f} ± {fall.half_width:.2g}, "
-        f"while {display(trained).title} rose from {rows[best].scores[trained].mean():.2f} to "
+        f"and {mean[last]:.3f} ({share[last]:.0f} %) at β = {last}, a difference of {_told(fall, 2)}; "
+        f"{display(trained).title} rose from {rows[best].scores[trained].mean():.2f} to "
         f"{rows[last].scores[trained].mean():.2f}"
     )
     return Finding(text, OPEN if best == last else verdict(fall))

@@ -75,7 +75,7 @@ class Run:
 
 
 def check_same(run: Run, folder: Path) -> None:
-    """Refuse to go on with a folder that holds another run under this name.
+    """Refuse to go on with a folder that holds another run under this name. How often it was saved is no difference.
 
     Raises:
         ConfigError: naming the first key that differs, there and here.
@@ -88,7 +88,7 @@ def check_same(run: Run, folder: Path) -> None:
     there, here = plain(load_config(stored)), plain(run.config())
     for key, ours in _flat(here).items():
         theirs = _flat(there).get(key)
-        if theirs != ours:
+        if theirs != ours and not key.startswith("checkpoint."):
             raise ConfigError(
                 f"{folder} holds a run with {key} = {theirs!r}, but now {ours!r} is asked for: remove it, or keep both "
                 "by choosing another --out"

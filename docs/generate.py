@@ -6,7 +6,7 @@ from pathlib import Path
 
 from kedge.config import load_config
 from kedge.config.presets import Preset, presets
-from kedge.reproduce.pages import conclusions, read_results, with_section, write_page
+from kedge.reproduce.pages import conclusions, read_results, with_index, with_section, write_page
 
 HERE = Path(__file__).parent
 
@@ -86,6 +86,8 @@ def results() -> None:
     for result in found.values():
         write_page(result, HERE / "results")
     (HERE / "results" / "conclusions.md").write_text(conclusions(found), encoding="utf-8")
+    index = HERE / "results" / "README.md"
+    index.write_text(with_index(index.read_text(encoding="utf-8"), found), encoding="utf-8")
     readme = HERE.parent / "README.md"
     readme.write_text(with_section(readme.read_text(encoding="utf-8"), found), encoding="utf-8")
 

@@ -11,7 +11,7 @@ from test_targets import result
 from kedge.evaluation.statistics import Interval
 from kedge.reproduce import TARGETS
 from kedge.reproduce.conclusions import CLAIMS, FAILS, HOLDS, MISSING, OPEN, verdict
-from kedge.reproduce.pages import conclusions, page, publish, read_results, with_section
+from kedge.reproduce.pages import conclusions, page, publish, read_results, with_index, with_section
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "docs" / "results"
@@ -31,6 +31,9 @@ def test_conclusions_and_readme_are_what_the_results_say():
     readme = (ROOT / "README.md").read_text()
     assert "<!-- results" in readme
     assert readme == with_section(readme, PUBLISHED), "run `make docs`"
+    index = (RESULTS / "README.md").read_text()
+    assert index == with_index(index, PUBLISHED), "run `make docs`"
+    assert all(f"]({name}.md)" in index for name in PUBLISHED)
 
 
 def test_a_page_has_table_command_budget_and_runs(tmp_path):

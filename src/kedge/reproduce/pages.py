@@ -13,6 +13,7 @@ from kedge.reproduce.records import Result, RunRecord
 DATA = "data"
 NOTE = "<!-- Written from {source} by docs/generate.py: run `make docs` instead of changing it. -->"
 START, END = "<!-- results: written by docs/generate.py -->", "<!-- end of results -->"
+INDEX_START, INDEX_END = "<!-- index: written by docs/generate.py -->", "<!-- end of index -->"
 SHOWN = {".png": "figure", ".svg": "the same as SVG", ".csv": "CSV", ".tex": "LaTeX"}
 
 
@@ -144,6 +145,36 @@ def section(results: Mapping[str, Result]) -> str:
 
 def with_section(text: str, results: Mapping[str, Result]) -> str:
     """``text`` with its section between the markers written anew; unchanged if it has none."""
-    before, start, rest = text.partition(START)
-    _, end, after = rest.partition(END)
-    return f"{before}{section(results)}{after}" if start and end else text
+    return _between(text, START, END, section(results))
+
+
+def with_index(text: str, results: Mapping[str, Result]) -> str:
+    """``text`` with the list of results between its markers written anew."""
+    from kedge.reproduce import TARGETS
+
+    rows = ["| page | mirrors | seeds | budget of a run |", "|:---|:---|---:|---:|"]
+    for name, result in results.items():
+        seeds = len({run.seed for run in result.runs if run.curve.get("step")}) or "–"
+        title = f"[{result.facts['title']}]({name}.md)"
+        rows.append(f"| {title} | {result.facts['mirrors']} | {seeds} | {_budget(result)} |")
+    missing = [f"`{name}`" for name in TARGETS if name not in results and f"{name}a" not in results]
+    left = f"\nNot run yet: {', '.join(missing)}." if missing else ""
+    return _between(text, INDEX_START, INDEX_END, "\n".join([INDEX_START, *rows, left, INDEX_END]))
+
+
+def _budget(result: Result) -> str:
+    """What the runs had, in reward queries and network passes, on average."""
+    trained = [run for run in result.runs if run.curve.get("step")]
+    if not trained:
+        return "no training"
+    queries = {round(run.series("step", "queries")[1][-1]) for run in trained}
+    passes = [run.passes * run.step for run in trained]
+    if len(queries) == 1:
+        return f"{queries.pop():,} queries"
+    return f"{sum(passes) / len(passes):,.0f} passes"
+
+
+def _between(text: str, start: str, end: str, new: str) -> str:
+    before, found, rest = text.partition(start)
+    _, closed, after = rest.partition(end)
+    return f"{before}{new}{after}" if found and closed else text

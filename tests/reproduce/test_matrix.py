@@ -165,3 +165,11 @@ def test_several_at_once(tmp_path, monkeypatch):
     done = CliRunner().invoke(app, ["reproduce", TARGET, "--jobs", "2", "--out", str(tmp_path)], catch_exceptions=False)
     assert done.exit_code == 0, done.output
     assert [matrix(tmp_path / "runs").state(run) for run in matrix(tmp_path / "runs").runs].count("finished") == 3
+
+
+def test_what_was_never_made_cannot_be_drawn(tmp_path):
+    for option in (["--draw"], ["--publish", str(tmp_path / "pages")]):
+        done = CliRunner().invoke(app, ["reproduce", "fig2", "--out", str(tmp_path / "out"), *option])
+        assert isinstance(done.exception, ConfigError)
+        assert "first run `kedge reproduce fig2 --out" in str(done.exception)
+    assert list(tmp_path.iterdir()) == []

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from kedge import __version__
+from kedge.config import ConfigError
 from kedge.reproduce import TARGETS
 from kedge.reproduce.collect import record, this_machine
 from kedge.reproduce.matrix import Matrix, Say
@@ -83,13 +84,23 @@ class Order:
 
     def draw(self) -> list[Path]:
         """Tables and figures from the recorded JSON alone."""
-        return self.target.show(Result.load(self.file), self.file.parent)
+        return self.target.show(self.recorded(), self.file.parent)
 
     def publish(self, folder: Path) -> list[Path]:
         """Put the recorded result among the pages of ``folder``."""
         from kedge.reproduce.pages import publish
 
-        return [publish(Result.load(self.file), folder)]
+        return [publish(self.recorded(), folder)]
+
+    def recorded(self) -> Result:
+        """What :meth:`finish` wrote down.
+
+        Raises:
+            ConfigError: there is nothing.
+        """
+        if not self.file.is_file():
+            raise ConfigError(f"nothing is recorded at {self.file}: first run `kedge {shlex.join(self.command())}`")
+        return Result.load(self.file)
 
     def facts(self) -> dict[str, Any]:
         """What the page says under the table."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from test_targets import result
 
@@ -12,6 +13,7 @@ from kedge.evaluation.statistics import Interval
 from kedge.reproduce import TARGETS
 from kedge.reproduce.conclusions import CLAIMS, FAILS, HOLDS, MISSING, OPEN, verdict
 from kedge.reproduce.pages import conclusions, page, publish, read_results, with_index, with_section
+from kedge.reproduce.records import RunRecord
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "docs" / "results"
@@ -73,3 +75,22 @@ def test_a_readme_without_the_section_stays_as_it_is(tmp_path):
     assert once.endswith("<!-- end of results -->\nz\n")
     assert "stale words" not in once
     assert with_section(once, made) == once
+
+
+def test_seeds_that_disagree_widen_a_claims_interval(tmp_path):
+    """Every prompt says the same in each seed, but one seed says the opposite of the other."""
+    made = result("js", tmp_path, seeds=2)
+    base, *runs = made.runs
+    told = {"js-exact--0": 1.0, "js-exact--1": -1.0, "js-sampled--0": 0.0, "js-sampled--1": 0.0}
+    runs = [
+        replace(run, evaluations={"final": replace(run.evaluations["final"], scores=constant(run, told[run.name]))})
+        for run in runs
+    ]
+    claim = next(claim for claim in CLAIMS if claim.command == "js")
+    assert claim.finding({"js": replace(made, runs=(base, *runs))}).verdict == OPEN
+    one = [run for run in runs if run.seed == 0]
+    assert claim.finding({"js": replace(made, runs=(base, *one))}).verdict == HOLDS
+
+
+def constant(run: RunRecord, value: float) -> dict[str, np.ndarray]:
+    return {metric: value + np.zeros(12) for metric in run.evaluations["final"].scores}

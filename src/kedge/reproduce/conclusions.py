@@ -73,6 +73,19 @@ def _rows(result: Result, role: str = FINAL) -> dict[str, Evaluation]:
     return found
 
 
+def _difference(result: Result, ours: str, theirs: str, metric: str) -> Interval:
+    """Of two rows, over prompts; with several seeds over seeds, if they lie further apart."""
+    groups, rows = grouped(result.runs), _rows(result)
+    over_prompts = paired_difference(rows[ours].scores[metric], rows[theirs].scores[metric], rows[ours].prompts)
+    pairs = zip(groups[ours], groups[theirs], strict=False)
+    means = [[run.evaluations[FINAL].scores[metric].mean() for run in pair if run.evaluations] for pair in pairs]
+    apart = [mine - other for mine, other in (pair for pair in means if len(pair) == 2)]
+    if len(apart) < 2:
+        return over_prompts
+    over_seeds = mean_interval(np.array(apart))
+    return max(over_prompts, over_seeds, key=lambda interval: interval.half_width)
+
+
 def _against(ours: str, theirs: str) -> Callable[[Results], Finding | None]:
     """Two methods of ``methods``: the paired difference of the trained reward, and how much sooner."""
 
@@ -82,7 +95,7 @@ def _against(ours: str, theirs: str) -> Callable[[Results], Finding | None]:
         if result is None or ours not in rows or theirs not in rows:
             return None
         metric = next(iter(rows[ours].scores))
-        difference = paired_difference(rows[ours].scores[metric], rows[theirs].scores[metric], rows[ours].prompts)
+        difference = _difference(result, ours, theirs, metric)
         groups, text = grouped(result.runs), f"after equal reward queries, {ours} − {theirs}: {_told(difference)}"
         curve = f"held_out/{metric}"
         queries, time = (sooner(groups[ours], groups[theirs], x, curve) for x in ("queries", "seconds"))
@@ -243,7 +256,7 @@ def _pair(name: str, ours: str, theirs: str, metric: Callable[[Result], str]) ->
         if result is None or ours not in rows or theirs not in rows:
             return None
         what = metric(result)
-        difference = paired_difference(rows[ours].scores[what], rows[theirs].scores[what], rows[ours].prompts)
+        difference = _difference(result, ours, theirs, what)
         return Finding(f"{display(what).title}, {ours} − {theirs}: {_told(difference)}", verdict(difference))
 
     return judge

@@ -116,7 +116,8 @@ def conclusions(results: Mapping[str, Result]) -> str:
         "Each claim of the two papers, what was measured here, and whether it holds. A claim *holds* if the 95 % "
         "interval of the difference that it speaks of lies above zero, *does not hold* if it lies below, and is left "
         "open if it includes zero. Intervals are over prompts; with several seeds over seeds, where those lie further "
-        "apart. One small world, and as many seeds as the pages say: what holds here need not hold elsewhere. How it was measured: [reproducing the papers](../reproduce.md).",
+        "apart. One small world, and as many seeds as the pages say: what holds here need not hold "
+        "elsewhere. How it was measured: [reproducing the papers](../reproduce.md).",
         claims(results),
     ]
     return "\n\n".join(lines) + "\n"

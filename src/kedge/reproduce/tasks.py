@@ -17,8 +17,8 @@ from kedge.reproduce.show import save_tables
 from kedge.reproduce.target import Target
 
 ALIGNMENT = (
-    "The alignment preset has a rate of its own and four times the queries, chosen by its own reward on the first 64 of "
-    "the prompts on which it is measured here, with other noise."
+    "The alignment preset has a rate of its own and four times the queries, chosen by its own reward on 64 of the 66 "
+    "prompts on which it is measured here."
 )
 # Title → task and what else it is told. The published code also scores noise that the image never sees.
 RUNS = {

@@ -122,6 +122,8 @@ class Counter(TorchDispatchMode):
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
         kwargs, packet = kwargs or {}, function.overloadpacket
+        if not _on_meta(args, kwargs):  # a table that is made on the way, say
+            return function(*args, **kwargs)
         told = self._forms(args), tuple(zip(kwargs, self._forms(kwargs.values()), strict=True))
         found = self._run(function, args, kwargs, told)
         if packet.__name__ in VIEWS:
@@ -175,6 +177,11 @@ class Counter(TorchDispatchMode):
     def _forget(self, held: _Held) -> None:
         self._now -= held.size
         del self._held[held.key]
+
+
+def _on_meta(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+    tensors = list(_tensors(args))
+    return any(tensor.is_meta for tensor in tensors) if tensors else str(kwargs.get("device")) == "meta"
 
 
 def _empty(like: Any) -> Any:

@@ -20,6 +20,7 @@ from kedge.training.counting import FUSED, Cost, Form, Operation
 from kedge.training.machine import Machine, measure
 
 SHARE = 0.95  # of the time that the rates foretell is timed, the largest first
+LONGEST = 20.0  # seconds of timing, after which what is left is judged by what was timed
 REPEATS = 3
 LARGE = 1.0  # seconds: an operation that takes as long is not repeated
 CACHE = 2**26  # bytes that are written before each try, so that weights come from memory as in the real step
@@ -30,8 +31,9 @@ def seconds(cost: Cost, device: torch.device) -> float:
     machine = measure(device, torch.float32)
     guess = {operation: count * _foretold(operation, machine) for operation, count in cost.operations.items()}
     whole, timed, foretold, found = sum(guess.values()), Timer(device), 0.0, 0.0
+    began = time.perf_counter()
     for operation in sorted(guess, key=lambda operation: -guess[operation]):
-        if foretold >= SHARE * whole:
+        if foretold >= SHARE * whole or time.perf_counter() - began > LONGEST:
             break
         once = timed(operation)
         if once is not None:

@@ -36,6 +36,17 @@ def test_products_convolutions_and_attention_are_counted_as_by_hand() -> None:
     assert counter.cost.flops == expected
 
 
+def test_what_is_computed_on_the_way_is_computed() -> None:
+    """Real numbers among meta tensors, of the same form as theirs: a table of weights, say."""
+    with counting() as counter:
+        for _ in range(2):
+            torch.zeros(4, device="meta") + 1
+            table = torch.zeros(4) + 1
+            table[1:3] = torch.tensor([2.0, 3.0])
+    assert table.tolist() == [1, 2, 3, 1]
+    assert counter.cost.calls == 4
+
+
 def test_memory_is_counted_while_the_backward_pass_needs_it() -> None:
     """A chain of n tanh keeps n outputs; checkpointed, it keeps its input and, at the worst moment, one stretch."""
     size = 1000 * 1000 * 4

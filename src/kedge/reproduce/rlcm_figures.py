@@ -83,6 +83,8 @@ def _speeds(rows: Sequence[tuple[str, float | None, float | None]], x: str) -> T
 
 def show_inference(result: Result, folder: Path) -> list[Path]:
     """Figure 6: the reward of the finished models against the time that a picture takes."""
+    from matplotlib.ticker import LogLocator
+
     figure, axes = canvas(4, size=(3.6, 3.0))
     for panel, task in zip(axes, TASKS, strict=True):
         for (method, title), colour in zip(TITLES.items(), COLOURS, strict=False):
@@ -94,6 +96,9 @@ def show_inference(result: Result, folder: Path) -> list[Path]:
                 panel.errorbar(x, y, spread, marker="o", markersize=4, capsize=2, color=colour, label=title)
         panel.set_title(task, fontsize=9)
         panel.set(xlabel="seconds for a picture", xscale="log")
+        panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        panel.xaxis.set_major_formatter("{x:g}")
+        panel.xaxis.set_minor_formatter("")
     axes[0].set_ylabel("reward")
     legend(axes[0])
     return save_figure(figure, folder, result.target)

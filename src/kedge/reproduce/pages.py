@@ -129,7 +129,8 @@ def claims(results: Mapping[str, Result], prefix: str = "", *, measured_only: bo
     for claim in CLAIMS:
         finding = claim.finding(results)
         known = [name for name in results if name == claim.command or name.rstrip("abcd") == claim.command]
-        by = f"[{known[0]}]({prefix}{known[0]}.md)" if known else f"`kedge reproduce {claim.command}`"
+        links = ", ".join(f"[{name}]({prefix}{name}.md)" for name in known)
+        by = links or f"`kedge reproduce {claim.command}`"
         if finding.verdict != MISSING or not measured_only:
             rows.append(f"| {claim.text} | {claim.source} | {finding.measured} ({by}) | **{finding.verdict}** |")
     return "\n".join(rows)

@@ -35,7 +35,7 @@ MAY_IMPORT = {
         "models": "registry",
         "divergences": "gaussian registry",
         "policies": "gaussian registry models quiet",
-        "rewards": "registry",
+        "rewards": "registry quiet",
         "algorithms": "gaussian registry divergences policies rewards",
         "worlds": "registry models rewards",
         "prompts": "registry worlds",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -23,14 +25,24 @@ def trained(target: str) -> list[Run]:
     return [run for run in TARGETS.get(target).runs(SETTINGS) if run.train]
 
 
-@pytest.mark.parametrize("target", ["methods", "tuning", "tasks"])
+def queries(run: Run) -> int:
+    config = run.config()
+    work = workload(config.algorithm.settings, config.training.batch_size, config.training.accumulation)
+    return work.batches(config.training.steps) * work.queries
+
+
+@pytest.mark.parametrize("target", ["methods", "tuning"])
 def test_every_run_gets_the_same_reward_queries(target):
-    totals = set()
-    for run in trained(target):
-        config = run.config()
-        work = workload(config.algorithm.settings, config.training.batch_size, config.training.accumulation)
-        totals.add(work.batches(config.training.steps) * work.queries)
-    assert len(totals) == 1
+    assert len({queries(run) for run in trained(target)}) == 1
+
+
+def test_every_task_gets_what_its_preset_asks_for_unless_told_otherwise():
+    tasks = TARGETS.get("tasks")
+    for run in tasks.runs(SETTINGS):
+        if run.train:
+            assert queries(run) == queries(Run("as it ships", run.recipe))
+    told = {queries(run) for run in tasks.runs(replace(SETTINGS, budget=320)) if run.train}
+    assert told == {320}
 
 
 def test_the_presets_are_what_is_compared():

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import tempfile
 import time
 from collections.abc import Callable
@@ -27,6 +26,7 @@ from kedge.rewards.aesthetic import LinearHead
 from kedge.rewards.blip import BlipNetwork, blip_large, projections, to_published
 from kedge.rewards.image_reward import to_published as image_reward_to_published
 from kedge.rewards.openclip import VIT_H_14, to_clip_config, to_open_clip
+from kedge.training.spending import peak_memory
 
 PROMPTS = ["a photo of a fox riding a bike through the snow, highly detailed, golden hour"]
 VIT_L_14 = {
@@ -171,15 +171,8 @@ def measure(text: str, arguments: argparse.Namespace) -> dict[str, float | None]
         "forward_s_per_image": ahead / arguments.batch,
         "forward_backward_s_per_image": there_and_back and there_and_back / arguments.batch,
         "cached_text_saves_s_per_prompt": saved,
-        "peak_GB": peak_memory(device),
+        "peak_GB": peak_memory(device) / 1e9,
     }
-
-
-def peak_memory(device: torch.device) -> float:
-    """Of the device, or on the CPU of this process so far."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated() / 1e9
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 
 
 def main() -> None:

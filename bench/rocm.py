@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import os
-import resource
 import statistics
 import time
 from collections.abc import Callable
@@ -49,6 +48,7 @@ def measure(mode: str, steps: int, batch: int) -> tuple[float, float, float]:
     from kedge.policies.lora import LoraConfig
     from kedge.prompts import PromptStream
     from kedge.rewards import load_reward
+    from kedge.training.spending import peak_memory
     from kedge.worlds.emoji.captions import train_prompts
 
     torch.manual_seed(0)
@@ -85,7 +85,7 @@ def measure(mode: str, steps: int, batch: int) -> tuple[float, float, float]:
     turns = []
     for _ in range(steps + 1):
         whole = seconds(step)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        peak = peak_memory(torch.device("cpu")) / 2**20
         turns.append((whole, seconds(floor) if mode == "full" else float("nan")))
     whole, least = (statistics.median(column) for column in zip(*turns[1:], strict=True))
     return whole, peak, least

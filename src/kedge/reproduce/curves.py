@@ -78,22 +78,24 @@ class Sooner:
 
 def sooner(ours: Sequence[RunRecord], theirs: Sequence[RunRecord], x: str, y: str) -> Sooner | None:
     """Means over seeds; between two points of a curve, straight lines. None if one of them never rises."""
-    mine, other = _mean_curve(ours, x, y), _mean_curve(theirs, x, y)
-    if not (len(mine[0]) > 1 and len(other[0]) > 1):
+    (a, mine), (b, other) = points_over_seeds(ours, x, y), points_over_seeds(theirs, x, y)
+    if not (len(a) > 1 and len(b) > 1):
         return None
-    rise = min(max(value - value[0]) for _, value in (mine, other))
+    mine, other = mine.mean(0), other.mean(0)
+    rise = min(max(value - value[0]) for value in (mine, other))
     if rise <= 0:
         return None
-    return Sooner(float(rise), _first(*other, rise) / _first(*mine, rise))
+    return Sooner(float(rise), _first(b, other, rise) / _first(a, mine, rise))
 
 
-def _mean_curve(runs: Sequence[RunRecord], x: str, y: str) -> tuple[np.ndarray, np.ndarray]:
+def points_over_seeds(runs: Sequence[RunRecord], x: str, y: str) -> tuple[np.ndarray, np.ndarray]:
+    """The mean x of each point that all seeds have, ``[points]``, and each seed's y there, ``[seeds, points]``."""
     found = [run.series(x, y) for run in runs]
     length = min((len(where) for where, _ in found), default=0)
     if not length:
-        return np.empty(0), np.empty(0)
-    where, value = (np.mean([series[i][:length] for series in found], axis=0) for i in (0, 1))
-    return where, value
+        return np.empty(0), np.empty((len(found), 0))
+    where, value = (np.array([series[i][:length] for series in found]) for i in (0, 1))
+    return where.mean(0), value
 
 
 def _first(where: np.ndarray, value: np.ndarray, rise: float) -> float:

@@ -17,7 +17,7 @@ import numpy as np
 from kedge.evaluation.comparison import compare
 from kedge.evaluation.tables import Cell, Table
 from kedge.reproduce.cost import step_cost
-from kedge.reproduce.curves import time_unit
+from kedge.reproduce.curves import points_over_seeds, time_unit
 from kedge.reproduce.records import Result, RunRecord, merged
 from kedge.reproduce.rows import grouped, point
 from kedge.reproduce.runs import Measure, Run
@@ -124,13 +124,11 @@ def _watched(result: Result) -> tuple[str, str | None]:
 
 def _line(axes: Axes, same: Sequence[RunRecord], x: str, y: str, colour: str, label: str, scale: float = 1.0) -> None:
     """The mean over seeds at each evaluation, and their standard deviation."""
-    found = [run.series(x, y) for run in same]
-    length = min(len(where) for where, _ in found)
-    where, value = (np.array([series[i][:length] for series in found]) for i in (0, 1))
-    mean, spread = value.mean(0), value.std(0, ddof=1) if len(found) > 1 else None
-    axes.plot(where.mean(0) / scale, mean, "-o", color=colour, label=label, markersize=3.5, linewidth=1.6)
+    where, value = points_over_seeds(same, x, y)
+    mean, spread = value.mean(0), value.std(0, ddof=1) if len(value) > 1 else None
+    axes.plot(where / scale, mean, "-o", color=colour, label=label, markersize=3.5, linewidth=1.6)
     if spread is not None:
-        axes.fill_between(where.mean(0) / scale, mean - spread, mean + spread, color=colour, alpha=0.18, linewidth=0)
+        axes.fill_between(where / scale, mean - spread, mean + spread, color=colour, alpha=0.18, linewidth=0)
 
 
 def table(result: Result) -> Table:

@@ -57,7 +57,7 @@ def page(result: Result, files: list[Path]) -> str:
 
 
 def _how(result: Result) -> str:
-    facts, trained = result.facts, [run for run in result.runs if run.curve.get("step")]
+    facts, trained = result.facts, [run for run in result.runs if run.trained]
     machines = dict.fromkeys(_machine(run.machine) for run in trained if run.machine)
     lines = [
         f"```sh\n{facts['command']}\n```",
@@ -91,7 +91,7 @@ def _runs(result: Result) -> str:
 
 
 def _run(run: RunRecord) -> str:
-    trained = bool(run.curve.get("step"))
+    trained = run.trained
     cells = [
         f"`{run.name}`",
         run.state,
@@ -156,7 +156,7 @@ def with_index(text: str, results: Mapping[str, Result]) -> str:
 
     rows = ["| page | mirrors | seeds | budget of a run |", "|:---|:---|---:|---:|"]
     for name, result in results.items():
-        seeds = len({run.seed for run in result.runs if run.curve.get("step")}) or "–"
+        seeds = len({run.seed for run in result.runs if run.trained}) or "–"
         title = f"[{result.facts['title']}]({name}.md)"
         rows.append(f"| {title} | {result.facts['mirrors']} | {seeds} | {_budget(result)} |")
     missing = [f"`{name}`" for name in TARGETS if name not in results and f"{name}a" not in results]
@@ -166,7 +166,7 @@ def with_index(text: str, results: Mapping[str, Result]) -> str:
 
 def _budget(result: Result) -> str:
     """What the runs had, in reward queries and network passes, on average."""
-    trained = [run for run in result.runs if run.curve.get("step")]
+    trained = [run for run in result.runs if run.trained]
     if not trained:
         return "no training"
     queries = {round(run.series("step", "queries")[1][-1]) for run in trained}

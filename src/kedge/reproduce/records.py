@@ -59,6 +59,11 @@ class RunRecord:
         """Whether it was trained to its end."""
         return self.state in ("finished", "stopped")
 
+    @property
+    def trained(self) -> bool:
+        """Whether it took any step; a base model took none."""
+        return bool(self.curve.get("step"))
+
     def series(self, x: str, y: str) -> tuple[np.ndarray, np.ndarray]:
         """Two columns of the curve, where both are known."""
         pairs = zip(self.curve.get(x, ()), self.curve.get(y, ()), strict=False)

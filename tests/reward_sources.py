@@ -32,20 +32,22 @@ WRITERS = {
 
 
 @contextmanager
-def tiny(name: str, folder: Path) -> Iterator[Any]:
+def tiny(name: str, folder: Path, device: Any = "cpu") -> Iterator[Any]:
     """The reward ``name``, at tiny random weights; ``NAME@emoji`` is the one that ships."""
     if name.endswith("@emoji"):
-        yield load_reward(name)
+        yield load_reward(name, device)
     elif name == "alignment":
         server = CaptionServer(tiny_rewards.write_captioner(folder / "captioner"))
         try:
-            yield Alignment(tiny_rewards.write_bert(folder / "bert"), f"{server.url}#{server.model_name}")
+            yield Alignment(
+                tiny_rewards.write_bert(folder / "bert"), f"{server.url}#{server.model_name}", device=device
+            )
         finally:
             server.close()
     elif REWARDS[name].parts:
-        yield load_reward(f'{name}@"{WRITERS[name](folder / name)}"')
+        yield load_reward(f'{name}@"{WRITERS[name](folder / name)}"', device)
     else:
-        yield load_reward(name)
+        yield load_reward(name, device)
 
 
 def in_double(reward: Any) -> Any:

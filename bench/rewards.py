@@ -26,6 +26,7 @@ from kedge.rewards.aesthetic import LinearHead
 from kedge.rewards.blip import BlipNetwork, blip_large, projections, to_published
 from kedge.rewards.image_reward import to_published as image_reward_to_published
 from kedge.rewards.openclip import VIT_H_14, to_clip_config, to_open_clip
+from kedge.training.machine import wait
 from kedge.training.spending import peak_memory
 
 PROMPTS = ["a photo of a fox riding a bike through the snow, highly detailed, golden hour"]
@@ -137,8 +138,7 @@ def seconds(call: Callable[[], object], arguments: argparse.Namespace) -> float:
     def once() -> float:
         begin = clock()
         call()
-        if arguments.device.startswith("cuda"):
-            torch.cuda.synchronize()
+        wait(torch.device(arguments.device))
         return clock() - begin
 
     first = once()

@@ -124,6 +124,7 @@ def measure(way: str, setting: Setting, folder: str) -> Row:
     """Time some optimizer steps of one way and keep the first one's gradient."""
     import torch
 
+    from kedge.training.machine import wait
     from kedge.training.spending import peak_memory
 
     pipeline, score = build(setting)
@@ -142,8 +143,7 @@ def measure(way: str, setting: Setting, folder: str) -> Row:
             path = f"{folder}/{way}-{setting.batch}.pt"
             torch.save([weight.grad.cpu().clone() for weight in weights], path)
         optimizer.step()
-        if device.type == "cuda":
-            torch.cuda.synchronize()
+        wait(device)
         times.append(clock() - began)
     return Row(way, setting.batch, statistics.median(times[1:]), peak_memory(device), path)
 

@@ -31,7 +31,7 @@ RUNS: dict[str, tuple[str, dict[str, Any]]] = {
         {"algorithm": ROCM, "memory": FRUGAL, "backprop": {"checkpoint": True}, "speed": {"paired_reference": True}},
     ),
     "rocm, every metric": ("sd15-lcm", {"algorithm": ROCM, "watch": {"metrics": ["pickscore@emoji", "oracle"]}}),
-    "rlcm": ("sd15-lcm-lora", {"algorithm": {"name": "rlcm", **POLICY_GRADIENT}}),
+    "rlcm": ("sd15-lcm-lora", {"algorithm": {"name": "rlcm", **POLICY_GRADIENT, "score_last_step": True}}),
     "ddpo": ("sd15-diffusion", {"algorithm": {"name": "ddpo", **POLICY_GRADIENT}}),
     "dpok": ("sd15-diffusion", {"algorithm": {"name": "dpok", "sample_batch_size": 2}}),
     "d3po": ("sd15-diffusion", {"algorithm": {"name": "d3po", "sample_batch_size": 2}}),

@@ -44,14 +44,15 @@ def _seconds(work: Callable[[], object], device: torch.device, repeats: int = 12
     """The fastest of some tries, after one that does not count."""
     best = float("inf")
     for _ in range(repeats + 1):
-        _wait(device)
+        wait(device)
         began = time.perf_counter()
         work()
-        _wait(device)
+        wait(device)
         best = min(best, time.perf_counter() - began)
     return best
 
 
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+def wait(device: torch.device) -> None:
+    """Until ``device`` has done what it was told to: an accelerator works on while the host reads the clock."""
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kedge.training.counting import FUSED, Cost, Form, Operation
-from kedge.training.machine import Machine, measure
+from kedge.training.machine import Machine, measure, wait
 
 SHARE = 0.95  # of the time that the rates foretell is timed, the largest first
 LONGEST = 20.0  # seconds of timing, after which what is left is judged by what was timed
@@ -74,10 +74,10 @@ class Timer:
             self._cache.add_(1)
             for tensor in warm:  # what the operation before has just written
                 tensor.sum()
-        self._wait()
+        wait(self._device)
         began = time.perf_counter()
         work()
-        self._wait()
+        wait(self._device)
         return time.perf_counter() - began
 
     def _prepare(self, operation: Operation) -> tuple[Callable[[], Any], list[Tensor]]:
@@ -107,7 +107,3 @@ class Timer:
         if form.dtype.is_floating_point:
             storage.normal_()
         return storage.as_strided(form.shape, form.stride)
-
-    def _wait(self) -> None:
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)

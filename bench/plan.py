@@ -45,6 +45,23 @@ CONFIGURATIONS = {
         ],
         2,
     ),
+    "sd15-64-rlcm": (
+        "rlcm-paper-aesthetic",
+        [
+            *REAL,
+            "model.dtype=float32",
+            "model.size=64",
+            "training.batch_size=2",
+            "training.accumulation=1",
+            "algorithm.sample_batch_size=2",
+        ],
+        2,
+    ),
+    "sd15-64-checkpointed": (
+        "rocm-paper",
+        [*REAL, "model.dtype=float32", "model.size=64", "training.batch_size=2", "backprop.checkpoint=true"],
+        2,
+    ),
 }
 
 

@@ -48,7 +48,7 @@ PEAK = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "L4": 12
 
 @dataclass(frozen=True)
 class Setting:
-    """One comparison."""
+    """One comparison; ``scale`` is 1 for the true size, and less to try the benchmark itself."""
 
     device: str
     pixels: int
@@ -56,6 +56,7 @@ class Setting:
     dtype: str
     reward: str
     repeats: int
+    scale: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def build(setting: Setting) -> tuple[Any, Any]:
 
     torch.manual_seed(0)
     dtype = getattr(torch, setting.dtype)
-    pipeline = sd15_lcm(Scale())
+    pipeline = sd15_lcm(Scale(setting.scale, setting.scale))
     pipeline.safety_checker = None
     with torch.no_grad():
         pipeline.unet.conv_out.weight.mul_(0.1)  # random predictions of a real one's size: no chaos over eight steps

@@ -37,9 +37,6 @@ class Backend(_DummyBackendModule):
     def get_amp_supported_dtype(self) -> list[torch.dtype]:
         return [torch.bfloat16]
 
-    def synchronize(self, device: Any = None) -> None:
-        """Nothing runs there on its own."""
-
     def device(self, device: Any) -> AbstractContextManager[None]:
         return nullcontext()
 
@@ -73,6 +70,15 @@ class There(Tensor):
         raise TypeError(f"can't convert {NAME} device type tensor to numpy; use Tensor.cpu() first")
 
     # A device of torch's own has these in C++.
+    @property
+    def data(self) -> Tensor:
+        return self.detach()
+
+    @data.setter
+    def data(self, other: There) -> None:
+        torch._C.TensorBase.data.__set__(self, other)
+        self.here = other.here
+
     def tolist(self) -> Any:
         return self.cpu().tolist()
 
@@ -81,6 +87,11 @@ class There(Tensor):
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         return self.here.__reduce_ex__(protocol)
+
+    def __deepcopy__(self, memo: Any) -> There:
+        copied = self.detach().clone().requires_grad_(self.requires_grad)
+        copied._is_param = getattr(self, "_is_param", False)
+        return copied
 
     def untyped_storage(self) -> Any:
         return self.here.untyped_storage()
@@ -154,6 +165,7 @@ def _copy(source: Tensor, target: Tensor, non_blocking: bool = False) -> Any:
 
 
 _setup_privateuseone_for_python_backend(NAME, Backend())
+torch.accelerator.synchronize = lambda *_: None  # nothing runs there on its own, and a Python backend cannot say so
 _library = torch.library.Library("aten", "IMPL")  # torch.tensor looks for these itself
 _library.impl("empty_strided", _empty, "PrivateUse1")
 _library.impl("_copy_from", _copy, "PrivateUse1")

@@ -39,7 +39,7 @@ class Economy:
         vae_slicing: decode one picture at a time, and recompute it in the backward pass.
         vae_tile: decode in overlapping tiles of this many pixels; other pictures near the borders. None does not.
         offload_text_encoders: text encoders wait in the host's memory while they have nothing to encode.
-        compile: compile the denoising network with ``torch.compile``.
+        compile: compile the denoising network with ``torch.compile``; with ``unet_checkpoint`` its attention blocks.
         channels_last: keep convolutions' weights and images in channels-last order.
         attention: the kernel for attention; ``auto`` leaves the choice to torch.
     """
@@ -80,7 +80,7 @@ def economise(policy: Policy, economy: Economy) -> None:
         policy.network.forward = _inside(backend, policy.network.forward)
         policy.decoder = _inside(backend, policy.decoder)
     if economy.compile:
-        policy.network.compile()
+        _compile(policy.network, economy.unet_checkpoint)
 
 
 def _decode_frugally(
@@ -152,6 +152,14 @@ def _tile(vae: Any, pixels: int) -> None:
         raise ValueError(f"memory.vae_tile must be a multiple of {factor}, at least {4 * factor}, not {pixels}")
     vae.enable_tiling()
     vae.tile_sample_min_size, vae.tile_latent_min_size = pixels, pixels // factor
+
+
+def _compile(network: Any, blocks: bool) -> None:
+    """The whole network; if its blocks are recomputed, what repeats inside them, since nothing is compiled across."""
+    if blocks and network._repeated_blocks:
+        network.compile_repeated_blocks()
+    else:
+        network.compile()
 
 
 def _wait_on_host(policy: LatentPolicy) -> None:

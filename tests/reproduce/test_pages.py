@@ -11,9 +11,10 @@ from test_targets import result
 
 from kedge.evaluation.statistics import Interval
 from kedge.reproduce import TARGETS
-from kedge.reproduce.conclusions import CLAIMS, FAILS, HOLDS, MISSING, OPEN, verdict
+from kedge.reproduce.conclusions import CLAIMS
+from kedge.reproduce.findings import FAILS, HOLDS, MISSING, OPEN, verdict
 from kedge.reproduce.pages import conclusions, page, publish, read_results, with_index, with_section
-from kedge.reproduce.records import RunRecord
+from kedge.reproduce.records import Result, RunRecord
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "docs" / "results"
@@ -56,14 +57,33 @@ def test_a_verdict_follows_from_the_interval():
 def test_claims_are_judged_from_the_results_at_hand(tmp_path):
     """In these records every run is better than the one before it in its matrix."""
     names = ("methods", "table1", "hacking", "fig4", "table4", "js", "last-step")
-    results = {name: result(name, tmp_path / name) for name in names}
+    results = {name: result(name, tmp_path / name) for name in names} | {"fig3": voted(0.6, 0.7)}
     findings = {claim.text: claim.finding(results) for claim in CLAIMS}
     assert MISSING not in {finding.verdict for finding in findings.values()}
     verdicts = [finding.verdict for finding in findings.values()]
     # ROCM comes before RLCM, RLCM before DDPO; unregularised before regularised; β = 0 last; exact before
     # sampled; and all learn in the same time.
-    assert verdicts == [FAILS, HOLDS, OPEN, OPEN, FAILS, FAILS, OPEN, FAILS, FAILS, FAILS]
+    assert verdicts == [FAILS, HOLDS, HOLDS, OPEN, OPEN, FAILS, FAILS, OPEN, FAILS, FAILS, FAILS]
     assert all(claim.finding({}).verdict == MISSING for claim in CLAIMS)
+
+
+def voted(*rates: float) -> Result:
+    """Figure 3 as published, but for the win rates: each ± 0.05."""
+    published = PUBLISHED["fig3"]
+    contests = {
+        reward: {"contests": [{"crossed": {"value": rate, "low": rate - 0.05, "high": rate + 0.05}}]}
+        for reward, rate in zip(published.extra["contests"], rates, strict=False)
+    }
+    return replace(published, extra={**published.extra, "contests": contests})
+
+
+def test_raters_have_to_agree_whatever_was_trained_on():
+    claim = next(claim for claim in CLAIMS if claim.command == "fig3")
+    told = {
+        rates: claim.finding({"fig3": voted(*rates)}) for rates in ((0.6, 0.7), (0.4, 0.3), (0.6, 0.52), (0.6, 0.3))
+    }
+    assert [finding.verdict for finding in told.values()] == [HOLDS, FAILS, OPEN, OPEN]
+    assert "60 % (55–65) trained on HPSv2, 30 % (25–35) trained on PickScore" in told[0.6, 0.3].measured
 
 
 def test_a_readme_without_the_section_stays_as_it_is(tmp_path):

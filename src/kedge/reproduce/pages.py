@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from kedge.reproduce.conclusions import CLAIMS, MISSING
+from kedge.reproduce.conclusions import CLAIMS
+from kedge.reproduce.findings import MISSING
 from kedge.reproduce.records import Result, RunRecord
 
 DATA = "data"

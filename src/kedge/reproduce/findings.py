@@ -1,0 +1,132 @@
+"""What a result says about a claim: a sentence with its numbers, and a verdict.
+
+A claim holds if the 95 % interval of the difference that it speaks of lies above zero, does not hold if it lies below,
+and cannot be told here if it includes zero. Where there is no such difference, the sentence names its test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from kedge.evaluation.result import Evaluation
+from kedge.evaluation.statistics import Interval, mean_interval, paired_difference
+from kedge.evaluation.tables import display
+from kedge.reproduce.curves import sooner
+from kedge.reproduce.records import Result, merged
+from kedge.reproduce.rocm_tables import FINAL
+from kedge.reproduce.rows import grouped
+
+HOLDS, FAILS, OPEN, MISSING = "holds", "does not hold", "cannot tell here", "not measured yet"
+Results = Mapping[str, Result]
+Judge = Callable[[Results], "Finding | None"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was measured, in a sentence, and what follows."""
+
+    measured: str
+    verdict: str
+
+
+def verdict(difference: Interval) -> str:
+    """By the interval of a difference that the claim says is positive."""
+    return HOLDS if difference.low > 0 else FAILS if difference.high < 0 else OPEN
+
+
+def told(difference: Interval, digits: int = 3) -> str:
+    """A difference with half its interval, as the pages print it."""
+    return f"{difference.value:+.{digits}g} ± {difference.half_width:.{2}g}".replace("-", "−")
+
+
+def rows_of(result: Result, role: str = FINAL) -> dict[str, Evaluation]:
+    """Title → scores, averaged over seeds."""
+    found: dict[str, Evaluation] = {}
+    for title, same in grouped(result.runs).items():
+        measured = [run.evaluations[role] for run in same if role in run.evaluations]
+        if measured:
+            found[title] = merged(measured, title)
+    return found
+
+
+def row_difference(result: Result, ours: str, theirs: str, metric: str) -> Interval:
+    """Of two rows, over prompts; with several seeds over seeds, if they lie further apart."""
+    groups, rows = grouped(result.runs), rows_of(result)
+    over_prompts = paired_difference(rows[ours].scores[metric], rows[theirs].scores[metric], rows[ours].prompts)
+    pairs = zip(groups[ours], groups[theirs], strict=False)
+    means = [[run.evaluations[FINAL].scores[metric].mean() for run in pair if run.evaluations] for pair in pairs]
+    apart = [mine - other for mine, other in (pair for pair in means if len(pair) == 2)]
+    if len(apart) < 2:
+        return over_prompts
+    over_seeds = mean_interval(np.array(apart))
+    return max(over_prompts, over_seeds, key=lambda interval: interval.half_width)
+
+
+def against(ours: str, theirs: str) -> Judge:
+    """Two methods of ``methods``: the paired difference of the trained reward, and how much sooner."""
+
+    def judge(results: Results) -> Finding | None:
+        result = results.get("methods")
+        rows = rows_of(result) if result else {}
+        if result is None or ours not in rows or theirs not in rows:
+            return None
+        metric = next(iter(rows[ours].scores))
+        difference = row_difference(result, ours, theirs, metric)
+        groups, text = grouped(result.runs), f"after equal reward queries, {ours} − {theirs}: {told(difference)}"
+        curve = f"held_out/{metric}"
+        queries, time = (sooner(groups[ours], groups[theirs], x, curve) for x in ("queries", "seconds"))
+        text += (
+            f"; to rise by {queries.rise:.2g}, {theirs} took {queries.times:.2g} times the queries and "
+            f"{time.times:.2g} times the time"
+            if queries and time
+            else "; one of them did not rise"
+        )
+        return Finding(f"{text} ({display(metric).title}, held-out prompts)", verdict(difference))
+
+    return judge
+
+
+def consistency_is_faster(results: Results) -> Finding | None:
+    """RLCM against DDPO by time."""
+    result = results.get("methods")
+    groups = grouped(result.runs) if result else {}
+    if result is None or not {"RLCM", "DDPO"} <= set(groups):
+        return None
+    metric = f"held_out/{result.facts['rewards']['aesthetic']}"
+    found = sooner(groups["RLCM"], groups["DDPO"], "seconds", metric)
+    spent = {name: groups[name][0] for name in ("RLCM", "DDPO")}
+    per_query = {name: run.seconds / max(1.0, run.series("step", "queries")[1][-1]) for name, run in spent.items()}
+    text = f"a reward query took DDPO {per_query['DDPO'] / per_query['RLCM']:.2g} times as long as RLCM"
+    if found is None:
+        return Finding(f"{text}; one of them did not rise", OPEN)
+    text += f"; to rise by {found.rise:.2g}, DDPO took {found.times:.2g} times as long"
+    times = round(found.times, 2)
+    return Finding(text, OPEN if times == 1 else HOLDS if times > 1 else FAILS)
+
+
+def ablation(name: str, ours: str, theirs: str, metric: Callable[[Result], str]) -> Judge:
+    """Two rows of an ablation: the paired difference."""
+
+    def judge(results: Results) -> Finding | None:
+        result = results.get(name)
+        rows = rows_of(result) if result else {}
+        if result is None or ours not in rows or theirs not in rows:
+            return None
+        what = metric(result)
+        difference = row_difference(result, ours, theirs, what)
+        return Finding(f"{display(what).title}, {ours} − {theirs}: {told(difference)}", verdict(difference))
+
+    return judge
+
+
+def aesthetic(result: Result) -> str:
+    """The metric that the world calls aesthetic."""
+    return str(result.facts["rewards"]["aesthetic"])
+
+
+def truth_of(result: Result) -> str:
+    """The metric that is the true preference."""
+    return str(result.facts["truth"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,8 @@ RUNS: dict[str, tuple[str, dict[str, Any]]] = {
     "turbo": ("sdxl-turbo", {"algorithm": ROCM}),
     "sana": ("sana-sprint", {"algorithm": ROCM}),
 }
+if os.environ.get("KEDGE_TEST_DEVICE", "cuda") == "cuda":  # nobody compiles for an emulated device
+    RUNS["rocm, compiled"] = ("sd15-lcm", {"algorithm": ROCM, "speed": {"compile": True}})
 
 
 @pytest.fixture(scope="module")

@@ -156,10 +156,12 @@ def _tile(vae: Any, pixels: int) -> None:
 
 def _compile(network: Any, blocks: bool) -> None:
     """The whole network; if its blocks are recomputed, what repeats inside them, since nothing is compiled across."""
-    if blocks and network._repeated_blocks:
-        network.compile_repeated_blocks()
+    # With it, torch 2.13 gives an upsampling block the gradient zero on a CPU, without a word.
+    options = {"layout_optimization": False}
+    if blocks and getattr(network, "_repeated_blocks", None):
+        network.compile_repeated_blocks(options=options)
     else:
-        network.compile()
+        network.compile(options=options)
 
 
 def _wait_on_host(policy: LatentPolicy) -> None:

@@ -2,6 +2,7 @@
 
     python -m bench.plan                # the emoji world's and the real size's configurations
     python -m bench.plan demo sd15-64
+    python -m bench.plan sd15-512-8gb sd15-512-80gb  # on a GPU
 
 The real size is the true Stable Diffusion 1.5 LCM and an HPSv2 of the true size, both with random weights, written in
 the published layouts. Their run is a whole one: load, step, export; the exported LoRA is loaded again by diffusers and
@@ -62,7 +63,10 @@ CONFIGURATIONS = {
         [*REAL, "model.dtype=float32", "model.size=64", "training.batch_size=2", "backprop.checkpoint=true"],
         2,
     ),
+    "sd15-512-8gb": ("rocm-8gb", [*REAL, "training.device=cuda"], 6),
+    "sd15-512-80gb": ("rocm-80gb", [*REAL, "training.batch_size=4", "training.device=cuda"], 6),
 }
+FOR_A_GPU = ("sd15-512-8gb", "sd15-512-80gb")
 
 
 def kedge(*arguments: str) -> str:
@@ -143,7 +147,7 @@ def main() -> None:
     given = parser.parse_args()
     print("| configuration | s a step: plan | measured | | peak GB: plan | measured | |\n|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
-        for name in given.names or CONFIGURATIONS:
+        for name in given.names or [name for name in CONFIGURATIONS if name not in FOR_A_GPU]:
             recipe, changes, steps = CONFIGURATIONS[name]
             real = name.startswith("sd15")
             places = write_models(given.models or Path(folder)) if real else {}

@@ -15,6 +15,7 @@ from kedge.config import ModelConfig
 from kedge.layouts import LAYOUTS, Scale
 from kedge.models import resolve_model, resolve_part
 from kedge.policies import POLICIES, make_policy
+from kedge.policies.kinds import check_pipeline
 from kedge.policies.latent import LatentPolicy, LoraConfig
 from kedge.policies.loading import UNUSED
 from kedge.quiet import quiet_loading
@@ -54,9 +55,13 @@ def draw_policy(model: ModelConfig, kind: str, steps: int, lora: LoraConfig) -> 
     Args:
         kind: of the model, found out already.
         steps: K, which may be another than the model's.
+
+    Raises:
+        UnknownNameError: if the model is of another kind.
     """
     if kind not in POLICIES or (pipeline := draw_pipeline(model.name)) is None:
         return None
+    check_pipeline(type(pipeline).__name__, POLICIES.resolve(kind), model.name)
     if model.unet and (unet := _unet(model.unet)) is not None:
         pipeline.register_modules(unet=unet)
     if model.unet or model.lcm_lora:

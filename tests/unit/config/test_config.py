@@ -84,6 +84,15 @@ def test_a_block_may_be_given_by_its_first_key():
     assert named.algorithm.settings == Climb(beta=2.0)
 
 
+def test_another_model_keeps_the_size_precision_and_adapter_of_the_block():
+    block = {"name": "a/a", "size": 512, "dtype": "bfloat16", "lora": {"rank": 3}}
+    changed = parse_config(apply_overrides(recipe(model=block), ["model=b/b", "prompts=animals-45"])).model
+    assert (changed.name, changed.size, changed.dtype, changed.lora.rank) == ("b/b", 512, "bfloat16", 3)
+    assert parse_config(apply_overrides(recipe(model="a/a"), ["model=b/b"])).model.name == "b/b"
+    again = parse_config(apply_overrides(recipe(model=block), ["model=b/b", "model.size=64", "model=c/c"])).model
+    assert (again.name, again.size, again.dtype) == ("c/c", 64, "bfloat16")
+
+
 def test_the_algorithm_becomes_its_own_dataclass():
     config = parse_config({"algorithm": {"name": "rocm", "divergence": "js"}, "reward": "aesthetic"})
     assert config.algorithm.settings == ROCM(divergence="js")

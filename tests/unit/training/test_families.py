@@ -12,6 +12,7 @@ from family_models import FAMILIES, Builder, build
 from kedge.config import ModelConfig, parse_config
 from kedge.policies import load_policy
 from kedge.policies.lora import LoraConfig
+from kedge.registry import UnknownNameError
 from kedge.sampling import draw
 from kedge.training.blueprint import draw_policy
 from kedge.training.run import train
@@ -79,6 +80,12 @@ def test_the_plan_knows_the_networks(name: str, models: Builder) -> None:
             for policy in (drawn, loaded)
         ]
         assert shapes[0] == shapes[1]
+
+
+def test_the_plan_refuses_a_model_of_another_kind(models: Builder) -> None:
+    built = models("sana-sprint")
+    with pytest.raises(UnknownNameError, match=r"SanaSprintPipeline, so model.kind=sana-sprint \(or auto\), not lcm"):
+        draw_policy(ModelConfig(str(built.folder), steps=2), "lcm", 2, LoraConfig(rank=4))
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ from kedge.reproduce.conclusions import CLAIMS
 from kedge.reproduce.findings import FAILS, HOLDS, MISSING, OPEN, verdict
 from kedge.reproduce.pages import conclusions, page, publish, read_results, with_index, with_section
 from kedge.reproduce.records import Result, RunRecord
+from kedge.reproduce.rows import difference, repeated, scores_table
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "docs" / "results"
@@ -110,6 +111,22 @@ def test_seeds_that_disagree_widen_a_claims_interval(tmp_path):
     assert claim.finding({"js": replace(made, runs=(base, *runs))}).verdict == OPEN
     one = [run for run in runs if run.seed == 0]
     assert claim.finding({"js": replace(made, runs=(base, *one))}).verdict == HOLDS
+
+
+@pytest.mark.parametrize(("second", "bold"), [(0.9, True), (-1.0, False)])
+def test_bold_is_what_every_seed_bears_out(second, bold, tmp_path):
+    made = result("js", tmp_path, seeds=2)
+    told = {"js-exact--0": 1.0, "js-exact--1": second, "js-sampled--0": 0.0, "js-sampled--1": -0.2}
+    runs = [
+        replace(run, evaluations={"final": replace(run.evaluations["final"], scores=constant(run, told[run.name]))})
+        for run in made.runs[1:]
+    ]
+    ((name, (cell,)), _) = scores_table(made, runs, "final", ["oracle"], "").rows
+    assert (name, cell.bold) == (runs[0].title, bold)
+    # A base model, measured once, is compared with every seed.
+    base = replace(made.runs[0].evaluations["final"], scores={"oracle": np.full(12, -0.5)})
+    seeds = repeated(runs, "final")[name]
+    assert difference(seeds, [base], "oracle").value == pytest.approx((1.0 + second) / 2 + 0.5)
 
 
 def constant(run: RunRecord, value: float) -> dict[str, np.ndarray]:

@@ -9,15 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-import numpy as np
-
 from kedge.evaluation.result import Evaluation
-from kedge.evaluation.statistics import Interval, mean_interval, paired_difference
+from kedge.evaluation.statistics import Interval
 from kedge.evaluation.tables import display
 from kedge.reproduce.curves import sooner
-from kedge.reproduce.records import Result, merged
+from kedge.reproduce.records import Result
 from kedge.reproduce.rocm_tables import FINAL
-from kedge.reproduce.rows import grouped
+from kedge.reproduce.rows import difference, grouped, measured, repeated
 
 HOLDS, FAILS, OPEN, MISSING = "holds", "does not hold", "cannot tell here", "not measured yet"
 Results = Mapping[str, Result]
@@ -44,25 +42,13 @@ def told(difference: Interval, digits: int = 3) -> str:
 
 def rows_of(result: Result, role: str = FINAL) -> dict[str, Evaluation]:
     """Title → scores, averaged over seeds."""
-    found: dict[str, Evaluation] = {}
-    for title, same in grouped(result.runs).items():
-        measured = [run.evaluations[role] for run in same if role in run.evaluations]
-        if measured:
-            found[title] = merged(measured, title)
-    return found
+    return {row.name: row for row in measured(result.runs, role)}
 
 
 def row_difference(result: Result, ours: str, theirs: str, metric: str) -> Interval:
-    """Of two rows, over prompts; with several seeds over seeds, if they lie further apart."""
-    groups, rows = grouped(result.runs), rows_of(result)
-    over_prompts = paired_difference(rows[ours].scores[metric], rows[theirs].scores[metric], rows[ours].prompts)
-    pairs = zip(groups[ours], groups[theirs], strict=False)
-    means = [[run.evaluations[FINAL].scores[metric].mean() for run in pair if run.evaluations] for pair in pairs]
-    apart = [mine - other for mine, other in (pair for pair in means if len(pair) == 2)]
-    if len(apart) < 2:
-        return over_prompts
-    over_seeds = mean_interval(np.array(apart))
-    return max(over_prompts, over_seeds, key=lambda interval: interval.half_width)
+    """Of two rows, by their titles: over prompts; with several seeds over seeds, if they lie further apart."""
+    found = repeated(result.runs, FINAL)
+    return difference(found[ours], found[theirs], metric)
 
 
 def against(ours: str, theirs: str) -> Judge:
@@ -74,8 +60,8 @@ def against(ours: str, theirs: str) -> Judge:
         if result is None or ours not in rows or theirs not in rows:
             return None
         metric = next(iter(rows[ours].scores))
-        difference = row_difference(result, ours, theirs, metric)
-        groups, text = grouped(result.runs), f"after equal reward queries, {ours} − {theirs}: {told(difference)}"
+        apart = row_difference(result, ours, theirs, metric)
+        groups, text = grouped(result.runs), f"after equal reward queries, {ours} − {theirs}: {told(apart)}"
         curve = f"held_out/{metric}"
         queries, time = (sooner(groups[ours], groups[theirs], x, curve) for x in ("queries", "seconds"))
         text += (
@@ -84,7 +70,7 @@ def against(ours: str, theirs: str) -> Judge:
             if queries and time
             else "; one of them did not rise"
         )
-        return Finding(f"{text} ({display(metric).title}, held-out prompts)", verdict(difference))
+        return Finding(f"{text} ({display(metric).title}, held-out prompts)", verdict(apart))
 
     return judge
 
@@ -116,8 +102,8 @@ def ablation(name: str, ours: str, theirs: str, metric: Callable[[Result], str])
         if result is None or ours not in rows or theirs not in rows:
             return None
         what = metric(result)
-        difference = row_difference(result, ours, theirs, what)
-        return Finding(f"{display(what).title}, {ours} − {theirs}: {told(difference)}", verdict(difference))
+        apart = row_difference(result, ours, theirs, what)
+        return Finding(f"{display(what).title}, {ours} − {theirs}: {told(apart)}", verdict(apart))
 
     return judge
 

@@ -7,13 +7,25 @@ from collections.abc import Mapping
 import numpy as np
 
 from kedge.evaluation.result import Evaluation
-from kedge.evaluation.statistics import mean_interval, paired_difference, sign_test
+from kedge.evaluation.statistics import sign_test
 from kedge.evaluation.tables import display
-from kedge.reproduce.findings import FAILS, HOLDS, OPEN, Finding, Results, rows_of, told, truth_of, verdict
+from kedge.reproduce.findings import (
+    FAILS,
+    HOLDS,
+    OPEN,
+    Finding,
+    Results,
+    row_difference,
+    rows_of,
+    told,
+    truth_of,
+    verdict,
+)
 from kedge.reproduce.hacking import TRAINED, TRUE
-from kedge.reproduce.records import Result, merged
+from kedge.reproduce.records import Result
 from kedge.reproduce.rocm_figures import SWEPT, sweep
 from kedge.reproduce.rocm_tables import FINAL, PARTS
+from kedge.reproduce.rows import difference, widest
 
 
 def _tables(results: Results) -> dict[str, Result]:
@@ -28,8 +40,8 @@ def _tables(results: Results) -> dict[str, Result]:
     return found
 
 
-def _part(result: Result, part: str) -> tuple[dict[str, Evaluation], list[str], Evaluation | None]:
-    """Method → scores, the metrics not trained on (without the truth), and the model before."""
+def _part(result: Result, part: str) -> tuple[dict[str, list[Evaluation]], list[str], Evaluation | None]:
+    """Method → scores with each seed, the metrics not trained on (without the truth), and the model before."""
     reward = PARTS[part][0]
     base = next(
         (run.evaluations[FINAL] for run in result.runs if run.name == "base-consistency" and run.evaluations), None
@@ -38,9 +50,8 @@ def _part(result: Result, part: str) -> tuple[dict[str, Evaluation], list[str], 
     for run in result.runs:
         if f"--{reward}--" in run.name and FINAL in run.evaluations:
             found.setdefault(run.name.split("--")[0], []).append(run.evaluations[FINAL])
-    rows = {name: merged(each, name) for name, each in found.items()}
     ours = [result.facts["rewards"][name] for name in PARTS[part][1]]
-    return rows, [m for m in ours if all(m in row.scores for row in rows.values())], base
+    return found, [m for m in ours if all(m in each[0].scores for each in found.values())], base
 
 
 REGULARISED = ("js", "kl", "hellinger", "fisher")
@@ -59,11 +70,12 @@ def regularised_generalises(results: Results) -> Finding | None:
         def height(row: Evaluation, spread: Mapping[str, float] = spread) -> np.ndarray:
             return np.mean([row.scores[metric] / each for metric, each in spread.items()], axis=0)
 
-        values = np.mean([height(row) for row in ours], axis=0) - height(rows["none"])
-        difference = mean_interval(values, rows["none"].prompts)
+        seeds = zip(*ours, rows["none"], strict=False)
+        values = [np.mean([height(row) for row in each[:-1]], axis=0) - height(each[-1]) for each in seeds]
+        apart = widest(values, base.prompts)
         trained = display(result.facts["rewards"][PARTS[part][0]]).title
-        texts.append(f"trained on {trained}: {told(difference, 2)} standard deviations")
-        verdicts.append(verdict(difference))
+        texts.append(f"trained on {trained}: {told(apart, 2)} standard deviations")
+        verdicts.append(verdict(apart))
     if not verdicts:
         return None
     return Finding("; ".join(texts), verdicts[0] if len(set(verdicts)) == 1 else OPEN)
@@ -76,11 +88,10 @@ def no_divergence_wins(results: Results) -> Finding | None:
         rows, metrics, _ = _part(result, part)
         ours = {name: rows[name] for name in REGULARISED if name in rows}
         for metric in metrics if len(ours) == len(REGULARISED) else ():
-            means = {name: float(row.scores[metric].mean()) for name, row in ours.items()}
+            means = {name: np.mean([each.scores[metric].mean() for each in row]) for name, row in ours.items()}
             top = max(means.items(), key=lambda item: item[1])[0]
-            best, others = ours[top], [row for name, row in ours.items() if name != top]
             tops.append(top)
-            if all(paired_difference(best.scores[metric], o.scores[metric], best.prompts).low > 0 for o in others):
+            if all(difference(ours[top], row, metric).low > 0 for name, row in ours.items() if name != top):
                 clear.append(top)
     if not tops:
         return None
@@ -103,7 +114,7 @@ def preference_peaks(results: Results) -> Finding | None:
     )
     mean = {beta: float(rows[beta].scores[truth].mean()) for beta in (best, last)}
     share = {f"{beta:g}": 100 * rates[truth].value for beta, rates in points}
-    fall = paired_difference(rows[best].scores[truth], rows[last].scores[truth], rows[best].prompts)
+    fall = row_difference(result, best, last, truth)
     text = (
         f"the oracle is highest at β = {best}, {mean[best]:.3f} ({share[best]:.0f} % preferred to the base model), "
         f"and {mean[last]:.3f} ({share[last]:.0f} %) at β = {last}, a difference of {told(fall, 2)}; "

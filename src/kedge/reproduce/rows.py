@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from kedge.evaluation.result import Evaluation
-from kedge.evaluation.statistics import Interval
+from kedge.evaluation.statistics import Interval, mean_interval
 from kedge.evaluation.tables import Cell, Table, evaluation_table
 from kedge.reproduce.records import Result, RunRecord, merged
 
@@ -26,23 +26,64 @@ def grouped(runs: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
     return found
 
 
+def widest(differences: Sequence[np.ndarray], prompts: Sequence[str]) -> Interval:
+    """Of paired differences, an array over prompts for each seed: the mean, with its 95 % interval over prompts or, if
+    they lie further apart, over seeds."""
+    over_prompts = mean_interval(np.mean(differences, axis=0), prompts)
+    if len(differences) < 2:
+        return over_prompts
+    over_seeds = mean_interval([float(each.mean()) for each in differences])
+    return max(over_prompts, over_seeds, key=lambda interval: interval.half_width)
+
+
+def difference(ours: Sequence[Evaluation], theirs: Sequence[Evaluation], metric: str) -> Interval:
+    """Of two rows, seed by seed; a model that was measured once (a base model) is compared with every seed."""
+    seeds = max(len(ours), len(theirs)) if 1 in (len(ours), len(theirs)) else min(len(ours), len(theirs))
+    pairs = [(ours[i % len(ours)], theirs[i % len(theirs)]) for i in range(seeds)]
+    return widest([mine.scores[metric] - other.scores[metric] for mine, other in pairs], ours[0].prompts)
+
+
+def repeated(runs: Sequence[RunRecord], role: str) -> dict[str, list[Evaluation]]:
+    """Title → what was measured with each seed."""
+    groups = {
+        title: [run.evaluations[role] for run in same if role in run.evaluations]
+        for title, same in grouped(runs).items()
+    }
+    return {title: found for title, found in groups.items() if found}
+
+
 def measured(runs: Sequence[RunRecord], role: str) -> list[Evaluation]:
     """One evaluation for each title that has one, averaged over the seeds that have it."""
-    rows = []
-    for title, same in grouped(runs).items():
-        found = [run.evaluations[role] for run in same if role in run.evaluations]
-        if found:
-            rows.append(merged(found, title))
-    return rows
+    return [merged(found, title) for title, found in repeated(runs, role).items()]
 
 
 def scores_table(result: Result, runs: Sequence[RunRecord], role: str, metrics: Sequence[str], title: str) -> Table:
     """Models down, metrics across; a metric that nobody has is left out, and the note says why."""
     rows = measured(runs, role)
     here = [metric for metric in metrics if any(metric in row.scores for row in rows)]
-    table = evaluation_table(rows, here, title=title)
+    table = _sure(evaluation_table(rows, here, title=title), repeated(runs, role))
     notes = [table.note, _seeds(runs, role, here), _missing(runs, role, metrics), _not_run(runs)]
     return replace(table, note=" ".join(filter(None, notes)))
+
+
+def _sure(table: Table, seeds: Mapping[str, Sequence[Evaluation]]) -> Table:
+    """Bold only where the seeds bear it out too."""
+
+    def best(title: str, metric: str) -> bool:
+        others = [each for name, each in seeds.items() if name != title and metric in each[0].scores]
+        return all(difference(seeds[title], each, metric).low > 0 for each in others)
+
+    rows = [
+        (
+            title,
+            tuple(
+                replace(cell, bold=best(title, metric)) if cell and cell.bold else cell
+                for cell, metric in zip(cells, table.keys, strict=True)
+            ),
+        )
+        for title, cells in table.rows
+    ]
+    return replace(table, rows=tuple(rows))
 
 
 def _seeds(runs: Sequence[RunRecord], role: str, metrics: Sequence[str]) -> str:

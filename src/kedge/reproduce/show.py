@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 ENDINGS = {"markdown": "md", "csv": "csv", "latex": "tex"}
 # Told apart by people who see red and green alike (Okabe and Ito 2008).
 COLOURS = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000", "#999999", "#8a6d3b")
+MANY = 4  # curves: with more, a legend would cover some
 INK: Any = {"font.family": "DejaVu Sans", "svg.fonttype": "none", "svg.hashsalt": "kedge"}
 
 
@@ -58,6 +59,10 @@ def save_figure(figure: Figure, folder: Path, name: str) -> list[Path]:
 
 
 def legend(axes: Axes) -> None:
-    """Without a frame, small."""
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend(frameon=False, fontsize=8)
+    """Small, and readable over lines; of many curves, below the whole figure."""
+    handles, labels = axes.get_legend_handles_labels()
+    if len(labels) > MANY:
+        columns = len(labels) if len(labels) == MANY + 1 else MANY
+        axes.figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False, fontsize=8)
+    elif labels:
+        axes.legend(fontsize=8, framealpha=0.8, edgecolor="none")

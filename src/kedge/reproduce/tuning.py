@@ -69,7 +69,7 @@ def _figure(result: Result, folder: Path) -> list[Path]:
             if run and len(where):
                 mean, _ = running(reward, max(1, round(SMOOTHED / run.queries)))
                 panel.plot(where, mean, color=colour, label=title, linewidth=1.6)
-    panels[0].set(xlabel="reward queries", ylabel=f"training reward, mean of the last {SMOOTHED}")
+    panels[0].set(xlabel="reward queries", ylabel=f"reward, mean of the last {SMOOTHED}")
     panels[1].set(xlabel="training time, seconds")
     legend(panels[0])
     return save_figure(figure, folder, "tuning")

@@ -40,7 +40,7 @@ def read_yaml(text: str, where: str) -> Any:
 
 
 def apply_overrides(data: dict[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
-    """A copy of ``data`` with ``a.b=value`` written into it; values are YAML. ``model=NAME`` changes the name alone.
+    """A copy of ``data`` with ``a.b=value`` written into it; values are YAML. ``model=NAME`` keeps how models are used.
 
     Raises:
         ConfigError: for an item without ``=``, or a path through something that is not a block.
@@ -58,15 +58,15 @@ def apply_overrides(data: dict[str, Any], overrides: Iterable[str]) -> dict[str,
             here[parent] = child if isinstance(child, dict) else {} if child is None else {SHORT: child}
             here = here[parent]
         found = read_yaml(value, f"the value of {path}") if value.strip() else None
-        if path.strip() in KEPT and isinstance(here.get(last), dict) and isinstance(found, str):
-            found = {key: item for key, item in here[last].items() if key != "name"} | {SHORT: found}
+        if path.strip() == "model" and isinstance(here.get(last), dict) and isinstance(found, str):
+            found = {key: item for key, item in here[last].items() if key not in OF_ONE_MODEL} | {SHORT: found}
         here[last] = found
     return result
 
 
-# model=NAME leaves the block's size, precision and adapter alone; the keys of an algorithm or of a source of prompts
-# belong to it, and go with it.
-KEPT = ("model",)
+# model=NAME replaces what says which model it is, and keeps how it is used: steps, size, precision, adapter. All other
+# keys of an algorithm or a source of prompts are its own, and go with it.
+OF_ONE_MODEL = ("name", "kind", "unet", "lcm_lora", "vae", "variant")
 SHORT = "*"  # stands for a block's first key when only its value was given, until the schema is known
 
 

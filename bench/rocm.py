@@ -1,6 +1,6 @@
 """The demo's ROCM step: steps a second, peak memory, and how much of the time is spent inside the networks.
 
-    python -m bench.rocm [--steps 8] [--batch 8]
+    python -m bench.rocm [--steps 8] [--batch 8] [--modes full checkpointed]
 
 Each way to backpropagate runs in a process of its own. "In the networks" compares the step with its floor: the same
 calls of the same networks on tensors of the same shapes, forward and backward, with nothing around them.
@@ -14,18 +14,41 @@ import os
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
 
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # it warns that torchvision, which is not needed, is missing
 
+
+@dataclass(frozen=True)
+class Mode:
+    """Settings of Backprop, of ROCM and of Economy, and the precision of the networks."""
+
+    backprop: dict[str, Any] = field(default_factory=dict)
+    algorithm: dict[str, Any] = field(default_factory=dict)
+    economy: dict[str, Any] = field(default_factory=dict)
+    dtype: str = "float32"
+
+
 MODES = {
-    "full": ({}, {}),
-    "checkpointed": ({"checkpoint": True}, {}),
-    "last step only": ({"last_steps": 1}, {}),
-    "detached reference": ({}, {"reference_gradient": "detached"}),
-    "no divergence": ({}, {"divergence": "none", "beta": 0.0}),
-    "one random term of the divergence": ({}, {"reference_steps": 1}),
-    "policy and reference in pairs": ({"paired": True}, {}),
-    "checkpointed pairs": ({"checkpoint": True, "paired": True}, {}),
+    "full": Mode(),
+    "checkpointed": Mode({"checkpoint": True}),
+    "last step only": Mode({"last_steps": 1}),
+    "detached reference": Mode(algorithm={"reference_gradient": "detached"}),
+    "no divergence": Mode(algorithm={"divergence": "none", "beta": 0.0}),
+    "one random term of the divergence": Mode(algorithm={"reference_steps": 1}),
+    "policy and reference in pairs": Mode({"paired": True}),
+    "checkpointed pairs": Mode({"checkpoint": True, "paired": True}),
+    "UNet blocks": Mode(economy={"unet_checkpoint": True}),
+    "VAE blocks": Mode(economy={"vae_checkpoint": True}),
+    "VAE slices": Mode(economy={"vae_slicing": True}),
+    "VAE tiles": Mode(economy={"vae_tile": 32}),
+    "checkpointed, VAE blocks": Mode({"checkpoint": True}, economy={"vae_checkpoint": True}),
+    "checkpointed, VAE and UNet blocks": Mode(
+        {"checkpoint": True}, economy={"vae_checkpoint": True, "unet_checkpoint": True}
+    ),
+    "checkpointed, VAE slices": Mode({"checkpoint": True}, economy={"vae_slicing": True}),
+    "bfloat16": Mode(dtype="bfloat16"),
 }
 
 
@@ -45,6 +68,7 @@ def measure(mode: str, steps: int, batch: int) -> tuple[float, float, float]:
     from kedge.models import BUNDLED_GUIDANCE
     from kedge.policies import load_policy
     from kedge.policies.base import Backprop
+    from kedge.policies.economy import Economy, economise
     from kedge.policies.lora import LoraConfig
     from kedge.prompts import PromptStream
     from kedge.rewards import load_reward
@@ -52,13 +76,14 @@ def measure(mode: str, steps: int, batch: int) -> tuple[float, float, float]:
     from kedge.worlds.emoji.captions import train_prompts
 
     torch.manual_seed(0)
-    policy = load_policy("lcm", "emoji-lcm", steps=8, guidance=BUNDLED_GUIDANCE, lora=LoraConfig())
-    reward = load_reward("pickscore@emoji")
+    way = MODES[mode]
+    policy = load_policy("lcm", "emoji-lcm", steps=8, guidance=BUNDLED_GUIDANCE, lora=LoraConfig(), dtype=way.dtype)
+    economise(policy, Economy(**way.economy))
+    reward = load_reward("pickscore@emoji", dtype=getattr(torch, way.dtype))
     stream = PromptStream(train_prompts(), 0, True)
-    backprop, options = MODES[mode]
     generator = torch.Generator().manual_seed(0)
-    context = Context(policy, reward, stream, generator, Backprop(**backprop), batch_size=batch, accumulation=1)
-    rocm = ROCM(**{"divergence": "kl", "beta": 1e-3, **options})
+    context = Context(policy, reward, stream, generator, Backprop(**way.backprop), batch_size=batch, accumulation=1)
+    rocm = ROCM(**{"divergence": "kl", "beta": 1e-3, **way.algorithm})
     optimizer = torch.optim.AdamW(policy.trainable(), lr=1e-4)
 
     def step() -> None:
@@ -96,12 +121,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--modes", nargs="*", default=list(MODES), choices=list(MODES))
     given = parser.parse_args()
     print(f"ROCM on emoji-lcm, K = 8, batch {given.batch}, pickscore@emoji, KL; median of {given.steps} steps")
     print(f"{'backpropagation':<34} {'steps/s':>8} {'of full':>8} {'peak MB':>8} {'in the networks':>16}")
     whole = float("nan")
     spawn = multiprocessing.get_context("spawn")
-    for mode in MODES:
+    for mode in given.modes:
         with spawn.Pool(1) as pool:
             each, peak, floor = pool.apply(measure, (mode, given.steps, given.batch))
         whole = each if mode == "full" else whole

@@ -31,6 +31,7 @@ MAY_IMPORT = {
         "registry": "",
         "lora_files": "",
         "quiet": "",
+        "devices": "",
         "layouts": "registry quiet lora_files",
         "models": "registry",
         "divergences": "gaussian registry",
@@ -46,10 +47,11 @@ MAY_IMPORT = {
         "config": "registry models policies rewards algorithms",
         "usage": "models config",
         "card": "usage config models",
-        "training": "registry quiet models layouts policies rewards algorithms config prompts evaluation export card",
+        "training": "registry quiet devices models layouts policies rewards algorithms config prompts evaluation export"
+        " card",
         "reproduce": "registry policies rewards algorithms worlds config prompts sampling evaluation study training",
-        "cli": "registry models policies rewards worlds prompts sampling export evaluation study config training"
-        " reproduce layouts",
+        "cli": "registry devices models policies rewards worlds prompts sampling export evaluation study config"
+        " training reproduce layouts",
         "__main__": "cli",
     }.items()
 }

@@ -39,10 +39,10 @@ def _machine() -> list[tuple[str, str]]:
     import psutil
     import torch
 
-    from kedge.cli.models import choose_device
+    from kedge.devices import find_device
     from kedge.training.run_folder import environment
 
-    found = environment(processes=1, device=choose_device("auto"))
+    found = environment(processes=1, device=str(find_device("auto")))
     memory = f"{psutil.virtual_memory().total / GIB:.0f} GiB"
     if torch.cuda.is_available():
         memory += f", GPU {torch.cuda.get_device_properties(0).total_memory / GIB:.0f} GiB"

@@ -55,10 +55,10 @@ class Evaluating:
     """
 
     def __init__(self, request: Request, targets: list[str]):
-        from kedge.cli.models import choose_device
+        from kedge.devices import find_device
 
         self.request, self.targets = request, targets
-        self.device = choose_device(request.device)
+        self.device = str(find_device(request.device))
         self.metrics = _metrics(request, targets)
 
     @cached_property

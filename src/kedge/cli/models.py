@@ -48,14 +48,14 @@ def load_target(
     Raises:
         ValueError: if it cannot be found or told what it is.
     """
-    import torch
 
     from kedge.config import AUTO, parse_model
+    from kedge.devices import find_device
     from kedge.training.assemble import build_policy
     from kedge.training.run_folder import is_run
     from kedge.training.tuned import load_run
 
-    place = torch.device(choose_device(device))
+    place = find_device(device)
     if is_run(Path(target)):
         if settings:
             raise ValueError(f"{target} is a run, which knows its model: leave out {settings[0]!r}")
@@ -66,13 +66,3 @@ def load_target(
     if not any(text.startswith("steps=") for text in settings):
         model = replace(model, steps=steps or STEPS.get(model.kind, model.steps))
     return LoadedModel(Path(target).name, build_policy(model, place, lora=False), model, tuned=False)
-
-
-def choose_device(device: str) -> str:
-    """``auto`` is the accelerator, if there is one."""
-    import torch
-
-    if device != "auto":
-        return device
-    found = torch.accelerator.current_accelerator()
-    return str(found) if found is not None and torch.accelerator.is_available() else "cpu"

@@ -179,8 +179,8 @@ def fit(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, …")] = "auto",
 ) -> None:
     """Learn a reward from the votes, and measure it on prompts that it has not seen."""
-    from kedge.cli.models import choose_device
     from kedge.cli.study_sources import find_backbone
+    from kedge.devices import find_device
     from kedge.study import fit_preference, open_study
     from kedge.study.comparisons import read_comparisons, split
     from kedge.study.fit import FitSettings
@@ -189,7 +189,7 @@ def fit(
     folder, rate = find_backbone(backbone, stores)
     settings = FitSettings(epochs, batch_size, lr or rate, layers, seed=seed)
     votes = split(read_comparisons(stores, question), held_out, seed)
-    made = fit_preference(folder, votes, out, settings, device=choose_device(device), progress=print)
+    made = fit_preference(folder, votes, out, settings, device=str(find_device(device)), progress=print)
     for name, accuracy in (("before", made.before), ("after", made.after)):
         if accuracy is not None:
             low, high = 100 * accuracy.low, 100 * accuracy.high

@@ -11,6 +11,7 @@ import torch
 from kedge.algorithms.base import workload
 from kedge.algorithms.prompt_cache import MEGABYTE
 from kedge.config import RunConfig
+from kedge.devices import find_device
 from kedge.policies.kinds import AUTO, detect_kind
 from kedge.training.rehearsal import Rehearsal, rehearse
 from kedge.training.timing import seconds
@@ -46,7 +47,7 @@ def forecast(config: RunConfig) -> Forecast | None:
     found = None if ":" in kind else rehearse(config, kind)
     if found is None:
         return None
-    device = _device(config.training.device)
+    device = find_device(config.training.device, here=False)
     trained = found.networks.trained * 4
     moments = trained * (0.5 if config.optimizer.name == "adamw8bit" else 2) + trained * bool(config.optimizer.ema)
     watched = found.watching.peak if config.watch.samples_every or config.watch.evaluate_every else 0
@@ -93,13 +94,6 @@ def _cached_prompts(config: RunConfig, found: Rehearsal) -> int:
     work = workload(config.algorithm.settings, config.training.batch_size, config.training.accumulation)
     seen = work.batches(config.training.steps) * work.samples
     return min(config.memory.prompt_cache_mb * MEGABYTE, seen * found.prompt)
-
-
-def _device(name: str) -> torch.device:
-    if name != "auto":
-        return torch.device(name)
-    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-    return accelerator or torch.device("cpu")
 
 
 def _count(number: int) -> str:

@@ -14,6 +14,8 @@ from accelerate.utils import gather_object
 from torch import Tensor
 from torch.nn import Parameter
 
+from kedge.devices import AUTO, find_device
+
 PATIENCE = timedelta(hours=2)  # the others wait while the first process draws samples and evaluates
 
 
@@ -25,7 +27,7 @@ class Processes:
     """This process among its fellows (one, unless started by ``accelerate launch`` or ``torchrun``).
 
     Args:
-        device: ``auto``, or a device such as ``cpu`` or ``cuda:1``.
+        device: as for :func:`kedge.devices.find_device`.
 
     Attributes:
         device: where this process computes.
@@ -34,14 +36,14 @@ class Processes:
 
     def __init__(self, device: str = "auto"):
         # Accelerate must be told that there is no GPU, or it takes every process for a lonely one.
-        cpu = device == "cpu" or (device == "auto" and not torch.accelerator.is_available())
+        cpu = find_device(device).type == "cpu"
         self._accelerator = Accelerator(cpu=cpu, kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)])
         self.index, self.count = self._accelerator.process_index, self._accelerator.num_processes
         if self.count > 1:  # threads that still listen when the interpreter ends would abort it
             atexit.register(self._accelerator.end_training)
         # Several processes get one device each; a single one may be told which.
-        told = device != "auto" and self.count == 1
-        self.device = torch.device(device) if told else self._accelerator.device
+        told = device != AUTO and self.count == 1
+        self.device = find_device(device) if told else self._accelerator.device
 
     @property
     def main(self) -> bool:

@@ -13,9 +13,9 @@ from kedge.evaluation.result import Evaluation
 from kedge.evaluation.statistics import Interval
 from kedge.evaluation.tables import display
 from kedge.reproduce.curves import sooner
-from kedge.reproduce.records import Result
+from kedge.reproduce.records import Result, merged
 from kedge.reproduce.rocm_tables import FINAL
-from kedge.reproduce.rows import difference, grouped, measured, repeated
+from kedge.reproduce.rows import difference, grouped, repeated
 
 HOLDS, FAILS, OPEN, MISSING = "holds", "does not hold", "cannot tell here", "not measured yet"
 Results = Mapping[str, Result]
@@ -40,9 +40,9 @@ def told(difference: Interval, digits: int = 3) -> str:
     return f"{difference.value:+.{digits}g} ± {difference.half_width:.{2}g}".replace("-", "−")
 
 
-def rows_of(result: Result, role: str = FINAL) -> dict[str, Evaluation]:
+def rows_of(result: Result) -> dict[str, Evaluation]:
     """Title → scores, averaged over seeds."""
-    return {row.name: row for row in measured(result.runs, role)}
+    return {title: merged(found, title) for title, found in repeated(result.runs, FINAL).items()}
 
 
 def row_difference(result: Result, ours: str, theirs: str, metric: str) -> Interval:
@@ -81,7 +81,7 @@ def consistency_is_faster(results: Results) -> Finding | None:
     groups = grouped(result.runs) if result else {}
     if result is None or not {"RLCM", "DDPO"} <= set(groups):
         return None
-    metric = f"held_out/{result.facts['rewards']['aesthetic']}"
+    metric = f"held_out/{aesthetic(result)}"
     found = sooner(groups["RLCM"], groups["DDPO"], "seconds", metric)
     spent = {name: groups[name][0] for name in ("RLCM", "DDPO")}
     per_query = {name: run.seconds / max(1.0, run.series("step", "queries")[1][-1]) for name, run in spent.items()}

@@ -52,16 +52,12 @@ def repeated(runs: Sequence[RunRecord], role: str) -> dict[str, list[Evaluation]
     return {title: found for title, found in groups.items() if found}
 
 
-def measured(runs: Sequence[RunRecord], role: str) -> list[Evaluation]:
-    """One evaluation for each title that has one, averaged over the seeds that have it."""
-    return [merged(found, title) for title, found in repeated(runs, role).items()]
-
-
 def scores_table(result: Result, runs: Sequence[RunRecord], role: str, metrics: Sequence[str], title: str) -> Table:
     """Models down, metrics across; a metric that nobody has is left out, and the note says why."""
-    rows = measured(runs, role)
+    seeds = repeated(runs, role)
+    rows = [merged(found, name) for name, found in seeds.items()]
     here = [metric for metric in metrics if any(metric in row.scores for row in rows)]
-    table = _sure(evaluation_table(rows, here, title=title), repeated(runs, role))
+    table = _sure(evaluation_table(rows, here, title=title), seeds)
     notes = [table.note, _seeds(runs, role, here), _missing(runs, role, metrics), _not_run(runs)]
     return replace(table, note=" ".join(filter(None, notes)))
 

@@ -34,16 +34,17 @@ class Processes:
         index, count: which process this is, of how many.
     """
 
-    def __init__(self, device: str = "auto"):
+    def __init__(self, device: str = AUTO):
+        asked = find_device(device)
         # Accelerate must be told that there is no GPU, or it takes every process for a lonely one.
-        cpu = find_device(device).type == "cpu"
+        cpu = asked.type == "cpu"
         self._accelerator = Accelerator(cpu=cpu, kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)])
         self.index, self.count = self._accelerator.process_index, self._accelerator.num_processes
         if self.count > 1:  # threads that still listen when the interpreter ends would abort it
             atexit.register(self._accelerator.end_training)
         # Several processes get one device each; a single one may be told which.
         told = device != AUTO and self.count == 1
-        self.device = find_device(device) if told else self._accelerator.device
+        self.device = asked if told else self._accelerator.device
 
     @property
     def main(self) -> bool:

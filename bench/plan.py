@@ -83,7 +83,7 @@ def write_models(folder: Path) -> dict[str, str]:
         import torch
 
         from bench.rewards import write_hpsv2
-        from kedge.layouts import build_layout
+        from kedge.random_models import build_layout
 
         build_layout("sd15-lcm", model, dtype="float16", variant="fp16")
         torch.set_default_dtype(torch.float32)
@@ -115,7 +115,7 @@ def check_export(run: Path, model: str, pixels: int) -> float:
     from diffusers import LatentConsistencyModelPipeline
 
     from kedge.policies.base import draw_noise, rollout
-    from kedge.training.tuned import load_run
+    from kedge.workflows.load_run import load_run
 
     tuned = load_run(run).policy
     noise = draw_noise(tuned, torch.Generator().manual_seed(0), 1)

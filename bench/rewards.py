@@ -21,13 +21,13 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import BlipConfig, CLIPConfig, CLIPModel
 
+from kedge.planning.machine import wait
 from kedge.rewards import load_reward
 from kedge.rewards.aesthetic import LinearHead
 from kedge.rewards.blip import BlipNetwork, blip_large, projections, to_published
 from kedge.rewards.image_reward import to_published as image_reward_to_published
 from kedge.rewards.openclip import VIT_H_14, to_clip_config, to_open_clip
-from kedge.training.machine import wait
-from kedge.training.spending import peak_memory
+from kedge.training.meter import peak_memory
 
 PROMPTS = ["a photo of a fox riding a bike through the snow, highly detailed, golden hour"]
 VIT_L_14 = {

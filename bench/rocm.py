@@ -68,11 +68,11 @@ def measure(mode: str, steps: int, batch: int) -> tuple[float, float, float]:
     from kedge.models import BUNDLED_GUIDANCE
     from kedge.policies import load_policy
     from kedge.policies.base import Backprop
-    from kedge.policies.economy import Economy, economise
     from kedge.policies.lora import LoraConfig
+    from kedge.policies.memory import Economy, economise
     from kedge.prompts import PromptStream
     from kedge.rewards import load_reward
-    from kedge.training.spending import peak_memory
+    from kedge.training.meter import peak_memory
     from kedge.worlds.emoji.captions import train_prompts
 
     torch.manual_seed(0)

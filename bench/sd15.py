@@ -77,9 +77,9 @@ def build(setting: Setting) -> tuple[Any, Any]:
     import torch
     from transformers import CLIPModel
 
-    from kedge.layouts.scale import Scale
-    from kedge.layouts.stable_diffusion import sd15_lcm
-    from kedge.rewards.blueprint import VIT_L_14
+    from kedge.planning.reward_skeletons import VIT_L_14
+    from kedge.random_models.scale import Scale
+    from kedge.random_models.stable_diffusion import sd15_lcm
     from kedge.rewards.clip import FrozenCLIP
     from kedge.rewards.openclip import VIT_H_14, to_clip_config
     from kedge.rewards.preprocess import PadPreprocess
@@ -127,8 +127,8 @@ def measure(way: str, setting: Setting, folder: str) -> Row:
     """Time some optimizer steps of one way and keep the first one's gradient."""
     import torch
 
-    from kedge.training.machine import wait
-    from kedge.training.spending import peak_memory
+    from kedge.planning.machine import wait
+    from kedge.training.meter import peak_memory
 
     pipeline, score = build(setting)
     step, weights = (straightforward if way == "straightforward" else ours)(way, setting, pipeline, score)
@@ -169,9 +169,9 @@ def ours(way: str, setting: Setting, pipeline: Any, score: Any) -> tuple[Step, l
     from kedge.algorithms.ppo import RLCM
     from kedge.algorithms.rocm import ROCM
     from kedge.policies.base import Backprop
-    from kedge.policies.economy import Economy, economise
+    from kedge.policies.families.lcm import lcm_policy
     from kedge.policies.latent import LoraConfig
-    from kedge.policies.lcm import lcm_policy
+    from kedge.policies.memory import Economy, economise
 
     policy = lcm_policy(pipeline, steps=STEPS, guidance=OMEGA, lora=LoraConfig(), size=setting.pixels)
     compiled = way == "compiled"
@@ -209,8 +209,8 @@ def floor(setting: Setting) -> tuple[float, float, float]:
     import torch
 
     from kedge.config import parse_config
-    from kedge.training.machine import measure as rate
-    from kedge.training.rehearsal import rehearse
+    from kedge.planning.machine import measure as rate
+    from kedge.planning.step import rehearse
 
     config = parse_config(
         {

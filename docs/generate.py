@@ -6,7 +6,7 @@ from pathlib import Path
 
 from kedge.config import load_config
 from kedge.config.presets import Preset, presets
-from kedge.reproduce.pages import conclusions, read_results, with_index, with_section, write_page
+from kedge_papers.pages.pages import conclusions, read_results, with_index, with_section, write_page
 
 HERE = Path(__file__).parent
 

@@ -16,9 +16,9 @@ from diffusers import (
     UNet2DConditionModel,
 )
 
-from kedge.layouts import Scale, build_layout
 from kedge.models import ModelParts
 from kedge.quiet import quiet_loading
+from kedge.random_models import Scale, build_layout
 
 TINY = Scale(width=0.02, depth=0.01, size=64)
 

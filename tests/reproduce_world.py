@@ -10,12 +10,12 @@ from pathlib import Path
 from torch import Tensor
 
 from kedge.evaluation.tables import Table
-from kedge.reproduce.records import Result
-from kedge.reproduce.rows import scores_table
-from kedge.reproduce.runs import Measure, Run
-from kedge.reproduce.settings import Settings
-from kedge.reproduce.show import save_tables
-from kedge.reproduce.target import Target
+from kedge.workflows.runner.runs import Measure, Run
+from kedge_papers.pages.save import save_tables
+from kedge_papers.records.records import Result
+from kedge_papers.records.tables import scores_table
+from kedge_papers.runner.options import Settings
+from kedge_papers.runner.target import Target
 from training_world import redness
 
 RECIPE = str(Path(__file__).parent / "reproduce" / "paint.yaml")

@@ -29,10 +29,8 @@ MAY_IMPORT = {
     for part, allowed in {
         "gaussian": "",
         "registry": "",
-        "lora_files": "",
         "quiet": "",
         "devices": "",
-        "layouts": "registry quiet lora_files",
         "models": "registry",
         "divergences": "gaussian registry",
         "policies": "gaussian registry models quiet",
@@ -40,19 +38,19 @@ MAY_IMPORT = {
         "algorithms": "gaussian registry divergences policies rewards",
         "worlds": "registry models rewards",
         "prompts": "registry worlds",
-        "sampling": "policies",
-        "export": "policies lora_files",
         "evaluation": "policies rewards",
-        "study": "registry policies rewards algorithms worlds sampling evaluation",
         "config": "registry models policies rewards algorithms",
-        "usage": "models config",
-        "card": "usage config models",
-        "training": "registry quiet devices models layouts policies rewards algorithms config prompts evaluation export"
-        " card",
-        "reproduce": "registry policies rewards algorithms worlds config prompts sampling evaluation study training",
-        "cli": "registry devices models policies rewards worlds prompts sampling export evaluation study config"
-        " training reproduce layouts",
+        "export": "policies config models",
+        "random_models": "registry quiet export",
+        "study": "registry policies rewards algorithms worlds evaluation",
+        "training": "registry quiet devices models policies rewards algorithms config prompts evaluation export",
+        "planning": "registry quiet devices models random_models policies rewards algorithms config prompts training",
+        "workflows": "registry devices models policies rewards algorithms worlds config prompts evaluation study export"
+        " training planning",
+        "cli": "registry devices models policies rewards worlds prompts export evaluation study config training"
+        " planning workflows random_models",
         "__main__": "cli",
+        "papers": "registry policies rewards algorithms worlds config prompts evaluation study training workflows cli",
     }.items()
 }
 
@@ -65,15 +63,15 @@ ONLY = {
     ),
     ("study", "algorithms"): ("kedge.algorithms.votes",),  # the format of recorded votes, and the noise they stand for
     ("prompts", "worlds"): ("kedge.worlds.emoji.captions",),  # its captions are a named set
-    ("cli", "policies"): ("kedge.policies.base",),  # types; models are loaded from a run or a model's settings
+    ("cli", "policies"): ("kedge.policies.base", "kedge.policies.sampling"),  # models are loaded by workflows
 }
 
 HEAVY = ("torch", "diffusers", "transformers", "peft", "accelerate", "matplotlib")
 # What must answer at once: the command, and everything that reads or describes a recipe.
 LIGHT = (
-    *("kedge", "kedge.cli", "kedge.config", "kedge.prompts", "kedge.registry", "kedge.models", "kedge.card"),
+    *("kedge", "kedge.cli", "kedge.config", "kedge.prompts", "kedge.registry", "kedge.models", "kedge.export.card"),
     *("kedge.policies", "kedge.algorithms", "kedge.rewards", "kedge.evaluation", "kedge.training", "kedge.worlds"),
-    "kedge.layouts",
+    "kedge.random_models",
     *("kedge.rewards.catalogue", "kedge.rewards.description", "kedge.rewards.expression", "kedge.rewards.sources"),
     *("kedge.rewards.spec", "kedge.rewards.user", "kedge.evaluation.statistics", "kedge.training.run_folder"),
 )
@@ -97,8 +95,8 @@ class Module:
 
     @property
     def part(self) -> str:
-        """The package or module directly below kedge that it belongs to."""
-        return self.name.split(".")[1] if "." in self.name else ""
+        """The package or module directly below kedge that it belongs to; ``papers`` for the whole of kedge_papers."""
+        return part_of(self.name)
 
     def imports(self) -> Iterator[tuple[str, int]]:
         """Everything that is imported anywhere in the file, as full names, with its line."""
@@ -122,7 +120,7 @@ class Module:
 
 def modules() -> list[Module]:
     found = []
-    for path in sorted((SOURCE / "kedge").rglob("*.py")):
+    for path in sorted(SOURCE.rglob("*.py")):
         parts = path.relative_to(SOURCE).with_suffix("").parts
         found.append(Module(".".join(parts[:-1] if parts[-1] == "__init__" else parts), path))
     return found
@@ -130,6 +128,12 @@ def modules() -> list[Module]:
 
 MODULES = modules()
 NAMES = {module.name for module in MODULES}
+
+
+def part_of(module: str) -> str:
+    """``kedge.policies.base`` → ``policies``; anything of the papers' own package → ``papers``."""
+    package, _, rest = module.partition(".")
+    return "papers" if package == "kedge_papers" else rest.partition(".")[0]
 
 
 def owner(imported: str) -> str:
@@ -142,10 +146,10 @@ def owner(imported: str) -> str:
 def violations(module: Module) -> Iterator[str]:
     """Its imports that go against :data:`MAY_IMPORT` or :data:`ONLY`."""
     for imported, line in module.imports():
-        if not imported.startswith("kedge.") or not module.part:
+        if not imported.startswith(("kedge.", "kedge_papers")) or not module.part:
             continue
         source = owner(imported)
-        part = source.split(".")[1] if "." in source else ""  # "" is kedge itself: its version
+        part = part_of(source)  # "" is kedge itself: its version
         if part in ("", module.part):
             continue
         where = f"{module.name}, line {line}, imports {source}"
@@ -203,7 +207,9 @@ def test_paths_in_strings_lead_somewhere():
         for node in ast.walk(module.tree)
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
     }
-    found = [(match, path) for text, path in texts if (match := re.fullmatch(r"(kedge(?:\.\w+)+):(\w+)", text))]
+    found = [
+        (match, path) for text, path in texts if (match := re.fullmatch(r"(kedge(?:_papers)?(?:\.\w+)+):(\w+)", text))
+    ]
     assert len(found) > 20
     for match, path in found:
         assert hasattr(importlib.import_module(match[1]), match[2]), f"{path}: {match[0]} leads nowhere"

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from kedge.algorithms.base import Context
 from kedge.gaussian import Gaussian
 from kedge.policies.base import Backprop, Conditioning
-from kedge.policies.diffusion import ddim_schedule
-from kedge.policies.lcm import consistency_schedule
+from kedge.policies.families.diffusion import ddim_schedule
+from kedge.policies.families.lcm import consistency_schedule
 
 NOISE_SCHEDULE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 

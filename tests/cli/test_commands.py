@@ -193,7 +193,7 @@ def test_mistakes_end_with_one_message_and_code_2(arguments, message, tmp_path, 
 
 
 def test_a_plain_model_takes_the_keys_of_a_recipes_model_block(tmp_path):
-    from kedge.cli.models import load_target
+    from kedge.workflows.targets import load_target
 
     plain, told = (load_target("emoji-lcm", settings=keys, device="cpu") for keys in ((), ("steps=3", "size=16")))
     assert (told.model.steps, told.model.size) == (3, 16)

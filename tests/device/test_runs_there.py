@@ -13,10 +13,10 @@ from typer.testing import CliRunner
 from family_models import build
 from kedge.cli.app import app
 from kedge.config import parse_config
-from kedge.sampling import draw
+from kedge.policies.sampling import draw
 from kedge.training.loggers import read_log
 from kedge.training.run import train
-from kedge.training.tuned import load_run
+from kedge.workflows.load_run import load_run
 from training_world import recipe
 
 pytestmark = pytest.mark.gpu

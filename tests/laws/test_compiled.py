@@ -12,7 +12,7 @@ from test_memory_modes import PLAIN, Way, gradient, policy_for, relative
 from torch._dynamo.utils import counters
 
 from kedge.policies.base import Backprop
-from kedge.policies.economy import Economy, _compile
+from kedge.policies.memory import Economy, _compile
 
 # Way → the least share of the network's calls that has to be compiled.
 WAYS = {

@@ -67,7 +67,7 @@ def test_stochastic_ddim_rollout_equals_the_pipeline(micro_diffusion: Path) -> N
     expected = pipeline(
         PROMPTS, num_inference_steps=20, guidance_scale=8.5, eta=1.0, generator=generators(False), output_type="pt"
     ).images
-    from kedge.policies.diffusion import diffusion_policy
+    from kedge.policies.families.diffusion import diffusion_policy
 
     policy = diffusion_policy(pipeline, steps=20, guidance=7.5, eta=1.0)
     assert (pictures(policy, generators(False)) - expected).abs().max() <= 1e-5

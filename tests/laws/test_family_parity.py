@@ -14,12 +14,12 @@ from family_models import FAMILIES, Builder, build
 from kedge.algorithms.base import Context
 from kedge.algorithms.rocm import ROCM
 from kedge.config import ModelConfig
-from kedge.export import load_lora, save_lora
+from kedge.export.diffusers_snippet import diffusers_code
+from kedge.export.lora import load_lora, save_lora
 from kedge.policies import load_policy
 from kedge.policies.base import Backprop, Policy, draw_noise, rollout
 from kedge.policies.latent import LatentPolicy
 from kedge.policies.lora import LoraConfig
-from kedge.usage import diffusers_code
 from toys import Cycle
 
 PROMPTS = ["a cat", "a very long and winding description of a fox 🦊 at night"]

@@ -8,8 +8,8 @@ import pytest
 import torch
 from diffusers import EulerAncestralDiscreteScheduler, EulerDiscreteScheduler, SCMScheduler
 
-from kedge.policies.sana_sprint import trigflow_schedule
-from kedge.policies.turbo import ancestral_schedule
+from kedge.policies.families.sana_sprint import trigflow_schedule
+from kedge.policies.families.turbo import ancestral_schedule
 from micro_models import NOISE_SCHEDULE
 
 

@@ -18,10 +18,10 @@ from family_models import build
 from kedge.algorithms.base import Context
 from kedge.algorithms.rocm import ROCM
 from kedge.policies import load_policy
+from kedge.policies.activation_offload import OffloadedActivations
 from kedge.policies.base import Backprop, draw_noise, rollout
-from kedge.policies.economy import Economy, economise
 from kedge.policies.latent import LatentPolicy, LoraConfig
-from kedge.policies.offload import OffloadedActivations
+from kedge.policies.memory import Economy, economise
 from toys import PROMPTS, Cycle, ToyPolicy, toy_context
 
 

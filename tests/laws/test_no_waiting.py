@@ -17,9 +17,9 @@ from kedge.algorithms.base import Context
 from kedge.algorithms.rocm import ROCM
 from kedge.policies import load_policy
 from kedge.policies.base import Backprop, Conditioning
-from kedge.policies.diffusion import diffusion_policy
+from kedge.policies.families.diffusion import diffusion_policy
+from kedge.policies.families.lcm import lcm_policy
 from kedge.policies.latent import LatentPolicy, LoraConfig
-from kedge.policies.lcm import lcm_policy
 from kedge.quiet import quiet_loading
 from toys import PROMPTS, Cycle
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, LCMScheduler
 
-from kedge.policies.diffusion import ddim_schedule
-from kedge.policies.lcm import consistency_schedule
+from kedge.policies.families.diffusion import ddim_schedule
+from kedge.policies.families.lcm import consistency_schedule
 from micro_models import NOISE_SCHEDULE
 
 PREDICTIONS = ["epsilon", "sample", "v_prediction"]

@@ -10,8 +10,8 @@ import torch
 from kedge.algorithms.base import Context
 from kedge.config import parse_config
 from kedge.policies.base import Backprop
-from kedge.reproduce.cost import step_cost, steps_for
 from kedge.training.assemble import build_policy
+from kedge.workflows.runner.cost import step_cost, steps_for
 from training_world import lightness
 
 BLACK_BOX = ({"name": "rlcm"}, {"name": "ppo", "minibatches": 2}, {"name": "ppo", "epochs": 2})

@@ -15,12 +15,12 @@ from typer.testing import CliRunner
 
 from kedge.cli.app import app
 from kedge.config import ConfigError
-from kedge.reproduce.claims import claim
-from kedge.reproduce.matrix import Matrix
-from kedge.reproduce.records import Result
-from kedge.reproduce.settings import Settings
-from kedge.reproduce.world import load_world
 from kedge.training.loggers import read_log
+from kedge.workflows.runner.lock import claim
+from kedge.workflows.runner.matrix import Matrix
+from kedge_papers.records.records import Result
+from kedge_papers.runner.experiment_set import load_world
+from kedge_papers.runner.options import Settings
 from reproduce_world import MICRO
 
 TARGET = "reproduce_world:MICRO"

@@ -10,12 +10,12 @@ import pytest
 from test_targets import result
 
 from kedge.evaluation.statistics import Interval
-from kedge.reproduce import TARGETS
-from kedge.reproduce.conclusions import CLAIMS
-from kedge.reproduce.findings import FAILS, HOLDS, MISSING, OPEN, verdict
-from kedge.reproduce.pages import conclusions, page, publish, read_results, with_index, with_section
-from kedge.reproduce.records import Result, RunRecord
-from kedge.reproduce.rows import difference, repeated, scores_table
+from kedge_papers import TARGETS
+from kedge_papers.pages.conclusions import CLAIMS
+from kedge_papers.pages.findings import FAILS, HOLDS, MISSING, OPEN, verdict
+from kedge_papers.pages.pages import conclusions, page, publish, read_results, with_index, with_section
+from kedge_papers.records.records import Result, RunRecord
+from kedge_papers.records.tables import difference, repeated, scores_table
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "docs" / "results"

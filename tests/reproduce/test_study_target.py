@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from kedge.reproduce import rocm_study
-from kedge.reproduce.order import Order
-from kedge.reproduce.settings import Settings
-from kedge.reproduce.world import load_world
 from kedge.study import open_study
 from kedge.study.records import read_records
+from kedge_papers import rocm_study
+from kedge_papers.runner.command_call import Order
+from kedge_papers.runner.experiment_set import load_world
+from kedge_papers.runner.options import Settings
 
 
 @pytest.fixture

@@ -12,14 +12,14 @@ import pytest
 from PIL import Image
 
 from kedge.evaluation.result import Evaluation
-from kedge.reproduce import TARGETS
-from kedge.reproduce.cost import step_cost
-from kedge.reproduce.curves import sooner
-from kedge.reproduce.order import Order
-from kedge.reproduce.records import Result, RunRecord
-from kedge.reproduce.rocm_figures import sweep
-from kedge.reproduce.settings import Settings
-from kedge.reproduce.world import load_world
+from kedge.workflows.runner.cost import step_cost
+from kedge_papers import TARGETS
+from kedge_papers.records.curves import sooner
+from kedge_papers.records.records import Result, RunRecord
+from kedge_papers.runner.command_call import Order
+from kedge_papers.runner.experiment_set import load_world
+from kedge_papers.runner.options import Settings
+from kedge_papers.targets.rocm_figures import sweep
 
 WORLD = load_world("emoji")
 PROMPTS = tuple(f"a cat {i}" for i in range(12))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from kedge.config import ConfigError
-from kedge.reproduce.settings import Settings
-from kedge.reproduce.world import WORLDS, load_world
+from kedge_papers.runner.experiment_set import WORLDS, load_world
+from kedge_papers.runner.options import Settings
 
 
 @pytest.mark.parametrize("name", WORLDS)

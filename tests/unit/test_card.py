@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from kedge.card import model_card
 from kedge.config import parse_config
-from kedge.export import save_lora
+from kedge.export.card import model_card
+from kedge.export.lora import save_lora
 from kedge.policies import load_policy
 from kedge.policies.lora import LoraConfig
 

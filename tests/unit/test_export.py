@@ -11,7 +11,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from kedge.export import COMFYUI_FILE, DIFFUSERS_FILE, adapter_layers, load_lora, save_lora
+from kedge.export.lora import COMFYUI_FILE, DIFFUSERS_FILE, adapter_layers, load_lora, save_lora
 from kedge.policies import load_policy
 from kedge.policies.base import draw_noise, rollout
 from kedge.policies.latent import LatentPolicy, LoraConfig

@@ -11,11 +11,11 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from kedge.cli.app import app
-from kedge.layouts import Scale, build_layout
-from kedge.layouts.sana import sana_sprint
-from kedge.layouts.sdxl import sdxl_unet
-from kedge.layouts.stable_diffusion import sd15_unet
 from kedge.quiet import quiet_loading
+from kedge.random_models import Scale, build_layout
+from kedge.random_models.sana import sana_sprint
+from kedge.random_models.sdxl import sdxl_unet
+from kedge.random_models.stable_diffusion import sd15_unet
 from kedge.registry import UnknownNameError
 
 TINY = Scale(width=0.02, depth=0.01, size=64)

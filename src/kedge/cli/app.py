@@ -26,7 +26,7 @@ COMMANDS = {
     "random-model": "kedge.cli.random_model:random_model_command",
     "doctor": "kedge.cli.doctor:doctor_command",
     "demo": "kedge.cli.demo:demo_command",
-    "reproduce": "kedge.cli.reproduce:reproduce_command",
+    "reproduce": "kedge_papers.command:reproduce_command",
 }
 GROUPS = {"study": "kedge.cli.study:app", "world": "kedge.cli.world:app"}
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from kedge.cli.evaluating import Evaluating
     from kedge.evaluation.result import Evaluation
+    from kedge.workflows.evaluate import Evaluating
 
 
 def compare_command(
@@ -33,9 +33,9 @@ def compare_command(
 ) -> None:
     """Compare a run with its base or with another run. Sample by sample: differences, win rates, grid and report."""
     from kedge.cli.eval import table_format, write_table
-    from kedge.cli.evaluating import Evaluating, Request
     from kedge.evaluation.tables import comparison_table
     from kedge.training.run_folder import is_run
+    from kedge.workflows.evaluate import Evaluating, Request
 
     chosen = table_format(format, out)
     for target in [run] if against == "base" else [run, against]:

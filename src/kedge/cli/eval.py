@@ -51,8 +51,8 @@ def eval_command(
     fresh: Annotated[bool, typer.Option("--fresh", help="Measure again what a run folder already has.")] = False,
 ) -> None:
     """Score models, runs or images by any rewards. All on the same prompts and noise, each with its 95 % interval."""
-    from kedge.cli.evaluating import Evaluating, Request
     from kedge.evaluation.tables import evaluation_table
+    from kedge.workflows.evaluate import Evaluating, Request
 
     chosen = table_format(format, out)
     scales = read_scales(scale or [])

@@ -22,9 +22,9 @@ def export_command(
     out: Annotated[Path | None, typer.Option(help="The folder to write to; RUN/lora by default.")] = None,
 ) -> None:
     """Write a run's adapter for diffusers or ComfyUI. It is its newest checkpoint's, and checked by reading it back."""
-    from kedge.export import save_lora
+    from kedge.export.lora import save_lora
     from kedge.training.finish import metadata
-    from kedge.training.tuned import load_run
+    from kedge.workflows.load_run import load_run
 
     tuned = load_run(run)
     written = save_lora(tuned.policy, out or run / "lora", metadata(tuned.config, tuned.step))

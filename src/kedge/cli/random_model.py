@@ -19,7 +19,7 @@ def random_model_command(
     seed: Annotated[int, typer.Option(help="Of the weights.")] = 0,
 ) -> None:
     """Write a model with random weights. In a real model's layout: to try memory, speed and loading, not to draw."""
-    from kedge.layouts import Scale, build_layout
+    from kedge.random_models import Scale, build_layout
 
     build_layout(layout, folder, Scale(width, depth, size), seed=seed, dtype=dtype, variant=variant)
     print(folder)

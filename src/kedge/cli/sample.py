@@ -33,10 +33,10 @@ def sample_command(
     """Draw pictures with a model or a run. The same seed draws the same picture in diffusers."""
     from contextlib import nullcontext
 
-    from kedge.cli.models import load_target
     from kedge.evaluation import image_grid
     from kedge.evaluation.grid import as_image
-    from kedge.sampling import draw
+    from kedge.policies.sampling import draw
+    from kedge.workflows.targets import load_target
 
     loaded = load_target(target, kind=kind, steps=steps, guidance=guidance, device=device, settings=model or ())
     prompts = [text for text in prompt for _ in range(count)]

@@ -47,9 +47,9 @@ def new(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, …")] = "auto",
 ) -> None:
     """Draw the pictures of a new study: both sides of a pair from the same seed, sides mixed and balanced."""
-    from kedge.cli.study_sources import Drawing, find_prompts, find_sources
     from kedge.study import Design, create_study
     from kedge.study.questions import PAPER, parse_questions
+    from kedge.workflows.study import Drawing, find_prompts, find_sources
 
     if preset not in (None, "paper"):
         raise ValueError(f"no study preset {preset!r}; there is: paper")
@@ -59,7 +59,7 @@ def new(
     folder = out or Path("studies") / f"{Path(target).resolve().name}-{seed}"
     folder.parent.mkdir(parents=True, exist_ok=True)
     sources = find_sources(target, against or [], Drawing(steps, guidance, batch_size, device))
-    from kedge.cli.evaluating import progress_bar
+    from kedge.workflows.evaluate import progress_bar
 
     with progress_bar("pairs") as progress:
         shared = "reseeded" not in (against or [])
@@ -179,11 +179,11 @@ def fit(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, …")] = "auto",
 ) -> None:
     """Learn a reward from the votes, and measure it on prompts that it has not seen."""
-    from kedge.cli.study_sources import find_backbone
     from kedge.devices import find_device
     from kedge.study import fit_preference, open_study
     from kedge.study.comparisons import read_comparisons, split
     from kedge.study.fit import FitSettings
+    from kedge.workflows.study import find_backbone
 
     stores = [open_study(study) for study in studies]
     folder, rate = find_backbone(backbone, stores)

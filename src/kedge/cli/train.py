@@ -27,10 +27,10 @@ def train_command(
 
     For example: kedge train emoji-rocm, kedge train my.yaml training.steps=500, kedge train runs/my --resume.
     """
-    from kedge.cli.recipe import choose
     from kedge.training.loggers import read_log
+    from kedge.training.meter import spent
     from kedge.training.run_folder import RunFolder
-    from kedge.training.spending import spent
+    from kedge.workflows.recipes import choose
 
     if dry_run:
         return _describe(*choose(recipe, overrides or [], out, resume))
@@ -41,8 +41,8 @@ def train_command(
 
 def run_recipe(recipe: str, overrides: list[str], out: str | None, resume: bool) -> Path:
     """Train and return the run folder; says how to go on if it was interrupted, and ends the program then."""
-    from kedge.cli.recipe import choose
     from kedge.training.run import train
+    from kedge.workflows.recipes import choose
 
     config, folder = choose(recipe, overrides, out, resume)
     outcome = train(config, folder, resume=resume)
@@ -57,7 +57,7 @@ def run_recipe(recipe: str, overrides: list[str], out: str | None, resume: bool)
 def _describe(config: RunConfig, folder: Path) -> None:
     """What would happen."""
     from kedge.config import dump
-    from kedge.training.plan import plan
+    from kedge.planning.plan import plan
 
     lines = [f"# {line}" for line in (f"into {folder}", *plan(config))]
     print("\n".join([dump(config), *lines]))

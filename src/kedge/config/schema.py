@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from kedge.models import ModelParts, default_guidance
-from kedge.policies.kinds import AUTO, detect_kind
+from kedge.policies.families.detect import AUTO, detect_kind
 
 Count = Annotated[int, Field(gt=0)]
 Whole = Annotated[int, Field(ge=0)]

@@ -20,7 +20,7 @@ from PIL import Image
 from torch import Tensor
 
 from kedge.evaluation.image_statistics import DIVERSITY, diversity, image_statistics, thumbnails
-from kedge.evaluation.ledger import Ledger, Row
+from kedge.evaluation.partial_scores import Ledger, Row
 from kedge.evaluation.pixels import as_rgb, from_uint8, to_uint8
 from kedge.evaluation.result import Evaluation
 from kedge.policies.base import Policy, draw_noise, rollout

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from kedge.evaluation.student import two_sided_p, two_sided_quantile
+from kedge.evaluation.t_distribution import two_sided_p, two_sided_quantile
 
 Floats = NDArray[np.float64]
 Method = Literal["t", "bootstrap"]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kedge.models import ModelParts
-from kedge.policies.kinds import AUTO, POLICIES, detect_kind
+from kedge.policies.families.detect import AUTO, POLICIES, detect_kind
 
 if TYPE_CHECKING:
     import torch

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from kedge.gaussian import Gaussian
-from kedge.policies.offload import OffloadedActivations
+from kedge.policies.activation_offload import OffloadedActivations
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from diffusers import AutoencoderKL, DiffusionPipeline, LCMScheduler, UNet2DCond
 from diffusers.models.modeling_utils import ModelMixin
 
 from kedge.models import ModelParts, resolve_model, resolve_part
-from kedge.policies.kinds import check_pipeline
+from kedge.policies.families.detect import check_pipeline
 from kedge.quiet import quiet_loading
 
 LORA_FILE = "pytorch_lora_weights.safetensors"

@@ -16,7 +16,7 @@ from kedge.evaluation.grid import as_image
 from kedge.evaluation.image_folder import read_image_folder
 from kedge.evaluation.pixels import as_rgb
 from kedge.policies.base import Policy, rollout
-from kedge.sampling import draw
+from kedge.policies.sampling import draw
 
 Progress = Callable[[int, int], None]
 
@@ -52,7 +52,7 @@ class ModelSource:
     facts: dict[str, Any] = field(default_factory=dict)
 
     def pictures(self, prompts: Sequence[str], seeds: Sequence[int]) -> list[Image.Image]:
-        """See :func:`kedge.sampling.draw`: the same seed gives every model the same noise."""
+        """See :func:`kedge.policies.sampling.draw`: the same seed gives every model the same noise."""
         with self.policy.reference() if self.reference else nullcontext():
             return [as_image(image) for image in draw(self.policy, prompts, seeds, self.batch_size)]
 

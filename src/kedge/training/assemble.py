@@ -12,8 +12,8 @@ from kedge.algorithms.prompt_cache import MEGABYTE, PromptCache
 from kedge.config import ModelConfig, RunConfig
 from kedge.policies import load_policy
 from kedge.policies.base import Backprop, Policy
-from kedge.policies.economy import Economy, economise
 from kedge.policies.lora import LoraConfig
+from kedge.policies.memory import Economy, economise
 from kedge.prompts import PromptStream
 from kedge.rewards.base import Reward
 from kedge.training import random_streams

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from kedge import __version__
-from kedge.card import model_card
 from kedge.config import RunConfig
 from kedge.config.loading import plain
+from kedge.export.card import model_card
 from kedge.training.loggers import read_log
+from kedge.training.meter import spent
 from kedge.training.run_folder import RunFolder, write_text
-from kedge.training.spending import spent
 from kedge.training.trainer import Outcome, Trainer
 
 
@@ -22,7 +22,7 @@ def finish(trainer: Trainer, config: RunConfig, folder: RunFolder, outcome: Outc
     from kedge.evaluation import write_report
 
     if ":" not in config.model.kind:
-        from kedge.export import save_lora
+        from kedge.export.lora import save_lora
 
         with trainer.optimizer.averaged():
             save_lora(trainer.context.policy, folder.lora, metadata(config, outcome.step))

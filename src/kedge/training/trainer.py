@@ -13,10 +13,10 @@ from kedge.training.callbacks import Callback, Watched
 from kedge.training.checkpoint import CheckpointStore
 from kedge.training.interrupt import StopOnSignal
 from kedge.training.loggers import Logger
+from kedge.training.meter import CountedReward, Meter
 from kedge.training.optimizer import Optimizer
 from kedge.training.processes import Processes
 from kedge.training.progress import Display
-from kedge.training.spending import CountedReward, Meter
 
 EMPTY_BATCHES = 100  # batches of experience in a row without an update before giving up
 

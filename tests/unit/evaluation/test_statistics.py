@@ -21,7 +21,7 @@ from kedge.evaluation.statistics import (
     wilson,
     win_rate,
 )
-from kedge.evaluation.student import incomplete_beta, two_sided_p, two_sided_quantile
+from kedge.evaluation.t_distribution import incomplete_beta, two_sided_p, two_sided_quantile
 
 
 @pytest.mark.parametrize("df", [1, 2, 3, 7, 30, 499, 3999, 100_000, 0.5])

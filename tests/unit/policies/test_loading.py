@@ -12,10 +12,10 @@ from huggingface_hub import constants
 
 from family_models import FAMILIES, TINY, Builder, build
 from kedge.config import ConfigError, parse_config
-from kedge.layouts import build_layout
 from kedge.models import ModelParts, default_guidance
 from kedge.policies import detect_kind, load_policy
 from kedge.policies.latent import LatentPolicy
+from kedge.random_models import build_layout
 from kedge.registry import UnknownNameError
 
 

@@ -9,13 +9,13 @@ import pytest
 
 from kedge.algorithms.base import workload
 from kedge.evaluation.result import Evaluation
-from kedge.reproduce import TARGETS
-from kedge.reproduce.methods import FINAL, TITLES
-from kedge.reproduce.records import Result, RunRecord
-from kedge.reproduce.runs import Run
-from kedge.reproduce.settings import Settings
-from kedge.reproduce.tuning import RATES
-from kedge.reproduce.world import load_world
+from kedge.workflows.runner.runs import Run
+from kedge_papers import TARGETS
+from kedge_papers.records.records import Result, RunRecord
+from kedge_papers.runner.experiment_set import load_world
+from kedge_papers.runner.options import Settings
+from kedge_papers.targets.methods import FINAL, TITLES
+from kedge_papers.targets.tuning import RATES
 
 SETTINGS = Settings(load_world("emoji"), seeds=2)
 PROMPTS = ("a cat", "a dog", "a fox")
@@ -81,7 +81,7 @@ def record(run: Run, gain: float) -> RunRecord:
 
 
 def curve_of(points: list[dict[str, float]]):
-    from kedge.reproduce.records import curve
+    from kedge_papers.records.records import curve
 
     log = [{**point, "seconds": 5.0} for point in points]
     return curve(log, 32.0)

@@ -10,14 +10,14 @@ import torch
 
 from family_models import FAMILIES, Builder, build
 from kedge.config import ModelConfig, parse_config
+from kedge.planning.skeletons import draw_policy
 from kedge.policies import load_policy
 from kedge.policies.lora import LoraConfig
+from kedge.policies.sampling import draw
 from kedge.registry import UnknownNameError
-from kedge.sampling import draw
-from kedge.training.blueprint import draw_policy
 from kedge.training.run import train
 from kedge.training.run_folder import RunFolder
-from kedge.training.tuned import load_run
+from kedge.workflows.load_run import load_run
 from training_world import recipe
 
 ALGORITHMS = {

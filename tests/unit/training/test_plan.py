@@ -11,13 +11,13 @@ from torch import nn
 
 from kedge.algorithms.rocm import ROCM
 from kedge.config import RunConfig, parse_config
+from kedge.planning import timing
+from kedge.planning.forecast import describe, forecast
+from kedge.planning.operations import Form, counting
+from kedge.planning.skeletons import KNOWN, draw_pipeline
+from kedge.planning.step import rehearse
+from kedge.planning.timing import Timer
 from kedge.policies import load_policy
-from kedge.training import timing
-from kedge.training.blueprint import KNOWN, draw_pipeline
-from kedge.training.counting import Form, counting
-from kedge.training.forecast import describe, forecast
-from kedge.training.rehearsal import rehearse
-from kedge.training.timing import Timer
 
 
 def config_for(folder: Path | str, **changes) -> RunConfig:
@@ -97,7 +97,7 @@ def test_policy_gradients_are_planned_too(micro_lcm: Path, algorithm: str) -> No
 
 
 def test_a_forecast_says_everything_in_words(micro_lcm: Path, monkeypatch) -> None:
-    monkeypatch.setattr("kedge.training.forecast.seconds", lambda *_: 12.0)
+    monkeypatch.setattr("kedge.planning.forecast.seconds", lambda *_: 12.0)
     config = config_for(micro_lcm, memory={"offload_text_encoders": True})
     found = forecast(config)
     text = "\n".join(describe(config, found))

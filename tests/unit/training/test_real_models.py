@@ -12,10 +12,10 @@ from typer.testing import CliRunner
 
 from kedge.cli.app import app
 from kedge.config import parse_config
-from kedge.sampling import draw
+from kedge.policies.sampling import draw
 from kedge.training.run import train
 from kedge.training.run_folder import RunFolder
-from kedge.training.tuned import load_run
+from kedge.workflows.load_run import load_run
 from micro_models import save_micro_diffusion, save_micro_lcm
 from training_world import recipe
 

@@ -15,13 +15,13 @@ from torch import Tensor
 import training_world
 from kedge.algorithms.base import workload
 from kedge.config import parse_config
+from kedge.planning.plan import plan
 from kedge.training.assemble import assemble
 from kedge.training.loggers import read_log
-from kedge.training.plan import plan
+from kedge.training.meter import Spent, forget_peak, peak_memory, spent
 from kedge.training.processes import Processes
 from kedge.training.run import train
 from kedge.training.run_folder import RunFolder
-from kedge.training.spending import Spent, forget_peak, peak_memory, spent
 
 # With 2 × 3 samples for an optimizer step: the settings, and the queries of its first six steps.
 ALGORITHMS: dict[str, tuple[dict[str, Any], list[int]]] = {
@@ -122,7 +122,7 @@ def test_an_account_in_words():
 def test_memory_is_not_that_of_the_process_that_started_this_one() -> None:
     """rusage's is handed down to a child."""
     ballast = torch.zeros(100_000_000)
-    code = "import torch; from kedge.training.spending import peak_memory as p; print(p(torch.device('cpu')))"
+    code = "import torch; from kedge.training.meter import peak_memory as p; print(p(torch.device('cpu')))"
     before = int(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
     assert ballast.sum() == 0
     assert before < peak_memory(torch.device("cpu")) - 50_000_000

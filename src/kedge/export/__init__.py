@@ -1,0 +1,1 @@
+"""What leaves Kedge: the adapter in others' formats, and the model card."""

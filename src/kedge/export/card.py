@@ -1,0 +1,89 @@
+"""The model card of a run: what it is, how it was made, how to use it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import yaml
+
+from kedge import __version__
+from kedge.config import RunConfig, dump
+from kedge.export.diffusers_snippet import diffusers_code
+
+HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")  # the only base_model that the hub understands
+
+Line = dict[str, Any]
+
+
+def model_card(config: RunConfig, step: int, log: Sequence[Line], name: str, spent: object) -> str:
+    """Markdown with the hub's front matter.
+
+    Args:
+        config: of the run.
+        step: optimizer steps done.
+        log: the lines of metrics.jsonl.
+        name: of the run.
+        spent: prints as what the run took.
+    """
+    parts = [_front_matter(config), f"# {name}\n", _lead(config, step), f"It took {spent}.\n", _results(config, log)]
+    parts += [_use(config), _details(config)]
+    return "\n".join(part for part in parts if part)
+
+
+def _front_matter(config: RunConfig) -> str:
+    base = {"base_model": config.model.name} if HUB_ID.fullmatch(config.model.name) else {}
+    data = base | {
+        "library_name": "diffusers",
+        "pipeline_tag": "text-to-image",
+        "tags": ["lora", "text-to-image", "kedge", config.algorithm.name],
+    }
+    return f"---\n{yaml.safe_dump(data, sort_keys=False)}---\n"
+
+
+def _lead(config: RunConfig, step: int) -> str:
+    model, training = config.model, config.training
+    text = (
+        f"A LoRA for `{model.name}`, trained towards the reward `{config.reward}` with "
+        f"`{config.algorithm.name}` by Kedge {__version__}: {step} steps of {training.batch_size} × "
+        f"{training.accumulation} samples on each device, {model.steps} sampling steps, guidance ω = "
+        f"{model.omega:g}, seed {training.seed}.\n"
+    )
+    if config.watch.samples_every:
+        text += f"\n![Base beside tuned](samples/{_last_sample(config, step)})\n"
+    return text
+
+
+def _last_sample(config: RunConfig, step: int) -> str:
+    last = step // config.watch.samples_every * config.watch.samples_every
+    return f"step-{last:06d}.png"
+
+
+def _results(config: RunConfig, log: Sequence[Line]) -> str:
+    """Held-out means of the first and the last evaluation."""
+    evaluated = [line for line in log if any(key.startswith("held_out/") for key in line)]
+    if len(evaluated) < 2:
+        return ""
+    first, last = evaluated[0], evaluated[-1]
+    rows = [
+        f"| `{key.removeprefix('held_out/')}` | {first[key]:.4g} | {last[key]:.4g} |"
+        for key in last
+        if key.startswith("held_out/") and first.get(key) is not None and last[key] is not None
+    ]
+    head = f"| held-out mean | step {first['step']} | step {last['step']} |\n|---|---|---|"
+    return "## Results\n\n" + "\n".join([head, *rows]) + "\n\n`kedge eval` measures them with intervals.\n"
+
+
+def _use(config: RunConfig) -> str:
+    code = diffusers_code(config.model)
+    if not code:
+        return ""
+    return f"## Use\n\n```python\n{code}```\n\nThe adapter's scale is inside its weights: leave the LoRA weight at 1.\n"
+
+
+def _details(config: RunConfig) -> str:
+    return (
+        "## How it was made\n\nThe whole configuration; `kedge train config.yaml` repeats the run.\n\n"
+        f"```yaml\n{dump(config)}```\n"
+    )

@@ -1,0 +1,157 @@
+"""The adapter as files that other programs load at the strength it was trained at, and back.
+
+Stock exporters leave out α: a LoRA of rank 16 and α 32 is then applied at half of its strength.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+from torch import Tensor
+
+from kedge.export.lora_files import Layer, diffusers_tensors, kohya_tensors, pair_layers, read_layers
+from kedge.policies.base import Policy
+from kedge.policies.latent import LatentPolicy
+from kedge.policies.lora import Adapter
+
+DIFFUSERS_FILE = "pytorch_lora_weights.safetensors"
+COMFYUI_FILE = "comfyui.safetensors"
+# Width of the text that a UNet reads → what kohya's tools and the model specification call its architecture.
+ARCHITECTURES = {
+    768: ("sd_v1", "stable-diffusion-v1"),
+    1024: ("sd_v2", "stable-diffusion-v2-512"),
+    2048: ("sdxl_base_v1-0", "stable-diffusion-xl-v1-base"),
+}
+
+
+def save_lora(policy: Policy, folder: str | Path, metadata: Mapping[str, Any]) -> dict[str, Path]:
+    """Write ``pytorch_lora_weights.safetensors`` for diffusers and ``comfyui.safetensors`` for ComfyUI and A1111.
+
+    The second is for UNets (Stable Diffusion, SDXL) only: those programs name SANA's layers in no agreed way.
+
+    Each is written beside its place, read back, compared with the adapter, and only then moved into its place.
+
+    Args:
+        metadata: what the files say about themselves; values that are no strings are written as JSON.
+
+    Returns:
+        the paths, by ``diffusers`` and ``comfyui``.
+
+    Raises:
+        ValueError: if the policy has no adapter, or what was read back differs from it (when it holds NaN, say).
+    """
+    layers = adapter_layers(policy)
+    about = {f"kedge.{key}": _text(value) for key, value in metadata.items()}
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    part = _latent(policy).part
+    paths = {"diffusers": folder / DIFFUSERS_FILE}
+    _write(paths["diffusers"], diffusers_tensors(layers, part), about | _diffusers_metadata(policy), layers)
+    if part == "unet":
+        paths["comfyui"] = folder / COMFYUI_FILE
+        _write(paths["comfyui"], kohya_tensors(layers), about | _kohya_metadata(policy, metadata), layers)
+    return paths
+
+
+def load_lora(policy: Policy, path: str | Path) -> None:
+    """Load a LoRA into the policy's adapter, in place and at the strength that the file means.
+
+    Args:
+        path: a file written by :func:`save_lora` or by diffusers, one that holds ``Adapter.state_dict()``, or the
+            folder of a ``pytorch_lora_weights.safetensors``.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is no LoRA for this adapter: other layers, another rank, or a damaged file.
+    """
+    adapter, path = _adapter(policy), Path(path)
+    path = path / DIFFUSERS_FILE if path.is_dir() else path
+    if not path.is_file():
+        raise FileNotFoundError(f"no LoRA at {path}")
+    scale, state = adapter.config.scale, {}
+    for name, layer in read_layers(path, adapter_layers(policy), scale).items():
+        state[f"{name}.lora_A.weight"] = layer.a
+        state[f"{name}.lora_B.weight"] = layer.b * (layer.scale / scale)
+    try:
+        adapter.load_state_dict(state)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def adapter_layers(policy: Policy) -> dict[str, Layer]:
+    """The layers of a policy's adapter by module name, in float32; ValueError if it has none."""
+    adapter = _adapter(policy)
+    return pair_layers({name: tensor.float() for name, tensor in adapter.state_dict().items()}, adapter.config.scale)
+
+
+def _latent(policy: Policy) -> LatentPolicy:
+    if not isinstance(policy, LatentPolicy):
+        raise ValueError(f"{type(policy).__name__} has no LoRA on a network of diffusers to export or load")
+    return policy
+
+
+def _adapter(policy: Policy) -> Adapter:
+    adapter = _latent(policy).adapter
+    if adapter is None:
+        raise ValueError(f"{type(policy).__name__} has no LoRA to export or load: it was loaded without one")
+    return adapter
+
+
+def _write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str], layers: Mapping[str, Layer]) -> None:
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        save_file(tensors, partial, {"format": "pt", **metadata})
+        _check(partial, path.name, layers)
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _check(written: Path, name: str, layers: Mapping[str, Layer]) -> None:
+    """Compare every layer's update in the file with the adapter's: at most 1e-6 apart, or of its largest number."""
+    found = read_layers(written, layers, scale=1.0)
+    if found.keys() != layers.keys():
+        raise ValueError(f"{name} has other layers than the adapter: {sorted(found.keys() ^ layers.keys())[:3]}")
+    for layer, expected in layers.items():
+        delta = expected.delta()
+        error, size = (found[layer].delta() - delta).abs().max().item(), delta.abs().max().item()
+        if not error <= 1e-6 * max(1.0, size):  # also when it is NaN
+            raise ValueError(f"{name} was not written: layer {layer} reads back {error} away from the adapter")
+
+
+def _diffusers_metadata(policy: Policy) -> dict[str, str]:
+    """The adapter's shape as diffusers stores it; α = r, since the scale is in the weights."""
+    config, part = _adapter(policy).config, _latent(policy).part
+    facts = {"r": config.rank, "lora_alpha": config.rank, "target_modules": list(config.targets)}
+    shape = {f"{part}.{name}": fact for name, fact in facts.items()}
+    return {"lora_adapter_metadata": json.dumps(shape, sort_keys=True)}
+
+
+def _kohya_metadata(policy: Policy, metadata: Mapping[str, Any]) -> dict[str, str]:
+    """What ComfyUI, A1111 and kohya's tools show of a LoRA."""
+    config = _adapter(policy).config
+    base = _text(metadata.get("base_model", "the model it was trained on"))
+    facts = {
+        "ss_network_module": "networks.lora",
+        "ss_network_dim": str(config.rank),
+        "ss_network_alpha": f"{config.alpha:g}",
+        "ss_sd_model_name": base,
+        "modelspec.sai_model_spec": "1.0.0",
+        "modelspec.title": f"Kedge LoRA for {base}",
+        "modelspec.usage_hint": f"Made for {base}, {policy.steps} steps; LoRA weight 1.",
+    }
+    known = ARCHITECTURES.get(_latent(policy).network.config.cross_attention_dim)
+    if known:
+        facts |= {"ss_base_model_version": known[0], "modelspec.architecture": f"{known[1]}/lora"}
+    return facts
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

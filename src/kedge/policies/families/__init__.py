@@ -1,0 +1,1 @@
+"""The families of few-step models, one file of mathematics each."""

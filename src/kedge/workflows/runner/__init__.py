@@ -1,0 +1,1 @@
+"""The one runner of many trainings: a matrix of runs, resumable, shared by several processes."""

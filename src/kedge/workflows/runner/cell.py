@@ -1,0 +1,207 @@
+"""One cell: train from where it stands, measure what is not measured yet, write down how it ended."""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from kedge.training.run_folder import RunFolder, write_text
+from kedge.workflows.runner.runs import Measure, Run
+
+if TYPE_CHECKING:
+    from kedge.policies.base import Policy
+    from kedge.training.callbacks import Callback
+
+OUTCOME, MEASURED, FAILURE = "outcome.json", "measured.json", "failure.json"
+State = Literal["waiting", "partial", "finished", "stopped", "diverged", "failed"]
+BATCH = 16
+
+
+class Interrupted(Exception):
+    """A signal asked for an end; everything so far is saved."""
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a training ended: ``finished``, ``stopped`` (by the guard) or ``diverged``."""
+
+    outcome: str
+    step: int
+    message: str = ""
+
+
+def read_json(path: Path) -> Any:
+    """What a file holds, or None if there is none."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def ending(home: Path) -> Ending | None:
+    """How the training in ``home`` ended; None if it has not."""
+    found = read_json(home / OUTCOME)
+    return Ending(**found) if found else None
+
+
+def state(run: Run, home: Path) -> State:
+    """How far a cell is."""
+    ended = ending(home)
+    if ended and ended.outcome == "diverged":
+        return "diverged"
+    if (ended or not run.train) and not _to_measure(run, home):
+        return "stopped" if ended and ended.outcome == "stopped" else "finished"
+    if (home / FAILURE).is_file():
+        return "failed"
+    return "partial" if RunFolder(home).used or (home / MEASURED).is_file() else "waiting"
+
+
+def perform(run: Run, home: Path, callbacks: Sequence[Callback] = ()) -> State:
+    """Do what is left of a cell.
+
+    A training without finite gradients ends as ``diverged`` and is not repeated; anything else that goes wrong is
+    written down as ``failed`` and is tried again next time.
+
+    Raises:
+        Interrupted: by a signal, once everything is saved.
+    """
+    (home / FAILURE).unlink(missing_ok=True)
+    try:
+        if run.train and ending(home) is None:
+            _train(run, home, callbacks)
+        if (ended := ending(home)) is None or ended.outcome != "diverged":
+            _measure(run, home)
+    except (ValueError, OSError, RuntimeError) as error:
+        home.mkdir(parents=True, exist_ok=True)
+        _write(home / FAILURE, {"kind": type(error).__name__, "message": str(error)})
+    return state(run, home)
+
+
+def _train(run: Run, home: Path, callbacks: Sequence[Callback]) -> None:
+    from kedge.training.run import train
+    from kedge.training.trainer import TrainingFailed
+
+    try:
+        outcome = train(run.config(), home, resume=RunFolder(home).used, callbacks=callbacks)
+    except TrainingFailed as error:
+        step = steps_done(home)
+        _write(home / OUTCOME, asdict(Ending("diverged", step, str(error))))
+        return
+    if outcome.ended == "interrupted":
+        raise Interrupted(f"stopped at step {outcome.step}, saved")
+    _write(home / OUTCOME, asdict(Ending(outcome.ended, outcome.step, outcome.reason)))
+
+
+def steps_done(home: Path) -> int:
+    """The last step in a run's log, 0 if it has none."""
+    from kedge.training.loggers import read_log
+
+    lines = read_log(RunFolder(home).metrics)
+    return int(lines[-1]["step"] or 0) if lines else 0
+
+
+def _measure(run: Run, home: Path) -> None:
+    wanted = _to_measure(run, home)
+    for steps in dict.fromkeys(measure.steps for measure in wanted.values()):
+        policy = _policy(run, home, steps)
+        for role, measure in wanted.items():
+            if measure.steps == steps:
+                _measure_one(run, home, policy, role, measure)
+
+
+def _to_measure(run: Run, home: Path) -> dict[str, Measure]:
+    """What is not measured yet, or lacked a reward that is here by now."""
+    done, left = read_json(home / MEASURED) or {}, {}
+    for role, measure in run.measures.items():
+        found = done.get(role, {})
+        same = found.get("asked") == json.loads(json.dumps(asdict(measure)))
+        if not same or any(_loadable(metric) for metric in found.get("missing", ())):
+            left[role] = measure
+    return left
+
+
+def _loadable(metric: str) -> bool:
+    from kedge.rewards import REWARDS, MissingWeightsError
+    from kedge.rewards.sources import locate
+
+    name, _, source = metric.partition("@")
+    try:
+        return name not in REWARDS or bool(locate(REWARDS[name], source or None) or True)
+    except (MissingWeightsError, ValueError):
+        return False
+
+
+def _measure_one(run: Run, home: Path, policy: Policy, role: str, asked: Measure) -> None:
+    from kedge.evaluation.measure import Plan, measure
+    from kedge.evaluation.records import evaluation_folder
+    from kedge.rewards import MissingWeightsError, load_reward
+
+    rewards, missing = {}, {}
+    for metric in asked.metrics:
+        try:
+            rewards[metric] = load_reward(metric, device=policy.device)
+        except MissingWeightsError as error:
+            missing[metric] = str(error)
+    prompts = _prompts(asked)
+    keep = min(asked.keep, len(prompts))
+    model = run.config().model
+    name = f"{model.name} {model.kind} guidance {model.omega:g} eta {model.eta:g}"
+    plan = Plan(rewards, prompts, asked.seed, asked.samples, BATCH, keep)
+    measure(policy, plan, name=run.title, model=name, folder=evaluation_folder(home), role=role)
+    notes = read_json(home / MEASURED) or {}
+    notes[role] = {"asked": asdict(asked), "missing": missing}
+    if asked.timed:
+        notes[role]["seconds_per_picture"] = _seconds_per_picture(policy, prompts)
+    _write(home / MEASURED, notes)
+
+
+def _prompts(asked: Measure) -> list[str]:
+    from kedge.prompts import load_prompts
+
+    found = list(asked.prompts) if isinstance(asked.prompts, tuple) else load_prompts(asked.prompts)
+    if asked.count is None or asked.count >= len(found):
+        return found
+    return random.Random(0).sample(found, asked.count)
+
+
+def _policy(run: Run, home: Path, steps: int | None) -> Policy:
+    """The trained model, or the base model of a run that trains nothing."""
+    import dataclasses
+
+    from kedge.training.assemble import build_policy
+    from kedge.training.processes import Processes
+    from kedge.workflows.load_run import load_run
+
+    changed: dict[str, Any] = {} if steps is None else {"steps": steps}
+    device = Processes(run.config().training.device).device
+    if run.train:
+        return load_run(home, device, **changed).policy
+    return build_policy(dataclasses.replace(run.config().model, **changed), device, lora=False)
+
+
+def _seconds_per_picture(policy: Policy, prompts: Sequence[str], batch: int = 8, repeats: int = 3) -> float:
+    """The median time of a batch, once warm, divided by its size."""
+    import statistics
+
+    from kedge.policies.sampling import draw
+
+    some = [prompts[i % len(prompts)] for i in range(batch)]
+    times: list[float] = []
+    for repeat in range(repeats + 1):
+        with _stopwatch(times):
+            draw(policy, some, range(batch * repeat, batch * (repeat + 1)), batch)
+    return statistics.median(times[1:]) / batch
+
+
+@contextmanager
+def _stopwatch(times: list[float]) -> Iterator[None]:
+    began = time.perf_counter()
+    yield
+    times.append(time.perf_counter() - began)
+
+
+def _write(path: Path, value: Any) -> None:
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")

@@ -1,0 +1,127 @@
+"""``kedge reproduce``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from kedge.workflows.runner.matrix import Matrix
+    from kedge_papers.runner.command_call import Order
+
+FAILED = 1
+INTERRUPTED = 130  # the shell's code for a program ended by Ctrl-C
+
+
+def reproduce_command(
+    target: Annotated[str | None, typer.Argument(help="What to make; none lists the targets.")] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE]...", help="Changes to every run, such as training.device=cuda."),
+    ] = None,
+    world: Annotated[str, typer.Option(help="emoji (bundled), or papers (the published models).")] = "emoji",
+    config: Annotated[str | None, typer.Option(help="A world of your own: a YAML file.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Repetitions of every run.")] = 1,
+    budget: Annotated[
+        float | None,
+        typer.Option(min=1, help="Of a run: network passes (ROCM) or reward queries (RLCM)."),
+    ] = None,
+    count: Annotated[int | None, typer.Option(min=2, help="Measure on this many prompts.")] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Runs at once.")] = 1,
+    out: Annotated[str | None, typer.Option(help="Where runs and results go; runs/reproduce/WORLD by default.")] = None,
+    only_list: Annotated[
+        bool, typer.Option("--list", help="Print each run as a command instead of running it.")
+    ] = False,
+    run: Annotated[str | None, typer.Option(help="Do this one of the runs, and nothing else.")] = None,
+    draw: Annotated[bool, typer.Option("--draw", help="Only draw again, from the recorded JSON.")] = False,
+    publish: Annotated[
+        str | None,
+        typer.Option(metavar="FOLDER", help="Only write the page of the recorded result, into docs/results."),
+    ] = None,
+) -> None:
+    """Make a table or a figure of the papers. Every run it needs, resumable, then the result from their records.
+
+    For example: kedge reproduce table4, kedge reproduce table1 --seeds 3 --jobs 4, kedge reproduce fig4 --list.
+    """
+    from pathlib import Path
+
+    from kedge_papers import TARGETS
+
+    if target is None:
+        print("\n".join(f"{name:<12} {TARGETS.get(name).title}" for name in TARGETS))
+        return
+    order = _order(target, overrides or [], world, config, seeds, budget, count, out)
+    if only_list:
+        print("\n".join(order.commands()))
+    elif run is not None:
+        _one(order, run)
+    elif draw or publish:
+        print("\n".join(str(path) for path in (order.publish(Path(publish)) if publish else order.draw())))
+    else:
+        _all(order, jobs)
+
+
+def _order(
+    target: str, overrides: list[str], world: str, config: str | None, seeds: int, budget: float | None,
+    count: int | None, out: str | None,
+) -> Order:  # fmt: skip
+    from pathlib import Path
+
+    from kedge.config.text import read_yaml
+    from kedge_papers.runner.command_call import Order
+    from kedge_papers.runner.experiment_set import load_world
+    from kedge_papers.runner.options import Settings
+
+    told = dict(item.partition("=")[::2] for item in overrides)
+    values = {key: read_yaml(value, f"the value of {key}") for key, value in told.items()}
+    name = Path(config).stem if config else world
+    options = [*overrides, *(["--config", config] if config else ["--world", world] if world != "emoji" else [])]
+    for option, value in (("--seeds", seeds if seeds > 1 else None), ("--budget", budget), ("--count", count)):
+        options += [option, f"{value:g}"] if value is not None else []
+    settings = Settings(load_world(config or world), name, seeds, budget, count, values)
+    return Order(target, settings, Path(out or f"runs/reproduce/{name}"), options)
+
+
+def _one(order: Order, name: str) -> None:
+    """A single run, as a scheduler starts it."""
+    from kedge.workflows.runner.matrix import OVER, Matrix
+
+    matrix = order.matrix
+    chosen = matrix.find(name)
+    _go(Matrix((chosen,), matrix.folder))
+    if matrix.state(chosen) not in OVER:
+        raise typer.Exit(FAILED)
+
+
+def _all(order: Order, jobs: int) -> None:
+    """The matrix, then its result."""
+    matrix = order.matrix
+    print("\n".join(order.estimate()))
+    if jobs == 1:
+        _go(matrix)
+    else:
+        from kedge.workflows.runner.cell import Interrupted
+
+        try:
+            matrix.spread(jobs, lambda run: order.command("--run", run.name))
+        except Interrupted as stop:
+            _stopped(str(stop))
+    print("\n".join(str(path) for path in order.finish()))
+    if failed := [run.name for run in matrix.left()]:
+        print(f"not done: {', '.join(failed)}; the same command tries them again")
+        raise typer.Exit(FAILED)
+
+
+def _go(matrix: Matrix) -> None:
+    from kedge.workflows.runner.cell import Interrupted
+
+    try:
+        matrix.go()
+    except Interrupted as stop:
+        _stopped(str(stop))
+
+
+def _stopped(message: str) -> None:
+    print(f"{message}. Go on with the same command")
+    raise typer.Exit(INTERRUPTED)

@@ -1,0 +1,1 @@
+"""What runs have left: records, and the rows and curves made of them."""

@@ -1,0 +1,1 @@
+"""From a target's name to its runs: experiment sets, options, costs."""

@@ -1,0 +1,132 @@
+"""ROCM's Figures 2 (pictures), 4 (hacking as β falls), 5 (reward against time) and 6 (styles of over-optimising)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from kedge.evaluation.statistics import Interval, win_rate
+from kedge.evaluation.tables import Cell, Table, display
+from kedge.workflows.runner.runs import Run
+from kedge_papers.pages.pictures import save_grid
+from kedge_papers.pages.save import COLOURS, canvas, legend, save_figure, save_tables
+from kedge_papers.records.curves import draw_band, time_unit
+from kedge_papers.records.records import Result, merged
+from kedge_papers.records.tables import grouped
+from kedge_papers.runner.options import Settings
+from kedge_papers.runner.target import Target
+from kedge_papers.targets.rocm_tables import FINAL, PICTURES, bases, table1, trained_on
+
+# Figure 5's panels, in its order.
+PANELS = {"A": "clipscore", "B": "aesthetic", "C": "pickscore", "D": "hpsv2"}
+SWEPT = "pickscore"  # the paper does not say which reward its Figure 4 was trained on
+HACKED = 4.0  # Figure 6, row A: this many budgets
+
+
+def fig2(settings: Settings) -> tuple[Run, ...]:
+    """Table 1a's runs of the first seed, and the base models."""
+    return (*bases(settings), *trained_on(replace(settings, seeds=1), "hpsv2"))
+
+
+def show_fig2(result: Result, folder: Path) -> list[Path]:
+    """Base models and every method."""
+    return save_grid(result, [(run.title, run) for run in result.runs], FINAL, folder, result.target)
+
+
+def fig4(settings: Settings) -> tuple[Run, ...]:
+    """KL at every β, for one budget."""
+    made = [base for base in bases(settings) if base.name == "base-consistency"]
+    measures = {FINAL: settings.measure(keep=PICTURES)}
+    for beta in settings.world.betas:
+        for seed in settings.repetitions():
+            run = settings.row("kl", SWEPT, seed, measures)
+            told = {**run.overrides, "algorithm.beta": float(beta)}
+            made.append(replace(run, name=f"beta-{beta:g}--{SWEPT}--{seed}", label=f"{beta:g}", overrides=told))
+    return tuple(made)
+
+
+def sweep(result: Result) -> list[tuple[float, dict[str, Interval]]]:
+    """β → share of pictures that the reward model, and the truth, prefer to the base model's from the same noise."""
+    base = next((run for run in result.runs if run.name.startswith("base-")), None)
+    if base is None or FINAL not in base.evaluations:
+        return []
+    theirs, judges, found = base.evaluations[FINAL], [result.facts["rewards"][SWEPT], result.facts["truth"]], []
+    for title, runs in grouped([run for run in result.runs if run.name.startswith("beta-")]).items():
+        rows = [run.evaluations[FINAL] for run in runs if FINAL in run.evaluations]
+        if rows:
+            ours = merged(rows, title)
+            rates = {
+                judge: win_rate(ours.scores[judge], theirs.scores[judge], ours.prompts)
+                for judge in judges
+                if judge and judge in ours.scores and judge in theirs.scores
+            }
+            found.append((float(title), rates))
+    return found
+
+
+def show_fig4(result: Result, folder: Path) -> list[Path]:
+    """Both preferences against β, strong regularisation on the left as in the paper."""
+    points = sweep(result)
+    figure, (axes,) = canvas(size=(6.4, 3.8))
+    labels = [f"{beta:g}" for beta, _ in points]
+    for judge, colour in zip((result.facts["rewards"][SWEPT], result.facts["truth"]), COLOURS, strict=False):
+        known = [(i, rates[judge]) for i, (_, rates) in enumerate(points) if judge in rates]
+        if known:
+            x, y = [i for i, _ in known], [100 * rate.value for _, rate in known]
+            spread = [[100 * (r.value - r.low) for _, r in known], [100 * (r.high - r.value) for _, r in known]]
+            axes.errorbar(x, y, spread, marker="o", markersize=4, capsize=2, color=colour, label=display(judge).title)
+    axes.axhline(50, color="black", linewidth=0.8, linestyle=":")
+    axes.set_xticks(range(len(labels)), labels)
+    axes.set(xlabel="β, falling to the right", ylabel="preferred to the base model, %")
+    legend(axes)
+    rows = tuple((f"{beta:g}", tuple(Cell(rate, style="percent") for rate in rates.values())) for beta, rates in points)
+    judges = list(points[0][1]) if points else []
+    heads = tuple(display(judge).title for judge in judges)
+    note = "Share of pictures preferred to the base model's from the same noise, with its 95 % interval over prompts."
+    table = Table("β", heads, tuple(judges), rows, "KL, trained on PickScore", note)
+    return [*save_tables([table], folder, result.target), *save_figure(figure, folder, result.target)]
+
+
+def show_fig5(result: Result, folder: Path) -> list[Path]:
+    """Four panels, every method."""
+    figure, axes = canvas(2, 2)
+    ours = result.facts["rewards"]
+    for panel, (letter, reward) in zip(axes, PANELS.items(), strict=True):
+        runs = [run for run in result.runs if f"--{reward}--" in run.name]
+        scale, unit = time_unit(runs)
+        for (title, same), colour in zip(grouped(runs).items(), COLOURS, strict=False):
+            draw_band(panel, same, "seconds", "reward", colour=colour, label=title, scale=scale)
+        panel.set_title(f"{letter}: {display(ours[reward]).title}", fontsize=9)
+        panel.set(xlabel=f"training, {unit}", ylabel="reward, running mean of 20 steps")
+    legend(axes[0])
+    return save_figure(figure, folder, result.target)
+
+
+def fig6(settings: Settings) -> tuple[Run, ...]:
+    """The aesthetic score and the 45 animals: each divergence for one budget (its best) and for several (hacked)."""
+    measures = {FINAL: settings.measure(settings.world.animals, keep=PICTURES)}
+    made = []
+    for row, times in (("best", 1.0), ("hacked", HACKED)):
+        for method in settings.world.methods:
+            if settings.world.methods[method].overrides.get("algorithm.divergence"):
+                run = settings.row(method, "aesthetic", 0, measures)
+                told = replace(
+                    run, name=f"{row}-{method}", overrides={**run.overrides, "prompts": settings.world.animals}
+                )
+                made.append(settings.with_passes(told, times))
+    return tuple(made)
+
+
+def show_fig6(result: Result, folder: Path) -> list[Path]:
+    """A, over-optimised; B, at its best."""
+    written = []
+    for letter, row in (("A", "hacked"), ("B", "best")):
+        runs = [(run.title, run) for run in result.runs if run.name.startswith(f"{row}-")]
+        written += save_grid(result, runs, FINAL, folder, f"{result.target}-{letter.lower()}")
+    return written
+
+
+FIG2 = Target("The same prompts and noise, drawn by every method", "ROCM, Figure 2", fig2, show_fig2)
+FIG4 = Target("Reward hacking as β falls", "ROCM, Figure 4", fig4, show_fig4)
+FIG5 = Target("Reward against training time", "ROCM, Figure 5", table1("cdba"), show_fig5)
+FIG6 = Target("What over-optimised pictures look like, for each divergence", "ROCM, Figure 6", fig6, show_fig6)

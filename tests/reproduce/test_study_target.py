@@ -8,7 +8,7 @@ import pytest
 
 from kedge.study import open_study
 from kedge.study.records import read_records
-from kedge_papers import rocm_study
+from kedge_papers.targets import rocm_study
 from kedge_papers.runner.command_call import Order
 from kedge_papers.runner.experiment_set import load_world
 from kedge_papers.runner.options import Settings

@@ -23,7 +23,7 @@ def export_command(
 ) -> None:
     """Write a run's adapter for diffusers or ComfyUI. It is its newest checkpoint's, and checked by reading it back."""
     from kedge.export.lora import save_lora
-    from kedge.training.finish import metadata
+    from kedge.training.run import metadata
     from kedge.workflows.load_run import load_run
 
     tuned = load_run(run)

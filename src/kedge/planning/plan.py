@@ -12,7 +12,7 @@ from kedge.prompts import UnreachableError
 from kedge.rewards import readiness
 from kedge.rewards.description import describe
 from kedge.rewards.sources import size_in_words
-from kedge.training.prompt_sets import prompts_of
+from kedge.training.assemble import prompts_of
 
 
 def plan(config: RunConfig) -> Iterator[str]:

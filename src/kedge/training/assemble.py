@@ -9,27 +9,35 @@ import torch
 
 from kedge.algorithms.base import Context
 from kedge.algorithms.prompt_cache import MEGABYTE, PromptCache
-from kedge.config import ModelConfig, RunConfig
+from kedge.config import ModelConfig, PromptsConfig, RunConfig
 from kedge.policies import load_policy
 from kedge.policies.base import Backprop, Policy
 from kedge.policies.lora import LoraConfig
 from kedge.policies.memory import Economy, economise
-from kedge.prompts import PromptStream
+from kedge.prompts import PromptStream, load_prompts
 from kedge.rewards.base import Reward
-from kedge.training import random_streams
-from kedge.training.callbacks import Callback
-from kedge.training.checkpoint import CheckpointStore
-from kedge.training.held_out import HeldOut
+from kedge.training.callbacks import Callback, HeldOut, SampleGrid
+from kedge.training.checkpoint import CheckpointStore, seed_everything
 from kedge.training.loggers import JsonlLogger, Logger, TensorBoardLogger
 from kedge.training.optimizer import Optimizer
 from kedge.training.processes import Processes
 from kedge.training.progress import Silent, display
-from kedge.training.prompt_sets import prompts_of
 from kedge.training.run_folder import RunFolder
-from kedge.training.samples import SampleGrid
 from kedge.training.trainer import Trainer
 
 UNSET_HELD_OUT = 64  # training prompts that stand in when watch.held_out is not set
+
+
+def prompts_of(config: PromptsConfig) -> list[str]:
+    """The prompts of a ``prompts`` block."""
+    return load_prompts(
+        config.source,
+        column=config.column,
+        split=config.split,
+        count=config.count,
+        seed=config.seed,
+        local=config.local,
+    )
 
 
 def build_policy(model: ModelConfig, device: torch.device, *, lora: bool = True) -> Policy:
@@ -72,10 +80,10 @@ def assemble(
     from kedge.rewards import load_reward
 
     prompts = prompts_of(config.prompts)
-    random_streams.seed_everything(config.training.seed)  # the same fresh adapter on every process
+    seed_everything(config.training.seed)  # the same fresh adapter on every process
     policy = build_policy(config.model, processes.device)
     own_seed = config.training.seed + 1_000_003 * processes.index
-    random_streams.seed_everything(own_seed)
+    seed_everything(own_seed)
     economise(policy, economy(config))
     if config.speed.tf32:
         torch.set_float32_matmul_precision("high")

@@ -1,15 +1,22 @@
-"""What may watch a run, and what it gets to see."""
+"""What may watch a run, what it gets to see, and the two that ship: a grid of samples and held-out evaluation."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, Literal, Protocol
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from kedge.evaluation import Evaluation, compare, evaluate, image_grid
+from kedge.evaluation.guard import judge_comparison
 from kedge.policies.base import Policy
+from kedge.rewards.base import Reward
 
 
 @dataclass(frozen=True)
@@ -52,3 +59,114 @@ class Callback(Protocol):
 def due(step: int, every: int) -> bool:
     """Whether something that happens every so many steps (0: never), from step 0 on, happens at this one."""
     return every > 0 and step % every == 0
+
+
+class SampleGrid:
+    """Pictures from fixed prompts and noise while it trains, base beside tuned.
+
+    Writes ``samples/step-000050.png``: a row for each prompt, the base model's picture beside the tuned one's.
+
+    Args:
+        folder: where the pictures go.
+        prompts: what to draw.
+        seed: of the noise, the same at every step and for both models.
+        every: steps between pictures; 0 draws none.
+        batch_size: pictures at once.
+    """
+
+    name = "samples"
+
+    def __init__(self, folder: Path, prompts: Sequence[str], *, seed: int, every: int, batch_size: int):
+        self.folder, self.prompts = folder, list(prompts)
+        self.seed, self.every, self.batch_size = seed, every, batch_size
+        self._base: NDArray[np.uint8] | None = None
+
+    def __call__(self, step: int, run: Watched) -> dict[str, float]:
+        """Draw if it is time."""
+        if not due(step, self.every) or not self.prompts:
+            return {}
+        if self._base is None:
+            self._base = self._draw(run, reference=True)
+        with run.averaged():
+            tuned = self._draw(run, reference=False)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        grid = image_grid({"base": self._base, f"step {step}": tuned}, self.prompts)
+        grid.save(self.folder / f"step-{step:06d}.png")
+        run.image("samples", torch.from_numpy(np.array(grid)).permute(2, 0, 1).float() / 255)
+        return {}
+
+    def _draw(self, run: Watched, reference: bool) -> NDArray[np.uint8]:
+        drawn = evaluate(
+            run.policy,
+            {},
+            self.prompts,
+            seed=self.seed,
+            batch_size=self.batch_size,
+            reference=reference,
+            keep_images=len(self.prompts),
+        )
+        assert drawn.images is not None  # keep_images asks for them
+        return drawn.images
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing: the base model's pictures are drawn again."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Nothing to take up."""
+
+
+@dataclass
+class HeldOut:
+    """Held-out evaluation while it trains, and the alarm for reward hacking.
+
+    Scores the tuned model on prompts it is not trained on, always from the same noise.
+
+    Attributes:
+        rewards: name → reward; the first is the one trained on.
+        prompts: what to draw.
+        seed: of the noise.
+        every: steps between evaluations, from step 0.
+        guard: what to do when the trained reward rises and the others fall: ``warn``, ``stop`` or ``off``.
+        base: the evaluation before the first step.
+    """
+
+    rewards: Mapping[str, Reward]
+    prompts: Sequence[str]
+    seed: int
+    every: int
+    batch_size: int
+    guard: Literal["warn", "stop", "off"] = "warn"
+    base: Evaluation | None = None
+    name = "held_out"
+
+    def __call__(self, step: int, run: Watched) -> dict[str, float]:
+        """Evaluate if it is time; returns ``held_out/<reward>`` means."""
+        if not due(step, self.every):
+            return {}
+        with run.averaged():
+            now = evaluate(run.policy, self.rewards, self.prompts, seed=self.seed, batch_size=self.batch_size)
+        if self.base is None:
+            self.base = now
+        elif self.guard != "off":
+            self._watch(step, now, run)
+        return {f"held_out/{metric}": float(values.mean()) for metric, values in now.scores.items()}
+
+    def _watch(self, step: int, now: Evaluation, run: Watched) -> None:
+        trained = next(iter(self.rewards))
+        assert self.base is not None  # the first evaluation is never judged
+        verdict = judge_comparison(compare(now, self.base), [trained])
+        if verdict.level != "hacking":
+            return
+        message = f"step {step}, on held-out prompts: {verdict.sentence} More regularisation or fewer steps help."
+        run.say("\n  ".join([message, *verdict.reasons]))
+        if self.guard == "stop":
+            run.stop(message)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The base model's scores."""
+        return {"base": self.base.to_dict() if self.base else None}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take them up."""
+        self.base = Evaluation.from_dict(state["base"]) if state["base"] else None

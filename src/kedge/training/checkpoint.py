@@ -1,7 +1,8 @@
 """Checkpoints that can be trusted: written whole or not at all, checked when read, the last few kept.
 
 ``checkpoints/step-00000100/`` holds ``state.pt`` and ``manifest.json`` with its SHA-256. A checkpoint is written under
-another name, read back, and renamed into place: whatever carries the name was complete.
+another name, read back, and renamed into place: whatever carries the name was complete. What a process draws at random
+is part of it: the global streams are kept as plain data and tensors.
 """
 
 from __future__ import annotations
@@ -11,12 +12,14 @@ import json
 import logging
 import os
 import pickle
+import random
 import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 log = logging.getLogger(__name__)
@@ -127,3 +130,35 @@ def _flush(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python, NumPy and torch (all devices)."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002 - libraries draw from the global stream
+    torch.manual_seed(seed)
+
+
+def random_state() -> dict[str, Any]:
+    """The global streams' states, as plain data and tensors."""
+    version, numbers, gauss = random.getstate()
+    name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)  # noqa: NPY002
+    state: dict[str, Any] = {
+        "python": [version, list(numbers), gauss],
+        "numpy": [name, torch.from_numpy(np.asarray(keys).astype(np.int64)), position, has_gauss, cached],
+        "torch": torch.get_rng_state(),
+    }
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state()
+    return state
+
+
+def restore_random_state(state: dict[str, Any]) -> None:
+    """Put the global streams back to where :func:`random_state` found them."""
+    version, numbers, gauss = state["python"]
+    random.setstate((version, tuple(numbers), gauss))
+    name, keys, *rest = state["numpy"]
+    np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002
+    torch.set_rng_state(state["torch"])
+    if "cuda" in state and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"])

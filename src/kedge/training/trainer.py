@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from kedge.algorithms.base import Algorithm, Context, Loss
-from kedge.training import random_streams
 from kedge.training.callbacks import Callback, Watched
-from kedge.training.checkpoint import CheckpointStore
+from kedge.training.checkpoint import CheckpointStore, random_state, restore_random_state
 from kedge.training.interrupt import StopOnSignal
 from kedge.training.loggers import Logger
 from kedge.training.meter import CountedReward, Meter
@@ -195,7 +194,7 @@ class Trainer:
         self.context.state.clear()
         self.context.state.update(own["algorithm"])
         self.context.generator.set_state(own["noise"])
-        random_streams.restore(own["random"])
+        restore_random_state(own["random"])
         self.step = self._saved = step
         return True
 
@@ -214,5 +213,5 @@ class Trainer:
             "prompts": self.prompts.state_dict(),
             "algorithm": self.context.state,
             "noise": self.context.generator.get_state(),
-            "random": random_streams.capture(),
+            "random": random_state(),
         }

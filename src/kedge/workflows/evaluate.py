@@ -219,7 +219,7 @@ def _metrics(request: Request, targets: list[str]) -> list[str]:
 
 def _prompts(request: Request, targets: list[str]) -> list[str]:
     from kedge.prompts import load_prompts
-    from kedge.training.prompt_sets import prompts_of
+    from kedge.training.assemble import prompts_of
 
     config = _config(targets)
     if request.prompts:

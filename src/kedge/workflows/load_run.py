@@ -13,7 +13,7 @@ from kedge.config import RunConfig, load_config
 from kedge.policies.base import Policy
 from kedge.training.assemble import build_policy
 from kedge.training.checkpoint import CheckpointError, CheckpointStore
-from kedge.training.ema import copy_into
+from kedge.training.optimizer import copy_into
 from kedge.training.run_folder import RunFolder
 
 

@@ -66,7 +66,7 @@ def find_prompts(target: str, spec: str | None, seed: int) -> list[str]:
     """The prompts asked for; else those of a folder of images, a run's held-out ones, or the emoji world's; mixed."""
     from kedge.config import load_config
     from kedge.prompts import PromptError, load_prompts
-    from kedge.training.prompt_sets import prompts_of
+    from kedge.training.assemble import prompts_of
 
     path = Path(target)
     if spec is not None:

@@ -11,8 +11,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kedge.training import random_streams
-from kedge.training.checkpoint import CheckpointError, CheckpointStore, read
+from kedge.training.checkpoint import (
+    CheckpointError,
+    CheckpointStore,
+    random_state,
+    read,
+    restore_random_state,
+    seed_everything,
+)
 
 
 def state(step: int) -> dict:
@@ -92,13 +98,13 @@ def test_random_streams_come_back_through_a_checkpoint(tmp_path):
     def draw() -> list[float]:
         return [random.random(), random.gauss(0, 1), np.random.rand(), np.random.randn(), torch.rand(()).item()]  # noqa: NPY002
 
-    random_streams.seed_everything(5)
+    seed_everything(5)
     first = draw()
-    random_streams.seed_everything(5)
+    seed_everything(5)
     assert draw() == first
 
-    CheckpointStore(tmp_path).save(1, {"random": random_streams.capture()})
+    CheckpointStore(tmp_path).save(1, {"random": random_state()})
     expected = draw()
     draw()
-    random_streams.restore(CheckpointStore(Path(tmp_path)).latest()[1]["random"])
+    restore_random_state(CheckpointStore(Path(tmp_path)).latest()[1]["random"])
     assert draw() == expected

@@ -8,10 +8,10 @@ import pytest
 
 from kedge.study import open_study
 from kedge.study.records import read_records
-from kedge_papers.targets import rocm_study
 from kedge_papers.runner.command_call import Order
 from kedge_papers.runner.experiment_set import load_world
 from kedge_papers.runner.options import Settings
+from kedge_papers.targets import rocm_study
 
 
 @pytest.fixture

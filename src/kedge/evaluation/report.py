@@ -19,6 +19,7 @@ from kedge.evaluation.records import BASE, TUNED, evaluation_folder, file_name, 
 from kedge.evaluation.report_style import CSS
 from kedge.evaluation.result import Evaluation
 from kedge.evaluation.tables import comparison_table, display
+from kedge.files import write_text
 
 
 @dataclass(frozen=True)
@@ -54,11 +55,7 @@ def write_report(run_folder: str | os.PathLike[str], against: str = BASE) -> Pat
     folder = evaluation_folder(run.folder)
     ours, theirs = load_record(folder, TUNED), load_record(folder, against)
     name = "report.html" if against == BASE else f"report-against-{file_name(against)}.html"
-    target = run.folder / name
-    draft = target.with_name(f".{target.name}")
-    draft.write_text(_page(run, ours, theirs, against), encoding="utf-8")
-    draft.replace(target)
-    return target
+    return write_text(run.folder / name, _page(run, ours, theirs, against))
 
 
 def trained_on(reward: str, metrics: Sequence[str]) -> list[str]:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kedge.evaluation.statistics import Floats, Interval, mean_interval
+from kedge.files import write_text
 
 FORMAT = "kedge-evaluation-1"
 
@@ -95,12 +96,7 @@ class Evaluation:
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the JSON, whole or not at all."""
-        target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_name(target.name + ".partial")
-        partial.write_text(json.dumps(self.to_dict(), ensure_ascii=False), encoding="utf-8")
-        partial.replace(target)
-        return target
+        return write_text(Path(path), json.dumps(self.to_dict(), ensure_ascii=False))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Evaluation:

@@ -6,7 +6,6 @@ Stock exporters leave out α: a LoRA of rank 16 and α 32 is then applied at hal
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from kedge.export.lora_files import Layer, diffusers_tensors, kohya_tensors, pair_layers, read_layers
+from kedge.files import replacing
 from kedge.policies.base import Policy
 from kedge.policies.latent import LatentPolicy
 from kedge.policies.lora import Adapter
@@ -103,15 +103,9 @@ def _adapter(policy: Policy) -> Adapter:
 
 
 def _write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str], layers: Mapping[str, Layer]) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        save_file(tensors, partial, {"format": "pt", **metadata})
-        _check(partial, path.name, layers)
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(path) as draft:
+        save_file(tensors, draft, {"format": "pt", **metadata})
+        _check(draft, path.name, layers)
 
 
 def _check(written: Path, name: str, layers: Mapping[str, Layer]) -> None:

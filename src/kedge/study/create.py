@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from PIL import Image
 
 from kedge.evaluation.evaluator import sample_seed
 from kedge.evaluation.grid import enlarge
+from kedge.files import replacing
 from kedge.study.design import Design, PlannedPair, plan_pairs
 from kedge.study.questions import Question
 from kedge.study.sources import FolderSource, ModelSource, Progress, Source
@@ -48,19 +48,17 @@ def create_study(
     if len(set(names)) < len(names):
         raise ValueError(f"two of the models have one name ({', '.join(names)}): a report could not tell them apart")
     planned = plan_pairs(len(sources), len(prompts), design)
-    draft = folder.with_name(f".{folder.name}.draft")
-    shutil.rmtree(draft, ignore_errors=True)
-    (draft / PICTURES).mkdir(parents=True)
-    records = []
-    for start in range(0, len(planned), AT_ONCE):
-        some = planned[start : start + AT_ONCE]
-        records += _draw(draft / PICTURES, sources, prompts, some, design.seed, shared_noise)
-        if progress is not None:
-            progress(len(records), len(planned))
     kind = "models" if len(sources) > 1 else "twins" if shared_noise else "siblings"
     facts = Facts(title, tuple(questions), design, kind, new_token())
-    write_study(draft, facts, [(source.name, source.facts) for source in sources], records).close()
-    draft.rename(folder)
+    with replacing(folder) as draft:
+        (draft / PICTURES).mkdir(parents=True)
+        records: list[PairRecord] = []
+        for start in range(0, len(planned), AT_ONCE):
+            pairs = planned[start : start + AT_ONCE]
+            records += _draw(draft / PICTURES, sources, prompts, pairs, design.seed, shared_noise)
+            if progress is not None:
+                progress(len(records), len(planned))
+        write_study(draft, facts, [(source.name, source.facts) for source in sources], records).close()
     return Store(folder)
 
 

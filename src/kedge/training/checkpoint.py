@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import pickle
 import random
 import re
@@ -21,6 +20,8 @@ from typing import Any
 
 import numpy as np
 import torch
+
+from kedge.files import replacing
 
 log = logging.getLogger(__name__)
 
@@ -50,19 +51,12 @@ class CheckpointStore:
             CheckpointError: if the state holds something that could not be read back.
         """
         final = self.folder / f"step-{step:08d}"
-        draft = self.folder / f".{final.name}.{os.getpid()}"
-        shutil.rmtree(draft, ignore_errors=True)
-        draft.mkdir(parents=True)
-        torch.save(state, draft / "state.pt")
-        digest = _digest(draft / "state.pt")
-        (draft / "manifest.json").write_text(json.dumps({"format": FORMAT, "step": step, "sha256": digest}))
-        _read_state(draft)
-        for name in ("state.pt", "manifest.json"):
-            _flush(draft / name)
-        if final.exists():  # a resumed run passes the same step again
-            shutil.rmtree(final)
-        draft.rename(final)
-        _flush(self.folder)
+        with replacing(final) as draft:  # a resumed run passes the same step again
+            draft.mkdir()
+            torch.save(state, draft / "state.pt")
+            digest = _digest(draft / "state.pt")
+            (draft / "manifest.json").write_text(json.dumps({"format": FORMAT, "step": step, "sha256": digest}))
+            _read_state(draft)
         self._forget_old()
         return final
 
@@ -121,15 +115,6 @@ def _read_state(path: Path) -> dict[str, Any]:
 def _digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _flush(path: Path) -> None:
-    """Push a file or folder to the disk, so that a rename cannot overtake its contents."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def seed_everything(seed: int) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from pathlib import Path
 from typing import Protocol
 
 from torch import Tensor
+
+from kedge.files import write_text
 
 
 class Logger(Protocol):
@@ -90,6 +91,4 @@ def read_log(path: Path) -> list[dict[str, float | None]]:
 def truncate_log(path: Path, resumed_at: int | None) -> None:
     """Keep the lines up to step ``resumed_at``; None keeps none."""
     kept = [] if resumed_at is None else [line for line in read_log(path) if (line["step"] or 0) <= resumed_at]
-    draft = path.with_name(f".{path.name}")
-    draft.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
-    os.replace(draft, path)
+    write_text(path, "".join(json.dumps(line) + "\n" for line in kept))

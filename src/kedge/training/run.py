@@ -10,12 +10,13 @@ from kedge import __version__
 from kedge.config import RunConfig
 from kedge.config.loading import plain
 from kedge.export.card import model_card
+from kedge.files import write_text
 from kedge.training.assemble import assemble
 from kedge.training.callbacks import Callback
 from kedge.training.loggers import read_log
 from kedge.training.meter import spent
 from kedge.training.processes import Processes
-from kedge.training.run_folder import RunFolder, write_text
+from kedge.training.run_folder import RunFolder
 from kedge.training.trainer import Outcome, Trainer
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from kedge import __version__
 from kedge.config import RunConfig, dump
+from kedge.files import write_text
 
 PACKAGES = ("torch", "diffusers", "transformers", "peft", "accelerate", "safetensors", "numpy", "Pillow")
 
@@ -84,13 +85,6 @@ def fresh_folder(name: str, root: Path = Path("runs")) -> Path:
     """``runs/<name>``, or ``runs/<name>-2``, … when that is taken."""
     candidates = [root / name, *(root / f"{name}-{n}" for n in range(2, 10_000))]
     return next(path for path in candidates if not path.exists())
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    draft = path.with_name(f".{path.name}")
-    draft.write_text(text, encoding="utf-8")
-    os.replace(draft, path)
 
 
 def environment(processes: int, device: str) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from kedge.evaluation.result import Evaluation
+from kedge.files import write_text
 
 FORMAT = "kedge-result-1"
 POINTS = 1000
@@ -117,11 +118,8 @@ class Result:
 
     def save(self, path: Path) -> None:
         """Write the JSON, whole or not at all."""
-        from kedge.training.run_folder import write_text
-
         runs = [run.to_dict() for run in self.runs]
         data = {"format": FORMAT, "target": self.target, "facts": self.facts, "runs": runs, "extra": self.extra}
-        path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, json.dumps(_short(data), ensure_ascii=False, allow_nan=False) + "\n")
 
     @classmethod

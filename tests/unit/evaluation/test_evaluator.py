@@ -5,11 +5,11 @@ import json
 import numpy as np
 import pytest
 import torch
+from kedge.evaluation.pixels import from_uint8
 from PIL import Image
 
 from kedge.evaluation import Evaluation, evaluate, evaluate_images
 from kedge.evaluation.evaluator import sample_seed
-from kedge.evaluation.pixels import from_uint8
 from kedge.policies.base import draw_noise, rollout
 
 

@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from kedge.training.run_folder import RunFolder, write_text
+from kedge.files import write_text
+from kedge.training.run_folder import RunFolder
 from kedge.workflows.runner.runs import Measure, Run
 
 if TYPE_CHECKING:

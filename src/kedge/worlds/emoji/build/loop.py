@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -13,6 +12,8 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+
+from kedge.files import replacing
 
 SAVE_SECONDS = 60
 
@@ -93,8 +94,8 @@ def train(
             "average": average,
             "step": step,
         }
-        torch.save(state, f"{kept}.part")
-        os.replace(f"{kept}.part", kept)
+        with replacing(kept) as draft:
+            torch.save(state, draft)
 
     began = saved = time.monotonic()
     for step in range(start, schedule.steps):

@@ -1,0 +1,101 @@
+"""What is written is there whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kedge.files import replacing, write_text
+
+
+def test_a_file_appears_when_the_block_ends(tmp_path: Path) -> None:
+    target = tmp_path / "new folder" / "x.json"
+    with replacing(target) as draft:
+        draft.write_text("whole")
+        assert not target.exists()
+    assert target.read_text() == "whole"
+    assert [path.name for path in target.parent.iterdir()] == ["x.json"]
+
+
+def test_text_is_utf_8(tmp_path: Path) -> None:
+    assert write_text(tmp_path / "x", "σ 🦊").read_bytes() == "σ 🦊".encode()
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_a_block_that_fails_leaves_the_old_and_no_draft(tmp_path: Path, kind: str) -> None:
+    def fail(target: Path) -> None:
+        with replacing(target) as draft:
+            if kind == "folder":
+                draft.mkdir()
+                (draft / "inner").write_text("half")
+            else:
+                draft.write_text("half")
+            raise OSError("disk full")
+
+    target = tmp_path / "x"
+    target.write_text("old")
+    with pytest.raises(OSError, match="disk full"):
+        fail(target)
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_folder_replaces_a_folder(tmp_path: Path) -> None:
+    target = tmp_path / "x"
+    for name in ("first", "second"):
+        with replacing(target) as draft:
+            draft.mkdir()
+            (draft / name).write_text(name)
+    assert [path.name for path in target.iterdir()] == ["second"]
+
+
+def test_contents_reach_the_disk_before_the_name_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    events: list[tuple[str, str]] = []
+    real_sync, real_replace = os.fsync, os.replace
+
+    def sync(handle: int) -> None:
+        events.append(("sync", Path(os.readlink(f"/proc/self/fd/{handle}")).name))
+        real_sync(handle)
+
+    def replace(source: Path, target: Path) -> None:
+        events.append(("rename", Path(target).name))
+        real_replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    monkeypatch.setattr(os, "replace", replace)
+    with replacing(tmp_path / "x") as draft:
+        draft.mkdir()
+        (draft / "a").write_text("a")
+        (draft / "b").write_text("b")
+    renamed = events.index(("rename", "x"))
+    assert {name for _, name in events[:renamed]} == {"a", "b", draft.name}
+    assert events[renamed + 1 :] == [("sync", tmp_path.name)]
+
+
+def test_a_killed_writer_leaves_the_old_and_the_next_one_clears_up(tmp_path: Path) -> None:
+    target = tmp_path / "x[1]"
+    target.write_text("old")
+    script = (
+        "import os, signal, sys\n"
+        "from pathlib import Path\n"
+        "from kedge.files import replacing\n"
+        "with replacing(Path(sys.argv[1])) as draft:\n"
+        "    draft.write_text('half')\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    killed = subprocess.run([sys.executable, "-c", script, str(target)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert target.read_text() == "old"
+    assert len(list(tmp_path.iterdir())) == 2
+    (tmp_path / f".{target.name}.{os.getppid()}").write_text("another writer's, still alive")
+    (tmp_path / f".{target.name}.backup").write_text("not a draft")
+    write_text(target, "new")
+    assert target.read_text() == "new"
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
+        [f".{target.name}.{os.getppid()}", f".{target.name}.backup", target.name]
+    )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from kedge.evaluation.pixels import to_uint8
 
+from kedge.pixels import to_uint8
 from kedge.worlds.emoji.scenes import render_prompt
 
 

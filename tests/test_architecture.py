@@ -22,14 +22,18 @@ SOURCE = Path(__file__).parents[1] / "src"
 FILE_LINES = 300
 FUNCTION_LINES = 70
 
+# Small tools that import nothing of kedge: whoever imports anything of it may use them.
+TOOLS = ("files", "lru", "pixels")
+
 # Package or module below kedge → those that it may import. Nobody imports cli; rewards and policies do not know each
 # other; evaluation, study and export know no training.
 MAY_IMPORT = {
-    part: allowed.split()
+    part: [*allowed.split(), *TOOLS] if allowed else []
     for part, allowed in {
         "gaussian": "",
         "registry": "",
         "quiet": "",
+        **dict.fromkeys(TOOLS, ""),
         "devices": "",
         "models": "registry",
         "divergences": "gaussian registry",

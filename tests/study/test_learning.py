@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from kedge.evaluation.pixels import from_uint8
 
 import tiny_rewards
 from emoji_renders import render
 from kedge.evaluation.image_folder import read_image_folder
+from kedge.pixels import from_uint8
 from kedge.rewards import describe, load_reward
 from kedge.study.comparisons import Comparison, rater_agreement, read_comparisons, split
 from kedge.study.fit import FitSettings, fit_preference
@@ -134,10 +134,10 @@ def test_agreement_of_raters_counts_pairs_of_raters() -> None:
 def test_votes_on_twins_are_what_d3po_draws_again(micro_lcm, tmp_path) -> None:
     """The pictures that raters saw are those that D3PO draws from the exported seeds, first for first."""
     import numpy as np
-    from kedge.evaluation.pixels import to_uint8
     from PIL import Image
 
     from kedge.algorithms.votes import read_votes, seeded_pairs
+    from kedge.pixels import to_uint8
     from kedge.policies import load_policy
     from kedge.policies.base import rollout
     from kedge.study.create import create_study

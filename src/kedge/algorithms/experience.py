@@ -18,7 +18,7 @@ from kedge.algorithms.base import Context
 from kedge.algorithms.schedule import MicroBatch
 from kedge.gaussian import Gaussian, Reduction
 from kedge.policies.base import Conditioning, Policy, rollout
-from kedge.rewards.base import Reward
+from kedge.rewards.base import Reward, checked_scores
 
 
 @dataclass(frozen=True)
@@ -129,15 +129,6 @@ def score(reward: Reward, images: Tensor, prompts: Sequence[str]) -> Tensor:
     """``reward(images, prompts)``, checked: ``[B]`` float32.
 
     Raises:
-        ValueError: for a wrong shape or a score that is not finite; statistics would carry it for ever.
+        ValueError: for a wrong shape, or for a score that is not finite.
     """
-    scores = reward(images, prompts).float()
-    if scores.shape != (len(prompts),):
-        raise ValueError(
-            f"reward {reward.name!r} returned shape {tuple(scores.shape)} for {len(prompts)} images: "
-            f"expected ({len(prompts)},)"
-        )
-    if not scores.isfinite().all():
-        row = int((~scores.isfinite()).nonzero()[0])
-        raise ValueError(f"reward {reward.name!r} returned {scores[row].item()} for prompt {prompts[row]!r}")
-    return scores
+    return checked_scores(reward.name, reward(images, prompts).float(), prompts)

@@ -36,7 +36,7 @@ def score(
     import numpy as np
     from PIL import Image
 
-    from kedge.evaluation.pixels import as_rgb, from_uint8
+    from kedge.pixels import as_rgb, from_uint8
     from kedge.worlds.emoji.oracle import Oracle
 
     pixels = np.asarray(as_rgb(Image.open(image)))[None].copy()

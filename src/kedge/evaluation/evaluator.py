@@ -21,10 +21,10 @@ from torch import Tensor
 
 from kedge.evaluation.image_statistics import DIVERSITY, diversity, image_statistics, thumbnails
 from kedge.evaluation.partial_scores import Ledger, Row
-from kedge.evaluation.pixels import as_rgb, from_uint8, to_uint8
 from kedge.evaluation.result import Evaluation
+from kedge.pixels import as_rgb, from_uint8, to_uint8
 from kedge.policies.base import Policy, draw_noise, rollout
-from kedge.rewards.base import Reward
+from kedge.rewards.base import Reward, checked_scores
 
 Progress = Callable[[int, int], None]
 
@@ -105,7 +105,9 @@ def _score(
     pixels: Tensor, prompts: Sequence[str], index: Sequence[int], rewards: Mapping[str, Reward], device: torch.device
 ) -> list[Row]:
     images = from_uint8(pixels).to(device)
-    scores = {name: _checked(name, reward(images, prompts), prompts) for name, reward in rewards.items()}
+    scores: dict[str, list[float]] = {}
+    for name, reward in rewards.items():
+        scores[name] = checked_scores(name, reward(images, prompts).detach().double(), prompts).tolist()
     statistics = {name: values.tolist() for name, values in image_statistics(images).items()}
     small = thumbnails(images).tolist()
     return [
@@ -117,16 +119,6 @@ def _score(
         }
         for i in range(len(prompts))
     ]
-
-
-def _checked(name: str, scores: Tensor, prompts: Sequence[str]) -> list[float]:
-    if tuple(scores.shape) != (len(prompts),):
-        raise ValueError(f"reward {name!r} gave shape {tuple(scores.shape)} for {len(prompts)} images")
-    values = scores.detach().double().cpu()
-    if not torch.isfinite(values).all():
-        bad = prompts[int((~torch.isfinite(values)).nonzero()[0])]
-        raise ValueError(f"reward {name!r} gave a score that is not a number for the prompt {bad!r}")
-    return [float(x) for x in values]
 
 
 def _collect(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from kedge.evaluation.pixels import to_uint8
+from kedge.pixels import to_uint8
 
 Picture = Tensor | NDArray[np.uint8] | Image.Image
 

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from kedge.pixels import to_uint8
 from kedge.registry import load_object
 from kedge.rewards.bertscore import BertScore
 from kedge.rewards.preprocess import check_batch
@@ -63,9 +65,11 @@ class Alignment:
 
     def captions(self, images: Tensor) -> list[str]:
         """What the model says about each picture."""
-        pixels = (images.detach() * 255).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
         with ThreadPoolExecutor(self.workers) as pool:
-            return list(pool.map(lambda picture: self.server.ask(Image.fromarray(picture), self.question), pixels))
+            return list(pool.map(self._ask, to_uint8(images).numpy()))
+
+    def _ask(self, pixels: NDArray[np.uint8]) -> str:
+        return self.server.ask(Image.fromarray(pixels), self.question)
 
     def _connect(self, source: str | None) -> VisionServer:
         if source is None:

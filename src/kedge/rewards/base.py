@@ -1,4 +1,4 @@
-"""What a reward is: a function from images and prompts to one score a sample."""
+"""What a reward is: a function from images and prompts to one score a sample; and whether it kept to that."""
 
 from __future__ import annotations
 
@@ -21,3 +21,31 @@ class Reward(Protocol):
 
     def __call__(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
         """Score ``images`` ``[B, 3, H, W]`` in [0, 1] for ``prompts`` (B of them); returns ``[B]`` float32."""
+
+
+def check_shape(name: str, scores: Tensor, prompts: Sequence[str]) -> Tensor:
+    """``scores`` as they are, if there is one number for each prompt.
+
+    Raises:
+        ValueError: for any other shape than ``[B]``.
+    """
+    if scores.shape != (len(prompts),):
+        raise ValueError(
+            f"reward {name!r} returned shape {tuple(scores.shape)} for {len(prompts)} images: "
+            f"return one number for each, ({len(prompts)},)"
+        )
+    return scores
+
+
+def checked_scores(name: str, scores: Tensor, prompts: Sequence[str]) -> Tensor:
+    """``scores`` as they are, if there is one finite number for each prompt; it waits for the device.
+
+    Raises:
+        ValueError: for a wrong shape, or for a score that is not finite, naming its prompt: averages and running
+            statistics would carry it for ever.
+    """
+    finite = check_shape(name, scores, prompts).isfinite()
+    if not finite.all():
+        row = int((~finite).nonzero()[0])
+        raise ValueError(f"reward {name!r} returned {scores[row].item()} for the prompt {prompts[row]!r}")
+    return scores

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from kedge.quiet import quiet_loading
 from kedge.registry import load_object
-from kedge.rewards.base import Reward
+from kedge.rewards.base import Reward, check_shape
 from kedge.rewards.catalogue import REWARDS, find
 from kedge.rewards.expression import Term, parse
 from kedge.rewards.preprocess import check_batch
@@ -80,11 +80,7 @@ class Custom:
         images = check_batch(images, prompts)
         scores = self.function(images if self.differentiable else images.detach(), list(prompts))
         scores = torch.as_tensor(scores, dtype=images.dtype, device=images.device)
-        if scores.shape != (len(images),):
-            raise ValueError(
-                f"reward {self.name!r} returned {list(scores.shape)} for {len(images)} images: "
-                f"return one number for each, [{len(images)}]"
-            )
+        check_shape(self.name, scores, prompts)
         return scores if self.differentiable else scores.detach()
 
 

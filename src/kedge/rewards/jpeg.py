@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from kedge.pixels import to_uint8
 from kedge.rewards.preprocess import check_batch
 
 QUALITY = 95
@@ -20,9 +21,8 @@ def jpeg_sizes(images: Tensor) -> Tensor:
 
     It grows with the resolution and depends a little on Pillow's libjpeg: compare only within one set-up.
     """
-    pixels = (images.detach() * 255).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
     sizes = []
-    for picture in pixels:
+    for picture in to_uint8(images).numpy():
         buffer = io.BytesIO()
         Image.fromarray(picture).save(buffer, format="JPEG", quality=QUALITY)
         sizes.append(len(buffer.getvalue()) / KILOBYTE)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
+
+from kedge.lru import Lru
 
 CAPACITY = 16_384
 
@@ -19,19 +21,13 @@ class TextCache:
     """
 
     def __init__(self, encode: Callable[[str], Tensor], capacity: int = CAPACITY):
-        self._encode, self._capacity = encode, capacity
-        self._features: OrderedDict[str, Tensor] = OrderedDict()
+        self._encode = encode
+        self._features: Lru[Tensor] = Lru(capacity)
 
     @torch.no_grad()
     def __call__(self, prompts: Sequence[str]) -> Tensor:
         """``[B, D]``, without gradient."""
-        return torch.cat([self._one(prompt) for prompt in prompts])
-
-    def _one(self, prompt: str) -> Tensor:
-        if prompt in self._features:
-            self._features.move_to_end(prompt)
-        else:
-            self._features[prompt] = self._encode(prompt)
-            if len(self._features) > self._capacity:
-                self._features.popitem(last=False)
-        return self._features[prompt]
+        features = []
+        for prompt in prompts:
+            features.append(self._features.get(prompt, partial(self._encode, prompt)))
+        return torch.cat(features)

@@ -46,15 +46,7 @@ def read_state(file: Path, unwrap: str | None = None) -> StateDict:
         state = torch.load(file, map_location="cpu", weights_only=True, mmap=_can_be_mapped(file))
     except (FileNotFoundError, PermissionError):
         raise
-    except (
-        safetensors.SafetensorError,
-        OSError,
-        pickle.UnpicklingError,
-        RuntimeError,
-        EOFError,
-        ValueError,
-        KeyError,
-    ) as error:
+    except UNREADABLE as error:
         raise WrongWeightsError(
             f"{file} ({file.stat().st_size:,} bytes) cannot be read as weights: truncated, or not a weights file "
             f"({_first_line(error)}). Fetch it again"

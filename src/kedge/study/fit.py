@@ -21,8 +21,9 @@ from PIL import Image
 from torch import Tensor
 from transformers import CLIPModel
 
-from kedge.evaluation.pixels import as_rgb, from_uint8
 from kedge.evaluation.statistics import Interval, rate_interval
+from kedge.files import replacing
+from kedge.pixels import as_rgb, from_uint8
 from kedge.rewards.clip import folder_tokenizer, read_config
 from kedge.rewards.preprocess import read_preprocess
 from kedge.rewards.weights import build_frozen, read_folder, without
@@ -196,20 +197,18 @@ def _accuracy(scorer: Scorer, votes: Sequence[Comparison], batch_size: int) -> I
 
 def _save(scorer: Scorer, backbone: Path, out: Path, fit: Fit, settings: FitSettings) -> None:
     """The model with the backbone's tokenizer and image processor, and what is to be known about it."""
-    draft = out.with_name(f".{out.name}.draft")
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(parents=True)
-    scorer.model.save_pretrained(draft)
-    for file in backbone.iterdir():
-        if file.is_file() and file.name not in WEIGHTS and file.suffix in (".json", ".txt", ".model"):
-            shutil.copy(file, draft / file.name)
     accuracy = {name: found and found.to_dict() for name, found in (("before", fit.before), ("after", fit.after))}
     facts = {
         "votes": fit.votes, "held_out_votes": fit.held_out, "held_out_accuracy": accuracy, "raters_agree": fit.raters,
         "epoch": fit.epoch, "backbone": backbone.name, "settings": asdict(settings),
     }  # fmt: skip
-    (draft / "fit.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-    draft.rename(out)
+    with replacing(out) as draft:
+        draft.mkdir()
+        scorer.model.save_pretrained(draft)
+        for file in backbone.iterdir():
+            if file.is_file() and file.name not in WEIGHTS and file.suffix in (".json", ".txt", ".model"):
+                shutil.copy(file, draft / file.name)
+        (draft / "fit.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
 
 def _read(path: Path) -> Tensor:

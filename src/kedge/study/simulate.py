@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from kedge.evaluation.pixels import as_rgb, from_uint8
+from kedge.pixels import as_rgb, from_uint8
 from kedge.study.questions import QUESTIONS
 
 Look = Callable[[Tensor, str, str], tuple[float, float]]

@@ -14,7 +14,7 @@ from PIL import Image
 from kedge.algorithms.votes import seeded_pairs
 from kedge.evaluation.grid import as_image
 from kedge.evaluation.image_folder import read_image_folder
-from kedge.evaluation.pixels import as_rgb
+from kedge.pixels import as_rgb
 from kedge.policies.base import Policy, rollout
 from kedge.policies.sampling import draw
 

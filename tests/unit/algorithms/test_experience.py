@@ -68,7 +68,7 @@ def test_a_score_that_is_not_finite_is_named():
     def sometimes(images, prompts):
         return torch.tensor([0.0 if prompt != "dog" else float("nan") for prompt in prompts])
 
-    with pytest.raises(ValueError, match=r"'function' returned nan for prompt 'dog'"):
+    with pytest.raises(ValueError, match=r"'function' returned nan for the prompt 'dog'"):
         explore(context(reward=sometimes), 6, 3)
 
 

@@ -5,11 +5,11 @@ import json
 import numpy as np
 import pytest
 import torch
-from kedge.evaluation.pixels import from_uint8
 from PIL import Image
 
 from kedge.evaluation import Evaluation, evaluate, evaluate_images
 from kedge.evaluation.evaluator import sample_seed
+from kedge.pixels import from_uint8
 from kedge.policies.base import draw_noise, rollout
 
 
@@ -142,9 +142,9 @@ def test_bad_scores_are_named(policy, prompts) -> None:
     def nan(images, texts):
         return torch.tensor([float("nan") if "blue" in text else 1.0 for text in texts])
 
-    with pytest.raises(ValueError, match="'broken' gave a score that is not a number for the prompt 'blue'"):
+    with pytest.raises(ValueError, match="'broken' returned nan for the prompt 'blue'"):
         evaluate(policy, {"broken": nan}, prompts, seed=0, batch_size=4)
-    with pytest.raises(ValueError, match=r"'broken' gave shape \(4, 1\) for 4 images"):
+    with pytest.raises(ValueError, match=r"'broken' returned shape \(4, 1\) for 4 images"):
         evaluate(policy, {"broken": lambda x, t: torch.zeros(len(x), 1)}, prompts, seed=0, batch_size=4)
     policy.decode = lambda x0: x0 * float("nan")
     with pytest.raises(ValueError, match="has diverged"):

@@ -127,7 +127,7 @@ def test_class_of_the_users_own_takes_its_source(own):
 
 
 def test_wrong_shape_is_named(own):
-    with pytest.raises(ValueError, match=r"'my_rewards:wrong' returned \[\] for 2 images"):
+    with pytest.raises(ValueError, match=r"'my_rewards:wrong' returned shape \(\) for 2 images"):
         load_reward("my_rewards:wrong")(images(), PROMPTS)
 
 

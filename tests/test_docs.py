@@ -209,6 +209,14 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
+def test_nobody_is_told_to_install_a_strangers_package():
+    """The index has another ``kedge``: ours is the checkout, or ``kedge-rl``."""
+    sources = [*PAGES, *ROOT.glob("*.md"), ROOT / "constraints.txt", *(ROOT / "src").rglob("*.py")]
+    for path in sources:
+        wrong = re.findall(r"pip install .*\bkedge(?!-rl)\b.*", path.read_text(encoding="utf-8"))
+        assert not wrong, f"{path}: {wrong}"
+
+
 def test_generated_pages_are_up_to_date():
     made = runpy.run_path(str(DOCS / "generate.py"))["recipes"]()
     assert (DOCS / "recipes.md").read_text(encoding="utf-8") == made, "run: make docs"

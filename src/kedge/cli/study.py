@@ -86,7 +86,7 @@ def serve(
         from kedge.study.server import listen
         from kedge.study.server import serve as run
     except ModuleNotFoundError as error:
-        raise ValueError('serving a study needs starlette and uvicorn: pip install "kedge[study]"') from error
+        raise ValueError("serving a study needs starlette and uvicorn: pip install starlette uvicorn") from error
     from kedge.study import open_study
 
     store, everybody = open_study(study), host in ("0.0.0.0", "::")

@@ -97,7 +97,7 @@ def parquet_column(path: str, column: str | None, filesystem: Any = None) -> lis
         import pyarrow as pa
         import pyarrow.parquet as pq
     except ImportError as error:
-        raise PromptError("reading Parquet needs pyarrow: pip install 'kedge[data]'") from error
+        raise PromptError("reading Parquet needs pyarrow: pip install pyarrow") from error
     try:
         name = choose_column(pq.read_schema(path, filesystem=filesystem).names, column, path)
         return [

@@ -20,7 +20,7 @@ def clean_text(text: str) -> str:
         except ModuleNotFoundError as error:
             raise ModuleNotFoundError(
                 f"CLIP reads texts beyond plain ASCII through ftfy, which is not installed (prompt: {text[:60]!r}). "
-                "Install it with: pip install 'kedge[rewards]'",
+                "Install it with: pip install ftfy",
                 name="ftfy",
             ) from error
         text = html.unescape(html.unescape(ftfy.fix_text(text)))

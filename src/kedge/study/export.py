@@ -72,7 +72,7 @@ def write_pickapic_parquet(store: Store, path: Path) -> None:
         import pyarrow
         import pyarrow.parquet
     except ImportError as error:
-        raise ValueError('Parquet needs pyarrow: pip install "kedge[data]", or export to .csv') from error
+        raise ValueError("Parquet needs pyarrow: pip install pyarrow, or export to .csv") from error
     rows = pickapic_rows(store)
     for row in rows:
         for side in "01":

@@ -84,9 +84,9 @@ class D3PO:
     def _compared(self, context: Context, pairs: int) -> tuple[Experience, Tensor]:
         """Fresh pairs of the current policy, and h₁ ``[pairs]`` by the reward: 1, −1, or 0 for a tie."""
         prompts = context.prompts.take(pairs) * 2
-        noise = paired_noise(context.policy, context.generator, pairs)
+        noise = paired_noise(context.policy, context.generator, pairs)  # the two of a pair start from one x_K
         experience = collect(context, prompts, noise, chunk=self.sample_batch_size or context.batch_size)
-        return experience, (experience.rewards[:pairs] - experience.rewards[pairs:]).sign()
+        return experience, (experience.rewards[:pairs] - experience.rewards[pairs:]).sign()  # h₁; h₂ = −h₁
 
     def _voted(self, context: Context, pairs: int) -> tuple[Experience, Tensor]:
         """The pairs of the next recorded votes, drawn by the reference as they were for the raters, and h₁."""
@@ -102,11 +102,11 @@ class D3PO:
         both = torch.cat([visit.rows, visit.rows + len(experience) // 2])
         members = MicroBatch(both, visit.k, visit.share)
         x = experience.x(visit.k - 1)[both]
-        log_p = experience.transition(context.policy, members).log_prob(x, self.reduction)
-        log_q = experience.reference(context.policy, members).log_prob(x, self.reduction)
-        ratio = self.clamp(log_p - log_q)
+        log_p = experience.transition(context.policy, members).log_prob(x, self.reduction)  # log p_θ(x_{k-1} | x_k, c)
+        log_q = experience.reference(context.policy, members).log_prob(x, self.reduction)  # log p_ref(x_{k-1} | x_k, c)
+        ratio = self.clamp(log_p - log_q)  # log ρ
         first, second = ratio.chunk(2)
-        margin = self.beta * (label * first - label * second)
+        margin = self.beta * (label * first - label * second)  # β (h₁ log ρ₁ + h₂ log ρ₂)
         metrics: dict[str, Tensor | float] = {
             "margin": margin.detach(),
             "agrees": ((margin > 0).float() + (margin == 0).float() / 2).detach(),
@@ -115,7 +115,7 @@ class D3PO:
         }
         if not self.votes:
             metrics["reward"] = experience.rewards[both]
-        return Loss(-logsigmoid(margin).mean() * visit.share, metrics)
+        return Loss(-logsigmoid(margin).mean() * visit.share, metrics)  # −log σ(β (h₁ log ρ₁ + h₂ log ρ₂))
 
     def clamp(self, log_ratio: Tensor) -> Tensor:
         """log ρ, ρ clamped to 1 ± ratio_clip."""

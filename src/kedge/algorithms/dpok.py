@@ -83,12 +83,13 @@ class DPOK:
     def updates(self, context: Context) -> Iterator[Iterable[Loss]]:
         """Gather experience, fit the baseline, then ``policy_steps`` optimizer steps."""
         samples = self.workload(context.batch_size, context.accumulation).samples
-        experience = explore(context, samples, self.sample_batch_size)
+        experience = explore(context, samples, self.sample_batch_size)  # x_K, …, x_0 ~ p_θ(·|c) and r(x_0, c)
         policy, steps = context.policy, experience.stochastic_steps()
         rewards = self.scale(context, experience.prompts, experience.rewards)
         baseline = Baseline(context, experience, self.value_lr)
-        advantages = rewards[:, None] - baseline.values()  # [N, k], before the baseline learns these rewards
-        value_loss = baseline.fit(rewards, self.value_steps, self.value_batch_size)
+        # A_k = r(x_0, c) − V(x_k, c, k), [N, k], before the baseline learns these rewards
+        advantages = rewards[:, None] - baseline.values()
+        value_loss = baseline.fit(rewards, self.value_steps, self.value_batch_size)  # min E (r(x_0, c) − V(x_k, c, k))²
         micro, epochs, fraction = context.batch_size, self.policy_steps, self.step_fraction
         plan = schedule(samples, steps, micro, context.generator, epochs=epochs, step_fraction=fraction)
         ratios = ImportanceRatios(
@@ -97,6 +98,7 @@ class DPOK:
 
         def loss(visit: MicroBatch) -> Loss:
             p, q = experience.transition(policy, visit), experience.reference(policy, visit)
+            # ρ = p_θ(x_{k-1} | x_k, c) / p_θold(x_{k-1} | x_k, c)
             ratio = ratios(visit, p.log_prob(experience.x(visit.k - 1)[visit.rows], self.reduction))
             kl = p.squared_distance(q, self.reduction) / 2  # KL(p_θ ‖ p_ref), exactly
             value, metrics = self.objective(ratio, advantages[visit.rows, visit.k], kl)
@@ -109,6 +111,7 @@ class DPOK:
     def objective(self, ratio: Tensor, advantage: Tensor, kl: Tensor) -> tuple[Tensor, dict[str, Tensor | float]]:
         """``mean(−α A clamp(ratio) + β KL)`` of one visit, and its metrics; all arguments ``[b]``."""
         clamped = ratio.clamp(1 - self.ratio_clip, 1 + self.ratio_clip)
+        # −α ρ A_k has the gradient −α ∇log p_θ · (r − V); the KL's is exact at the sampled x_k
         loss = (-self.reward_weight * advantage * clamped + self.kl_weight * kl).mean()
         return loss, {
             "advantage": advantage.abs(),

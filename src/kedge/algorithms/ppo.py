@@ -1,6 +1,7 @@
 """Proximal policy optimisation over the sampling steps: RLCM on a consistency policy, DDPO on a diffusion policy.
 
-RLCM, Algorithm 1 (page 6); DDPO-IS, Black et al. 2024. Deviations, numbered: docs/algorithms/ppo.md.
+RLCM, Algorithm 1 (page 6), whose lines are named beside the code; DDPO-IS, Black et al. 2024, is the same loss.
+Deviations, numbered: docs/algorithms/ppo.md.
 """
 
 from __future__ import annotations
@@ -77,12 +78,12 @@ class PPO:
     def updates(self, context: Context) -> Iterator[Iterable[Loss]]:
         """Gather experience, then ``epochs × minibatches`` optimizer steps over it."""
         samples = self.workload(context.batch_size, context.accumulation).samples
-        experience = explore(context, samples, self.sample_batch_size)
-        advantages = self.advantages(context, experience.prompts, experience.rewards)
+        experience = explore(context, samples, self.sample_batch_size)  # lines 3 and 4: c ~ C, X_0 = P(f_θ, H, c)
+        advantages = self.advantages(context, experience.prompts, experience.rewards)  # line 5: r normalised per c
         policy, steps = context.policy, experience.stochastic_steps()
         if self.score_last_step:
             steps, experience = [*steps, 1], noise_last_step(context, experience)
-        plan = schedule(
+        plan = schedule(  # lines 6 to 8: minibatches, and the steps of each
             samples,
             steps,
             context.batch_size,
@@ -93,7 +94,7 @@ class PPO:
         )
 
         def log_prob(visit: MicroBatch) -> Tensor:
-            p = experience.transition(policy, visit)
+            p = experience.transition(policy, visit)  # π_θ(a_t | s_t): s_t = (x_k, c), a_t = x_{k-1}
             if visit.k == 1:
                 p = noised(p.mean, experience.stds[-2])
             return p.log_prob(experience.x(visit.k - 1)[visit.rows], self.reduction)
@@ -106,10 +107,10 @@ class PPO:
             )
 
     def _loss(self, visit: MicroBatch, ratio: Tensor, advantage: Tensor, experience: Experience) -> Loss:
-        clipped = ratio.clamp(1 - self.ratio_clip, 1 + self.ratio_clip)
-        surrogate = torch.minimum(advantage * ratio, advantage * clipped)  # RLCM, Algorithm 1, line 9
+        clipped = ratio.clamp(1 - self.ratio_clip, 1 + self.ratio_clip)  # clip(ρ, 1 − ε, 1 + ε)
+        surrogate = torch.minimum(advantage * ratio, advantage * clipped)  # line 9: min{r ρ, r clip(ρ)}
         return Loss(
-            -surrogate.mean() * visit.share,
+            -surrogate.mean() * visit.share,  # its share of E_D Σ_t, to be maximised
             {
                 "reward": experience.rewards[visit.rows],
                 "advantage": advantage.abs(),

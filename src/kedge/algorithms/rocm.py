@@ -1,6 +1,6 @@
 """ROCM: reward maximisation by backpropagation through the whole trajectory, anchored to the reference.
 
-Algorithm 2 (page 1 of the supplement). The objective that is maximised is
+Algorithm 2 (page 1 of the supplement), whose lines are named beside the code. The objective that is maximised is
 
     E[ R(x_0, c) − β Σ_{k=2..K} D_f(p_k^θ ‖ p_k^ref) ],    x_k on θ's own trajectory, noise fixed.
 
@@ -71,12 +71,13 @@ class ROCM:
         """One optimizer step: ``accumulation`` micro-batches of fresh trajectories."""
         if context.backprop.last_steps == 0:
             raise ValueError("rocm learns through the trajectory: backprop.last_steps must be 1 or more, or null")
-        yield (self._loss(context) for _ in range(context.accumulation))
+        yield (self._loss(context) for _ in range(context.accumulation))  # lines 5 to 14, a micro-batch at a time
 
     def _loss(self, context: Context) -> Loss:
-        prompts = context.prompts.take(context.batch_size)
-        reward, divergence = self.evaluate(context, prompts, context.noise(len(prompts)))
-        objective = (reward - self.weight * divergence).mean()  # Eq. (10), with Algorithm 2's sign
+        prompts = context.prompts.take(context.batch_size)  # line 6: conditions c_i
+        noise = context.noise(len(prompts))  # line 8: ε^(i) ~ N(0, I)
+        reward, divergence = self.evaluate(context, prompts, noise)
+        objective = (reward - self.weight * divergence).mean()  # line 13: 1/B Σ_i [R_i − λ D_i], Eq. (10) with − for +
         return Loss(
             -objective / context.accumulation,
             {
@@ -93,10 +94,11 @@ class ROCM:
         exact = self.reference_gradient == "exact" and self.weight > 0
         steps = self._steps(context)
         with backprop.storage():
+            # Line 9: {x_k} = G(θ, ε, c), and the reference's step at the same x_k.
             trajectory = rollout(policy, context.encode(prompts), noise, backprop, Alongside(steps, exact))
-            reward = context.reward(policy.decode(trajectory.x0), prompts)
+            reward = context.reward(policy.decode(trajectory.x0), prompts)  # line 10: R_i = R(x_0, c_i)
             with nullcontext() if self.weight else torch.no_grad():
-                return reward, self._divergence(trajectory, steps, torch.zeros_like(reward))
+                return reward, self._divergence(trajectory, steps, torch.zeros_like(reward))  # line 11: D_i
 
     def _steps(self, context: Context) -> list[int]:
         """Where the divergence is taken: k = K, …, 2, or a random subset of ``reference_steps`` of them."""
@@ -117,6 +119,6 @@ class ROCM:
                 raise ValueError(
                     f"step {k} adds no noise, so it has no divergence: set model.eta > 0, or no divergence"
                 )
-            terms.append(divergence(p, trajectory.references[k]))
+            terms.append(divergence(p, trajectory.references[k]))  # D_f(p_k(·|θ, x_k, c) ‖ p_k(·|θ_ref, x_k, c))
         # Each term is drawn with probability n / (K − 1): weighing by its inverse makes the estimate unbiased.
         return torch.stack(terms).sum(0) * ((len(trajectory.transitions) - 1) / len(steps))

@@ -216,7 +216,7 @@ def rollout(
     """
     if noise.shape[0] != policy.steps:
         raise ValueError(f"noise has {noise.shape[0]} rows, but the policy takes {policy.steps} steps")
-    x = noise[0]
+    x = noise[0]  # ROCM, Algorithm 1, line 1: x_K = ε_K ~ N(0, I)
     trajectory = Trajectory(cond, [x])
     for i, k in enumerate(range(policy.steps, 0, -1), start=1):
         with backprop.gradients(k):
@@ -224,7 +224,7 @@ def rollout(
                 p, trajectory.references[k] = backprop.both(policy, x, k, cond, exact=alongside.exact)
             else:
                 p = backprop.transition(policy, x, k, cond)
-            x = p.mean if k == 1 else p.sample(noise[i])
+            x = p.mean if k == 1 else p.sample(noise[i])  # line 6: x_{k-1} = α_{k-1} x̃_k + σ_{k-1} ε_{k-1}
         trajectory.latents.append(x)
         trajectory.transitions.append(p)
     return trajectory

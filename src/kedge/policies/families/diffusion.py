@@ -34,8 +34,9 @@ class DDIMStep(ScheduledStep):
 
     def gaussian(self, x: Tensor, output: Tensor) -> Gaussian:
         """``p(x_{k-1} | x_k, c)`` from the (guided) network's output at x_k."""
-        x0 = predicted_x0(output, x, self.alpha, self.sigma, self.prediction_type)
+        x0 = predicted_x0(output, x, self.alpha, self.sigma, self.prediction_type)  # Eq. (12): "predicted x_0"
         noise = predicted_noise(output, x, self.alpha, self.sigma, self.prediction_type)
+        # Eq. (12): √ᾱ_{k-1} x̂_0, "direction pointing to x_k", "random noise"
         return Gaussian(self.next_alpha * x0 + self.direction * noise, self.std)
 
 

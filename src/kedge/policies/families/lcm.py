@@ -34,9 +34,9 @@ class ConsistencyStep(ScheduledStep):
 
     def gaussian(self, x: Tensor, output: Tensor) -> Gaussian:
         """``p(x_{k-1} | x_k, c)`` from the network's output at x_k."""
-        x0 = predicted_x0(output, x, self.alpha, self.sigma, self.prediction_type)
+        x0 = predicted_x0(output, x, self.alpha, self.sigma, self.prediction_type)  # F_θ(x_k, t_k), as an image
         x_tilde = self.c_out * x0 + self.c_skip * x  # Eq. (7): x̃_k = f_θ(x_k, ω, c, t_k)
-        return Gaussian(self.next_alpha * x_tilde, self.next_sigma)  # Eq. (9)
+        return Gaussian(self.next_alpha * x_tilde, self.next_sigma)  # Eq. (9): N(α_{k-1} x̃_k, σ²_{k-1} I)
 
 
 def consistency_schedule(scheduler: LCMScheduler, steps: int, dtype: torch.dtype) -> dict[int, ConsistencyStep]:

@@ -1,7 +1,7 @@
 """The sprites of the emoji world: 45 animals and a few props, cut from the Noto Color Emoji font once.
 
 The 45 animals are the prompts of DDPO and RLCM, in their order. ``assets/atlas.png`` ships with the package, so users
-need no font; :func:`draw_atlas` made it (``kedge world build atlas``).
+need no font; :func:`draw_atlas` made it.
 """
 
 from __future__ import annotations

@@ -42,6 +42,12 @@ class PromptSource(Protocol):
     def take(self, n: int) -> list[str]:
         """The next ``n`` prompts."""
 
+    def state_dict(self) -> dict[str, Any]:
+        """Where the stream stands, for a checkpoint; only the trainer asks."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
+
 
 def alone(items: list[Any]) -> list[Any]:
     """:attr:`Context.gather` for a run of one process."""

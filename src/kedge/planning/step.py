@@ -25,6 +25,7 @@ from kedge.policies.base import Conditioning, rollout
 from kedge.policies.latent import LatentPolicy, LoraConfig
 from kedge.policies.loading import UNUSED
 from kedge.policies.memory import economise
+from kedge.prompts import PromptStream
 from kedge.training.assemble import backprop, economy
 
 PROMPT = "a photo of a fox"
@@ -101,7 +102,7 @@ def _rehearse(config: RunConfig, kind: str, steps: int) -> Rehearsal | None:
     context = Context(
         policy=policy,
         reward=reward,
-        prompts=_Same(),
+        prompts=PromptStream([PROMPT], seed=0, shuffle=False),
         generator=torch.Generator(),
         backprop=replace(backprop(config), offload=False),
         batch_size=config.training.batch_size,
@@ -189,14 +190,6 @@ def _networks(policy: LatentPolicy, rewards: Sequence[Planned], texts_elsewhere:
 
 def _repeat(cond: Conditioning, batch: int) -> Conditioning:
     return Conditioning({name: torch.cat([tensor] * batch) for name, tensor in cond.tensors.items()})
-
-
-class _Same:
-    """An endless source of one prompt."""
-
-    def take(self, n: int) -> list[str]:
-        """It, ``n`` times."""
-        return [PROMPT] * n
 
 
 class _Elsewhere(torch.autograd.graph.saved_tensors_hooks):

@@ -19,6 +19,7 @@ from kedge.rewards.base import Reward
 from kedge.training.callbacks import Callback, HeldOut, SampleGrid
 from kedge.training.checkpoint import CheckpointStore, seed_everything
 from kedge.training.loggers import JsonlLogger, Logger, TensorBoardLogger
+from kedge.training.meter import CountedReward, Meter
 from kedge.training.optimizer import Optimizer
 from kedge.training.processes import Processes
 from kedge.training.progress import Silent, display
@@ -88,13 +89,13 @@ def assemble(
     if config.speed.tf32:
         torch.set_float32_matmul_precision("high")
     reward = load_reward(config.reward, processes.device, getattr(torch, config.memory.reward_dtype))
-    stream = PromptStream(
-        prompts, config.training.seed, config.prompts.shuffle, rank=processes.index, world=processes.count
-    )
+    counted = CountedReward(reward)  # what is scored for watching is not training's
     context = Context(
         policy=policy,
-        reward=reward,
-        prompts=stream,
+        reward=counted,
+        prompts=PromptStream(
+            prompts, config.training.seed, config.prompts.shuffle, rank=processes.index, world=processes.count
+        ),
         generator=torch.Generator().manual_seed(own_seed),
         backprop=backprop(config),
         batch_size=config.training.batch_size,
@@ -104,22 +105,23 @@ def assemble(
         gather=processes.gather,
         cache=PromptCache(config.memory.prompt_cache_mb * MEGABYTE),
     )
+    watching = _callbacks(config, folder, reward, processes.device) if processes.main else ()
     trainer = Trainer(
         algorithm=config.algorithm.settings,
         context=context,
         optimizer=Optimizer(policy.trainable(), config.optimizer, config.training.steps, processes),
+        meter=Meter(counted, processes),
         processes=processes,
-        prompts=stream,
         store=CheckpointStore(folder.checkpoints, config.checkpoint.keep),
         display=display() if processes.main else Silent(),
         steps=config.training.steps,
         patience=config.training.patience,
         checkpoint_every=config.checkpoint.every,
-        callbacks=(*_callbacks(config, folder, reward, processes.device), *callbacks) if processes.main else (),
+        callbacks=(*watching, *callbacks) if processes.main else (),
+        loggers=_loggers(config, folder) if processes.main else (),
     )
-    resumed = resume and trainer.resume()
-    if processes.main:
-        trainer.loggers = _loggers(config, folder, trainer.step if resumed else None)
+    if resume:
+        trainer.resume()
     return trainer
 
 
@@ -140,8 +142,8 @@ def _callbacks(config: RunConfig, folder: RunFolder, reward: Reward, device: tor
     return callbacks
 
 
-def _loggers(config: RunConfig, folder: RunFolder, resumed_at: int | None) -> Sequence[Logger]:
-    loggers: list[Logger] = [JsonlLogger(folder.metrics, resumed_at)]
+def _loggers(config: RunConfig, folder: RunFolder) -> Sequence[Logger]:
+    loggers: list[Logger] = [JsonlLogger(folder.metrics)]
     if config.watch.tensorboard:
-        loggers.append(TensorBoardLogger(folder.tensorboard, resumed_at))
+        loggers.append(TensorBoardLogger(folder.tensorboard))
     return loggers

@@ -5,15 +5,21 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, TextIO
 
 from torch import Tensor
 
 from kedge.files import write_text
 
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
 
 class Logger(Protocol):
     """Takes the numbers of each step, and now and then an image."""
+
+    def start(self, step: int) -> None:
+        """The run begins (0) or goes on after ``step``; nothing is opened or changed before."""
 
     def log(self, step: int, numbers: dict[str, float]) -> None:
         """The numbers of one step."""
@@ -29,18 +35,23 @@ class JsonlLogger:
     """One JSON object a line: ``{"step": 3, "loss": …}``. Numbers that are not finite are written as null.
 
     Args:
-        path: the file; lines of steps after ``resumed_at`` (and a line cut short) are dropped from it first, so that
-            it reads like the log of one uninterrupted run.
-        resumed_at: the step the run goes on from; None starts a new file.
+        path: the file. When a run goes on, lines of steps after the one it goes on from (and a line cut short) are
+            dropped from it first, so that it reads like the log of one uninterrupted run.
     """
 
-    def __init__(self, path: Path, resumed_at: int | None = None):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        truncate_log(path, resumed_at)
-        self._file = path.open("a", encoding="utf-8")
+    def __init__(self, path: Path):
+        self._path = path
+        self._file: TextIO | None = None
+
+    def start(self, step: int) -> None:
+        """Open the file: empty, or with the lines up to ``step``."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        truncate_log(self._path, step)
+        self._file = self._path.open("a", encoding="utf-8")
 
     def log(self, step: int, numbers: dict[str, float]) -> None:
         """Write one line, at once."""
+        assert self._file is not None  # the run has started
         finite = {name: value if math.isfinite(value) else None for name, value in numbers.items()}
         self._file.write(json.dumps({"step": step, **finite}) + "\n")
         self._file.flush()
@@ -50,30 +61,38 @@ class JsonlLogger:
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
 
 
 class TensorBoardLogger:
     """TensorBoard events; after a resume, steps that are done again hide the earlier ones."""
 
-    def __init__(self, folder: Path, resumed_at: int | None = None):
+    def __init__(self, folder: Path):
+        self._folder = folder
+        self._writer: SummaryWriter | None = None
+
+    def start(self, step: int) -> None:
+        """Open a file of events."""
         from torch.utils.tensorboard import SummaryWriter
 
-        purge = None if resumed_at is None else resumed_at + 1
-        self._writer = SummaryWriter(str(folder), purge_step=purge)
+        self._writer = SummaryWriter(str(self._folder), purge_step=step + 1 if step else None)
 
     def log(self, step: int, numbers: dict[str, float]) -> None:
         """One scalar each."""
+        assert self._writer is not None  # the run has started
         for name, value in numbers.items():
             self._writer.add_scalar(name, value, step)
 
     def image(self, step: int, name: str, image: Tensor) -> None:
         """``[3, H, W]`` in [0, 1]."""
+        assert self._writer is not None
         self._writer.add_image(name, image, step)
 
     def close(self) -> None:
         """Flush and close."""
-        self._writer.close()
+        if self._writer is not None:
+            self._writer.close()
 
 
 def read_log(path: Path) -> list[dict[str, float | None]]:
@@ -88,7 +107,7 @@ def read_log(path: Path) -> list[dict[str, float | None]]:
     return found
 
 
-def truncate_log(path: Path, resumed_at: int | None) -> None:
-    """Keep the lines up to step ``resumed_at``; None keeps none."""
-    kept = [] if resumed_at is None else [line for line in read_log(path) if (line["step"] or 0) <= resumed_at]
+def truncate_log(path: Path, step: int) -> None:
+    """Keep the lines up to ``step``; 0 keeps none, for the line of step 0 is written when a run begins."""
+    kept = [line for line in read_log(path) if (line["step"] or 0) <= step] if step else []
     write_text(path, "".join(json.dumps(line) + "\n" for line in kept))

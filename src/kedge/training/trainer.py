@@ -12,7 +12,7 @@ from kedge.training.callbacks import Callback, Watched
 from kedge.training.checkpoint import CheckpointStore, random_state, restore_random_state
 from kedge.training.interrupt import StopOnSignal
 from kedge.training.loggers import Logger
-from kedge.training.meter import CountedReward, Meter
+from kedge.training.meter import Meter
 from kedge.training.optimizer import Optimizer
 from kedge.training.processes import Processes
 from kedge.training.progress import Display
@@ -44,18 +44,18 @@ class Trainer:
     """Runs an algorithm until ``steps`` optimizer steps are done.
 
     Attributes:
+        meter: reads off what was spent on each step; it counts the queries of a reward that ``context`` lends.
         steps: the run ends with the first batch of experience that reaches them.
         patience: how many steps in a row may be skipped for want of a finite gradient.
         checkpoint_every: steps between checkpoints; 0 saves at the end only.
-        prompts: the stream that ``context.prompts`` is, for its state.
         callbacks, loggers: used on the first process only.
     """
 
     algorithm: Algorithm
     context: Context
     optimizer: Optimizer
+    meter: Meter
     processes: Processes
-    prompts: Any
     store: CheckpointStore
     display: Display
     steps: int
@@ -68,11 +68,6 @@ class Trainer:
     _in_a_row: int = field(default=0, init=False)
     _saved: int = field(default=-1, init=False)
     _stop_reason: str = field(default="", init=False)
-    _meter: Meter = field(init=False)
-
-    def __post_init__(self) -> None:
-        reward = CountedReward(self.context.reward)
-        self.context.reward, self._meter = reward, Meter(reward, self.processes)
 
     def fit(self) -> Outcome:
         """Train to the end, to a signal, or until a callback stops it; a checkpoint is saved in each case.
@@ -82,10 +77,12 @@ class Trainer:
         """
         self.display.start(self.step, self.steps)
         try:
+            for logger in self.loggers:
+                logger.start(self.step)
             with StopOnSignal(self._announce_stop) as signals:
                 if self.step == 0:
                     self._report({})
-                self._meter.start()
+                self.meter.start()
                 ended = self._loop(lambda: self.processes.any(signals.requested))
                 self.save()
         finally:
@@ -121,8 +118,8 @@ class Trainer:
             self._count_skip(result.metrics)
         else:
             self._in_a_row = 0
-        self._report({**result.metrics, "skipped": self.skipped, **self._meter.read()})
-        self._meter.start()  # watching is not counted
+        self._report({**result.metrics, "skipped": self.skipped, **self.meter.read()})
+        self.meter.start()  # watching is not counted
 
     def _count_skip(self, metrics: dict[str, float]) -> None:
         self.skipped += 1
@@ -189,8 +186,8 @@ class Trainer:
             if callback.name in state["callbacks"]:
                 callback.load_state_dict(state["callbacks"][callback.name])
         own = state["processes"][self.processes.index]
-        self._meter.load_state_dict(own["spent"], [part["spent"] for part in state["processes"]])
-        self.prompts.load_state_dict(own["prompts"])
+        self.meter.load_state_dict(own["spent"], [part["spent"] for part in state["processes"]])
+        self.context.prompts.load_state_dict(own["prompts"])
         self.context.state.clear()
         self.context.state.update(own["algorithm"])
         self.context.generator.set_state(own["noise"])
@@ -209,8 +206,8 @@ class Trainer:
     def _own_state(self) -> dict[str, Any]:
         """What differs from process to process."""
         return {
-            "spent": self._meter.state_dict(),
-            "prompts": self.prompts.state_dict(),
+            "spent": self.meter.state_dict(),
+            "prompts": self.context.prompts.state_dict(),
             "algorithm": self.context.state,
             "noise": self.context.generator.get_state(),
             "random": random_state(),

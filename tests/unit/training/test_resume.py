@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -166,6 +167,7 @@ def test_resuming_with_another_adapter_or_other_prompts_is_refused(whole, tmp_pa
 
 SCRIPT = """
 import sys
+from dataclasses import replace
 from pathlib import Path
 from kedge.config import load_config
 from kedge.training.assemble import assemble
@@ -209,3 +211,32 @@ def test_the_log_is_json(whole):
     for line in (whole / "metrics.jsonl").read_text().splitlines():
         assert "NaN" not in line
         assert isinstance(json.loads(line)["step"], int)
+
+
+def test_a_refused_resume_leaves_the_log_as_it_was(whole, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(whole, folder)
+    shutil.rmtree(sorted((folder / "checkpoints").iterdir())[-1])  # the one before is of an earlier step
+    shutil.copytree(sorted((whole / "checkpoints").iterdir())[-1], folder / "checkpoints" / "step-00000003")
+    before = (folder / "metrics.jsonl").read_bytes()
+    with pytest.raises(ValueError, match="another shape"):
+        run(parse_config(recipe(**WATCHED, training__steps=8, model__lora={"rank": 3})), folder, resume=True)
+    assert (folder / "metrics.jsonl").read_bytes() == before
+
+
+def test_a_run_that_was_interrupted_before_its_first_step_begins_its_log_again(tmp_path):
+    config = parse_config(recipe(**WATCHED, training__steps=2))
+    trainer = assemble(config, RunFolder(tmp_path), Processes("cpu"))
+    trainer.loggers[0].start(0)
+    trainer.loggers[0].log(0, {"held_out/redness": 1.0})
+    trainer.loggers[0].close()
+    trainer.save()
+    run(config, tmp_path, resume=True)
+    assert [line["step"] for line in read_log(tmp_path / "metrics.jsonl")] == [0, 1, 2]
+
+
+def test_putting_a_trainer_together_leaves_the_callers_context_alone(tmp_path):
+    trainer = assemble(parse_config(recipe(training__steps=1)), RunFolder(tmp_path), Processes("cpu"))
+    reward = trainer.context.reward
+    replace(trainer)
+    assert trainer.context.reward is reward

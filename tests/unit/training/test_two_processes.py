@@ -48,7 +48,7 @@ outcome = trainer.fit()
 torch.save({
     "gradients": sent,
     "weights": [p.detach() for p in trainer.context.policy.trainable()],
-    "prompts": trainer.prompts.state_dict(),
+    "prompts": trainer.context.prompts.state_dict(),
     "noise": trainer.context.generator.get_state(),
     "outcome": [outcome.step, outcome.ended],
 }, folder.path / f"rank{processes.index}.pt")

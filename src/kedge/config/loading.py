@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from kedge.config import fields
 from kedge.config.compatibility import check
+from kedge.config.renamed import renamed
 from kedge.config.schema import AlgorithmChoice, ModelConfig, RunConfig
 from kedge.config.text import SHORT, ConfigError, apply_overrides, read_yaml
 from kedge.registry import suggest
@@ -128,7 +129,7 @@ def _check_keys(
             elsewhere = "" if path else _home_of(str(key))
             hint = elsewhere or suggest(str(key), [*known, *also, *skip])
             choices = ", ".join(sorted([*known, *also, *skip])) or "none"
-            raise ConfigError(f"unknown key {here!r}{whose}.{hint} Keys here: {choices}")
+            raise ConfigError(renamed(here) or f"unknown key {here!r}{whose}.{hint} Keys here: {choices}")
         if isinstance(value, dict) and key != SHORT:
             inner = fields.block(cls, key)
             if inner is None:

@@ -9,10 +9,10 @@ import pytest
 from typer.testing import CliRunner
 
 from kedge.cli.study import app
-from kedge.cli.train import run_recipe
 from kedge.study.records import read_records
 from kedge.study.store import open_study
 from kedge.training.loggers import read_log
+from kedge.workflows.train import train
 from study_votes import fill
 
 SMALL = ["watch.samples_every=0", "watch.evaluate_every=0", "training.batch_size=8", "training.accumulation=1"]
@@ -42,7 +42,7 @@ def test_d3po_trains_on_a_study(votes: Path, micro_lcm: Path, tmp_path: Path) ->
     assert [line["seed"] for line in lines] == [r.seed for r in read_records(open_study(tmp_path / "study"))]
 
     changes = [f"model.name={micro_lcm}", f"algorithm.votes={votes}", "model.steps=2", "training.steps=12", *SMALL]
-    run_recipe("emoji-d3po", changes, str(tmp_path / "run"), resume=False)
+    train("emoji-d3po", *changes, out=tmp_path / "run")
     log = [line for line in read_log(tmp_path / "run" / "metrics.jsonl") if "agrees" in line]
     assert len(log) == 12
     assert log[0]["agrees"] == pytest.approx(0.5)  # at first it is the model whose pictures were judged
@@ -53,4 +53,4 @@ def test_d3po_trains_on_a_study(votes: Path, micro_lcm: Path, tmp_path: Path) ->
 def test_a_training_that_would_draw_other_pictures_is_refused(votes: Path, micro_lcm: Path, tmp_path: Path) -> None:
     changes = [f"model.name={micro_lcm}", "model.steps=4", f"algorithm.votes={votes}", "training.steps=1", *SMALL]
     with pytest.raises(ValueError, match=r"saw pictures of steps 2, but model\.steps is 4.*Set model\.steps=2"):
-        run_recipe("emoji-d3po", changes, str(tmp_path / "run"), resume=False)
+        train("emoji-d3po", *changes, out=tmp_path / "run")

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from kedge import __version__
+from kedge.cli.errors import explain
 
 # name → module:function, in the order of --help. The modules import nothing heavy.
 COMMANDS = {
@@ -84,22 +85,3 @@ def main() -> None:
         code, message = explain(error)
         print(f"kedge: {message}", file=sys.stderr)
         sys.exit(code)
-
-
-def explain(error: Exception) -> tuple[int, str]:
-    """Exit code and message: 2 for what the user can change, 1 for what went wrong while it ran.
-
-    Errors of any other kind are Kedge's own and are raised again.
-    """
-    text = str(error) or type(error).__name__
-    kinds = {kind.__name__ for kind in type(error).__mro__}
-    if "OutOfMemoryError" in kinds:
-        return 1, (
-            "out of memory. Lower training.batch_size (and raise training.accumulation to make up for it), set "
-            "backprop.checkpoint=true, or backprop.last_steps to a small number"
-        )
-    if kinds & {"TrainingFailed", "ProcessLost"}:
-        return 1, text
-    if kinds & {"ValueError", "OSError"}:
-        return 2, text
-    raise error

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kedge.cli.tables import table_format, write_table
+
 if TYPE_CHECKING:
-    from kedge.evaluation.result import Evaluation
-    from kedge.workflows.evaluate import Evaluating
+    from kedge.workflows.compare import RunComparison
 
 
 def compare_command(
@@ -32,49 +33,25 @@ def compare_command(
     fresh: Annotated[bool, typer.Option("--fresh", help="Measure again what the run folder already has.")] = False,
 ) -> None:
     """Compare a run with its base or with another run. Sample by sample: differences, win rates, grid and report."""
-    from kedge.cli.eval import table_format, write_table
-    from kedge.evaluation.tables import comparison_table
-    from kedge.training.run_folder import is_run
-    from kedge.workflows.evaluate import Evaluating, Request
+    from kedge.workflows.compare import compare
 
     chosen = table_format(format, out)
-    for target in [run] if against == "base" else [run, against]:
-        if not is_run(Path(target)):
-            raise ValueError(f"{target} is not a run folder: it has no config.yaml (kedge train makes one)")
-    work = Evaluating(Request(metrics, prompts, count, seed, samples, batch_size, device, fresh), [run])
-    ours, theirs, role = both(work, run, against)
-    comparison, lines = summarise(Path(run), ours, theirs, role)
-    write_table(comparison_table(comparison), chosen, out)
-    print("\n".join(lines), file=sys.stdout if chosen == "table" else sys.stderr)
+    comparison = compare(
+        run,
+        against,
+        metrics,
+        prompts,
+        count=count,
+        seed=seed,
+        samples=samples,
+        batch_size=batch_size,
+        device=device,
+        fresh=fresh,
+    )
+    write_comparison(comparison, chosen, out)
 
 
-def both(work: Evaluating, run: str, against: str) -> tuple[Evaluation, Evaluation, str]:
-    """Ours, theirs, and the name under which theirs is kept in the run folder."""
-    from dataclasses import replace
-
-    from kedge.evaluation.records import BASE, evaluation_folder
-
-    if against == "base":
-        pair = work.run(run)
-        assert pair.base is not None
-        return replace(pair.tuned, name="tuned"), replace(pair.base, name=BASE), BASE
-    ours = work.run(run, base=False).tuned
-    role = Path(against).resolve().name
-    other = work.run(against, base=False, keep_in=evaluation_folder(Path(run)), role=role)
-    return ours, other.tuned, role
-
-
-def summarise(run: Path, ours: Evaluation, theirs: Evaluation, role: str) -> tuple:
-    """The comparison, and lines for the user: the verdict and where grid, report and adapter are."""
-    from kedge.config import load_config
-    from kedge.evaluation.guard import judge_comparison
-    from kedge.evaluation.measure import conclude
-    from kedge.evaluation.records import BASE, evaluation_folder
-    from kedge.evaluation.report import trained_on, write_report
-
-    folder, suffix = evaluation_folder(run), "" if role == BASE else f"-against-{role}"
-    comparison = conclude(folder, ours, theirs, suffix)
-    trained = trained_on(load_config(run / "config.yaml").reward, [change.metric for change in comparison.rewards])
-    lines = [judge_comparison(comparison, trained).sentence, ""] if trained and role == BASE else []
-    lines += [f"grid     {folder / f'grid{suffix}.png'}", f"report   {write_report(run, role)}"]
-    return comparison, lines
+def write_comparison(comparison: RunComparison, format: str = "table", out: Path | None = None) -> None:
+    """The table, and what to say beside it: on standard error where the output is a table for a file."""
+    write_table(comparison.table(), format, out)
+    print("\n".join(comparison.lines()), file=sys.stdout if format == "table" else sys.stderr)

@@ -6,6 +6,9 @@ from typing import Annotated
 
 import typer
 
+from kedge.cli.compare import write_comparison
+from kedge.cli.errors import interruptible
+
 
 def demo_command(
     overrides: Annotated[
@@ -18,11 +21,9 @@ def demo_command(
 
     By ROCM, for a few minutes; base and tuned are then compared on unseen prompts.
     """
-    from kedge.cli.compare import compare_command
-    from kedge.cli.train import run_recipe
-    from kedge.training.run_folder import RunFolder, fresh_folder
+    from kedge.workflows.demos import demo
 
-    folder = RunFolder(run_recipe("emoji-rocm", overrides or [], out or str(fresh_folder("demo")), resume=False))
-    print(f"\nBase and tuned model on {count} prompts that neither has seen, twice each, from the same noise:\n")
-    compare_command(str(folder.path), prompts="emoji-activities-held-out", count=count, samples=2)
-    print(f"samples  {folder.samples}\nadapter  {folder.lora}")
+    with interruptible():
+        run, comparison = demo(overrides or [], out, count)
+    write_comparison(comparison)
+    print(f"samples  {run.folder.samples}\nadapter  {run.folder.lora}")

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from kedge.evaluation.tables import Table
-
-SUFFIXES = {".md": "markdown", ".json": "json", ".csv": "csv", ".tex": "latex", ".txt": "table"}
+from kedge.cli.tables import read_scales, table_format, write_table
 
 
 def eval_command(
@@ -51,63 +47,23 @@ def eval_command(
     fresh: Annotated[bool, typer.Option("--fresh", help="Measure again what a run folder already has.")] = False,
 ) -> None:
     """Score models, runs or images by any rewards. All on the same prompts and noise, each with its 95 % interval."""
-    from kedge.evaluation.tables import evaluation_table
-    from kedge.workflows.evaluate import Evaluating, Request
+    from kedge.workflows.evaluate import evaluate
 
-    chosen = table_format(format, out)
-    scales = read_scales(scale or [])
-    request = Request(
-        metrics, prompts, count, seed, samples, batch_size, device, fresh, kind, steps, guidance, tuple(model or ())
+    chosen, scales = table_format(format, out), read_scales(scale or [])
+    evaluations = evaluate(
+        targets,
+        metrics,
+        prompts,
+        count=count,
+        seed=seed,
+        samples=samples,
+        base=base,
+        batch_size=batch_size,
+        device=device,
+        fresh=fresh,
+        kind=kind,
+        steps=steps,
+        guidance=guidance,
+        model=model or (),
     )
-    work = Evaluating(request, targets)
-    evaluations = work.all(base=base)
-    shown = [*work.metrics, *(evaluations[0].statistics if statistics else ())]
-    write_table(evaluation_table(evaluations, shown, scales), chosen, out)
-
-
-def table_format(format: str | None, out: Path | None) -> str:
-    """The format asked for, or that of the file's ending.
-
-    Raises:
-        ValueError: listing the formats.
-    """
-    from kedge.evaluation.rendering import FORMATS
-
-    chosen = format or (SUFFIXES.get(out.suffix.lower(), "table") if out else "table")
-    if chosen not in FORMATS:
-        raise ValueError(f"--format must be one of {', '.join(FORMATS)}, not {chosen!r}")
-    return chosen
-
-
-def read_scales(texts: list[str]) -> dict[str, float]:
-    """``["hpsv2=100"]`` → ``{"hpsv2": 100.0}``.
-
-    Raises:
-        ValueError: naming the text that is none.
-    """
-    scales = {}
-    for text in texts:
-        name, _, factor = text.rpartition("=")
-        try:
-            scales[name] = float(factor)
-        except ValueError:
-            scales[name] = 0.0
-        if not name or scales[name] <= 0:
-            raise ValueError(f"--scale takes NAME=FACTOR with a factor above 0, for example hpsv2=100, not {text!r}")
-    return scales
-
-
-def write_table(table: Table, format: str, out: Path | None) -> None:
-    """Print a table, with bold on a terminal, or write it to a file."""
-    from kedge.evaluation.rendering import render, rich_table
-
-    if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(render(table, format), encoding="utf-8")
-        print(out)
-    elif format == "table" and sys.stdout.isatty():
-        from rich.console import Console
-
-        Console(highlight=False).print(rich_table(table))
-    else:
-        print(render(table, format), end="")
+    write_table(evaluations.table(statistics=statistics, scales=scales), chosen, out)

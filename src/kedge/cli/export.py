@@ -22,12 +22,9 @@ def export_command(
     out: Annotated[Path | None, typer.Option(help="The folder to write to; RUN/lora by default.")] = None,
 ) -> None:
     """Write a run's adapter for diffusers or ComfyUI. It is its newest checkpoint's, and checked by reading it back."""
-    from kedge.export.lora import save_lora
-    from kedge.training.run import metadata
     from kedge.workflows.load_run import load_run
 
-    tuned = load_run(run)
-    written = save_lora(tuned.policy, out or run / "lora", metadata(tuned.config, tuned.step))
+    written = load_run(run, device="cpu").save_lora(out)
     if program not in written:
         raise ValueError(f"{program} has no agreed format for a LoRA of this model; {written['diffusers']} is written")
     print(written[program])

@@ -17,9 +17,6 @@ def plan_command(
 
     For example: kedge plan rocm-paper model.size=512 training.device=cuda.
     """
-    from kedge.config import load_config
-    from kedge.planning.plan import plan
-    from kedge.workflows.recipes import recipe_path
+    from kedge.workflows.plan import plan
 
-    for line in plan(load_config(recipe_path(recipe), overrides or [])):
-        print(line)
+    print(plan(recipe, *(overrides or [])))

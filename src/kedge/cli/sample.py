@@ -31,22 +31,18 @@ def sample_command(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, …")] = "auto",
 ) -> None:
     """Draw pictures with a model or a run. The same seed draws the same picture in diffusers."""
-    from contextlib import nullcontext
+    from kedge.workflows.sample import sample
 
-    from kedge.evaluation import image_grid
-    from kedge.evaluation.grid import as_image
-    from kedge.policies.sampling import draw
-    from kedge.workflows.targets import load_target
-
-    loaded = load_target(target, kind=kind, steps=steps, guidance=guidance, device=device, settings=model or ())
-    prompts = [text for text in prompt for _ in range(count)]
-    seeds = [seed + i for _ in prompt for i in range(count)]
-    with loaded.policy.reference() if base else nullcontext():
-        images = draw(loaded.policy, prompts, seeds)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    if len(images) == 1:
-        picture = as_image(images[0])
-    else:
-        picture = image_grid({f"seed {seed + i}": images[i::count] for i in range(count)}, prompt)
-    picture.save(out)
-    print(out)
+    samples = sample(
+        target,
+        prompt,
+        seed=seed,
+        count=count,
+        base=base,
+        steps=steps,
+        guidance=guidance,
+        kind=kind,
+        model=model or (),
+        device=device,
+    )
+    print(samples.save(out))

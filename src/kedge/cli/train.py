@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from kedge.config import RunConfig
-
-INTERRUPTED = 130  # the shell's code for a program ended by Ctrl-C
+from kedge.cli.errors import interruptible
 
 
 def train_command(
@@ -27,37 +22,14 @@ def train_command(
 
     For example: kedge train emoji-rocm, kedge train my.yaml training.steps=500, kedge train runs/my --resume.
     """
-    from kedge.training.loggers import read_log
-    from kedge.training.meter import spent
-    from kedge.training.run_folder import RunFolder
-    from kedge.workflows.recipes import choose
+    from kedge.workflows.train import describe, train
 
     if dry_run:
-        return _describe(*choose(recipe, overrides or [], out, resume))
-    run = RunFolder(run_recipe(recipe, overrides or [], out, resume))
-    print(f"spent    {spent(read_log(run.metrics))}")
-    print(f"run      {run.path}\nsamples  {run.samples}\nadapter  {run.lora}\nreport   {run.report}")
-
-
-def run_recipe(recipe: str, overrides: list[str], out: str | None, resume: bool) -> Path:
-    """Train and return the run folder; says how to go on if it was interrupted, and ends the program then."""
-    from kedge.training.run import train
-    from kedge.workflows.recipes import choose
-
-    config, folder = choose(recipe, overrides, out, resume)
-    outcome = train(config, folder, resume=resume)
-    if outcome.ended == "interrupted":
-        print(f"Stopped at step {outcome.step}, saved. Go on with: kedge train {folder} --resume")
-        raise typer.Exit(INTERRUPTED)
-    if outcome.ended == "stopped":
-        print(f"Stopped at step {outcome.step}: {outcome.reason}")
-    return folder
-
-
-def _describe(config: RunConfig, folder: Path) -> None:
-    """What would happen."""
-    from kedge.config import dump
-    from kedge.planning.plan import plan
-
-    lines = [f"# {line}" for line in (f"into {folder}", *plan(config))]
-    print("\n".join([dump(config), *lines]))
+        return print(describe(recipe, *(overrides or []), out=out, resume=resume))
+    with interruptible():
+        run = train(recipe, *(overrides or []), out=out, resume=resume)
+    folder = run.folder
+    if run.stopped:
+        print(run.stopped)
+    print(f"spent    {run.spent}")
+    print(f"run      {folder.path}\nsamples  {folder.samples}\nadapter  {folder.lora}\nreport   {folder.report}")

@@ -18,12 +18,10 @@ def render(
     scale: Annotated[int, typer.Option(min=1, help="Enlarge each pixel so many times.")] = 8,
 ) -> None:
     """Draw what a caption truly means."""
-    from kedge.evaluation.grid import as_image
-    from kedge.worlds.emoji.scenes import render_prompt
+    from kedge.workflows.world import render_scene
 
-    picture = as_image(render_prompt(prompt, seed))
     out.parent.mkdir(parents=True, exist_ok=True)
-    picture.resize((picture.width * scale, picture.height * scale), resample=0).save(out)
+    render_scene(prompt, seed, scale).save(out)
     print(out)
 
 
@@ -33,16 +31,10 @@ def score(
     prompt: Annotated[str, typer.Argument(help="What it should show.")],
 ) -> None:
     """Score a picture by the oracle, with its parts."""
-    import numpy as np
-    from PIL import Image
+    from kedge.workflows.world import score_picture
 
-    from kedge.pixels import as_rgb, from_uint8
-    from kedge.worlds.emoji.oracle import Oracle
-
-    pixels = np.asarray(as_rgb(Image.open(image)))[None].copy()
-    parts = Oracle().parts(from_uint8(pixels), [prompt])
-    for part in ("total", "animal", "number", "place", "background", "clean", "activity"):
-        print(f"{part:<12} {getattr(parts, part).item():.3f}")
+    for part, value in score_picture(image, prompt).items():
+        print(f"{part:<12} {value:.3f}")
 
 
 @app.command()
@@ -57,11 +49,6 @@ def build(
     again: Annotated[bool, typer.Option("--again", help="Train the stages anew, even where they were done.")] = False,
 ) -> None:
     """Train the world's models, stage by stage; resumable."""
-    from kedge.registry import suggest
-    from kedge.worlds.emoji.build import recipe
+    from kedge.workflows.world import build_world
 
-    for kind, known, given in (("stage", recipe.ALL_STAGES, stages or []), ("budget", recipe.BUDGETS, [budget])):
-        for name in given:
-            if name not in known:
-                raise ValueError(f"no {kind} {name!r}.{suggest(name, known)} Choose from: {', '.join(known)}")
-    recipe.build(stages or list(recipe.STAGES), out, budget, device, again=again)
+    build_world(stages or [], out, budget=budget, device=device, again=again)

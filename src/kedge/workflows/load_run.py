@@ -1,41 +1,119 @@
-"""A trained model, loaded again from its run folder."""
+"""A run folder as an object: its files, its metrics, and the model that it holds."""
 
 from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from kedge.config import RunConfig, load_config
+from kedge.devices import find_device
 from kedge.policies.base import Policy
 from kedge.training.assemble import build_policy
 from kedge.training.checkpoint import CheckpointError, CheckpointStore
 from kedge.training.optimizer import copy_into
+from kedge.training.loggers import read_log
+from kedge.training.meter import Spent, spent
 from kedge.training.run_folder import RunFolder
+from kedge.training.trainer import Outcome
 
 
 @dataclass(frozen=True)
-class TunedModel:
-    """What a run made.
+class TrainedRun:
+    """A run and what it made.
 
     Attributes:
-        policy: the generator with its adapter; ``policy.reference()`` is the base model.
+        path: the run folder.
         config: of the run.
-        step: of the checkpoint that it was loaded from.
+        device: where :attr:`policy` is loaded; ``auto`` takes a GPU if there is one.
+        outcome: how the training ended, if it ran in this process.
     """
 
-    policy: Policy
+    path: Path
     config: RunConfig
-    step: int
+    device: str | torch.device = "auto"
+    outcome: Outcome | None = None
+
+    @property
+    def folder(self) -> RunFolder:
+        """The run's files by name: ``run.folder.samples``, ``run.folder.report``, …"""
+        return RunFolder(self.path)
+
+    @property
+    def metrics(self) -> list[dict[str, Any]]:
+        """The log: numbers by name, one mapping for each optimizer step."""
+        return read_log(self.folder.metrics)
+
+    @property
+    def stopped(self) -> str:
+        """Why a callback (the guard, for one) ended the training early; empty if none did."""
+        ended = self.outcome
+        return f"Stopped at step {ended.step}: {ended.reason}" if ended and ended.ended == "stopped" else ""
+
+    @property
+    def spent(self) -> Spent:
+        """Reward queries, time and memory that the training took."""
+        return spent(self.metrics)
+
+    @property
+    def lora(self) -> Path:
+        """The adapter that diffusers loads: ``lora/pytorch_lora_weights.safetensors``."""
+        return self.folder.lora / "pytorch_lora_weights.safetensors"
+
+    @property
+    def step(self) -> int:
+        """Optimizer steps that its model has behind it."""
+        return self.outcome.step if self.outcome else self._loaded[0]
+
+    @property
+    def policy(self) -> Policy:
+        """The generator with its adapter (the EMA, if the run keeps one); ``policy.reference()`` is the base model.
+
+        Raises:
+            CheckpointError: if there is no whole checkpoint.
+        """
+        return self._loaded[1]
+
+    def save_lora(self, folder: str | Path | None = None) -> dict[str, Path]:
+        """Write the adapter for other programs, as ``kedge export`` does; ``RUN/lora`` by default.
+
+        Returns:
+            the files, by ``diffusers`` and, for UNets, ``comfyui``.
+
+        Raises:
+            ValueError: if the policy has no adapter, or what was read back differs from it.
+        """
+        from kedge.export.lora import save_lora
+        from kedge.training.run import metadata
+
+        return save_lora(self.policy, folder or self.folder.lora, metadata(self.config, self.step))
+
+    @cached_property
+    def _loaded(self) -> tuple[int, Policy]:
+        """Step and model of the newest whole checkpoint, loaded when first asked for."""
+        latest = CheckpointStore(self.folder.checkpoints).latest()
+        if latest is None:
+            raise CheckpointError(
+                f"{self.path} has no whole checkpoint: was it trained? (kedge train {self.path} --resume)"
+            )
+        step, state = latest
+        device = self.device if isinstance(self.device, torch.device) else find_device(self.device)
+        policy = build_policy(self.config.model, device)
+        optimizer = state["optimizer"]
+        weights = optimizer["ema"]["average"] if optimizer["ema"] else optimizer["weights"]
+        copy_into([p for p in policy.trainable() if p.requires_grad], weights)
+        return step, policy
 
 
-def load_run(path: str | Path, device: str | torch.device = "cpu", **model: Any) -> TunedModel:
-    """Load a run's model at its newest checkpoint (the EMA of its adapter, if it keeps one).
+def load_run(path: str | Path, device: str | torch.device = "auto", **model: Any) -> TrainedRun:
+    """Load a run's model at its newest checkpoint.
 
     Args:
+        device: ``auto`` takes a GPU if there is one.
         model: settings of :class:`kedge.config.ModelConfig` to change, such as ``steps``.
 
     Raises:
@@ -47,12 +125,6 @@ def load_run(path: str | Path, device: str | torch.device = "cpu", **model: Any)
         raise ValueError(f"{path} is not a run folder: it has no config.yaml (kedge train makes one)")
     config = load_config(folder.config)
     config = dataclasses.replace(config, model=dataclasses.replace(config.model, **model))
-    found = CheckpointStore(folder.checkpoints).latest()
-    if found is None:
-        raise CheckpointError(f"{folder.path} has no whole checkpoint: was it trained? (kedge train {path} --resume)")
-    step, state = found
-    policy = build_policy(config.model, torch.device(device))
-    optimizer = state["optimizer"]
-    weights = optimizer["ema"]["average"] if optimizer["ema"] else optimizer["weights"]
-    copy_into([p for p in policy.trainable() if p.requires_grad], weights)
-    return TunedModel(policy, config, step)
+    run = TrainedRun(folder.path, config, device)
+    _ = run.policy  # now, so that what is missing is told here
+    return run

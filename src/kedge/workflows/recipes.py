@@ -1,15 +1,18 @@
-"""What the first argument of ``kedge train`` may be: a preset, a YAML file, or a run folder."""
+"""What the first argument of ``kedge train`` may be: a preset, a YAML file, a run folder; in Python also a mapping."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
     from kedge.config import RunConfig
 
+Recipe: TypeAlias = "str | Path | Mapping[str, Any] | RunConfig"
 
-def recipe_path(recipe: str) -> Path:
+
+def recipe_path(recipe: str | Path) -> Path:
     """The YAML behind a preset's name, a file, or a run folder.
 
     Raises:
@@ -22,27 +25,62 @@ def recipe_path(recipe: str) -> Path:
         return path / "config.yaml"
     if path.is_file() or path.suffix in (".yaml", ".yml"):
         return path
-    return preset(recipe).path
+    return preset(str(recipe)).path
 
 
-def choose(recipe: str, overrides: list[str], out: str | None, resume: bool) -> tuple[RunConfig, Path]:
+def read_recipe(recipe: Recipe, overrides: Sequence[str] = (), changes: Mapping[str, Any] | None = None) -> RunConfig:
+    """The checked config of a recipe.
+
+    Args:
+        overrides: ``key=value``.
+        changes: the same as keywords, see :mod:`kedge.workflows.changes`; they come after ``overrides``.
+
+    Raises:
+        ConfigError: naming the key and what to write instead.
+    """
+    from kedge.config import load_config, parse_config
+    from kedge.config.text import apply_overrides
+    from kedge.workflows.changes import overrides_from
+
+    texts = [*overrides, *overrides_from(changes or {})]
+    if isinstance(recipe, str | Path):
+        return load_config(recipe_path(recipe), texts)
+    return parse_config(apply_overrides(_mapping(recipe), texts))
+
+
+def _mapping(recipe: Mapping[str, Any] | RunConfig) -> dict[str, Any]:
+    from kedge.config import RunConfig, dump
+    from kedge.config.text import apply_overrides, read_yaml
+    from kedge.workflows.changes import overrides_from
+
+    if isinstance(recipe, RunConfig):
+        return dict(read_yaml(dump(recipe), "the config"))
+    return apply_overrides({}, overrides_from(recipe))
+
+
+def choose(
+    recipe: Recipe,
+    overrides: Sequence[str] = (),
+    out: str | Path | None = None,
+    resume: bool = False,
+    changes: Mapping[str, Any] | None = None,
+) -> tuple[RunConfig, Path]:
     """The config and the folder of a run.
 
-    A resumed run keeps its own config (with the overrides), whatever recipe it is named by.
+    A resumed run keeps its own config (with the changes), whatever recipe it is named by.
 
     Raises:
         ConfigError: if the recipe is wrong, or ``resume`` does not say which run.
     """
-    from kedge.config import ConfigError, load_config
+    from kedge.config import ConfigError
     from kedge.training.run_folder import fresh_folder, is_run
 
-    path = recipe_path(recipe)
-    from_run = path.name == "config.yaml" and is_run(path.parent)
+    path = recipe_path(recipe) if isinstance(recipe, str | Path) else None
+    own_run = path.parent if path and path.name == "config.yaml" and is_run(path.parent) else None
     if not resume:
-        return load_config(path, overrides), Path(out) if out else fresh_folder(
-            path.parent.name if from_run else path.stem
-        )
-    folder = Path(out) if out else path.parent if from_run else None
+        name = own_run.name if own_run else path.stem if path else "run"
+        return read_recipe(path or recipe, overrides, changes), Path(out) if out else fresh_folder(name)
+    folder = Path(out) if out else own_run
     if folder is None:
         raise ConfigError("--resume needs to know the run: kedge train runs/NAME --resume, or --out runs/NAME")
-    return load_config(folder / "config.yaml" if is_run(folder) else path, overrides), folder
+    return read_recipe(folder if is_run(folder) else path or recipe, overrides, changes), folder

@@ -1,135 +1,187 @@
-"""From ``RUN|MODEL|IMAGES`` on the command line to a study's sources of pictures, and its prompts."""
+"""What the commands of ``kedge study`` do: make a study, serve it, report it, learn a reward from its votes."""
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kedge.evaluation.image_folder import is_image_folder, read_image_folder
-from kedge.training.run_folder import is_run
-from kedge.workflows.evaluate import EMOJI_PROMPTS
+from kedge.workflows.study_sources import RESEEDED, Drawing, find_prompts, find_sources
 
 if TYPE_CHECKING:
-    from kedge.study.sources import Source
+    import socket
+
     from kedge.study.store import Store
 
-BASE, ITSELF, RESEEDED = "base", "itself", "reseeded"
-BACKBONE = "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"  # what PickScore was made from
-RATE, EMOJI_RATE = 5e-6, 2e-5  # the tiny CLIP needs a larger one; much more, and it learns the votes by heart
+PAPER_PROMPTS = "partiprompts-hps-1-2"
+TITLE = "Which picture is better?"
+PORT = 8765
+
+
+def new_study(
+    target: str,
+    against: Sequence[str] = (),
+    *,
+    prompts: str | None = None,
+    pairs: int = 300,
+    raters: int = 10,
+    per_rater: int | None = None,
+    questions: str | None = None,
+    checks: float = 0.0,
+    preset: str | None = None,
+    seed: int = 0,
+    title: str = TITLE,
+    out: Path | None = None,
+    drawing: Drawing | None = None,
+) -> Store:
+    """Draw the pictures of a new study and admit its first raters.
+
+    Args:
+        target: a run, a model or a folder of images.
+        against: ``base``, ``itself``, ``reseeded`` or further targets; by default a run meets its base, a model itself.
+        prompts: a file, a named set or a hub data set; None takes the run's held-out prompts.
+        pairs: to judge, over all matchups.
+        per_rater: pairs for each rater; None gives everybody all of them.
+        questions: ``preference``, ``appeal``, ``alignment``, or one's own as ``key=text``; commas between them.
+        checks: share of pairs shown again, swapped.
+        preset: ``paper`` asks ROCM's three questions on its prompts.
+        title: raters see it; it must not say what is compared.
+        out: a new folder; ``studies/NAME-SEED`` by default.
+        drawing: steps, ω, batch size and device of every model.
+
+    Raises:
+        ValueError: for what cannot be compared, prompts that do not follow from the target, or a folder that exists.
+    """
+    from kedge.study import Design, create_study
+    from kedge.study.questions import PAPER, parse_questions
+    from kedge.workflows.progress_bar import progress_bar
+
+    if preset not in (None, "paper"):
+        raise ValueError(f"no study preset {preset!r}; there is: paper")
+    parsed = parse_questions(questions or (PAPER if preset else "preference"))
+    texts = find_prompts(target, prompts or (PAPER_PROMPTS if preset else None), seed)
+    folder = out or Path("studies") / f"{Path(target).resolve().name}-{seed}"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    sources = find_sources(target, against, drawing or Drawing())
+    with progress_bar("pairs") as progress:
+        store = create_study(
+            folder,
+            sources,
+            texts,
+            parsed,
+            Design(pairs, seed, per_rater, checks),
+            title=title,
+            shared_noise=RESEEDED not in against,
+            progress=progress,
+        )
+    for _ in range(raters):
+        store.add_rater()
+    return store
+
+
+def study_summary(store: Store) -> str:
+    """What a new study holds, and how to serve it, as two lines."""
+    from kedge.study.records import model_facts
+
+    names = list(model_facts(store))
+    judged = " against ".join(names) if len(names) > 1 else f"{names[0]} with itself"
+    what = f"{store.folder}: {store.facts().design.pairs} pairs, {judged}, {len(store.links())} raters"
+    return f"{what}\nServe it with: kedge study serve {store.folder}"
+
+
+def links(store: Store, base: str) -> list[str]:
+    """The owner's link, then each rater's, as lines.
+
+    Args:
+        base: how the server is reached, such as ``http://127.0.0.1:8765``.
+    """
+    base = base.rstrip("/")
+    return [
+        f"owner      {base}/o/{store.facts().owner}/",
+        *(f"{name:<10} {base}/r/{token}/" for name, token in store.links()),
+    ]
 
 
 @dataclass(frozen=True)
-class Drawing:
-    """How models draw.
+class StudyServer:
+    """A study's web server, listening but not answering yet.
 
     Attributes:
-        steps, guidance: None takes each model's own.
-        batch_size: pictures at once.
+        base: how its raters reach it.
+        local: whether its links work on this machine only.
     """
 
-    steps: int | None = None
-    guidance: float | None = None
-    batch_size: int = 8
-    device: str = "auto"
+    store: Store
+    listening: socket.socket
+    base: str
+    local: bool
+
+    def run(self) -> None:
+        """Answer until Ctrl-C; every answer is on disk when it is acknowledged."""
+        from kedge.study.server import serve
+
+        serve(self.store, self.listening)
 
 
-def find_sources(target: str, against: Sequence[str], drawing: Drawing) -> list[Source]:
-    """The target and what it is compared with.
+def study_server(
+    study: str | Path, host: str = "127.0.0.1", port: int = PORT, address: str | None = None
+) -> StudyServer:
+    """Take the port for a study's server.
 
     Args:
-        against: ``base``, ``itself``, ``reseeded`` or further targets; by default a run meets its base, a model itself.
+        host: whom to listen to; ``0.0.0.0`` for other machines.
+        address: how raters reach it, for the links; None is this machine.
 
     Raises:
-        ValueError: what cannot be compared, and what could.
+        ValueError: if the packages for it are missing, there is no such study, or the port is taken.
     """
-    rivals = list(against) or [BASE if is_run(Path(target)) else ITSELF]
-    alone = [rival for rival in rivals if rival in (ITSELF, RESEEDED)]
-    if alone:
-        if len(rivals) > 1:
-            raise ValueError(f"--against {alone[0]} stands alone: each pair is two pictures of one model")
-        return [_source(target, drawing)]
-    found = [_source(target, drawing)]
-    for rival in rivals:
-        if rival == BASE:
-            if not is_run(Path(target)):
-                raise ValueError(f"{target} is not a run folder, so it has no base: name what to compare it with")
-            found.append(_base_of(found[0]))
-        else:
-            found.append(_source(rival, drawing))
-    return found
+    try:
+        from kedge.study.server import listen
+    except ModuleNotFoundError as error:
+        raise ValueError("serving a study needs starlette and uvicorn: pip install starlette uvicorn") from error
+    from kedge.study import open_study
+
+    store, everybody = open_study(Path(study)), host in ("0.0.0.0", "::")
+    place = "127.0.0.1" if everybody else f"[{host}]" if ":" in host else host
+    return StudyServer(store, listen(host, port), address or f"http://{place}:{port}", everybody and address is None)
 
 
-def find_prompts(target: str, spec: str | None, seed: int) -> list[str]:
-    """The prompts asked for; else those of a folder of images, a run's held-out ones, or the emoji world's; mixed."""
-    from kedge.config import load_config
-    from kedge.prompts import PromptError, load_prompts
-    from kedge.training.assemble import prompts_of
-
-    path = Path(target)
-    if spec is not None:
-        try:
-            found = load_prompts(spec)
-        except PromptError as error:  # recipes name a local file in another way
-            raise ValueError(str(error).replace("prompts.local=FILE", "--prompts FILE")) from error
-    elif is_run(path):
-        config = load_config(path / "config.yaml")
-        found = prompts_of(config.watch.held_out or config.prompts)
-    elif is_image_folder(path):
-        found = read_image_folder(path)[1]
-    elif target.startswith("emoji-"):
-        found = load_prompts(EMOJI_PROMPTS)
-    else:
-        raise ValueError("which prompts? Give --prompts: a text, CSV, JSONL or Parquet file, a named set or a data set")
-    different = list(dict.fromkeys(found))
-    return random.Random(f"prompts {seed}").sample(different, len(different))
-
-
-def find_backbone(text: str | None, stores: Sequence[Store]) -> tuple[Path, float]:
-    """The CLIP folder to start from, and the learning rate for it.
+def export_votes(store: Store, path: Path) -> None:
+    """Write the votes: .parquet and pickapic….csv as Pick-a-Pic has them, .jsonl for D3PO, any other .csv plain.
 
     Raises:
-        MissingWeightsError: it is not on this machine; the message says how to fetch it.
+        ValueError: for another ending.
     """
-    from kedge.rewards import find
-    from kedge.rewards.sources import locate
-    from kedge.study.records import model_facts
+    from kedge.study.export import TEXTS, write_pickapic_parquet
 
-    if text is None:
-        models = [str(facts.get("model", "")) for store in stores for facts in model_facts(store).values()]
-        text = "emoji" if models and all(model.startswith("emoji-") for model in models) else BACKBONE
-    if text == "emoji":
-        return locate(find("clipscore"), "emoji")["clip"], EMOJI_RATE
-    return locate(find("pickscore"), text)["clip"], RATE
-
-
-def _source(target: str, drawing: Drawing) -> Source:
-    from kedge.study.sources import FolderSource, ModelSource
-    from kedge.workflows.targets import load_target
-
-    if is_image_folder(Path(target)):
-        return FolderSource(Path(target))
-    loaded = load_target(target, steps=drawing.steps, guidance=drawing.guidance, device=drawing.device)
-    model = loaded.model
-    facts = {
-        "model": model.name,
-        "kind": model.kind,
-        "steps": model.steps,
-        "guidance": model.omega,
-        "eta": model.eta,
-        "tuned": loaded.tuned,
-        "run": str(target) if loaded.tuned else None,
-    }
-    return ModelSource(loaded.name, loaded.policy, batch_size=drawing.batch_size, facts=facts)
+    if path.suffix not in (".parquet", ".jsonl", ".csv"):
+        raise ValueError(f"--out {path}: the name must end in .csv, .parquet or .jsonl")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".parquet":
+        write_pickapic_parquet(store, path)
+        return
+    name = "d3po.jsonl" if path.suffix == ".jsonl" else "pickapic.csv" if "pickapic" in path.stem else "votes.csv"
+    path.write_text(TEXTS[name](store), encoding="utf-8")
 
 
-def _base_of(tuned: Source) -> Source:
-    from dataclasses import replace
+def report_study(store: Store, out: Path | None = None, exclude: Sequence[str] = ()) -> list[str]:
+    """Write a study's report, and return who won, as lines: verdicts, the table, warnings, where the report is.
 
-    from kedge.study.sources import ModelSource
+    Args:
+        out: a folder; ``STUDY/report`` by default.
+        exclude: raters whose votes are left out.
 
-    assert isinstance(tuned, ModelSource)
-    facts = {**tuned.facts, "tuned": False, "run": None}
-    return replace(tuned, name=Path(str(tuned.facts["model"])).name, reference=True, facts=facts)
+    Raises:
+        ValueError: there are no votes, or no such rater.
+    """
+    from kedge.evaluation.rendering import render
+    from kedge.study import write_study_report
+    from kedge.study.report import contest_table, verdicts, warnings
+
+    analysis = write_study_report(store, out, exclude=exclude)
+    lines = list(verdicts(analysis))
+    if analysis.contests:
+        lines += ["", render(contest_table(analysis), "table").rstrip("\n")]
+    lines += [f"note: {warning}" for warning in warnings(analysis)]
+    return [*lines, f"report   {(out or store.folder / 'report') / 'report.html'}"]

@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
+    import torch
+
     from kedge.config import ModelConfig
     from kedge.policies.base import Policy
+    from kedge.workflows.load_run import TrainedRun
+
+Target: TypeAlias = "str | Path | TrainedRun"
 
 STEPS = {"lcm": 8, "diffusion": 20, "turbo": 4, "sana-sprint": 2}  # the first two as in the papers
 
@@ -30,7 +35,7 @@ class LoadedModel:
 
 
 def load_target(
-    target: str,
+    target: Target,
     *,
     kind: str | None = None,
     steps: int | None = None,
@@ -48,21 +53,41 @@ def load_target(
     Raises:
         ValueError: if it cannot be found or told what it is.
     """
-
     from kedge.config import AUTO, parse_model
     from kedge.devices import find_device
     from kedge.training.assemble import build_policy
-    from kedge.training.run_folder import is_run
-    from kedge.workflows.load_run import load_run
 
     place = find_device(device)
-    if is_run(Path(target)):
+    path = run_path(target)
+    if path is not None:
         if settings:
-            raise ValueError(f"{target} is a run, which knows its model: leave out {settings[0]!r}")
-        asked = {"steps": steps, "guidance": guidance}
-        run = load_run(target, place, **{name: value for name, value in asked.items() if value is not None})
-        return LoadedModel(Path(target).resolve().name, run.policy, run.config.model, tuned=True)
-    model = parse_model({"name": target, "kind": kind or AUTO, "guidance": guidance}, settings)
+            raise ValueError(f"{path} is a run, which knows its model: leave out {settings[0]!r}")
+        run = _load_run(target, path, place, steps, guidance)
+        return LoadedModel(path.resolve().name, run.policy, run.config.model, tuned=True)
+    name = str(target)
+    model = parse_model({"name": name, "kind": kind or AUTO, "guidance": guidance}, settings)
     if not any(text.startswith("steps=") for text in settings):
         model = replace(model, steps=steps or STEPS.get(model.kind, model.steps))
-    return LoadedModel(Path(target).name, build_policy(model, place, lora=False), model, tuned=False)
+    return LoadedModel(Path(name).name, build_policy(model, place, lora=False), model, tuned=False)
+
+
+def run_path(target: Target) -> Path | None:
+    """The run folder of a target; None if it is something else."""
+    from kedge.training.run_folder import is_run
+
+    if isinstance(target, str | Path):
+        return Path(target) if is_run(Path(target)) else None
+    return target.path
+
+
+def _load_run(
+    target: Target, path: Path, device: torch.device, steps: int | None, guidance: float | None
+) -> TrainedRun:
+    """The run as it is, or loaded from its folder where something is to be different."""
+    from kedge.workflows.load_run import load_run
+
+    changes = {"steps": steps, "guidance": guidance}
+    changes = {name: value for name, value in changes.items() if value is not None}
+    if isinstance(target, str | Path) or changes:
+        return load_run(path, device, **changes)
+    return target

@@ -1,0 +1,60 @@
+"""How ``kedge eval`` and ``kedge compare`` show their tables."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from kedge.evaluation.tables import Table
+
+SUFFIXES = {".md": "markdown", ".json": "json", ".csv": "csv", ".tex": "latex", ".txt": "table"}
+
+
+def table_format(format: str | None, out: Path | None) -> str:
+    """The format asked for, or that of the file's ending.
+
+    Raises:
+        ValueError: listing the formats.
+    """
+    from kedge.evaluation.rendering import FORMATS
+
+    chosen = format or (SUFFIXES.get(out.suffix.lower(), "table") if out else "table")
+    if chosen not in FORMATS:
+        raise ValueError(f"--format must be one of {', '.join(FORMATS)}, not {chosen!r}")
+    return chosen
+
+
+def read_scales(texts: list[str]) -> dict[str, float]:
+    """``["hpsv2=100"]`` → ``{"hpsv2": 100.0}``.
+
+    Raises:
+        ValueError: naming the text that is none.
+    """
+    scales = {}
+    for text in texts:
+        name, _, factor = text.rpartition("=")
+        try:
+            scales[name] = float(factor)
+        except ValueError:
+            scales[name] = 0.0
+        if not name or scales[name] <= 0:
+            raise ValueError(f"--scale takes NAME=FACTOR with a factor above 0, for example hpsv2=100, not {text!r}")
+    return scales
+
+
+def write_table(table: Table, format: str, out: Path | None) -> None:
+    """Print a table, with bold on a terminal, or write it to a file."""
+    from kedge.evaluation.rendering import render, rich_table
+
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(render(table, format), encoding="utf-8")
+        print(out)
+    elif format == "table" and sys.stdout.isatty():
+        from rich.console import Console
+
+        Console(highlight=False).print(rich_table(table))
+    else:
+        print(render(table, format), end="")

@@ -1,0 +1,130 @@
+"""What ``kedge compare`` does: a run against its base or another run, sample by sample, with grid and report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kedge.workflows.measurement import Measurement, Metrics, Prompts
+from kedge.workflows.target_evaluator import TargetEvaluator
+from kedge.workflows.targets import Target, run_path
+
+if TYPE_CHECKING:
+    from kedge.evaluation.comparison import Comparison
+    from kedge.evaluation.guard import Verdict
+    from kedge.evaluation.result import Evaluation
+    from kedge.evaluation.tables import Table
+
+
+@dataclass(frozen=True)
+class RunComparison:
+    """What :func:`compare` found; printed, it is the table and the verdict.
+
+    Attributes:
+        comparison: the change of every metric: ``comparison["oracle"].difference``.
+        ours, theirs: the two evaluations.
+        verdict: on base → tuned; None against another run, or if what was trained on is not among the metrics.
+        grid: pictures of both side by side.
+        report: the page that shows it all.
+    """
+
+    comparison: Comparison
+    ours: Evaluation
+    theirs: Evaluation
+    verdict: Verdict | None
+    grid: Path
+    report: Path
+
+    def table(self) -> Table:
+        """Metrics down; base, tuned, paired difference and win rate across."""
+        from kedge.evaluation.tables import comparison_table
+
+        return comparison_table(self.comparison)
+
+    def lines(self) -> list[str]:
+        """The verdict, and where grid and report are."""
+        verdict = [self.verdict.sentence, ""] if self.verdict else []
+        return [*verdict, f"grid     {self.grid}", f"report   {self.report}"]
+
+    def __str__(self) -> str:
+        from kedge.evaluation.rendering import render
+
+        return "\n".join([render(self.table(), "table"), *self.lines()])
+
+
+def compare(
+    run: Target,
+    against: Target = "base",
+    metrics: Metrics | None = None,
+    prompts: Prompts | None = None,
+    *,
+    count: int | None = None,
+    seed: int = 0,
+    samples: int = 1,
+    batch_size: int = 16,
+    device: str = "auto",
+    fresh: bool = False,
+) -> RunComparison:
+    """Compare a run with its base or with another run, as ``kedge compare`` does; writes grid and report.
+
+    Args:
+        run: a run folder or a :class:`TrainedRun`.
+        against: ``"base"``, or another run.
+        metrics, prompts, count, seed, samples, batch_size, device, fresh: as for :func:`kedge.evaluate`.
+
+    Raises:
+        ValueError: if one of them is no run folder, or an option is wrong.
+    """
+    runs = [run] if against == "base" else [run, against]
+    for target in runs:
+        if run_path(target) is None:
+            raise ValueError(f"{target} is not a run folder: it has no config.yaml (kedge train makes one)")
+    measurement = Measurement(
+        metrics=metrics,
+        prompts=prompts,
+        count=count,
+        seed=seed,
+        samples=samples,
+        batch_size=batch_size,
+        device=device,
+        fresh=fresh,
+    )
+    ours, theirs, role = _both(TargetEvaluator(measurement, [run]), run, against)
+    return _conclude(Path(str(run_path(run))), ours, theirs, role)
+
+
+def _both(evaluator: TargetEvaluator, run: Target, against: Target) -> tuple[Evaluation, Evaluation, str]:
+    """Ours, theirs, and the name under which theirs is kept in the run folder."""
+    from kedge.evaluation.records import BASE, evaluation_folder
+
+    if against == "base":
+        pair = evaluator.run(run)
+        assert pair.base is not None
+        return replace(pair.tuned, name="tuned"), replace(pair.base, name=BASE), BASE
+    ours = evaluator.run(run, base=False).tuned
+    role = Path(str(run_path(against))).resolve().name
+    other = evaluator.run(against, base=False, keep_in=evaluation_folder(Path(str(run_path(run)))), role=role)
+    return ours, other.tuned, role
+
+
+def _conclude(run: Path, ours: Evaluation, theirs: Evaluation, role: str) -> RunComparison:
+    """Compare, write grid and report, judge."""
+    from kedge.config import load_config
+    from kedge.evaluation.guard import judge_comparison
+    from kedge.evaluation.measure import conclude
+    from kedge.evaluation.records import BASE, evaluation_folder
+    from kedge.evaluation.report import trained_on, write_report
+
+    folder, suffix = evaluation_folder(run), "" if role == BASE else f"-against-{role}"
+    comparison = conclude(folder, ours, theirs, suffix)
+    trained = trained_on(load_config(run / "config.yaml").reward, [change.metric for change in comparison.rewards])
+    verdict = judge_comparison(comparison, trained) if trained and role == BASE else None
+    return RunComparison(
+        comparison,
+        ours,
+        theirs,
+        verdict,
+        grid=folder / f"grid{suffix}.png",
+        report=write_report(run, role),
+    )

@@ -1,0 +1,125 @@
+"""By which rewards, on which prompts, models are measured: as asked for, or as a run or the emoji world suggests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
+
+from kedge.training.run_folder import is_run
+
+if TYPE_CHECKING:
+    from kedge.config import RunConfig
+    from kedge.rewards.base import Reward
+
+EMOJI_METRICS = ("pickscore@emoji", "clipscore@emoji", "aesthetic@emoji", "oracle")
+EMOJI_PROMPTS = "emoji-held-out"
+
+Metric: TypeAlias = "str | tuple[str, Callable[..., Any]]"
+Metrics: TypeAlias = "str | Sequence[str | Callable[..., Any]] | Mapping[str, Callable[..., Any]]"
+Prompts: TypeAlias = "str | Path | Sequence[str]"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """What every target goes through alike.
+
+    Attributes:
+        metrics: rewards, comma-separated or as a sequence, which may hold functions of one's own; or rewards by name.
+            None takes those of the first run, or of the emoji world.
+        prompts: a file, a named set or a hub id; or the prompts themselves. None takes the held-out prompts of the
+            first run, or of the emoji world.
+        count: use this many of them: of a list the first, else drawn at random.
+        seed: of the noise.
+        samples: pictures for each prompt.
+        batch_size: pictures at once.
+        device: ``auto`` takes a GPU if there is one.
+        fresh: measure again what a run folder already has. Functions of one's own always are: they may have changed.
+    """
+
+    metrics: Metrics | None = None
+    prompts: Prompts | None = None
+    count: int | None = None
+    seed: int = 0
+    samples: int = 1
+    batch_size: int = 16
+    device: str = "auto"
+    fresh: bool = False
+
+
+def load_metrics(metrics: Sequence[Metric], device: str) -> dict[str, Reward]:
+    """The rewards by name, loaded; functions of one's own under ``module:name``, as a recipe would name them."""
+    from kedge.rewards import load_reward
+    from kedge.rewards.composition import Custom
+
+    rewards: dict[str, Reward] = {}
+    for metric in metrics:
+        if isinstance(metric, str):
+            rewards[metric] = load_reward(metric, device=device)
+        else:
+            name, reward = metric
+            rewards[name] = cast("Reward", reward) if hasattr(reward, "name") else Custom(name, reward)
+    return rewards
+
+
+def choose_metrics(metrics: Metrics | None, targets: Sequence[str]) -> list[Metric]:
+    """The metrics asked for, each once; else those of the first run among the targets, or of the emoji world.
+
+    Raises:
+        ValueError: there are none.
+    """
+    if isinstance(metrics, Mapping):
+        return list(metrics.items())
+    if isinstance(metrics, str):
+        metrics = [part.strip() for part in metrics.split(",") if part.strip()]
+    if metrics:
+        return [item if isinstance(item, str) else (_name(item), item) for item in dict.fromkeys(metrics)]
+    config = first_config(targets)
+    if config is not None:
+        extra = config.watch.metrics or (EMOJI_METRICS if config.model.name.startswith("emoji-") else ())
+        return list(dict.fromkeys([config.reward, *extra]))
+    if any(target.startswith("emoji-") for target in targets):
+        return list(EMOJI_METRICS)
+    raise ValueError("which rewards? Give --metrics, for example --metrics pickscore,hpsv2 (kedge doctor lists them)")
+
+
+def _name(reward: Callable[..., Any]) -> str:
+    """Of a reward object, its own; of a function, what a recipe would call it."""
+    own = getattr(reward, "name", None)
+    if isinstance(own, str):
+        return own
+    function = reward if hasattr(reward, "__qualname__") else type(reward)
+    return f"{function.__module__}:{function.__qualname__}"
+
+
+def choose_prompts(prompts: Prompts | None, count: int | None, targets: Sequence[str]) -> list[str]:
+    """The prompts asked for; else those that the first run holds out, or the emoji world's.
+
+    Raises:
+        ValueError: there are none.
+    """
+    from kedge.prompts import load_prompts
+    from kedge.training.assemble import prompts_of
+
+    if prompts:
+        if isinstance(prompts, str | Path):
+            return load_prompts(str(prompts), count=count)
+        return list(prompts)[:count]
+    config = first_config(targets)
+    if config is not None:
+        block = config.watch.held_out or config.prompts
+        return prompts_of(replace(block, count=count) if count else block)
+    if any(target.startswith("emoji-") for target in targets):
+        return load_prompts(EMOJI_PROMPTS, count=count)
+    raise ValueError("which prompts? Give --prompts: a text, CSV, JSONL or Parquet file, a named set or a hub data set")
+
+
+def first_config(targets: Sequence[str]) -> RunConfig | None:
+    """The config of the first run among the targets."""
+    from kedge.config import load_config
+
+    for target in targets:
+        if is_run(Path(target)):
+            return load_config(Path(target) / "config.yaml")
+    return None

@@ -1,0 +1,88 @@
+"""What ``kedge sample`` does: pictures of a model or a run, from seeds that mean the same in diffusers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from PIL import Image
+    from torch import Tensor
+
+    from kedge.workflows.targets import Target
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Pictures, ``count`` of each prompt one after another.
+
+    Attributes:
+        images: ``[prompts × count, 3, H, W]`` in [0, 1], on the CPU.
+        prompts: each once.
+        seeds: of the pictures of each prompt.
+    """
+
+    images: Tensor
+    prompts: tuple[str, ...]
+    seeds: tuple[int, ...]
+
+    def picture(self) -> Image.Image:
+        """The picture; of several, a grid: prompts down, seeds across."""
+        from kedge.evaluation import image_grid
+        from kedge.evaluation.grid import as_image
+
+        if len(self.images) == 1:
+            return as_image(self.images[0])
+        count = len(self.seeds)
+        columns = {f"seed {seed}": self.images[i::count] for i, seed in enumerate(self.seeds)}
+        return image_grid(columns, list(self.prompts))
+
+    def save(self, path: str | Path) -> Path:
+        """Write :meth:`picture`."""
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        self.picture().save(target)
+        return target
+
+
+def sample(
+    target: Target,
+    prompts: str | Sequence[str],
+    *,
+    seed: int = 0,
+    count: int = 1,
+    base: bool = False,
+    steps: int | None = None,
+    guidance: float | None = None,
+    kind: str | None = None,
+    model: Sequence[str] = (),
+    device: str = "auto",
+) -> Samples:
+    """Draw pictures with a model or a run; the same seed draws the same picture in diffusers.
+
+    Args:
+        target: a run folder, a :class:`kedge.workflows.load_run.TrainedRun`, a bundled model, a folder or a hub id.
+        prompts: what to draw: one, or several.
+        seed: of the first picture of each prompt.
+        count: pictures for each prompt, with seeds one after another.
+        base: draw with the base model of a run, without its adapter.
+        steps, guidance: None takes the run's, or the usual steps of its kind and the model's own ω.
+        kind: of a plain model; None finds out.
+        model: other keys of a recipe's model block as ``key=value``, for plain models.
+
+    Raises:
+        ValueError: if the model cannot be found or told what it is.
+    """
+    from contextlib import nullcontext
+
+    from kedge.policies.sampling import draw
+    from kedge.workflows.targets import load_target
+
+    texts = [prompts] if isinstance(prompts, str) else list(prompts)
+    loaded = load_target(target, kind=kind, steps=steps, guidance=guidance, device=device, settings=model)
+    seeds = range(seed, seed + count)
+    with loaded.policy.reference() if base else nullcontext():
+        images = draw(loaded.policy, [text for text in texts for _ in seeds], [*seeds] * len(texts))
+    return Samples(images, tuple(texts), tuple(seeds))

@@ -1,0 +1,175 @@
+"""Targets of any sort (runs, models, folders of images), evaluated by the same rewards, prompts and noise."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kedge.workflows.measurement import Measurement, choose_metrics, choose_prompts, load_metrics
+from kedge.workflows.progress_bar import progress_bar
+from kedge.workflows.targets import LoadedModel, Target, load_target, run_path
+
+if TYPE_CHECKING:
+    from kedge.evaluation.measure import Plan
+    from kedge.evaluation.result import Evaluation
+    from kedge.rewards.base import Reward
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlainModel:
+    """How to load targets that are neither runs nor images; None finds out."""
+
+    kind: str | None = None
+    steps: int | None = None
+    guidance: float | None = None
+    settings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A run's base (if asked for) and tuned model."""
+
+    base: Evaluation | None
+    tuned: Evaluation
+
+
+class TargetEvaluator:
+    """Evaluates targets one after another by the same rewards, prompts and noise.
+
+    Raises:
+        ValueError: metrics or prompts are not given and do not follow from the targets.
+    """
+
+    def __init__(self, measurement: Measurement, targets: Sequence[Target], plain: PlainModel | None = None):
+        from kedge.devices import find_device
+
+        self.measurement, self.targets, self.plain = measurement, targets, plain or PlainModel()
+        self.device = str(find_device(measurement.device))
+        self._paths = [str(run_path(target) or target) for target in targets]
+        self._metrics = choose_metrics(measurement.metrics, self._paths)
+        self.names = [metric if isinstance(metric, str) else metric[0] for metric in self._metrics]
+        self._fresh = measurement.fresh or any(not isinstance(metric, str) for metric in self._metrics)
+
+    @cached_property
+    def rewards(self) -> dict[str, Reward]:
+        """Loaded once, for all targets."""
+        return load_metrics(self._metrics, self.device)
+
+    @cached_property
+    def plan(self) -> Plan:
+        """For targets that draw."""
+        from kedge.evaluation.measure import Plan
+
+        wanted = self.measurement
+        prompts = choose_prompts(wanted.prompts, wanted.count, self._paths)
+        return Plan(
+            self.rewards,
+            prompts,
+            seed=wanted.seed,
+            samples_per_prompt=wanted.samples,
+            batch_size=wanted.batch_size,
+        )
+
+    def run(self, target: Target, *, base: bool = True, keep_in: Path | None = None, role: str | None = None) -> Pair:
+        """A run's tuned model and its base, kept in the run's own folder or in ``keep_in`` under ``role``."""
+        from kedge.evaluation.records import BASE, TUNED, evaluation_folder
+
+        _ = self.plan  # what is missing is told before a model is loaded
+        loaded = self._load(target)
+        folder = keep_in or evaluation_folder(Path(str(run_path(target))))
+        theirs = None
+        if base:
+            theirs = self._measure(loaded, Path(loaded.model.name).name, folder, role or BASE, reference=True)
+        return Pair(theirs, self._measure(loaded, loaded.name, folder, role or TUNED, reference=False))
+
+    def _measure(self, loaded: LoadedModel, name: str, folder: Path, role: str, *, reference: bool) -> Evaluation:
+        from kedge.evaluation.measure import measure
+
+        model = f"{loaded.model.name} {loaded.model.kind} guidance {loaded.model.omega:g} eta {loaded.model.eta:g}"
+        with progress_bar(name) as progress:
+            return measure(
+                loaded.policy,
+                self.plan,
+                name=name,
+                model=model,
+                reference=reference,
+                folder=folder,
+                role=role,
+                fresh=self._fresh,
+                progress=progress,
+            )
+
+    def model(self, target: Target) -> Evaluation:
+        """A model without a trained adapter; nothing is kept."""
+        from kedge.evaluation.measure import measure
+
+        plan, loaded = self.plan, self._load(target)
+        with progress_bar(loaded.name) as progress:
+            return measure(loaded.policy, plan, name=loaded.name, model=str(target), progress=progress)
+
+    def images(self, folder: Path) -> Evaluation:
+        """A folder of images."""
+        from kedge.evaluation import evaluate_images
+        from kedge.evaluation.image_folder import read_image_folder
+
+        wanted = self.measurement
+        given = choose_prompts(wanted.prompts, None, ()) if wanted.prompts else None
+        paths, prompts = read_image_folder(folder, given)
+        name = folder.resolve().name
+        with progress_bar(name) as progress:
+            return evaluate_images(
+                paths,
+                prompts,
+                self.rewards,
+                name=name,
+                batch_size=wanted.batch_size,
+                device=self.device,
+                progress=progress,
+            )
+
+    def all(self, *, base: bool) -> list[Evaluation]:
+        """Every target; the base of runs first, each base once."""
+        from kedge.evaluation.image_folder import is_image_folder
+
+        evaluations: list[Evaluation] = []
+        for target in self.targets:
+            if run_path(target) is not None:
+                pair = self.run(target, base=base)
+                evaluations += [pair.tuned] if pair.base is None else [pair.base, pair.tuned]
+            elif is_image_folder(Path(str(target))):
+                evaluations.append(self.images(Path(str(target))))
+            else:
+                evaluations.append(self.model(target))
+        return distinct(evaluations)
+
+    def _load(self, target: Target) -> LoadedModel:
+        if run_path(target) is not None:
+            return load_target(target, device=self.device)
+        plain = self.plain
+        return load_target(
+            target,
+            kind=plain.kind,
+            steps=plain.steps,
+            guidance=plain.guidance,
+            device=self.device,
+            settings=plain.settings,
+        )
+
+
+def distinct(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
+    """Each base once; equal names made different, so that rows can be told apart."""
+    kept: list[Evaluation] = []
+    for evaluation in evaluations:
+        key = evaluation.facts.get("key")
+        if key is not None and any(key == other.facts.get("key") for other in kept):
+            continue
+        taken = {other.name for other in kept}
+        name, number = evaluation.name, 1
+        while name in taken:
+            number += 1
+            name = f"{evaluation.name} ({number})"
+        kept.append(replace(evaluation, name=name))
+    return kept

@@ -51,8 +51,7 @@ MAY_IMPORT = {
         "planning": "registry quiet devices models random_models policies rewards algorithms config prompts training",
         "workflows": "registry devices models policies rewards algorithms worlds config prompts evaluation study export"
         " training planning",
-        "cli": "registry devices models policies rewards worlds prompts export evaluation study config training"
-        " planning workflows random_models",
+        "cli": "prompts config evaluation study random_models workflows",
         "__main__": "cli",
         "papers": "registry policies rewards algorithms worlds config prompts evaluation study training workflows cli",
     }.items()
@@ -67,7 +66,8 @@ ONLY = {
     ),
     ("study", "algorithms"): ("kedge.algorithms.votes",),  # the format of recorded votes, and the noise they stand for
     ("prompts", "worlds"): ("kedge.worlds.emoji.captions",),  # its captions are a named set
-    ("cli", "policies"): ("kedge.policies.base", "kedge.policies.sampling"),  # models are loaded by workflows
+    ("cli", "evaluation"): ("kedge.evaluation.rendering", "kedge.evaluation.tables"),  # a command parses and prints
+    ("cli", "study"): ("kedge.study",),
 }
 
 HEAVY = ("torch", "diffusers", "transformers", "peft", "accelerate", "matplotlib")
@@ -175,7 +175,8 @@ def test_dependencies_run_one_way():
         ("kedge.policies.x", "from kedge import rewards", "policies may import gaussian, registry, models, quiet"),
         ("kedge.gaussian", "def f():\n    from kedge.cli import app", "gaussian may import nothing of kedge"),
         ("kedge.study.x", "from kedge.algorithms.ppo import PPO", "study may use kedge.algorithms.votes only"),
-        ("kedge.cli.x", "from kedge.training.trainer import Trainer", None),
+        ("kedge.cli.x", "from kedge.workflows.train import train", None),
+        ("kedge.cli.x", "from kedge.training.run import train", "cli may import prompts, config"),
     ],
 )
 def test_a_wrong_import_is_noticed(tmp_path, name, line, complaint):

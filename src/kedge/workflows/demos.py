@@ -44,16 +44,17 @@ def demo(
     return run, compare(run.path, prompts="emoji-activities-held-out", count=count, samples=2)
 
 
-def study_demo(folder: Path, pairs: int = 900, steps: int = 40, say: Say = print) -> RunComparison:
+def study_demo(out: Path | None = None, pairs: int = 900, steps: int = 40, say: Say = print) -> RunComparison:
     """From pictures to votes to a reward to a better model, and the oracle as the judge of it all.
 
     Every step is a command that users can run themselves, and is named.
 
     Args:
-        folder: where everything goes.
+        out: where everything goes; ``runs/study-demo`` by default.
         pairs: to judge in the first study.
         steps: of the training.
     """
+    from kedge.training.run_folder import fresh_folder
     from kedge.workflows.compare import compare
     from kedge.workflows.study import new_study, report_study, study_summary
     from kedge.workflows.study_fit import fit_summary, fit_votes
@@ -62,6 +63,7 @@ def study_demo(folder: Path, pairs: int = 900, steps: int = 40, say: Say = print
     def step(title: str, command: str) -> None:
         say(f"\n{title}\n  $ {command}")
 
+    folder = out or fresh_folder("study-demo")
     first, reward, run, second = (folder / name for name in ("study", "reward", "run", "study-of-the-result"))
     seen, unseen = _split_prompts(folder)
     step("1. Pairs of pictures by the base model", f"kedge study new {MODEL} --against reseeded --prompts {seen}")

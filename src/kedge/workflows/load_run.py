@@ -15,9 +15,9 @@ from kedge.devices import find_device
 from kedge.policies.base import Policy
 from kedge.training.assemble import build_policy
 from kedge.training.checkpoint import CheckpointError, CheckpointStore
-from kedge.training.optimizer import copy_into
 from kedge.training.loggers import read_log
 from kedge.training.meter import Spent, spent
+from kedge.training.optimizer import copy_into
 from kedge.training.run_folder import RunFolder
 from kedge.training.trainer import Outcome
 

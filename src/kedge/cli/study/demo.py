@@ -30,9 +30,8 @@ def demo(
     steps: Annotated[int, typer.Option(min=1, help="Optimizer steps of the training.")] = 40,
 ) -> None:
     """The whole loop in the emoji world: pictures, simulated raters, report, reward, training, and raters again."""
-    from kedge.training.run_folder import fresh_folder
     from kedge.workflows.demos import study_demo
 
     with interruptible():
-        comparison = study_demo(out or fresh_folder("study-demo"), pairs, steps)
+        comparison = study_demo(out, pairs, steps)
     write_comparison(comparison)

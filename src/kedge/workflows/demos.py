@@ -116,9 +116,9 @@ def _vote(folder: Path, seed: int, say: Say) -> None:
     """Simulated raters vote over HTTP, as people do."""
     from kedge.study import open_study
     from kedge.study.serving import serving
-    from kedge.study.simulate import Habits, oracle_look, simulate
+    from kedge.workflows.study import simulate_raters
 
     began = time.monotonic()
     with serving(open_study(folder)) as links:
-        votes = simulate(links, oracle_look(), Habits(), seed=seed)
+        votes = simulate_raters(links, seed=seed)
     say(f"{votes} votes over HTTP in {time.monotonic() - began:.0f} s")

@@ -185,3 +185,19 @@ def report_study(store: Store, out: Path | None = None, exclude: Sequence[str] =
         lines += ["", render(contest_table(analysis), "table").rstrip("\n")]
     lines += [f"note: {warning}" for warning in warnings(analysis)]
     return [*lines, f"report   {(out or store.folder / 'report') / 'report.html'}"]
+
+
+def simulate_raters(links: Sequence[str], blur: float = 0.06, slips: float = 0.03, seed: int = 0) -> int:
+    """Let simulated raters vote in an emoji study through its web server; returns the number of votes.
+
+    Args:
+        links: raters' links.
+        blur: noise on the difference of two oracle scores.
+        slips: share of wrong keys.
+
+    Raises:
+        ValueError: a link leads nowhere, or the server refuses a vote.
+    """
+    from kedge.study.simulate import Habits, oracle_look, simulate
+
+    return simulate(links, oracle_look(), Habits(blur, slips), seed=seed)

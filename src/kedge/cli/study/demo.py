@@ -18,10 +18,9 @@ def simulate(
     seed: Annotated[int, typer.Option(help="Of the noise.")] = 0,
 ) -> None:
     """Let simulated raters vote in an emoji study through its web server; they see what the oracle sees, blurred."""
-    from kedge.study.simulate import Habits, oracle_look
-    from kedge.study.simulate import simulate as run
+    from kedge.workflows.study import simulate_raters
 
-    print(f"{run(links, oracle_look(), Habits(blur, slips), seed=seed)} votes")
+    print(f"{simulate_raters(links, blur, slips, seed)} votes")
 
 
 def demo(

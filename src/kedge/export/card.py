@@ -11,13 +11,16 @@ import yaml
 from kedge import __version__
 from kedge.config import RunConfig, dump
 from kedge.export.diffusers_snippet import diffusers_code
+from kedge.policies.fingerprint import Fingerprint
 
 HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")  # the only base_model that the hub understands
 
 Line = dict[str, Any]
 
 
-def model_card(config: RunConfig, step: int, log: Sequence[Line], name: str, spent: object) -> str:
+def model_card(
+    config: RunConfig, step: int, log: Sequence[Line], name: str, spent: object, base: Fingerprint | None = None
+) -> str:
     """Markdown with the hub's front matter.
 
     Args:
@@ -26,9 +29,10 @@ def model_card(config: RunConfig, step: int, log: Sequence[Line], name: str, spe
         log: the lines of metrics.jsonl.
         name: of the run.
         spent: prints as what the run took.
+        base: the weights that it was trained on.
     """
-    parts = [_front_matter(config), f"# {name}\n", _lead(config, step), f"It took {spent}.\n", _results(config, log)]
-    parts += [_use(config), _details(config)]
+    parts = [_front_matter(config), f"# {name}\n", _lead(config, step), f"It took {spent}.\n", _base(base)]
+    parts += [_results(config, log), _use(config), _details(config)]
     return "\n".join(part for part in parts if part)
 
 
@@ -53,6 +57,14 @@ def _lead(config: RunConfig, step: int) -> str:
     if config.watch.samples_every:
         text += f"\n![Base beside tuned](samples/{_last_sample(config, step)})\n"
     return text
+
+
+def _base(base: Fingerprint | None) -> str:
+    """Which weights the adapter belongs to, part by part: the numbers that the hub shows for its files."""
+    if base is None:
+        return ""
+    parts = ", ".join(f"{part} `{digest[:16]}`" for part, digest in sorted(base.parts.items()))
+    return f"It belongs to the weights of {base} and does something else on others. SHA-256 of its parts: {parts}.\n"
 
 
 def _last_sample(config: RunConfig, step: int) -> str:

@@ -12,6 +12,7 @@ from kedge.algorithms.prompt_cache import MEGABYTE, PromptCache
 from kedge.config import ModelConfig, PromptsConfig, RunConfig
 from kedge.policies import load_policy
 from kedge.policies.base import Backprop, Policy
+from kedge.policies.fingerprint import Fingerprint, fingerprint
 from kedge.policies.lora import LoraConfig
 from kedge.policies.memory import Economy, economise
 from kedge.prompts import PromptStream, load_prompts
@@ -55,6 +56,11 @@ def build_policy(model: ModelConfig, device: torch.device, *, lora: bool = True)
         size=model.size,
         parts=model.parts,
     )
+
+
+def base_of(model: ModelConfig) -> Fingerprint | None:
+    """Which weights a model is made of, once they are on this machine; None for a policy of the user's own."""
+    return None if ":" in model.kind else fingerprint(model.name, model.parts)
 
 
 def backprop(config: RunConfig) -> Backprop:
@@ -119,6 +125,7 @@ def assemble(
         checkpoint_every=config.checkpoint.every,
         callbacks=(*watching, *callbacks) if processes.main else (),
         loggers=_loggers(config, folder) if processes.main else (),
+        base=base_of(config.model),
     )
     if resume:
         trainer.resume()

@@ -11,6 +11,7 @@ from kedge.config import RunConfig
 from kedge.config.loading import plain
 from kedge.export.card import model_card
 from kedge.files import write_text
+from kedge.policies.fingerprint import Fingerprint
 from kedge.training.assemble import assemble
 from kedge.training.callbacks import Callback
 from kedge.training.loggers import read_log
@@ -44,7 +45,7 @@ def train(config: RunConfig, out: str | Path, *, resume: bool = False, callbacks
     processes.wait()  # nobody writes before everybody has looked
     trainer = assemble(config, folder, processes, resume=resume, callbacks=callbacks)
     if processes.main:  # only now: what cannot be loaded leaves no folder behind
-        folder.open(config, processes.count, str(processes.device))
+        folder.open(config, processes.count, str(processes.device), trainer.base)
     outcome = trainer.fit()
     if processes.main and outcome.ended != "interrupted":
         finish(trainer, config, folder, outcome)
@@ -63,17 +64,18 @@ def finish(trainer: Trainer, config: RunConfig, folder: RunFolder, outcome: Outc
         from kedge.export.lora import save_lora
 
         with trainer.optimizer.averaged():
-            save_lora(trainer.context.policy, folder.lora, metadata(config, outcome.step))
+            save_lora(trainer.context.policy, folder.lora, metadata(config, outcome.step, trainer.base))
     write_report(folder.path)
     log = read_log(folder.metrics)
-    write_text(folder.card, model_card(config, outcome.step, log, folder.path.name, spent(log)))
+    write_text(folder.card, model_card(config, outcome.step, log, folder.path.name, spent(log), trainer.base))
 
 
-def metadata(config: RunConfig, step: int) -> dict[str, Any]:
+def metadata(config: RunConfig, step: int, base: Fingerprint | None) -> dict[str, Any]:
     """What the adapter's file says about itself."""
     return {
         "kedge_version": __version__,
         "base_model": config.model.name,
+        "base": base.to_dict() if base else None,
         "kind": config.model.kind,
         "algorithm": plain(config.algorithm),
         "reward": config.reward,

@@ -14,6 +14,7 @@ from typing import Any
 from kedge import __version__
 from kedge.config import RunConfig, dump
 from kedge.files import write_text
+from kedge.policies.fingerprint import Fingerprint
 
 PACKAGES = ("torch", "diffusers", "transformers", "peft", "accelerate", "safetensors", "numpy", "Pillow")
 
@@ -69,11 +70,12 @@ class RunFolder:
         """Whether a run has been here."""
         return self.config.exists() or self.checkpoints.exists()
 
-    def open(self, config: RunConfig, processes: int, device: str) -> None:
-        """Make the folder and write ``config.yaml`` and ``env.json``."""
+    def open(self, config: RunConfig, processes: int, device: str, base: Fingerprint | None = None) -> None:
+        """Make the folder and write ``config.yaml`` and ``env.json``, which also says what ``base`` is."""
         self.path.mkdir(parents=True, exist_ok=True)
         write_text(self.config, dump(config))
-        write_text(self.path / "env.json", json.dumps(environment(processes, device), indent=2) + "\n")
+        facts = environment(processes, device) | {"base": base.to_dict() if base else None}
+        write_text(self.path / "env.json", json.dumps(facts, indent=2) + "\n")
 
 
 def is_run(path: Path) -> bool:

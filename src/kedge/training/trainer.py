@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from kedge.algorithms.base import Algorithm, Context, Loss
+from kedge.policies.fingerprint import Fingerprint, check_base
 from kedge.training.callbacks import Callback, Watched
 from kedge.training.checkpoint import CheckpointStore, random_state, restore_random_state
 from kedge.training.interrupt import StopOnSignal
@@ -49,6 +50,7 @@ class Trainer:
         patience: how many steps in a row may be skipped for want of a finite gradient.
         checkpoint_every: steps between checkpoints; 0 saves at the end only.
         callbacks, loggers: used on the first process only.
+        base: what is trained; a checkpoint of another base is refused.
     """
 
     algorithm: Algorithm
@@ -63,6 +65,7 @@ class Trainer:
     checkpoint_every: int = 0
     callbacks: Sequence[Callback] = ()
     loggers: Sequence[Logger] = ()
+    base: Fingerprint | None = None
     step: int = field(default=0, init=False)
     skipped: int = field(default=0, init=False)
     _in_a_row: int = field(default=0, init=False)
@@ -169,12 +172,13 @@ class Trainer:
         """Go on from the newest whole checkpoint; False if there is none.
 
         Raises:
-            ValueError: if it does not fit this run.
+            ValueError: if it does not fit this run: another number of processes, or another base model.
         """
         found = self.store.latest()
         if found is None:
             return False
         step, state = found
+        check_base(state.get("base"), self.base, str(self.store.folder.parent))
         if len(state["processes"]) != self.processes.count:
             raise ValueError(
                 f"the checkpoint was written by {len(state['processes'])} processes, this run has "
@@ -201,6 +205,7 @@ class Trainer:
             "skipped": self.skipped,
             "in_a_row": self._in_a_row,
             "callbacks": {callback.name: callback.state_dict() for callback in self.callbacks},
+            "base": self.base.to_dict() if self.base else None,
         }
 
     def _own_state(self) -> dict[str, Any]:

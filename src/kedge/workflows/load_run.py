@@ -13,7 +13,8 @@ import torch
 from kedge.config import RunConfig, load_config
 from kedge.devices import find_device
 from kedge.policies.base import Policy
-from kedge.training.assemble import build_policy
+from kedge.policies.fingerprint import Fingerprint, check_base
+from kedge.training.assemble import base_of, build_policy
 from kedge.training.checkpoint import CheckpointError, CheckpointStore
 from kedge.training.loggers import read_log
 from kedge.training.meter import Spent, spent
@@ -75,8 +76,14 @@ class TrainedRun:
 
         Raises:
             CheckpointError: if there is no whole checkpoint.
+            OtherBaseError: if the base model here is not the one that it was trained on.
         """
         return self._loaded[1]
+
+    @property
+    def base(self) -> Fingerprint | None:
+        """The weights that the adapter was trained on; None for a policy of the user's own."""
+        return self._loaded[2]
 
     def save_lora(self, folder: str | Path | None = None) -> dict[str, Path]:
         """Write the adapter for other programs, as ``kedge export`` does; ``RUN/lora`` by default.
@@ -90,11 +97,11 @@ class TrainedRun:
         from kedge.export.lora import save_lora
         from kedge.training.run import metadata
 
-        return save_lora(self.policy, folder or self.folder.lora, metadata(self.config, self.step))
+        return save_lora(self.policy, folder or self.folder.lora, metadata(self.config, self.step, self.base))
 
     @cached_property
-    def _loaded(self) -> tuple[int, Policy]:
-        """Step and model of the newest whole checkpoint, loaded when first asked for."""
+    def _loaded(self) -> tuple[int, Policy, Fingerprint | None]:
+        """Step, model and base of the newest whole checkpoint, loaded when first asked for."""
         latest = CheckpointStore(self.folder.checkpoints).latest()
         if latest is None:
             raise CheckpointError(
@@ -103,10 +110,12 @@ class TrainedRun:
         step, state = latest
         device = self.device if isinstance(self.device, torch.device) else find_device(self.device)
         policy = build_policy(self.config.model, device)
+        base = base_of(self.config.model)
+        check_base(state.get("base"), base, str(self.path))
         optimizer = state["optimizer"]
         weights = optimizer["ema"]["average"] if optimizer["ema"] else optimizer["weights"]
         copy_into([p for p in policy.trainable() if p.requires_grad], weights)
-        return step, policy
+        return step, policy, base
 
 
 def load_run(path: str | Path, device: str | torch.device = "auto", **model: Any) -> TrainedRun:

@@ -34,6 +34,15 @@ class LoadedModel:
     tuned: bool
 
 
+def drawn_by(model: ModelConfig) -> str:
+    """What a model's pictures depend on besides prompts, noise and adapter, so that records of others are told apart."""
+    from kedge.training.assemble import base_of
+
+    base = base_of(model)
+    weights = f" weights {base.digest[:16]}" if base else ""
+    return f"{model.name} {model.kind} guidance {model.omega:g} eta {model.eta:g}{weights}"
+
+
 def load_target(
     target: Target,
     *,

@@ -139,6 +139,7 @@ def _measure_one(run: Run, home: Path, policy: Policy, role: str, asked: Measure
     from kedge.evaluation.measure import Plan, measure
     from kedge.evaluation.records import evaluation_folder
     from kedge.rewards import MissingWeightsError, load_reward
+    from kedge.workflows.targets import drawn_by
 
     rewards, missing = {}, {}
     for metric in asked.metrics:
@@ -148,10 +149,9 @@ def _measure_one(run: Run, home: Path, policy: Policy, role: str, asked: Measure
             missing[metric] = str(error)
     prompts = _prompts(asked)
     keep = min(asked.keep, len(prompts))
-    model = run.config().model
-    name = f"{model.name} {model.kind} guidance {model.omega:g} eta {model.eta:g}"
     plan = Plan(rewards, prompts, asked.seed, asked.samples, BATCH, keep)
-    measure(policy, plan, name=run.title, model=name, folder=evaluation_folder(home), role=role)
+    model = drawn_by(run.config().model)
+    measure(policy, plan, name=run.title, model=model, folder=evaluation_folder(home), role=role)
     notes = read_json(home / MEASURED) or {}
     notes[role] = {"asked": asdict(asked), "missing": missing}
     if asked.timed:

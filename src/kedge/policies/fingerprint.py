@@ -1,0 +1,180 @@
+"""Which model an adapter was trained on: a hash of the weights that were loaded, so that no other passes for it.
+
+A part's hash is the SHA-256 of its weight file (of several files' hashes, where it comes in shards): the number that
+the hub shows for a file. The same weights in other files (half precision, another format) are another base.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from kedge.models import BUNDLED, ModelParts
+from kedge.policies.weight_files import weight_files
+
+log = logging.getLogger(__name__)
+
+# The bundled models that have shipped: digest → what to call it. A new world gets new lines; old ones stay.
+KNOWN = {
+    "ba10fbe13f2839bbb1c0f27e733231aa57bd77c4f782c0b506900ee94f0ca9f6": "emoji-lcm of world 1",
+    "2763bd73d56a74f1923a7c33744164a7d1df55657de391e33648ef135f5d3455": "emoji-diffusion of world 1",
+}
+# Runs of bundled models that do not say what they were trained on are from the time of these.
+BEFORE_RECORDS = {
+    "emoji-lcm": "ba10fbe13f2839bbb1c0f27e733231aa57bd77c4f782c0b506900ee94f0ca9f6",
+    "emoji-diffusion": "2763bd73d56a74f1923a7c33744164a7d1df55657de391e33648ef135f5d3455",
+}
+
+SHOWN = 8  # hexadecimal digits that people get to see
+LARGE = 64 * 2**20  # bytes from which a file's hash is remembered
+_SHA256 = re.compile(r"[0-9a-f]{64}\Z")
+
+
+class OtherBaseError(ValueError):
+    """An adapter meets another base model than the one that it was trained on."""
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """A base model, known by its weights.
+
+    Attributes:
+        name: what the config calls it; says nothing about its weights.
+        digest: SHA-256 over all parts, in hexadecimal; equal for equal weights wherever they lie.
+        parts: ``unet``, ``vae``, … → the hash of its weights.
+        whole: whether every part is the model's own. Not recorded: the parts tell what was loaded.
+    """
+
+    name: str
+    digest: str
+    parts: Mapping[str, str] = field(default_factory=dict)
+    whole: bool = True
+
+    def __str__(self) -> str:
+        return f"{KNOWN.get(self.digest, self.name)} ({self.digest[:SHOWN]})"
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {"name": self.name, "digest": self.digest, "parts": dict(self.parts)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Fingerprint:
+        """The inverse of :meth:`to_dict`."""
+        return cls(data["name"], data["digest"], dict(data["parts"]))
+
+
+def fingerprint(name: str | Path, parts: ModelParts | None = None) -> Fingerprint | None:
+    """The fingerprint of a model whose files are on this machine; None where there are no such files.
+
+    Args:
+        name: as for :func:`kedge.models.resolve_model`; a hub id is looked for in the hub's cache.
+        parts: what it takes from elsewhere.
+    """
+    parts = parts or ModelParts()
+    files = weight_files(name, parts)
+    if not files:
+        return None
+    hashes = {part: _joined([file_hash(file) for file in found]) for part, found in files.items()}
+    lines = "\n".join(f"{part} {hashes[part]}" for part in sorted(hashes))
+    whole = not (parts.unet or parts.vae or parts.lcm_lora)
+    return Fingerprint(str(name), hashlib.sha256(lines.encode()).hexdigest(), hashes, whole)
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file's contents, in hexadecimal.
+
+    The hub's cache names large files by it, so they are not read; other large files are read once and remembered, by
+    path, size and time of change, in ``$KEDGE_HOME/fingerprints.json`` (``~/.cache/kedge`` unless set).
+    """
+    path = path.resolve()
+    if path.parent.name == "blobs" and _SHA256.match(path.name):
+        return path.name
+    facts = path.stat()
+    if facts.st_size < LARGE:
+        return _read_hash(path)
+    remembered, key = _remembered(), f"{path} {facts.st_size} {facts.st_mtime_ns}"
+    if key not in remembered:
+        remembered[key] = _read_hash(path)
+        _remember(remembered)
+    return remembered[key]
+
+
+def check_base(trained_on: Mapping[str, Any] | None, here: Fingerprint | None, run: str) -> None:
+    """See that an adapter meets the base that it was trained on; where that cannot be told, a note is logged.
+
+    Args:
+        trained_on: the recorded fingerprint, as :meth:`Fingerprint.to_dict` has it; None in old runs.
+        here: the fingerprint of what was loaded; None for a policy of the user's own.
+        run: the run's folder, for messages.
+
+    Raises:
+        OtherBaseError: naming both, and saying what to do.
+    """
+    if here is None:
+        return
+    if trained_on is None and not (here.whole and here.name in BEFORE_RECORDS):
+        log.warning("%s does not record the base it was trained on (it is an old run): taken to be %s", run, here)
+        return
+    past = Fingerprint.from_dict(trained_on) if trained_on else Fingerprint(here.name, BEFORE_RECORDS[here.name])
+    if past.digest != here.digest:
+        raise OtherBaseError(_refusal(past, here, run))
+    if trained_on is None:
+        log.warning("%s does not record the base it was trained on (it is an old run): it fits %s", run, here)
+
+
+def _refusal(past: Fingerprint, here: Fingerprint, run: str) -> str:
+    different = sorted(
+        part for part in {*past.parts, *here.parts} if past.parts and past.parts.get(part) != here.parts.get(part)
+    )
+    which = f" Different: {', '.join(different)}." if different else ""
+    again = f"To train such an adapter on the one here: kedge train {run} --out NEW-FOLDER"
+    if here.name in BUNDLED:
+        way = f"Use the version of Kedge that made the run (env.json names it). {again}"
+    else:
+        way = (
+            "Point model.name (and model.unet, vae, lcm_lora, variant) in its config.yaml to the files that it was "
+            f"trained on. {again}"
+        )
+    return (
+        f"the adapter of {run} was trained on {past}; the {here.name} on this machine is {here}.{which} On other "
+        f"weights an adapter does something else. {way}"
+    )
+
+
+def _joined(hashes: list[str]) -> str:
+    return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
+
+
+def _read_hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _memory() -> Path:
+    return Path(os.environ.get("KEDGE_HOME", "~/.cache/kedge")).expanduser() / "fingerprints.json"
+
+
+def _remembered() -> dict[str, str]:
+    try:
+        found = json.loads(_memory().read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _remember(hashes: dict[str, str]) -> None:
+    """Written whole or not at all; where nothing can be written, the hash is computed again next time."""
+    with suppress(OSError):
+        path = _memory()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_name(f".{path.name}.{os.getpid()}")
+        draft.write_text(json.dumps(hashes), encoding="utf-8")
+        os.replace(draft, path)

@@ -1,0 +1,84 @@
+"""Which files a model's weights are loaded from, part by part; nothing is loaded or downloaded."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from kedge.models import ModelParts, resolve_model, resolve_part
+
+NOT_DRAWING = ("safety_checker", "feature_extractor", "image_encoder")
+_WEIGHTS = re.compile(r"(?:diffusion_pytorch_model|pytorch_model|model|pytorch_lora_weights)(?P<rest>[.-].*)?\Z")
+_SHARD = re.compile(r"-?\d+-of-\d+")
+
+
+def weight_files(name: str | Path, parts: ModelParts) -> dict[str, list[Path]]:
+    """The files that each part of a model is loaded from, by part; empty if they are not on this machine."""
+    try:
+        folder = _local(resolve_model(name), "model_index.json")
+    except (ValueError, FileNotFoundError):
+        return {}
+    if folder is None:
+        return {}
+    index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+    places = {part: folder / part for part in index if part not in NOT_DRAWING and (folder / part).is_dir()}
+    replaced = {"unet": parts.unet, "vae": parts.vae}
+    for part, source in replaced.items():
+        if source:
+            places[part] = _part_folder(source, part)
+    files = {}
+    for part, place in places.items():
+        variant = None if part == "vae" and parts.vae else parts.variant
+        files[part] = _chosen(place, variant)
+    if parts.lcm_lora:
+        files["lcm_lora"] = _lora_files(parts.lcm_lora)
+    return {part: found for part, found in files.items() if found}
+
+
+def _local(place: Path | str, file: str) -> Path | None:
+    """A folder, or the snapshot of a hub id in the cache, that holds ``file``."""
+    if isinstance(place, Path):
+        return place
+    from huggingface_hub import try_to_load_from_cache
+
+    cached = try_to_load_from_cache(place, file)
+    return Path(cached).parent if isinstance(cached, str) else None
+
+
+def _part_folder(source: str, part: str) -> Path | None:
+    """Where the files of a network from elsewhere are: its folder, or its place in the folder of a whole model."""
+    place = _local(resolve_part(source, f"model.{part}"), "config.json")
+    if place is not None and (place / "model_index.json").is_file():
+        return place / part
+    return place
+
+
+def _lora_files(source: str) -> list[Path]:
+    place = _local(resolve_part(source, "model.lcm_lora"), "pytorch_lora_weights.safetensors")
+    if place is None or place.is_file():
+        return [place] if place else []
+    return _chosen(place, None)
+
+
+def _chosen(folder: Path | None, variant: str | None) -> list[Path]:
+    """The weight files that are loaded from a folder: safetensors before pickles, and of one variant."""
+    if folder is None:
+        return []
+    for suffix in (".safetensors", ".bin"):
+        marked: dict[str | None, list[Path]] = {}
+        for path, mark in _marked(folder, suffix):
+            marked.setdefault(mark, []).append(path)
+        for mark in (variant, None, *marked):
+            if mark in marked:
+                return sorted(marked[mark])
+    return []
+
+
+def _marked(folder: Path, suffix: str) -> Iterator[tuple[Path, str | None]]:
+    """Every weight file with its variant: ``fp16`` for ``model.fp16-00001-of-00002.safetensors``."""
+    for path in sorted(folder.glob(f"*{suffix}")):
+        match = _WEIGHTS.match(path.name.removesuffix(suffix))
+        if match:
+            yield path, _SHARD.sub("", match["rest"] or "").strip(".") or None

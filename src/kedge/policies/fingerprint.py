@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from kedge.files import write_text
 from kedge.models import BUNDLED, ModelParts
 from kedge.policies.weight_files import weight_files
 
@@ -171,10 +172,6 @@ def _remembered() -> dict[str, str]:
 
 
 def _remember(hashes: dict[str, str]) -> None:
-    """Written whole or not at all; where nothing can be written, the hash is computed again next time."""
+    """Where nothing can be written, the hash is computed again next time."""
     with suppress(OSError):
-        path = _memory()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_name(f".{path.name}.{os.getpid()}")
-        draft.write_text(json.dumps(hashes), encoding="utf-8")
-        os.replace(draft, path)
+        write_text(_memory(), json.dumps(hashes))

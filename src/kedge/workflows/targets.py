@@ -35,7 +35,7 @@ class LoadedModel:
 
 
 def drawn_by(model: ModelConfig) -> str:
-    """What a model's pictures depend on besides prompts, noise and adapter, so that records of others are told apart."""
+    """What pictures depend on besides prompts, noise and adapter: tells the records of one model from another's."""
     from kedge.training.assemble import base_of
 
     base = base_of(model)

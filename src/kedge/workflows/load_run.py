@@ -127,6 +127,7 @@ def load_run(path: str | Path, device: str | torch.device = "auto", **model: Any
 
     Raises:
         CheckpointError: if there is no whole checkpoint.
+        OtherBaseError: if the base model here is not the one that it was trained on.
         ValueError: if it is no run folder.
     """
     folder = RunFolder(Path(path))

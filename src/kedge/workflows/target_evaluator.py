@@ -87,14 +87,14 @@ class TargetEvaluator:
 
     def _measure(self, loaded: LoadedModel, name: str, folder: Path, role: str, *, reference: bool) -> Evaluation:
         from kedge.evaluation.measure import measure
+        from kedge.workflows.targets import drawn_by
 
-        model = f"{loaded.model.name} {loaded.model.kind} guidance {loaded.model.omega:g} eta {loaded.model.eta:g}"
         with progress_bar(name) as progress:
             return measure(
                 loaded.policy,
                 self.plan,
                 name=name,
-                model=model,
+                model=drawn_by(loaded.model),
                 reference=reference,
                 folder=folder,
                 role=role,

@@ -16,7 +16,8 @@ import yaml
 from typer.testing import CliRunner
 
 from kedge import __version__
-from kedge.cli.app import COMMANDS, GROUPS, app, explain, main
+from kedge.cli.app import COMMANDS, GROUPS, app
+from kedge.cli.run import explain, main
 from kedge.config import load_config, presets
 from kedge.training.loggers import read_log
 from kedge.training.run_folder import is_run

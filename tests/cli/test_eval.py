@@ -13,9 +13,9 @@ import typer
 from PIL import Image
 from typer.testing import CliRunner
 
-from kedge.cli.app import explain
 from kedge.cli.compare import compare_command
 from kedge.cli.eval import eval_command
+from kedge.cli.run import explain
 from kedge.config import parse_config
 from kedge.training.run import train
 from training_world import recipe

@@ -1,5 +1,5 @@
 """The command ``kedge``: one file for each subcommand, whose heavy imports wait until it runs."""
 
-from kedge.cli.app import main
+from kedge.cli.run import main
 
 __all__ = ["main"]

@@ -1,17 +1,15 @@
-"""Subcommands by name, and what users see when something goes wrong."""
+"""The subcommands by name: Kedge's own, and those of packages beside it."""
 
 from __future__ import annotations
 
-import logging
 import os
-import sys
 from importlib import import_module
 from typing import Annotated
 
 import typer
 
 from kedge import __version__
-from kedge.cli.errors import explain
+from kedge.cli.plugins import commands_beside
 
 # name → module:function, in the order of --help. The modules import nothing heavy.
 COMMANDS = {
@@ -27,7 +25,6 @@ COMMANDS = {
     "random-model": "kedge.cli.random_model:random_model_command",
     "doctor": "kedge.cli.doctor:doctor_command",
     "demo": "kedge.cli.demo:demo_command",
-    "reproduce": "kedge_papers.command:reproduce_command",
 }
 GROUPS = {"study": "kedge.cli.study:app", "world": "kedge.cli.world:app"}
 
@@ -50,6 +47,11 @@ for _name, _path in COMMANDS.items():
     app.command(_name)(_load(_path))  # type: ignore[type-var]
 for _name, _path in GROUPS.items():
     app.add_typer(_load(_path), name=_name)  # type: ignore[arg-type]
+for _name, _command in commands_beside([*COMMANDS, *GROUPS]):
+    if isinstance(_command, typer.Typer):
+        app.add_typer(_command, name=_name)
+    else:
+        app.command(_name)(_command)
 
 
 def _print_version(asked: bool) -> None:
@@ -67,21 +69,3 @@ def _options(
 ) -> None:
     if traceback:
         os.environ["KEDGE_TRACEBACK"] = "1"
-
-
-def main() -> None:
-    """Run the command; what a user can cause ends with one message and exit code 2, without a traceback."""
-    logging.basicConfig(format="%(message)s", level=logging.WARNING)
-    # transformers warns that torchvision, which is not needed, is missing.
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    if os.environ.get("RANK", "0") != "0":
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - of several processes, the first one talks
-    sys.path.insert(0, os.getcwd())  # for module:name of the user's own, as ``python -m kedge`` has it
-    try:
-        app()
-    except Exception as error:
-        if os.environ.get("KEDGE_TRACEBACK"):
-            raise
-        code, message = explain(error)
-        print(f"kedge: {message}", file=sys.stderr)
-        sys.exit(code)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from kedge.cli.compare import write_comparison
-from kedge.cli.errors import interruptible
+from kedge.cli.interrupt import interruptible
 
 
 def demo_command(

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from kedge.cli.errors import interruptible
+from kedge.cli.interrupt import interruptible
 
 
 def train_command(

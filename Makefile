@@ -5,7 +5,7 @@ BIN := .venv/bin
 OFFLINE := HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 OMP_NUM_THREADS=1
 WORKERS ?= 2
 
-.PHONY: help demo study-demo test lint bench docs clean
+.PHONY: help demo study-demo test lint bench docs site clean
 
 help:
 	@echo "make demo   train the bundled emoji model towards a preference, and measure what it did (minutes)"
@@ -14,6 +14,7 @@ help:
 	@echo "make lint   lint and types only"
 	@echo "make bench  speed and memory"
 	@echo "make docs   write the generated pages of docs/ again"
+	@echo "make site   build the documentation site into site/ (open site/index.html), offline and strictly"
 	@echo "make clean  remove .venv and caches"
 
 demo: .venv/.installed
@@ -36,8 +37,11 @@ bench: .venv/.installed
 docs: .venv/.installed
 	$(BIN)/python docs/generate.py
 
+site: .venv/.installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
 clean:
-	rm -rf .venv .pytest_cache .ruff_cache .mypy_cache src/*.egg-info
+	rm -rf site .venv .pytest_cache .ruff_cache .mypy_cache src/*.egg-info
 
 # The stamp says that this .venv holds what pyproject.toml and constraints.txt ask for.
 .venv/.installed: pyproject.toml constraints.txt

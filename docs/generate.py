@@ -32,9 +32,9 @@ Nothing to download, no GPU. `@emoji` rewards are tiny, in the published formats
 REAL = """\
 ## Real models
 
-The settings of the papers and of the published code; each page in [algorithms](algorithms) says which is which. Weights
-come from the hub; `kedge doctor` says what is missing and how to fetch it. On less memory than a recipe asks for:
-[troubleshooting](troubleshooting.md#out-of-memory).
+The settings of the papers and of the published code; each page in [algorithms](algorithms/README.md) says which is
+which. Weights come from the hub; `kedge doctor` says what is missing and how to fetch it. On less memory than a recipe
+asks for: [troubleshooting](troubleshooting.md#out-of-memory).
 """
 
 TAIL = """\

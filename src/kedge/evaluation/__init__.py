@@ -1,7 +1,14 @@
 """Honest evaluation: paired scores, intervals over prompts, tables, grids, reports. Names load on first use."""
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kedge.evaluation.comparison import Comparison, compare
+    from kedge.evaluation.evaluator import evaluate, evaluate_images
+    from kedge.evaluation.grid import image_grid
+    from kedge.evaluation.report import write_report
+    from kedge.evaluation.result import Evaluation
 
 _HOME = {
     "Evaluation": "result",
@@ -12,7 +19,15 @@ _HOME = {
     "image_grid": "grid",
     "write_report": "report",
 }
-__all__ = list(_HOME)
+__all__ = [
+    "Comparison",
+    "Evaluation",
+    "compare",
+    "evaluate",
+    "evaluate_images",
+    "image_grid",
+    "write_report",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -35,7 +35,7 @@ bench: .venv/.installed
 	$(OFFLINE) $(BIN)/python -m bench
 
 docs: .venv/.installed
-	$(BIN)/python docs/generate.py
+	$(BIN)/python -m docs.generate
 
 site: .venv/.installed
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from docs.result_pages import write_pages
+
 from kedge.config import load_config
 from kedge.config.presets import Preset, presets
-from kedge_papers.pages.pages import conclusions, read_results, with_index, with_section, write_page
 
 HERE = Path(__file__).parent
 
@@ -80,18 +81,6 @@ def row(preset: Preset) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def results() -> None:
-    """The pages of results, their conclusions, and the README's section, from ``docs/results/data``."""
-    found = read_results(HERE / "results")
-    for result in found.values():
-        write_page(result, HERE / "results")
-    (HERE / "results" / "conclusions.md").write_text(conclusions(found), encoding="utf-8")
-    index = HERE / "results" / "README.md"
-    index.write_text(with_index(index.read_text(encoding="utf-8"), found), encoding="utf-8")
-    readme = HERE.parent / "README.md"
-    readme.write_text(with_section(readme.read_text(encoding="utf-8"), found), encoding="utf-8")
-
-
 if __name__ == "__main__":
     (HERE / "recipes.md").write_text(recipes(), encoding="utf-8")
-    results()
+    write_pages()

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from kedge.evaluation.tables import Table
 from kedge.workflows.runner.runs import Measure, Run
-from kedge_papers.pages.save import save_tables
-from kedge_papers.records.records import Result
+from kedge_papers.pages.exhibit import Exhibit
+from kedge_papers.records.result import Result
 from kedge_papers.records.tables import scores_table
-from kedge_papers.runner.options import Settings
+from kedge_papers.runner.options import MatrixOptions
 from kedge_papers.runner.target import Target
 from training_world import redness
 
@@ -35,15 +35,15 @@ def deadly(images: Tensor, prompts: Sequence[str]) -> Tensor:
 deadly.differentiable = True  # type: ignore[attr-defined]
 
 
-def runs(settings: Settings) -> tuple[Run, ...]:
+def runs(options: MatrixOptions) -> tuple[Run, ...]:
     """One that diverges between two that do not; the base model."""
-    measures = {"final": Measure("animals-45", METRICS, count=settings.count or 4, keep=2)}
-    told = {"training.steps": int(settings.budget or 8), **(settings.overrides or {})}
+    measures = {"final": Measure("animals-45", METRICS, count=options.count or 4, keep=2)}
+    values = {"training.steps": int(options.budget or 8), **(options.overrides or {})}
     return (
-        Run("base", RECIPE, settings.overrides or {}, "Before", train=False, measures=measures),
-        Run("first", RECIPE, told, "First", measures=measures),
-        Run("poisoned", RECIPE, {**told, "algorithm.poison": 3}, "Poisoned", measures=measures),
-        Run("second", RECIPE, told, "Second", measures=measures, seed=1),
+        Run("base", RECIPE, options.overrides or {}, "Before", train=False, measures=measures),
+        Run("first", RECIPE, values, "First", measures=measures),
+        Run("poisoned", RECIPE, {**values, "algorithm.poison": 3}, "Poisoned", measures=measures),
+        Run("second", RECIPE, values, "Second", measures=measures, seed=1),
     )
 
 
@@ -52,9 +52,9 @@ def table(result: Result) -> Table:
     return scores_table(result, result.runs, "final", METRICS, "Micro")
 
 
-def show(result: Result, folder: Path) -> list[Path]:
+def show(result: Result) -> Exhibit:
     """A table."""
-    return save_tables([table(result)], folder, "micro")
+    return Exhibit((table(result),))
 
 
-MICRO = Target("Micro", "nothing", runs, show)
+MICRO = Target("Micro", "nothing", runs, show, pictures=True)

@@ -8,7 +8,7 @@ import typer
 
 if TYPE_CHECKING:
     from kedge.workflows.runner.matrix import Matrix
-    from kedge_papers.runner.command_call import Order
+    from kedge_papers.runner.command_call import CommandCall
 
 FAILED = 1
 INTERRUPTED = 130  # the shell's code for a program ended by Ctrl-C
@@ -21,7 +21,7 @@ def reproduce_command(
         typer.Argument(metavar="[KEY=VALUE]...", help="Changes to every run, such as training.device=cuda."),
     ] = None,
     world: Annotated[str, typer.Option(help="emoji (bundled), or papers (the published models).")] = "emoji",
-    config: Annotated[str | None, typer.Option(help="A world of your own: a YAML file.")] = None,
+    config: Annotated[str | None, typer.Option(help="An experiment set of your own: a YAML file.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Repetitions of every run.")] = 1,
     budget: Annotated[
         float | None,
@@ -34,10 +34,10 @@ def reproduce_command(
         bool, typer.Option("--list", help="Print each run as a command instead of running it.")
     ] = False,
     run: Annotated[str | None, typer.Option(help="Do this one of the runs, and nothing else.")] = None,
-    draw: Annotated[bool, typer.Option("--draw", help="Only draw again, from the recorded JSON.")] = False,
+    draw: Annotated[bool, typer.Option("--draw", help="Only draw again, from the records.")] = False,
     publish: Annotated[
         str | None,
-        typer.Option(metavar="FOLDER", help="Only write the page of the recorded result, into docs/results."),
+        typer.Option(metavar="FOLDER", help="Only add the recorded result to the records there."),
     ] = None,
 ) -> None:
     """Make a table or a figure of the papers. Every run it needs, resumable, then the result from their records.
@@ -51,63 +51,63 @@ def reproduce_command(
     if target is None:
         print("\n".join(f"{name:<12} {TARGETS.get(name).title}" for name in TARGETS))
         return
-    order = _order(target, overrides or [], world, config, seeds, budget, count, out)
+    call = _call(target, overrides or [], world, config, seeds, budget, count, out)
     if only_list:
-        print("\n".join(order.commands()))
+        print("\n".join(call.commands()))
     elif run is not None:
-        _one(order, run)
+        _one(call, run)
     elif draw or publish:
-        print("\n".join(str(path) for path in (order.publish(Path(publish)) if publish else order.draw())))
+        print("\n".join(str(path) for path in (call.publish(Path(publish)) if publish else call.draw())))
     else:
-        _all(order, jobs)
+        _all(call, jobs)
 
 
-def _order(
+def _call(
     target: str, overrides: list[str], world: str, config: str | None, seeds: int, budget: float | None,
     count: int | None, out: str | None,
-) -> Order:  # fmt: skip
+) -> CommandCall:  # fmt: skip
     from pathlib import Path
 
     from kedge.config.text import read_yaml
-    from kedge_papers.runner.command_call import Order
-    from kedge_papers.runner.experiment_set import load_world
-    from kedge_papers.runner.options import Settings
+    from kedge_papers.runner.command_call import CommandCall
+    from kedge_papers.runner.experiment_set import load_experiment_set
+    from kedge_papers.runner.options import MatrixOptions
 
-    told = dict(item.partition("=")[::2] for item in overrides)
-    values = {key: read_yaml(value, f"the value of {key}") for key, value in told.items()}
+    pairs = [item.partition("=")[::2] for item in overrides]
+    values = {key: read_yaml(value, f"the value of {key}") for key, value in pairs}
     name = Path(config).stem if config else world
-    options = [*overrides, *(["--config", config] if config else ["--world", world] if world != "emoji" else [])]
+    arguments = [*overrides, *(["--config", config] if config else ["--world", world] if world != "emoji" else [])]
     for option, value in (("--seeds", seeds if seeds > 1 else None), ("--budget", budget), ("--count", count)):
-        options += [option, f"{value:g}"] if value is not None else []
-    settings = Settings(load_world(config or world), name, seeds, budget, count, values)
-    return Order(target, settings, Path(out or f"runs/reproduce/{name}"), options)
+        arguments += [option, f"{value:g}"] if value is not None else []
+    options = MatrixOptions(load_experiment_set(config or world), name, seeds, budget, count, values)
+    return CommandCall(target, options, Path(out or f"runs/reproduce/{name}"), arguments)
 
 
-def _one(order: Order, name: str) -> None:
+def _one(call: CommandCall, name: str) -> None:
     """A single run, as a scheduler starts it."""
     from kedge.workflows.runner.matrix import OVER, Matrix
 
-    matrix = order.matrix
+    matrix = call.matrix
     chosen = matrix.find(name)
     _go(Matrix((chosen,), matrix.folder))
     if matrix.state(chosen) not in OVER:
         raise typer.Exit(FAILED)
 
 
-def _all(order: Order, jobs: int) -> None:
+def _all(call: CommandCall, jobs: int) -> None:
     """The matrix, then its result."""
-    matrix = order.matrix
-    print("\n".join(order.estimate()))
+    matrix = call.matrix
+    print("\n".join(call.estimate()))
     if jobs == 1:
         _go(matrix)
     else:
         from kedge.workflows.runner.cell import Interrupted
 
         try:
-            matrix.spread(jobs, lambda run: order.command("--run", run.name))
+            matrix.spread(jobs, lambda run: call.command("--run", run.name))
         except Interrupted as stop:
             _stopped(str(stop))
-    print("\n".join(str(path) for path in order.finish()))
+    print("\n".join(str(path) for path in call.finish()))
     if failed := [run.name for run in matrix.left()]:
         print(f"not done: {', '.join(failed)}; the same command tries them again")
         raise typer.Exit(FAILED)

@@ -16,18 +16,20 @@ from typer.testing import CliRunner
 from kedge.cli.app import app
 from kedge.config import ConfigError
 from kedge.training.loggers import read_log
-from kedge.workflows.runner.lock import claim
+from kedge.workflows.runner.lock import locked
 from kedge.workflows.runner.matrix import Matrix
-from kedge_papers.records.records import Result
-from kedge_papers.runner.experiment_set import load_world
-from kedge_papers.runner.options import Settings
+from kedge_papers.records.store import RecordStore
+from kedge_papers.runner.experiment_set import load_experiment_set
+from kedge_papers.runner.options import MatrixOptions
 from reproduce_world import MICRO
 
 TARGET = "reproduce_world:MICRO"
+TESTS = Path(__file__).parents[1]
+SOURCES = os.pathsep.join([str(TESTS), str(TESTS.parent / "src")])  # for processes of their own
 
 
 def matrix(folder: Path, **settings) -> Matrix:
-    return Matrix(MICRO.runs(Settings(load_world("emoji"), **settings)), folder)
+    return Matrix(MICRO.runs(MatrixOptions(load_experiment_set("emoji"), **settings)), folder)
 
 
 def silent(text: str) -> None: ...
@@ -61,8 +63,7 @@ def test_what_is_finished_is_not_done_again(done):
 
 
 def test_a_killed_matrix_goes_on_and_ends_where_it_would_have(done, tmp_path):
-    tests = str(Path(__file__).parents[1])
-    environment = {**os.environ, "KEDGE_TEST_DIE": "6", "PYTHONPATH": tests, "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "KEDGE_TEST_DIE": "6", "PYTHONPATH": SOURCES, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "kedge", "reproduce", TARGET, "--out", str(tmp_path)]
     killed = subprocess.run(command, env=environment, capture_output=True, timeout=120)
     assert killed.returncode == -9
@@ -96,9 +97,10 @@ def test_listed_commands_run_as_they_are(tmp_path):
     assert (tmp_path / "runs" / "first" / "metrics.jsonl").stat().st_mtime_ns == before
 
 
-def test_tables_come_from_the_json_alone(done, tmp_path):
+def test_tables_come_from_the_records_alone(done, tmp_path):
     shutil.copytree(done / TARGET, tmp_path / TARGET)
-    files = sorted((tmp_path / TARGET).glob("micro.*"))
+    shutil.copytree(done / "records", tmp_path / "records")
+    files = sorted((tmp_path / TARGET).iterdir())
     before = {path.name: path.read_text() for path in files}
     assert {path.suffix for path in files} == {".md", ".csv", ".tex"}
     for path in files:
@@ -109,7 +111,7 @@ def test_tables_come_from_the_json_alone(done, tmp_path):
 
 
 def test_a_record_holds_scores_curve_pictures_and_cost(done):
-    result = Result.load(next((done / TARGET).glob("*.json")))
+    result = RecordStore(done / "records").results()[TARGET]
     run = result.run("first")
     assert run.evaluations["final"].scores["training_world:redness"].shape == (4,)
     steps, queries = run.series("step", "queries")
@@ -117,6 +119,7 @@ def test_a_record_holds_scores_curve_pictures_and_cost(done):
     assert list(queries) == [2 * step for step in steps]
     assert [picture.shape for picture in result.pictures(run, "final")] == [(8, 8, 3)] * 2
     assert run.passes == 2 * 3 * 2  # samples × sampling steps × (forward, back)
+    assert run.base == {"name": "paint"}
 
 
 def test_other_settings_under_the_same_name_are_refused(done):
@@ -145,9 +148,9 @@ def test_a_failure_is_told_and_tried_again(tmp_path):
 
 
 def test_a_run_has_one_owner_at_a_time(tmp_path):
-    with claim(tmp_path / "x") as ours, claim(tmp_path / "x") as theirs:
+    with locked(tmp_path / "x") as ours, locked(tmp_path / "x") as theirs:
         assert (ours, theirs) == (True, False)
-    with claim(tmp_path / "x") as ours:
+    with locked(tmp_path / "x") as ours:
         assert ours
 
 
@@ -161,7 +164,7 @@ def test_runs_have_names_of_their_own(tmp_path):
 
 @pytest.mark.slow
 def test_several_at_once(tmp_path, monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+    monkeypatch.setenv("PYTHONPATH", SOURCES)
     done = CliRunner().invoke(app, ["reproduce", TARGET, "--jobs", "2", "--out", str(tmp_path)], catch_exceptions=False)
     assert done.exit_code == 0, done.output
     assert [matrix(tmp_path / "runs").state(run) for run in matrix(tmp_path / "runs").runs].count("finished") == 3

@@ -1,33 +1,46 @@
-"""Pages of results say what the recorded JSON says, and verdicts follow from it."""
+"""Pages of results say what the records say, and verdicts follow from them."""
 
 from __future__ import annotations
 
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from docs.result_pages import (
+    Published,
+    conclusions,
+    published,
+    stale_figure,
+    with_index,
+    with_section,
+)
 from test_targets import result
 
 from kedge.evaluation.statistics import Interval
-from kedge_papers import TARGETS
+from kedge.policies.fingerprint import KNOWN
 from kedge_papers.pages.conclusions import CLAIMS
+from kedge_papers.pages.exhibit import LARGEST
 from kedge_papers.pages.findings import FAILS, HOLDS, MISSING, OPEN, verdict
-from kedge_papers.pages.pages import conclusions, page, publish, read_results, with_index, with_section
-from kedge_papers.records.records import Result, RunRecord
+from kedge_papers.pages.page import page
+from kedge_papers.records.result import Result
+from kedge_papers.records.run_record import RunRecord
 from kedge_papers.records.tables import difference, repeated, scores_table
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "docs" / "results"
-PUBLISHED = read_results(RESULTS)
+PUBLISHED = published(RESULTS)
+MOST_FILES, MOST_BYTES = 90, 6_000_000
 
 
-@pytest.mark.parametrize("name", list(PUBLISHED) or [None])
-def test_a_published_page_is_what_its_json_says(name, tmp_path):
-    if name is None:
-        pytest.skip("nothing is published yet")
-    files = TARGETS.get(name).show(PUBLISHED[name], tmp_path)
-    assert (RESULTS / f"{name}.md").read_text() == page(PUBLISHED[name], files), "run `make docs`"
+@pytest.mark.parametrize("name", list(PUBLISHED))
+def test_a_published_page_is_what_its_records_say(name):
+    each = PUBLISHED[name]
+    exhibit = each.exhibit()
+    assert (RESULTS / f"{name}.md").read_text() == each.text(exhibit), "run `make docs`"
+    assert (RESULTS / f"{name}.png").is_file() == (exhibit.figure is not None)
+    assert not stale_figure(name, each), "run `make docs`"
 
 
 def test_conclusions_and_readme_are_what_the_results_say():
@@ -40,13 +53,46 @@ def test_conclusions_and_readme_are_what_the_results_say():
     assert all(f"]({name}.md)" in index for name in PUBLISHED)
 
 
+def test_results_stay_small():
+    """A page and at most one figure for each target and claim; no copies, nothing that a user can draw himself."""
+    files = [path for path in RESULTS.rglob("*") if path.is_file()]
+    assert len(files) <= MOST_FILES
+    assert sum(path.stat().st_size for path in files) <= MOST_BYTES
+    assert all(path.stat().st_size <= LARGEST for path in files if path.suffix == ".png")
+    assert {path.suffix for path in files} <= {".md", ".png", ".json", ".gz"}
+    contents = [path.read_bytes() for path in files]
+    assert len(set(contents)) == len(contents)
+
+
+def test_every_record_says_which_models_it_was_measured_with():
+    """And the page says so, with the world's name: what was measured in one world holds in no other."""
+    for name, each in PUBLISHED.items():
+        assert each.world.startswith("World ")
+        text = (RESULTS / f"{name}.md").read_text()
+        for run in each.result.runs:
+            assert KNOWN[run.base["digest"]] == f"{run.config['model']['name']} of {each.world.lower()}"
+            assert f"{KNOWN[run.base['digest']]} ({run.base['digest'][:8]})" in text
+        assert f", in {each.world}." in text
+
+
+def test_generated_files_are_marked_for_version_control():
+    attributes = "linguist-generated", "diff"
+    names = ["docs/results/table1a.md", "docs/results/records/world-1/runs.jsonl.gz", "docs/results/README.md"]
+    command = ["git", "check-attr", *attributes, "--", *names]
+    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    if told.returncode:
+        pytest.skip("not a checkout")
+    table, records, readme = (told.stdout.splitlines()[i : i + 2] for i in (0, 2, 4))
+    assert table == [f"{names[0]}: linguist-generated: set", f"{names[0]}: diff: unset"]
+    assert records == [f"{names[1]}: linguist-generated: set", f"{names[1]}: diff: unset"]
+    assert readme == [f"{names[2]}: linguist-generated: unset", f"{names[2]}: diff: set"]
+
+
 def test_a_page_has_table_command_budget_and_runs(tmp_path):
-    path = publish(result("table4", tmp_path / "made"), tmp_path / "pages")
-    text = path.read_text()
+    each = Published(result("table4", tmp_path), "World 7")
+    text = page(each.result, each.exhibit(), "table4.png", each.world)
     for part in ("# The base models", "Mirrors ROCM, Table 4", "| LCM |", "kedge reproduce table4", "`base-diffusion`"):
         assert part in text
-    assert read_results(tmp_path / "pages")["table4"].run("base-consistency").evaluations
-    assert (tmp_path / "pages" / "data" / "table4" / "table4.json").is_file()
 
 
 def test_a_verdict_follows_from_the_interval():
@@ -70,12 +116,12 @@ def test_claims_are_judged_from_the_results_at_hand(tmp_path):
 
 def voted(*rates: float) -> Result:
     """Figure 3 as published, but for the win rates: each ± 0.05."""
-    published = PUBLISHED["fig3"]
+    study = PUBLISHED["fig3"].result
     contests = {
         reward: {"contests": [{"crossed": {"value": rate, "low": rate - 0.05, "high": rate + 0.05}}]}
-        for reward, rate in zip(published.extra["contests"], rates, strict=False)
+        for reward, rate in zip(study.extra["contests"], rates, strict=False)
     }
-    return replace(published, extra={**published.extra, "contests": contests})
+    return replace(study, extra={**study.extra, "contests": contests})
 
 
 def test_raters_have_to_agree_whatever_was_trained_on():
@@ -89,7 +135,7 @@ def test_raters_have_to_agree_whatever_was_trained_on():
 
 def test_a_readme_without_the_section_stays_as_it_is(tmp_path):
     assert with_section("# Mine\n", {}) == "# Mine\n"
-    made = {"table4": replace(result("table4", tmp_path))}
+    made = {"table4": Published(result("table4", tmp_path), "World 1")}
     text = "a\n<!-- results: written by docs/generate.py -->\nstale words\n<!-- end of results -->\nz\n"
     once = with_section(text, made)
     assert once.startswith("a\n<!-- results")

@@ -14,21 +14,27 @@ from PIL import Image
 from kedge.evaluation.result import Evaluation
 from kedge.workflows.runner.cost import step_cost
 from kedge_papers import TARGETS
+from kedge_papers.pages.exhibit import Exhibit, save_exhibit
 from kedge_papers.records.curves import sooner
-from kedge_papers.records.records import Result, RunRecord
-from kedge_papers.runner.command_call import Order
-from kedge_papers.runner.experiment_set import load_world
-from kedge_papers.runner.options import Settings
+from kedge_papers.records.result import Result, sheet
+from kedge_papers.records.run_record import RunRecord, digest
+from kedge_papers.records.store import RecordStore
+from kedge_papers.runner.command_call import CommandCall
+from kedge_papers.runner.experiment_set import load_experiment_set
+from kedge_papers.runner.options import MatrixOptions
 from kedge_papers.targets.rocm_figures import sweep
 
-WORLD = load_world("emoji")
+EMOJI = load_experiment_set("emoji")
 PROMPTS = tuple(f"a cat {i}" for i in range(12))
 ALIKE = ("table1a", "table1c", "table1d", "rlcm-fig5")  # their neighbours draw the same way
 SEVERAL = ("table1b", "fig4", "rlcm-fig7")
 STUDY = "fig3"  # its votes are not in the runs: see test_study_target.py
 
 
-def invented(run, settings, index: int) -> RunRecord:
+SHEET = sheet(np.zeros((4, 8, 8, 3), dtype=np.uint8))
+
+
+def invented(run, index: int) -> RunRecord:
     """A record of a run that never was: the later in the matrix, the better."""
     rng = np.random.default_rng(index)
     scores = {
@@ -44,51 +50,56 @@ def invented(run, settings, index: int) -> RunRecord:
     return RunRecord(
         run.name, run.title, run.seed, tuple(run.arguments()), run.recipe, "finished", "", len(steps), 3.0 * len(steps),
         10.0, 8.0, curve, scores, {role: {"missing": {}, "seconds_per_picture": 0.1} for role in run.measures},
+        pictures=dict.fromkeys(run.measures, digest(SHEET)),
     )  # fmt: skip
 
 
 def result(name: str, folder: Path, **options) -> Result:
     """What a target would have recorded, saved and read again."""
-    settings = Settings(WORLD, **options)
-    order = Order(name, settings, folder)
-    runs = tuple(invented(run, settings, i) for i, run in enumerate(order.matrix.runs))
-    for run in runs:
-        for role in run.evaluations:
-            sheet = folder / "pictures" / f"{run.name}-{role}.png"
-            sheet.parent.mkdir(parents=True, exist_ok=True)
-            Image.new("RGB", (32, 8)).save(sheet)
-    Result(name, order.facts(), runs).save(folder / "x.json")
-    return Result.load(folder / "x.json")
+    call = CommandCall(name, MatrixOptions(EMOJI, **options), folder)
+    runs = tuple(invented(run, i) for i, run in enumerate(call.matrix.runs))
+    call.store.put(Result(name, call.facts(), runs, sheets={digest(SHEET): SHEET}))
+    return RecordStore(call.store.folder).results()[name]
 
 
 @pytest.mark.parametrize("seeds", [1, 2])
 @pytest.mark.parametrize("name", [name for name in TARGETS if name not in (STUDY, *ALIKE)])
 def test_it_draws_from_records_alone(name, seeds, tmp_path):
+    """Tables in three formats, a chart in two, a grid of pictures in one; at most one figure."""
     if seeds == 2 and name not in SEVERAL:
         pytest.skip("several seeds are drawn alike")
-    made = result(name, tmp_path, seeds=seeds)
-    written = TARGETS.get(name).show(made, tmp_path / "shown")
-    assert written
-    assert all(path.stat().st_size > 0 for path in written)
-    suffixes = {path.suffix for path in written}
-    assert {".png"} <= suffixes or {".md", ".csv", ".tex"} <= suffixes
-    assert ".png" not in suffixes or ".svg" in suffixes or any("fig" in path.stem for path in written)
+    exhibit = TARGETS.get(name).show(result(name, tmp_path, seeds=seeds))
+    files = save_exhibit(exhibit, tmp_path / "shown", name)
+    assert files
+    assert all(path.stat().st_size > 0 for path in files)
+    tables = {".md", ".csv", ".tex"} if exhibit.tables else set()
+    picture = isinstance(exhibit.figure, Image.Image)
+    figures = {".png"} if picture else {".png", ".svg"} if exhibit.figure else set()
+    assert {path.suffix for path in files} == tables | figures
+    assert not picture or TARGETS.get(name).pictures
 
 
 @pytest.mark.parametrize("world", ["emoji", "papers"])
 @pytest.mark.parametrize("name", list(TARGETS))
 def test_every_run_of_every_target_can_be_told(name, world):
-    """Each has settings that are allowed, and a price."""
+    """Each has options that are allowed, and a price."""
     if world == "papers" and name == "hacking":
         pytest.skip("it is about the emoji world's oracle")
-    for run in TARGETS.get(name).runs(Settings(load_world(world), world)):
+    for run in TARGETS.get(name).runs(MatrixOptions(load_experiment_set(world), world)):
         config = run.config()
         assert not run.train or step_cost(config).passes > 0
         assert config.model.name.startswith("emoji-") == (world == "emoji")
 
 
+def shown(name: str, folder: Path) -> Exhibit:
+    """What a target shows of invented records, also as files in ``folder``."""
+    exhibit = TARGETS.get(name).show(result(name, folder))
+    save_exhibit(exhibit, folder, name)
+    return exhibit
+
+
 def test_table_1_has_the_papers_rows_and_columns(tmp_path):
-    TARGETS.get("table1").show(result("table1", tmp_path), tmp_path)
+    shown("table1", tmp_path)
     parts = (tmp_path / "table1.md").read_text().split("**(")[1:]
     assert [part[:1] for part in parts] == ["a", "b", "c", "d"]
     assert "HPSv2 as reward model" in parts[0]
@@ -101,25 +112,25 @@ def test_table_1_has_the_papers_rows_and_columns(tmp_path):
 
 
 def test_table_4_has_the_papers_rows_and_columns(tmp_path):
-    TARGETS.get("table4").show(result("table4", tmp_path), tmp_path)
+    shown("table4", tmp_path)
     rows = list(csv.reader(io.StringIO((tmp_path / "table4.csv").read_text())))[1:]
-    assert [row[0] for row in rows[:: len(WORLD.metrics)]] == ["Diffusion", "LCM"]
-    columns = [row[1].removesuffix("@emoji") for row in rows[: len(WORLD.metrics)]]
+    assert [row[0] for row in rows[:: len(EMOJI.metrics)]] == ["Diffusion", "LCM"]
+    columns = [row[1].removesuffix("@emoji") for row in rows[: len(EMOJI.metrics)]]
     assert columns == ["pickscore", "aesthetic", "hpsv2", "clipscore", "blipscore", "imagereward", "oracle"]
 
 
 def test_every_method_of_table_1_gets_the_same_budget():
-    settings = Settings(WORLD)
-    for run in TARGETS.get("table1b").runs(settings):
+    options = MatrixOptions(EMOJI)
+    for run in TARGETS.get("table1b").runs(options):
         if run.train:
             config = run.config()
             spent = step_cost(config).passes * config.training.steps
-            assert 0 <= settings.passes() - spent < step_cost(config).passes
+            assert 0 <= options.passes() - spent < step_cost(config).passes
 
 
 def test_rlcm_and_ddpo_ask_the_reward_equally_often():
-    settings = Settings(WORLD, budget=640)
-    for run in TARGETS.get("rlcm-fig4").runs(settings):
+    options = MatrixOptions(EMOJI, budget=640)
+    for run in TARGETS.get("rlcm-fig4").runs(options):
         config = run.config()
         assert step_cost(config).queries * config.training.steps == pytest.approx(640, rel=0.03)
 
@@ -127,7 +138,7 @@ def test_rlcm_and_ddpo_ask_the_reward_equally_often():
 def test_the_sweep_counts_who_is_preferred_to_the_base_model(tmp_path):
     made = result("fig4", tmp_path)
     points = sweep(made)
-    assert [beta for beta, _ in points] == list(WORLD.betas)
+    assert [beta for beta, _ in points] == list(EMOJI.betas)
     base = made.run("base-consistency").evaluations["final"].scores["oracle"]
     ours = next(run for run in made.runs if run.name.startswith("beta-")).evaluations["final"].scores["oracle"]
     assert points[0][1]["oracle"].value == pytest.approx(float((ours > base).mean()))
@@ -161,7 +172,7 @@ def test_the_penalties_of_all_divergences_are_equal_for_small_drifts():
     policy = build_policy(ModelConfig(), torch.device("cpu"), lora=False)
     x, cond, penalty = torch.zeros(1, *policy.latent_shape), policy.encode(["a cat"]), {}
     for name in ("kl", "js", "hellinger", "fisher"):
-        told = WORLD.methods[name].overrides
+        told = EMOJI.methods[name].overrides
         divergence, total = make_divergence(told["algorithm.divergence"], None), 0.0
         for k in range(policy.steps, 1, -1):
             std = policy.transition(x, k, cond).std

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from kedge_papers.pages.findings import (
@@ -69,3 +70,26 @@ CLAIMS = (
     Claim("ours", LAST, "last-step", ablation("last-step", RIGHT, WRONG, aesthetic)),
     Claim("ours", JS, "js", ablation("js", EXACT, SAMPLED, truth_of)),
 )
+
+
+def claims_table(results: Results, link: Callable[[str], str], *, measured_only: bool = False) -> str:
+    """The claims, what was measured, and the verdicts, as Markdown.
+
+    Args:
+        link: from a target's name to where its page is.
+        measured_only: leave out what is not measured yet.
+    """
+    rows = ["| claim | source | measured | verdict |", "|:---|:---|:---|:---|"]
+    for claim in CLAIMS:
+        finding = claim.finding(results)
+        shown = [name for name in results if claim.command in (name, name.rstrip("abcd"))]
+        links = ", ".join(f"[{name}]({link(name)})" for name in shown)
+        by = links or f"`kedge reproduce {claim.command}`"
+        if finding.verdict != MISSING or not measured_only:
+            rows.append(f"| {claim.text} | {claim.source} | {finding.measured} ({by}) | **{finding.verdict}** |")
+    return "\n".join(rows)
+
+
+def unmeasured(results: Results) -> int:
+    """How many claims have nothing that judges them yet."""
+    return sum(claim.finding(results).verdict == MISSING for claim in CLAIMS)

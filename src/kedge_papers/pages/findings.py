@@ -13,7 +13,7 @@ from kedge.evaluation.result import Evaluation
 from kedge.evaluation.statistics import Interval
 from kedge.evaluation.tables import display
 from kedge_papers.records.curves import sooner
-from kedge_papers.records.records import Result, merged
+from kedge_papers.records.result import Result, merged
 from kedge_papers.records.tables import difference, grouped, repeated
 from kedge_papers.targets.rocm_tables import FINAL
 

@@ -3,27 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+
+from PIL import Image
 
 from kedge.evaluation.grid import image_grid
-from kedge_papers.records.records import Result, RunRecord
+from kedge_papers.records.result import Result
+from kedge_papers.records.run_record import RunRecord
+
+SAME = "Same prompt and same noise along each row; models of one family start from the same."
 
 
-def save_grid(
-    result: Result, runs: Sequence[tuple[str, RunRecord]], role: str, folder: Path, name: str, note: str = ""
-) -> list[Path]:
-    """``NAME.png`` of the runs that have pictures, under the given headers; nothing if none has.
+def picture_grid(
+    result: Result, runs: Sequence[tuple[str, RunRecord]], role: str, title: str = "", note: str = SAME
+) -> Image.Image | None:
+    """The runs that have pictures, under the given headers; None if none has.
 
     The pictures of one run are those of the first prompts that it was measured on.
     """
-    found = {head: (run, pictures) for head, run in runs if (pictures := result.pictures(run, role))}
-    if not found:
-        return []
-    run, first = next(iter(found.values()))
+    columns = {head: (run, result.pictures(run, role)) for head, run in runs}
+    columns = {head: column for head, column in columns.items() if column[1]}
+    if not columns:
+        return None
+    run, first = next(iter(columns.values()))
     prompts = list(dict.fromkeys(run.evaluations[role].prompts))[: len(first)]
-    same = "Same prompt and same noise along each row; models of one family start from the same."
-    grid = image_grid({head: pictures for head, (_, pictures) in found.items()}, prompts, note=note or same)
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{name}.png"
-    grid.save(path)
-    return [path]
+    return image_grid({head: pictures for head, (_, pictures) in columns.items()}, prompts, title=title, note=note)
+
+
+def arranged(grids: Sequence[Image.Image | None], columns: int = 1) -> Image.Image | None:
+    """Grids as one picture, row by row; None if there are none."""
+    drawn = [grid for grid in grids if grid is not None]
+    if not drawn:
+        return None
+    width, height = max(grid.width for grid in drawn), max(grid.height for grid in drawn)
+    rows = -(-len(drawn) // columns)
+    whole = Image.new("RGB", (width * min(columns, len(drawn)), height * rows), "white")
+    for i, grid in enumerate(drawn):
+        whole.paste(grid, (width * (i % columns), height * (i // columns)))
+    return whole

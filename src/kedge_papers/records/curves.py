@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kedge_papers.records.records import RunRecord
+from kedge_papers.records.run_record import RunRecord
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

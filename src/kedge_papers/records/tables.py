@@ -10,7 +10,8 @@ import numpy as np
 from kedge.evaluation.result import Evaluation
 from kedge.evaluation.statistics import Interval, mean_interval
 from kedge.evaluation.tables import Cell, Table, evaluation_table
-from kedge_papers.records.records import Result, RunRecord, merged
+from kedge_papers.records.result import Result, merged
+from kedge_papers.records.run_record import RunRecord
 
 
 def point(value: float, digits: int | None = None) -> Cell:

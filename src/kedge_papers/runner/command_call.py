@@ -11,30 +11,33 @@ from typing import Any
 
 from kedge import __version__
 from kedge.config import ConfigError
-from kedge.workflows.runner.matrix import Matrix, Say
+from kedge.workflows.runner.matrix import Matrix
 from kedge.workflows.runner.progress import duration
 from kedge.workflows.runner.runs import Run
 from kedge_papers import TARGETS
-from kedge_papers.records.collect import record, this_machine
-from kedge_papers.records.records import Result
-from kedge_papers.runner.options import Settings
+from kedge_papers.pages.exhibit import save_exhibit
+from kedge_papers.records.collect import collect, this_machine
+from kedge_papers.records.result import Result
+from kedge_papers.records.store import RecordStore
+from kedge_papers.runner.options import MatrixOptions
 from kedge_papers.runner.target import Target
 
 
 @dataclass(frozen=True)
-class Order:
+class CommandCall:
     """One call of ``kedge reproduce``.
 
     Attributes:
         name: the target's.
-        out: ``runs/`` below it holds the runs of all targets, ``NAME/`` the result.
-        options: of the command line, without the target: to name a run as a command.
+        out: ``runs/`` below it holds the runs of all targets, ``records/`` what they have shown,
+            ``NAME/`` what is drawn.
+        arguments: of the command line, without the target: to name a run as a command.
     """
 
     name: str
-    settings: Settings
+    options: MatrixOptions
     out: Path
-    options: Sequence[str] = ()
+    arguments: Sequence[str] = ()
 
     @property
     def target(self) -> Target:
@@ -44,16 +47,16 @@ class Order:
     @property
     def matrix(self) -> Matrix:
         """Its runs."""
-        return Matrix(self.target.runs(self.settings), self.out / "runs")
+        return Matrix(self.target.runs(self.options), self.out / "runs")
 
     @property
-    def file(self) -> Path:
-        """The result's JSON."""
-        return self.out / self.name / f"{self.name}.json"
+    def store(self) -> RecordStore:
+        """The records of everything below ``out``."""
+        return RecordStore(self.out / "records")
 
     def command(self, *more: str) -> list[str]:
-        """The arguments of ``kedge`` that give this order."""
-        return ["reproduce", self.name, *self.options, "--out", str(self.out), *more]
+        """The arguments of ``kedge`` that make this call."""
+        return ["reproduce", self.name, *self.arguments, "--out", str(self.out), *more]
 
     def commands(self) -> list[str]:
         """Each run as a command, for a cluster's scheduler."""
@@ -73,24 +76,26 @@ class Order:
             lines.append("how long a pass takes on this machine shows with the first run; the time left is told then")
         return lines
 
-    def finish(self, say: Say = print) -> list[Path]:
+    def finish(self) -> list[Path]:
         """Collect the records, do what the target adds, draw."""
-        matrix, folder = self.matrix, self.file.parent
-        records = tuple(record(matrix, run, folder / "pictures") for run in matrix.runs)
-        more = self.target.more
-        extra = more(self.settings, matrix, folder) if more else {}
-        Result(self.name, self.facts(), records, extra, folder).save(self.file)
-        return [self.file, *self.draw()]
+        matrix, more = self.matrix, self.target.more
+        collected = [collect(matrix, run) for run in matrix.runs]
+        extra = more(self.options, matrix, self.out / self.name) if more else {}
+        sheets: dict[str, bytes] = {}
+        for _, pictures in collected if self.target.pictures else ():
+            sheets |= pictures
+        records = tuple(record for record, _ in collected)
+        self.store.put(Result(self.name, self.facts(), records, extra, sheets))
+        return self.draw()
 
     def draw(self) -> list[Path]:
-        """Tables and figures from the recorded JSON alone."""
-        return self.target.show(self.recorded(), self.file.parent)
+        """Tables and figures in every format, from the records alone."""
+        return save_exhibit(self.target.show(self.recorded()), self.out / self.name, self.name)
 
     def publish(self, folder: Path) -> list[Path]:
-        """Put the recorded result among the pages of ``folder``."""
-        from kedge_papers.pages.pages import publish
-
-        return [publish(self.recorded(), folder)]
+        """Put the recorded result among the records of another folder."""
+        RecordStore(folder).put(self.recorded())
+        return [folder]
 
     def recorded(self) -> Result:
         """What :meth:`finish` wrote down.
@@ -98,26 +103,29 @@ class Order:
         Raises:
             ConfigError: there is nothing.
         """
-        if not self.file.is_file():
-            raise ConfigError(f"nothing is recorded at {self.file}: first run `kedge {shlex.join(self.command())}`")
-        return Result.load(self.file)
+        results = self.store.results()
+        if self.name not in results:
+            raise ConfigError(
+                f"nothing is recorded in {self.store.folder}: first run `kedge {shlex.join(self.command())}`"
+            )
+        return results[self.name]
 
     def facts(self) -> dict[str, Any]:
         """What the page says under the table."""
-        world = self.settings.world
+        experiments = self.options.experiments
         return {
             "title": self.target.title,
             "mirrors": self.target.mirrors,
-            "command": f"kedge {shlex.join(['reproduce', self.name, *self.options])}",
-            "world": self.settings.name,
-            "about": world.about,
-            "protocol": self.target.protocol or world.protocol,
-            "seeds": self.settings.seeds,
-            "budget": self.settings.budget,
-            "passes": self.settings.passes(),
-            "queries": self.settings.queries(),
-            "rewards": world.rewards,
-            "truth": world.truth,
+            "command": f"kedge {shlex.join(['reproduce', self.name, *self.arguments])}",
+            "world": self.options.name,
+            "about": experiments.about,
+            "protocol": self.target.protocol or experiments.protocol,
+            "seeds": self.options.seeds,
+            "budget": self.options.budget,
+            "passes": self.options.passes(),
+            "queries": self.options.queries(),
+            "rewards": experiments.rewards,
+            "truth": experiments.truth,
             "machine": this_machine(),
             "version": __version__,
             "date": datetime.datetime.now(datetime.UTC).date().isoformat(),

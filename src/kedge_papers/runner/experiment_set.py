@@ -1,6 +1,7 @@
-"""Where the papers' experiments take place: the emoji world, the papers' own models, or what a file says.
+"""Experiment sets: what the papers' experiments are made with in the emoji world, with their own models, or by a file.
 
-A world is a YAML file; ``emoji.yaml`` and ``papers.yaml`` ship beside this module and hold all that a target needs.
+An experiment set is a YAML file; ``emoji.yaml`` and ``papers.yaml`` ship beside this module and hold all that a target
+needs: models, rewards, prompts, budgets, the methods' recipes.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 from kedge.config import ConfigError
 from kedge.config.text import read_yaml
 
-WORLDS = ("emoji", "papers")
+SHIPPED = ("emoji", "papers")
 Overrides = dict[str, Any]
 
 
@@ -53,7 +54,7 @@ class Task:
 
 
 @dataclass(frozen=True)
-class World:
+class ExperimentSet:
     """What all targets share.
 
     Attributes:
@@ -100,30 +101,31 @@ class World:
         return (*self.rewards.values(), *([self.truth] if self.truth else []))
 
 
-def load_world(name: str) -> World:
-    """A world that ships, or a YAML file of the same form.
+def load_experiment_set(name: str) -> ExperimentSet:
+    """One that ships, or a YAML file of the same form.
 
     Raises:
         ConfigError: naming the file and the key.
     """
     from pydantic import TypeAdapter, ValidationError
 
-    path = Path(str(resources.files("kedge_papers") / "runner" / f"{name}.yaml")) if name in WORLDS else Path(name)
+    path = Path(str(resources.files("kedge_papers") / "runner" / f"{name}.yaml")) if name in SHIPPED else Path(name)
     if not path.is_file():
-        raise ConfigError(f"no world {name!r}: choose from {', '.join(WORLDS)}, or give a YAML file of the same form")
+        choices = ", ".join(SHIPPED)
+        raise ConfigError(f"no experiment set {name!r}: choose from {choices}, or give a YAML file of the same form")
     data = read_yaml(path.read_text(encoding="utf-8"), str(path))
-    if isinstance(data, Mapping) and "from" in data:  # a file may change another world
+    if isinstance(data, Mapping) and "from" in data:  # a file may change another one
         base = read_yaml(Path(_file(str(data["from"]))).read_text(encoding="utf-8"), str(data["from"]))
         data = _on_top(base, {key: value for key, value in data.items() if key != "from"})
     try:
-        return TypeAdapter(World).validate_python(data, extra="forbid")
+        return TypeAdapter(ExperimentSet).validate_python(data, extra="forbid")
     except ValidationError as error:
         problems = (f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors(include_url=False))
         raise ConfigError(f"{path}: {'; '.join(problems)}") from error
 
 
 def _file(name: str) -> Path:
-    return Path(str(resources.files("kedge_papers") / "runner" / f"{name}.yaml")) if name in WORLDS else Path(name)
+    return Path(str(resources.files("kedge_papers") / "runner" / f"{name}.yaml")) if name in SHIPPED else Path(name)
 
 
 def _on_top(base: Any, changes: Any) -> Any:

@@ -1,4 +1,4 @@
-"""A target: a table or a figure of the papers, the runs that it needs, and how it is drawn from their records."""
+"""A target: a table or a figure of the papers, the runs that it needs, and what it shows of their records."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import Any
 
 from kedge.workflows.runner.matrix import Matrix
 from kedge.workflows.runner.runs import Run
-from kedge_papers.records.records import Result
-from kedge_papers.runner.options import Settings
+from kedge_papers.pages.exhibit import Exhibit
+from kedge_papers.records.result import Result
+from kedge_papers.runner.options import MatrixOptions
 
 
 @dataclass(frozen=True)
@@ -20,15 +21,17 @@ class Target:
     Attributes:
         title: what it shows, in a line.
         mirrors: where it stands in the papers.
-        runs: the matrix that it needs, in a world, at a budget. Runs that targets share have equal names.
-        show: writes tables and figures into a folder, from the records alone; returns the files.
-        protocol: how the hyper-parameters were chosen, where it is not the world's protocol.
+        runs: the matrix that it needs, of an experiment set, at a budget. Runs that targets share have equal names.
+        show: tables and figure, from the records alone.
+        protocol: how the hyper-parameters were chosen, where it is not the experiment set's protocol.
         more: what else has to be done once the runs are over (votes, for example); its answer is ``Result.extra``.
+        pictures: whether it shows pictures of its runs, which are recorded then.
     """
 
     title: str
     mirrors: str
-    runs: Callable[[Settings], tuple[Run, ...]]
-    show: Callable[[Result, Path], list[Path]]
-    more: Callable[[Settings, Matrix, Path], Mapping[str, Any]] | None = None
+    runs: Callable[[MatrixOptions], tuple[Run, ...]]
+    show: Callable[[Result], Exhibit]
+    more: Callable[[MatrixOptions, Matrix, Path], Mapping[str, Any]] | None = None
     protocol: str = ""
+    pictures: bool = False

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 from kedge.workflows.runner.runs import Run
-from kedge_papers.pages.save import COLOURS, canvas, legend, save_figure, save_tables
+from kedge_papers.pages.exhibit import COLOURS, Exhibit, canvas, legend
 from kedge_papers.records.curves import draw_band
-from kedge_papers.records.records import Result
+from kedge_papers.records.result import Result
 from kedge_papers.records.tables import grouped, scores_table
-from kedge_papers.runner.options import Settings
+from kedge_papers.runner.options import MatrixOptions
 from kedge_papers.runner.target import Target
 from kedge_papers.targets.rlcm_runs import final, task_run
 from kedge_papers.targets.rocm_tables import FINAL, bases
@@ -21,33 +20,33 @@ EXACT, SAMPLED = "JS, exact", "JS, sampled"
 RIGHT, WRONG = "RLCM", "RLCM, last step scored"
 
 
-def js(settings: Settings) -> tuple[Run, ...]:
+def js(options: MatrixOptions) -> tuple[Run, ...]:
     """Table 1's row of JS, and the same with the paper's estimator."""
-    measures = {FINAL: settings.measure()}
-    made = [base for base in bases(replace(settings)) if base.name == "base-consistency"]
-    for seed in settings.repetitions():
-        exact = settings.row("js", REWARD, seed, measures)
+    measures = {FINAL: options.measure()}
+    made = [base for base in bases(replace(options)) if base.name == "base-consistency"]
+    for seed in options.repetitions():
+        exact = options.row("js", REWARD, seed, measures)
         sampled = {**exact.overrides, "algorithm.divergence": "js_sampled"}
         made.append(replace(exact, name=f"js-exact--{seed}", label=EXACT))
         made.append(replace(exact, name=f"js-sampled--{seed}", label=SAMPLED, overrides=sampled))
     return tuple(made)
 
 
-def last_step(settings: Settings) -> tuple[Run, ...]:
+def last_step(options: MatrixOptions) -> tuple[Run, ...]:
     """RLCM's aesthetic task, as the paper describes it and as its published code does it."""
-    measures, made = {FINAL: final(settings, "aesthetic")}, []
-    for seed in settings.repetitions():
-        right = task_run(settings, "aesthetic", "rlcm", seed, measures)
+    measures, made = {FINAL: final(options, "aesthetic")}, []
+    for seed in options.repetitions():
+        right = task_run(options, "aesthetic", "rlcm", seed, measures)
         wrong = {**right.overrides, "algorithm.score_last_step": True}
         made.append(replace(right, name=f"last-step-right--{seed}", label=RIGHT))
         made.append(replace(right, name=f"last-step-wrong--{seed}", label=WRONG, overrides=wrong))
     return tuple(made)
 
 
-def show(x: str, label: str) -> Callable[[Result, Path], list[Path]]:
+def show(x: str, label: str) -> Callable[[Result], Exhibit]:
     """A table of the finished models, and the trained reward while they learnt."""
 
-    def draw(result: Result, folder: Path) -> list[Path]:
+    def draw(result: Result) -> Exhibit:
         figure, (axes,) = canvas()
         trained = [run for run in result.runs if run.curve.get("reward")]
         for (title, same), colour in zip(grouped(trained).items(), COLOURS, strict=False):
@@ -56,7 +55,7 @@ def show(x: str, label: str) -> Callable[[Result, Path], list[Path]]:
         legend(axes)
         metrics = list(dict.fromkeys(m for run in result.runs for e in run.evaluations.values() for m in e.scores))
         table = scores_table(result, result.runs, FINAL, metrics, result.facts["title"])
-        return [*save_tables([table], folder, result.target), *save_figure(figure, folder, result.target)]
+        return Exhibit((table,), figure)
 
     return draw
 

@@ -7,17 +7,17 @@ base model's point; where a curve turns down while it still goes right, the mode
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from kedge.evaluation.tables import Table
 from kedge.workflows.runner.runs import Run
-from kedge_papers.pages.save import COLOURS, canvas, legend, save_figure, save_tables
-from kedge_papers.records.records import Result, RunRecord
+from kedge_papers.pages.exhibit import COLOURS, Exhibit, canvas, legend
+from kedge_papers.records.result import Result
+from kedge_papers.records.run_record import RunRecord
 from kedge_papers.records.tables import point
-from kedge_papers.runner.options import Settings
+from kedge_papers.runner.options import MatrixOptions
 from kedge_papers.runner.target import Target
 
 if TYPE_CHECKING:
@@ -28,18 +28,18 @@ BETAS = {"none": 0.0, "kl": 0.05}
 TRAINED, TRUE = "held_out/pickscore@emoji", "held_out/oracle"
 
 
-def runs(settings: Settings) -> tuple[Run, ...]:
+def runs(options: MatrixOptions) -> tuple[Run, ...]:
     """The preset as it is, and with KL; ``budget`` is in optimizer steps."""
-    told = {"training.steps": int(settings.budget or STEPS), **(settings.overrides or {})}
+    told = {"training.steps": int(options.budget or STEPS), **(options.overrides or {})}
     made = []
     for name, beta in BETAS.items():
         label = f"KL, β = {beta:g}" if beta else "no regularisation"
         run = Run(name, "emoji-hacking", {**told, "algorithm.beta": beta}, label)
-        made += [replace(run, name=f"hacking-{name}-{seed}", seed=seed) for seed in settings.repetitions()]
+        made += [replace(run, name=f"hacking-{name}-{seed}", seed=seed) for seed in options.repetitions()]
     return tuple(made)
 
 
-def show(result: Result, folder: Path) -> list[Path]:
+def show(result: Result) -> Exhibit:
     """Oracle against trained reward, and the oracle against steps."""
     figure, (left, right) = canvas(2)
     titles = list(dict.fromkeys(run.title for run in result.runs))
@@ -54,7 +54,7 @@ def show(result: Result, folder: Path) -> list[Path]:
     right.set(xlabel="optimizer steps", ylabel="oracle")
     legend(left)
     legend(right)
-    return [*save_tables([table(result)], folder, "hacking"), *save_figure(figure, folder, "hacking")]
+    return Exhibit((table(result),), figure)
 
 
 def table(result: Result) -> Table:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,11 +17,12 @@ from kedge.evaluation.comparison import compare
 from kedge.evaluation.tables import Cell, Table
 from kedge.workflows.runner.cost import step_cost
 from kedge.workflows.runner.runs import Measure, Run
-from kedge_papers.pages.save import COLOURS, canvas, legend, save_figure, save_tables
+from kedge_papers.pages.exhibit import COLOURS, Exhibit, canvas, legend
 from kedge_papers.records.curves import points_over_seeds, time_unit
-from kedge_papers.records.records import Result, RunRecord, merged
+from kedge_papers.records.result import Result, merged
+from kedge_papers.records.run_record import RunRecord
 from kedge_papers.records.tables import grouped, point
-from kedge_papers.runner.options import Settings
+from kedge_papers.runner.options import MatrixOptions
 from kedge_papers.runner.target import Target
 
 if TYPE_CHECKING:
@@ -38,49 +38,49 @@ TITLES = {"rocm": "ROCM", "rlcm": "RLCM", "ddpo": "DDPO", "dpok": "DPOK", "d3po"
 KINDS = {"lcm": "consistency", "diffusion": "diffusion"}
 
 
-def of_queries(settings: Settings, run: Run, queries: float) -> Run:
+def of_queries(options: MatrixOptions, run: Run, queries: float) -> Run:
     """The run for so many reward queries, with no pictures while it trains."""
     steps = max(1, round(queries / step_cost(run.config()).queries))
     quiet = {"watch.samples_every": 0, "watch.tensorboard": False, "checkpoint.every": max(1, steps // POINTS)}
-    told = {**run.overrides, "training.steps": steps, **quiet, **(settings.overrides or {})}
+    told = {**run.overrides, "training.steps": steps, **quiet, **(options.overrides or {})}
     return replace(run, overrides=told)
 
 
-def method_run(settings: Settings, method: str, name: str, queries: float, told: Mapping[str, Any]) -> Run:
+def method_run(options: MatrixOptions, method: str, name: str, queries: float, told: Mapping[str, Any]) -> Run:
     """A method by its own preset, on the task's reward and prompts, for so many reward queries."""
-    world, task = settings.world, settings.world.tasks[TASK]
-    recipes = {"rocm": world.methods["kl"].recipe, "rlcm": task.recipe}
-    recipe = recipes[method] if method in recipes else world.methods[method].recipe
+    experiments, task = options.experiments, options.experiments.tasks[TASK]
+    recipes = {"rocm": experiments.methods["kl"].recipe, "rlcm": task.recipe}
+    recipe = recipes[method] if method in recipes else experiments.methods[method].recipe
     own = {"optimizer.lr": 1e-3, "optimizer.schedule": "constant"} if method == "rocm" else {}
     run = Run(name, recipe, {**own, "reward": task.reward, "prompts": task.prompts, **told}, TITLES[method])
-    return of_queries(settings, run, queries)
+    return of_queries(options, run, queries)
 
 
-def watched(settings: Settings, run: Run) -> Run:
+def watched(options: MatrixOptions, run: Run) -> Run:
     """The run with held-out prompts scored as it trains."""
-    unseen = settings.world.unseen
+    unseen = options.experiments.unseen
     told = {
         "watch.evaluate_every": max(1, run.config().training.steps // POINTS),
-        "watch.held_out": {"source": unseen if isinstance(unseen, str) else settings.world.test, "count": WATCHED},
-        "watch.metrics": [settings.world.truth] if settings.world.truth else [],
+        "watch.held_out": {"source": unseen if isinstance(unseen, str) else options.experiments.test, "count": WATCHED},
+        "watch.metrics": [options.experiments.truth] if options.experiments.truth else [],
     }
     return replace(run, overrides={**run.overrides, **told})
 
 
-def final(settings: Settings, reward: str, prompts: str | tuple[str, ...]) -> Measure:
+def final(options: MatrixOptions, reward: str, prompts: str | tuple[str, ...]) -> Measure:
     """Of a finished model: the trained reward and the truth, on held-out prompts."""
-    truth = (settings.world.truth,) if settings.world.truth else ()
-    return settings.measure(prompts, metrics=(reward, *truth), count=settings.count or MEASURED)
+    truth = (options.experiments.truth,) if options.experiments.truth else ()
+    return options.measure(prompts, metrics=(reward, *truth), count=options.count or MEASURED)
 
 
-def runs(settings: Settings) -> tuple[Run, ...]:
+def runs(options: MatrixOptions) -> tuple[Run, ...]:
     """The models before, and every method; ``budget`` is in reward queries."""
-    measures = {FINAL: final(settings, settings.world.tasks[TASK].reward, settings.world.unseen)}
-    made = [settings.base(kind, measures, "methods") for kind in settings.world.bases]
+    measures = {FINAL: final(options, options.experiments.tasks[TASK].reward, options.experiments.unseen)}
+    made = [options.base(kind, measures, "methods") for kind in options.experiments.bases]
     for method in TITLES:
-        for seed in settings.repetitions():
-            run = method_run(settings, method, f"methods-{method}--{seed}", settings.budget or QUERIES, {})
-            made.append(replace(watched(settings, run), measures=measures, seed=seed))
+        for seed in options.repetitions():
+            run = method_run(options, method, f"methods-{method}--{seed}", options.budget or QUERIES, {})
+            made.append(replace(watched(options, run), measures=measures, seed=seed))
     return tuple(made)
 
 
@@ -98,7 +98,7 @@ def overrides_of(run: RunRecord) -> dict[str, Any]:
     return {key: read_yaml(value, key) for key, value in told.items()}
 
 
-def show(result: Result, folder: Path) -> list[Path]:
+def show(result: Result) -> Exhibit:
     """Reward against queries and against time, the truth against queries; and what it took, as a table."""
     figure, (queries, time, truth) = canvas(3, size=(4.2, 3.4))
     trained, true = _watched(result)
@@ -113,7 +113,7 @@ def show(result: Result, folder: Path) -> list[Path]:
     time.set(xlabel=f"training time, {unit}", ylabel="aesthetic score, held-out prompts")
     truth.set(xlabel="reward queries", ylabel="oracle: the true preference")
     legend(queries)
-    return [*save_tables([table(result)], folder, "methods"), *save_figure(figure, folder, "methods")]
+    return Exhibit((table(result),), figure)
 
 
 def _watched(result: Result) -> tuple[str, str | None]:

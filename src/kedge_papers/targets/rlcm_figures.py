@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from kedge.evaluation.tables import Cell, Table
-from kedge_papers.pages.pictures import save_grid
-from kedge_papers.pages.save import COLOURS, canvas, legend, save_figure, save_tables
+from kedge_papers.pages.exhibit import COLOURS, Exhibit, canvas, legend
+from kedge_papers.pages.pictures import arranged, picture_grid
 from kedge_papers.records.curves import draw_band, first_reaching, over_seeds, time_unit
-from kedge_papers.records.records import Result, RunRecord
+from kedge_papers.records.result import Result
+from kedge_papers.records.run_record import RunRecord
 from kedge_papers.records.tables import grouped, point, scores_table
 from kedge_papers.runner.target import Target
 from kedge_papers.targets.rlcm_runs import EIGHTHS, FINAL, TITLES, horizons, tasks, tasks_and_bases, unseen
@@ -25,20 +25,20 @@ def of_task(result: Result, task: str, method: str) -> list[RunRecord]:
     return [run for run in result.runs if run.name.startswith(f"{task}-{method}--")]
 
 
-def show_pictures(result: Result, folder: Path) -> list[Path]:
+def show_pictures(result: Result) -> Exhibit:
     """Figure 3: for each task, both models before, and what DDPO and RLCM made of them."""
-    written = []
+    grids = []
     for task in TASKS:
-        wanted = [f"base-diffusion-{task}", f"{task}-ddpo--0", f"base-consistency-{task}", f"{task}-rlcm--0"]
-        runs = [(run.title, run) for name in wanted if (run := result.run(name))]
-        written += save_grid(result, runs, FINAL, folder, f"{result.target}-{task}")
-    return written
+        names = [f"base-diffusion-{task}", f"{task}-ddpo--0", f"base-consistency-{task}", f"{task}-rlcm--0"]
+        runs = [(run.title, run) for name in names if (run := result.run(name))]
+        grids.append(picture_grid(result, runs, FINAL, title=task, note=""))
+    return Exhibit(figure=arranged(grids, columns=2))
 
 
-def learning_curves(x: str) -> Callable[[Result, Path], list[Path]]:
+def learning_curves(x: str) -> Callable[[Result], Exhibit]:
     """Figures 4 (``queries``) and 5 (``seconds``): four panels, two methods, and when each gets as far as the other."""
 
-    def show(result: Result, folder: Path) -> list[Path]:
+    def show(result: Result) -> Exhibit:
         figure, axes = canvas(4, size=(3.6, 3.0))
         rows = []
         for panel, task in zip(axes, TASKS, strict=True):
@@ -51,7 +51,7 @@ def learning_curves(x: str) -> Callable[[Result, Path], list[Path]]:
             rows.append(_speed(result, task, x))
         axes[0].set_ylabel("reward, running mean")
         legend(axes[0])
-        return [*save_tables([_speeds(rows, x)], folder, result.target), *save_figure(figure, folder, result.target)]
+        return Exhibit((_speeds(rows, x),), figure)
 
     return show
 
@@ -81,7 +81,7 @@ def _speeds(rows: Sequence[tuple[str, float | None, float | None]], x: str) -> T
     return Table("Task", heads, ("ddpo", "rlcm", "factor"), shown, note=note)
 
 
-def show_inference(result: Result, folder: Path) -> list[Path]:
+def show_inference(result: Result) -> Exhibit:
     """Figure 6: the reward of the finished models against the time that a picture takes."""
     from matplotlib.ticker import LogLocator
 
@@ -101,7 +101,7 @@ def show_inference(result: Result, folder: Path) -> list[Path]:
         panel.xaxis.set_minor_formatter("")
     axes[0].set_ylabel("reward")
     legend(axes[0])
-    return save_figure(figure, folder, result.target)
+    return Exhibit(figure=figure)
 
 
 def _at(runs: Sequence[RunRecord], role: str) -> tuple[float, float, float] | None:
@@ -116,7 +116,7 @@ def _at(runs: Sequence[RunRecord], role: str) -> tuple[float, float, float] | No
     return float(np.mean([run.notes[role]["seconds_per_picture"] for run in scored])), float(np.mean(means)), spread
 
 
-def show_horizons(result: Result, folder: Path) -> list[Path]:
+def show_horizons(result: Result) -> Exhibit:
     """Figure 7: left, learning with 2, 4 and 8 sampling steps; right, how long a picture takes then."""
     figure, (left, right) = canvas(2)
     groups: dict[str, Any] = grouped(result.runs)
@@ -130,10 +130,10 @@ def show_horizons(result: Result, folder: Path) -> list[Path]:
     right.set_ylabel("seconds for a picture")
     rows = tuple((title, (point(found[0]), point(found[1]))) for title, found in known)
     table = Table("Horizon", ("Seconds for a picture", "Reward"), ("seconds", "reward"), rows)
-    return [*save_tables([table], folder, result.target), *save_figure(figure, folder, result.target)]
+    return Exhibit((table,), figure)
 
 
-def show_unseen(result: Result, folder: Path) -> list[Path]:
+def show_unseen(result: Result) -> Exhibit:
     """Figure 8: prompts that training never saw, before and after; and the training prompts beside them."""
     tables, metrics = (
         [],
@@ -142,12 +142,14 @@ def show_unseen(result: Result, folder: Path) -> list[Path]:
     for role, title in (("unseen", "Prompts never seen in training"), (FINAL, "Prompts of training")):
         tables.append(scores_table(result, result.runs, role, metrics, title))
     columns = [(run.title, run) for run in result.runs if run.seed == 0]
-    return [*save_tables(tables, folder, result.target), *save_grid(result, columns, "unseen", folder, result.target)]
+    return Exhibit(tuple(tables), picture_grid(result, columns, "unseen"))
 
 
-FIG3 = Target("What each task's training does to the pictures", "RLCM, Figure 3", tasks_and_bases, show_pictures)
+FIG3 = Target(
+    "What each task's training does to the pictures", "RLCM, Figure 3", tasks_and_bases, show_pictures, pictures=True
+)
 FIG4 = Target("Reward against reward queries", "RLCM, Figure 4", tasks, learning_curves("queries"))
 FIG5 = Target("Reward against training time", "RLCM, Figure 5", tasks, learning_curves("seconds"))
 FIG6 = Target("Reward against inference time", "RLCM, Figure 6", tasks, show_inference)
 FIG7 = Target("Sampling steps: quality and time", "RLCM, Figure 7", horizons, show_horizons)
-FIG8 = Target("Prompts never seen in training", "RLCM, Figure 8", unseen, show_unseen)
+FIG8 = Target("Prompts never seen in training", "RLCM, Figure 8", unseen, show_unseen, pictures=True)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from kedge.workflows.runner.runs import Measure, Run
-from kedge_papers.runner.options import Settings
+from kedge_papers.runner.options import MatrixOptions
 
 FINAL = "final"
 PICTURES = 4
@@ -17,66 +17,66 @@ TITLES = {"rlcm": "RLCM", "ddpo": "DDPO"}
 
 
 def task_run(
-    settings: Settings, task: str, method: str, seed: int, measures: Mapping[str, Measure], **told: object
+    options: MatrixOptions, task: str, method: str, seed: int, measures: Mapping[str, Measure], **told: object
 ) -> Run:
     """RLCM or DDPO on a task. Both take the task's reward and prompts; everything else is their own."""
-    wanted = settings.world.tasks[task]
-    recipe = wanted.recipe if method == "rlcm" else settings.world.methods["ddpo"].recipe
+    wanted = options.experiments.tasks[task]
+    recipe = wanted.recipe if method == "rlcm" else options.experiments.methods["ddpo"].recipe
     own = {} if method == "rlcm" else wanted.ddpo
     overrides = {**own, "reward": wanted.reward, "prompts": wanted.prompts, **told}
     run = Run(f"{task}-{method}--{seed}", recipe, overrides, TITLES[method], measures=measures, seed=seed)
-    return settings.with_queries(run)
+    return options.with_queries(run)
 
 
-def final(settings: Settings, task: str) -> Measure:
+def final(options: MatrixOptions, task: str) -> Measure:
     """The finished model on the task's own prompts: its reward, and the truth where there is one."""
-    wanted, world = settings.world.tasks[task], settings.world
-    metrics = (wanted.reward, *([world.truth] if world.truth else []))
-    return settings.measure(wanted.prompts, metrics=metrics, keep=PICTURES, timed=True)
+    wanted, experiments = options.experiments.tasks[task], options.experiments
+    metrics = (wanted.reward, *([experiments.truth] if experiments.truth else []))
+    return options.measure(wanted.prompts, metrics=metrics, keep=PICTURES, timed=True)
 
 
-def at_fewer_steps(settings: Settings, task: str, run: Run) -> Run:
+def at_fewer_steps(options: MatrixOptions, task: str, run: Run) -> Run:
     """Measured at fewer sampling steps too, and how long a picture takes then."""
-    wanted, steps = settings.world.tasks[task], run.config().model.steps
-    told = {"metrics": (wanted.reward,), "count": settings.count or PROMPTS, "samples": SAMPLES, "timed": True}
-    fewer = {f"{n}-of-8": settings.measure(wanted.prompts, steps=max(1, steps * n // 8), **told) for n in EIGHTHS}
+    wanted, steps = options.experiments.tasks[task], run.config().model.steps
+    told = {"metrics": (wanted.reward,), "count": options.count or PROMPTS, "samples": SAMPLES, "timed": True}
+    fewer = {f"{n}-of-8": options.measure(wanted.prompts, steps=max(1, steps * n // 8), **told) for n in EIGHTHS}
     return replace(run, measures={**run.measures, **fewer})
 
 
-def tasks(settings: Settings) -> tuple[Run, ...]:
+def tasks(options: MatrixOptions) -> tuple[Run, ...]:
     """Both methods on all tasks; Figures 3 to 6 are drawn from the same runs."""
     return tuple(
-        at_fewer_steps(settings, task, task_run(settings, task, method, seed, {FINAL: final(settings, task)}))
-        for task in settings.world.tasks
+        at_fewer_steps(options, task, task_run(options, task, method, seed, {FINAL: final(options, task)}))
+        for task in options.experiments.tasks
         for method in TITLES
-        for seed in settings.repetitions()
+        for seed in options.repetitions()
     )
 
 
-def tasks_and_bases(settings: Settings) -> tuple[Run, ...]:
+def tasks_and_bases(options: MatrixOptions) -> tuple[Run, ...]:
     """Those of the first seed and, for each task's prompts, the models that they started from."""
     made = []
-    for task in settings.world.tasks:
-        made += [settings.base(kind, {FINAL: final(settings, task)}, task) for kind in settings.world.bases]
-    return (*made, *(run for run in tasks(settings) if run.seed == 0))
+    for task in options.experiments.tasks:
+        made += [options.base(kind, {FINAL: final(options, task)}, task) for kind in options.experiments.bases]
+    return (*made, *(run for run in tasks(options) if run.seed == 0))
 
 
-def horizons(settings: Settings) -> tuple[Run, ...]:
+def horizons(options: MatrixOptions) -> tuple[Run, ...]:
     """The aesthetic task with 2, 4 and 8 sampling steps, for the same number of reward queries."""
     made = []
     for steps in HORIZONS:
-        for seed in settings.repetitions():
+        for seed in options.repetitions():
             run = task_run(
-                settings, "aesthetic", "rlcm", seed, {FINAL: final(settings, "aesthetic")}, **{"model.steps": steps}
+                options, "aesthetic", "rlcm", seed, {FINAL: final(options, "aesthetic")}, **{"model.steps": steps}
             )
             made.append((steps, run))
     return tuple(replace(run, name=f"horizon-{n}--{run.seed}", label=f"{n} steps") for n, run in made)
 
 
-def unseen(settings: Settings) -> tuple[Run, ...]:
+def unseen(options: MatrixOptions) -> tuple[Run, ...]:
     """RLCM on the aesthetic task, measured on its own prompts and on others; and the model before."""
-    reward = (settings.world.tasks["aesthetic"].reward,)
-    measures = {"unseen": settings.measure(settings.world.unseen, metrics=reward, keep=PICTURES)}
-    measures[FINAL] = final(settings, "aesthetic")
-    trained = [task_run(settings, "aesthetic", "rlcm", seed, measures) for seed in settings.repetitions()]
-    return (settings.base("consistency", measures, "aesthetic"), *trained)
+    reward = (options.experiments.tasks["aesthetic"].reward,)
+    measures = {"unseen": options.measure(options.experiments.unseen, metrics=reward, keep=PICTURES)}
+    measures[FINAL] = final(options, "aesthetic")
+    trained = [task_run(options, "aesthetic", "rlcm", seed, measures) for seed in options.repetitions()]
+    return (options.base("consistency", measures, "aesthetic"), *trained)

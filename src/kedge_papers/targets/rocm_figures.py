@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 from kedge.evaluation.statistics import Interval, win_rate
 from kedge.evaluation.tables import Cell, Table, display
 from kedge.workflows.runner.runs import Run
-from kedge_papers.pages.pictures import save_grid
-from kedge_papers.pages.save import COLOURS, canvas, legend, save_figure, save_tables
+from kedge_papers.pages.exhibit import COLOURS, Exhibit, canvas, legend
+from kedge_papers.pages.pictures import arranged, picture_grid
 from kedge_papers.records.curves import draw_band, time_unit
-from kedge_papers.records.records import Result, merged
+from kedge_papers.records.result import Result, merged
 from kedge_papers.records.tables import grouped
-from kedge_papers.runner.options import Settings
+from kedge_papers.runner.options import MatrixOptions
 from kedge_papers.runner.target import Target
 from kedge_papers.targets.rocm_tables import FINAL, PICTURES, bases, table1, trained_on
 
@@ -23,23 +22,23 @@ SWEPT = "pickscore"  # the paper does not say which reward its Figure 4 was trai
 HACKED = 4.0  # Figure 6, row A: this many budgets
 
 
-def fig2(settings: Settings) -> tuple[Run, ...]:
+def fig2(options: MatrixOptions) -> tuple[Run, ...]:
     """Table 1a's runs of the first seed, and the base models."""
-    return (*bases(settings), *trained_on(replace(settings, seeds=1), "hpsv2"))
+    return (*bases(options), *trained_on(replace(options, seeds=1), "hpsv2"))
 
 
-def show_fig2(result: Result, folder: Path) -> list[Path]:
+def show_fig2(result: Result) -> Exhibit:
     """Base models and every method."""
-    return save_grid(result, [(run.title, run) for run in result.runs], FINAL, folder, result.target)
+    return Exhibit(figure=picture_grid(result, [(run.title, run) for run in result.runs], FINAL))
 
 
-def fig4(settings: Settings) -> tuple[Run, ...]:
+def fig4(options: MatrixOptions) -> tuple[Run, ...]:
     """KL at every β, for one budget."""
-    made = [base for base in bases(settings) if base.name == "base-consistency"]
-    measures = {FINAL: settings.measure(keep=PICTURES)}
-    for beta in settings.world.betas:
-        for seed in settings.repetitions():
-            run = settings.row("kl", SWEPT, seed, measures)
+    made = [base for base in bases(options) if base.name == "base-consistency"]
+    measures = {FINAL: options.measure(keep=PICTURES)}
+    for beta in options.experiments.betas:
+        for seed in options.repetitions():
+            run = options.row("kl", SWEPT, seed, measures)
             told = {**run.overrides, "algorithm.beta": float(beta)}
             made.append(replace(run, name=f"beta-{beta:g}--{SWEPT}--{seed}", label=f"{beta:g}", overrides=told))
     return tuple(made)
@@ -64,7 +63,7 @@ def sweep(result: Result) -> list[tuple[float, dict[str, Interval]]]:
     return found
 
 
-def show_fig4(result: Result, folder: Path) -> list[Path]:
+def show_fig4(result: Result) -> Exhibit:
     """Both preferences against β, strong regularisation on the left as in the paper."""
     points = sweep(result)
     figure, (axes,) = canvas(size=(6.4, 3.8))
@@ -84,10 +83,10 @@ def show_fig4(result: Result, folder: Path) -> list[Path]:
     heads = tuple(display(judge).title for judge in judges)
     note = "Share of pictures preferred to the base model's from the same noise, with its 95 % interval over prompts."
     table = Table("β", heads, tuple(judges), rows, "KL, trained on PickScore", note)
-    return [*save_tables([table], folder, result.target), *save_figure(figure, folder, result.target)]
+    return Exhibit((table,), figure)
 
 
-def show_fig5(result: Result, folder: Path) -> list[Path]:
+def show_fig5(result: Result) -> Exhibit:
     """Four panels, every method."""
     figure, axes = canvas(2, 2)
     ours = result.facts["rewards"]
@@ -99,34 +98,36 @@ def show_fig5(result: Result, folder: Path) -> list[Path]:
         panel.set_title(f"{letter}: {display(ours[reward]).title}", fontsize=9)
         panel.set(xlabel=f"training, {unit}", ylabel="reward, running mean of 20 steps")
     legend(axes[0])
-    return save_figure(figure, folder, result.target)
+    return Exhibit(figure=figure)
 
 
-def fig6(settings: Settings) -> tuple[Run, ...]:
+def fig6(options: MatrixOptions) -> tuple[Run, ...]:
     """The aesthetic score and the 45 animals: each divergence for one budget (its best) and for several (hacked)."""
-    measures = {FINAL: settings.measure(settings.world.animals, keep=PICTURES)}
+    measures = {FINAL: options.measure(options.experiments.animals, keep=PICTURES)}
     made = []
     for row, times in (("best", 1.0), ("hacked", HACKED)):
-        for method in settings.world.methods:
-            if settings.world.methods[method].overrides.get("algorithm.divergence"):
-                run = settings.row(method, "aesthetic", 0, measures)
+        for method in options.experiments.methods:
+            if options.experiments.methods[method].overrides.get("algorithm.divergence"):
+                run = options.row(method, "aesthetic", 0, measures)
                 told = replace(
-                    run, name=f"{row}-{method}", overrides={**run.overrides, "prompts": settings.world.animals}
+                    run, name=f"{row}-{method}", overrides={**run.overrides, "prompts": options.experiments.animals}
                 )
-                made.append(settings.with_passes(told, times))
+                made.append(options.with_passes(told, times))
     return tuple(made)
 
 
-def show_fig6(result: Result, folder: Path) -> list[Path]:
+def show_fig6(result: Result) -> Exhibit:
     """A, over-optimised; B, at its best."""
-    written = []
-    for letter, row in (("A", "hacked"), ("B", "best")):
+    grids = []
+    for row, title in (("hacked", "A: over-optimised"), ("best", "B: at its best")):
         runs = [(run.title, run) for run in result.runs if run.name.startswith(f"{row}-")]
-        written += save_grid(result, runs, FINAL, folder, f"{result.target}-{letter.lower()}")
-    return written
+        grids.append(picture_grid(result, runs, FINAL, title))
+    return Exhibit(figure=arranged(grids))
 
 
-FIG2 = Target("The same prompts and noise, drawn by every method", "ROCM, Figure 2", fig2, show_fig2)
+FIG2 = Target("The same prompts and noise, drawn by every method", "ROCM, Figure 2", fig2, show_fig2, pictures=True)
 FIG4 = Target("Reward hacking as β falls", "ROCM, Figure 4", fig4, show_fig4)
 FIG5 = Target("Reward against training time", "ROCM, Figure 5", table1("cdba"), show_fig5)
-FIG6 = Target("What over-optimised pictures look like, for each divergence", "ROCM, Figure 6", fig6, show_fig6)
+FIG6 = Target(
+    "What over-optimised pictures look like, for each divergence", "ROCM, Figure 6", fig6, show_fig6, pictures=True
+)

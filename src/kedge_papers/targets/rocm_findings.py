@@ -21,7 +21,7 @@ from kedge_papers.pages.findings import (
     truth_of,
     verdict,
 )
-from kedge_papers.records.records import Result
+from kedge_papers.records.result import Result
 from kedge_papers.records.tables import difference, widest
 from kedge_papers.targets.hacking import TRAINED, TRUE
 from kedge_papers.targets.rocm_figures import SWEPT, sweep

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 from kedge.evaluation.tables import Table, display
 from kedge.workflows.runner.runs import Run
-from kedge_papers.pages.save import save_tables
-from kedge_papers.records.records import Result
+from kedge_papers.pages.exhibit import Exhibit
+from kedge_papers.records.result import Result
 from kedge_papers.records.tables import scores_table
-from kedge_papers.runner.options import Settings
+from kedge_papers.runner.options import MatrixOptions
 from kedge_papers.runner.target import Target
 
 # Table 1: what each part is trained on, and its columns, in the paper's order.
@@ -25,25 +24,25 @@ FINAL = "final"
 PICTURES = 6  # of each model, for Figure 2
 
 
-def bases(settings: Settings) -> tuple[Run, ...]:
+def bases(options: MatrixOptions) -> tuple[Run, ...]:
     """Diffusion and consistency model before training."""
-    measures = {FINAL: settings.measure(keep=PICTURES)}
-    return tuple(settings.base(kind, measures) for kind in settings.world.bases)
+    measures = {FINAL: options.measure(keep=PICTURES)}
+    return tuple(options.base(kind, measures) for kind in options.experiments.bases)
 
 
-def trained_on(settings: Settings, reward: str) -> tuple[Run, ...]:
+def trained_on(options: MatrixOptions, reward: str) -> tuple[Run, ...]:
     """All methods, all seeds."""
-    measures = {FINAL: settings.measure(keep=PICTURES)}
-    seeds, methods = settings.repetitions(), settings.world.methods
-    return tuple(settings.row(method, reward, seed, measures) for method in methods for seed in seeds)
+    measures = {FINAL: options.measure(keep=PICTURES)}
+    seeds, methods = options.repetitions(), options.experiments.methods
+    return tuple(options.row(method, reward, seed, measures) for method in methods for seed in seeds)
 
 
-def table1(parts: str) -> Callable[[Settings], tuple[Run, ...]]:
+def table1(parts: str) -> Callable[[MatrixOptions], tuple[Run, ...]]:
     """The runs of some parts of Table 1."""
 
-    def runs(settings: Settings) -> tuple[Run, ...]:
+    def runs(options: MatrixOptions) -> tuple[Run, ...]:
         rewards = [PARTS[part][0] for part in parts]
-        return (*bases(settings), *(run for reward in rewards for run in trained_on(settings, reward)))
+        return (*bases(options), *(run for reward in rewards for run in trained_on(options, reward)))
 
     return runs
 
@@ -59,18 +58,18 @@ def part_of(result: Result, part: str) -> Table:
     return scores_table(result, [*runs, *before], FINAL, metrics, title)
 
 
-def show_table1(result: Result, folder: Path) -> list[Path]:
+def show_table1(result: Result) -> Exhibit:
     """Its parts, as far as there are runs."""
     parts = [part for part, (reward, _) in PARTS.items() if any(f"--{reward}--" in run.name for run in result.runs)]
-    return save_tables([part_of(result, part) for part in parts], folder, result.target)
+    return Exhibit(tuple(part_of(result, part) for part in parts))
 
 
-def show_table4(result: Result, folder: Path) -> list[Path]:
+def show_table4(result: Result) -> Exhibit:
     """Two rows."""
     ours = result.facts["rewards"]
     metrics = [ours[name] for name in TABLE4] + ([result.facts["truth"]] if result.facts["truth"] else [])
     title = "Baseline models for diffusion and consistency based methods"
-    return save_tables([scores_table(result, result.runs, FINAL, metrics, title)], folder, result.target)
+    return Exhibit((scores_table(result, result.runs, FINAL, metrics, title),))
 
 
 TABLE1 = Target("Nine methods by four rewards, judged by the others", "ROCM, Table 1", table1("abcd"), show_table1)

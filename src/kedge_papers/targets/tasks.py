@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 from kedge.config import load_config, preset
 from kedge.workflows.runner.cost import step_cost
 from kedge.workflows.runner.runs import Run
-from kedge_papers.pages.save import save_tables
-from kedge_papers.records.records import Result
+from kedge_papers.pages.exhibit import Exhibit
+from kedge_papers.records.result import Result
 from kedge_papers.records.tables import grouped
-from kedge_papers.runner.options import Settings
+from kedge_papers.runner.options import MatrixOptions
 from kedge_papers.runner.target import Target
 from kedge_papers.targets.methods import FINAL, PROTOCOL, TASK, before_and_after, final, of_queries, row
 from kedge_papers.targets.methods import runs as compared
@@ -29,27 +28,27 @@ RUNS = {
 }
 
 
-def runs(settings: Settings) -> tuple[Run, ...]:
+def runs(options: MatrixOptions) -> tuple[Run, ...]:
     """The model before; every task; the aesthetic one is that of the methods' comparison.
 
     ``budget`` is in reward queries; each preset has its own by default.
     """
-    world, measures, trained = settings.world, {}, []
+    experiments, measures, trained = options.experiments, {}, []
     for title, (task, told) in RUNS.items():
-        recipe, reward = world.tasks[task].recipe, world.tasks[task].reward
+        recipe, reward = experiments.tasks[task].recipe, experiments.tasks[task].reward
         held_out = load_config(preset(recipe).path).watch.held_out
-        measures[task] = final(settings, reward, held_out.source if held_out else world.unseen)
-        for seed in settings.repetitions():
+        measures[task] = final(options, reward, held_out.source if held_out else experiments.unseen)
+        for seed in options.repetitions():
             run = Run(f"{title.replace(', ', '-').replace(' ', '-')}--{seed}", recipe, told, title, seed=seed)
             run = replace(run, overrides={"reward": reward, "watch.evaluate_every": 0, **told})
             own = step_cost(run.config()).queries * run.config().training.steps
-            run = of_queries(settings, run, settings.budget or own)
+            run = of_queries(options, run, options.budget or own)
             trained.append(replace(run, measures={task: measures[task]}))
-    aesthetic = [run for run in compared(settings) if run.name.startswith(("methods-rlcm-", "base-consistency-"))]
-    return (settings.base("consistency", measures, "tasks"), *trained, *aesthetic)
+    aesthetic = [run for run in compared(options) if run.name.startswith(("methods-rlcm-", "base-consistency-"))]
+    return (options.base("consistency", measures, "tasks"), *trained, *aesthetic)
 
 
-def show(result: Result, folder: Path) -> list[Path]:
+def show(result: Result) -> Exhibit:
     """Each task before and after."""
     tasks = {title: (task, "base-consistency-tasks") for title, (task, _) in RUNS.items()}
     tasks["RLCM"] = (FINAL, "base-consistency-methods")
@@ -59,7 +58,7 @@ def show(result: Result, folder: Path) -> list[Path]:
         if title in groups and base and (cells := row(groups[title], base, role)):
             rows[TASK if title == "RLCM" else title] = cells
     seeds = max((len(groups[title]) for title in tasks if title in groups), default=1)
-    return save_tables([before_and_after("Task", rows, seeds)], folder, "tasks")
+    return Exhibit((before_and_after("Task", rows, seeds),))
 
 
 TASKS = Target(

@@ -8,19 +8,22 @@ the wrong one: a ruined picture can score high. Measured on prompts that neither
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from kedge.evaluation.comparison import Change, compare
 from kedge.evaluation.tables import Cell, Table
 from kedge.workflows.runner.runs import Run
-from kedge_papers.pages.save import COLOURS, canvas, legend, save_figure, save_tables
+from kedge_papers.pages.exhibit import COLOURS, Exhibit, canvas, legend
 from kedge_papers.records.curves import running
-from kedge_papers.records.records import Result
-from kedge_papers.runner.options import Settings
+from kedge_papers.records.result import Result
+from kedge_papers.runner.options import MatrixOptions
 from kedge_papers.runner.target import Target
 from kedge_papers.targets.methods import FINAL, TASK, TITLES, base_of, final, method_run
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 RATES = (1e-3, 3e-3, 1e-2)
 QUERIES = 256
@@ -29,23 +32,27 @@ MEASURED = 48
 SMOOTHED = 64  # queries
 
 
-def runs(settings: Settings) -> tuple[Run, ...]:
+def runs(options: MatrixOptions) -> tuple[Run, ...]:
     """The models before, and every method with every rate; ``budget`` is in reward queries."""
-    world = settings.world
-    measures = {FINAL: replace(final(settings, world.tasks[TASK].reward, world.test), count=settings.count or MEASURED)}
-    made = [settings.base(kind, measures, "tuning") for kind in world.bases]
+    experiments = options.experiments
+    measures = {
+        FINAL: replace(
+            final(options, experiments.tasks[TASK].reward, experiments.test), count=options.count or MEASURED
+        )
+    }
+    made = [options.base(kind, measures, "tuning") for kind in experiments.bases]
     for method in TITLES:
         for rate in RATES:
-            for seed in settings.repetitions():
+            for seed in options.repetitions():
                 name = f"tuning-{method}-{rate:g}--{seed}"
                 anchor = {"algorithm.beta": 1e-3} if method == "rocm" else {}  # too weak, as it showed
                 told = {"optimizer.lr": rate, "watch.evaluate_every": 0, **anchor}
-                run = method_run(settings, method, name, settings.budget or QUERIES, told)
+                run = method_run(options, method, name, options.budget or QUERIES, told)
                 made.append(replace(run, measures=measures, seed=SEED + seed))
     return tuple(made)
 
 
-def show(result: Result, folder: Path) -> list[Path]:
+def show(result: Result) -> Exhibit:
     """Methods down, rates across: how the trained reward and the truth changed; the chosen runs side by side."""
     note = (
         "Paired difference to the model before; ± is half of its 95 % interval over the prompts. Bold: chosen, the "
@@ -56,10 +63,10 @@ def show(result: Result, folder: Path) -> list[Path]:
     for metric, title in ((0, "The trained reward"), (1, "The truth: the oracle")):
         rows = tuple((name, _cells(result, method, metric)) for method, name in TITLES.items())
         tables.append(Table("Method", heads, keys, rows, title, note))
-    return [*save_tables(tables, folder, "tuning"), *_figure(result, folder)]
+    return Exhibit(tuple(tables), _figure(result))
 
 
-def _figure(result: Result, folder: Path) -> list[Path]:
+def _figure(result: Result) -> Figure:
     """The chosen runs side by side: reward of the training batches against queries and against time."""
     figure, panels = canvas(2)
     for (method, title), colour in zip(TITLES.items(), COLOURS, strict=False):
@@ -72,7 +79,7 @@ def _figure(result: Result, folder: Path) -> list[Path]:
     panels[0].set(xlabel="reward queries", ylabel=f"reward, mean of the last {SMOOTHED}")
     panels[1].set(xlabel="training time, seconds")
     legend(panels[0])
-    return save_figure(figure, folder, "tuning")
+    return figure
 
 
 def chosen(result: Result, method: str) -> float:

@@ -11,18 +11,20 @@ from kedge.algorithms.base import workload
 from kedge.evaluation.result import Evaluation
 from kedge.workflows.runner.runs import Run
 from kedge_papers import TARGETS
-from kedge_papers.records.records import Result, RunRecord
-from kedge_papers.runner.experiment_set import load_world
-from kedge_papers.runner.options import Settings
+from kedge_papers.pages.exhibit import save_exhibit
+from kedge_papers.records.result import Result
+from kedge_papers.records.run_record import RunRecord
+from kedge_papers.runner.experiment_set import load_experiment_set
+from kedge_papers.runner.options import MatrixOptions
 from kedge_papers.targets.methods import FINAL, TITLES
 from kedge_papers.targets.tuning import RATES
 
-SETTINGS = Settings(load_world("emoji"), seeds=2)
+OPTIONS = MatrixOptions(load_experiment_set("emoji"), seeds=2)
 PROMPTS = ("a cat", "a dog", "a fox")
 
 
 def trained(target: str) -> list[Run]:
-    return [run for run in TARGETS.get(target).runs(SETTINGS) if run.train]
+    return [run for run in TARGETS.get(target).runs(OPTIONS) if run.train]
 
 
 def queries(run: Run) -> int:
@@ -38,10 +40,10 @@ def test_every_run_gets_the_same_reward_queries(target):
 
 def test_every_task_gets_what_its_preset_asks_for_unless_told_otherwise():
     tasks = TARGETS.get("tasks")
-    for run in tasks.runs(SETTINGS):
+    for run in tasks.runs(OPTIONS):
         if run.train:
             assert queries(run) == queries(Run("as it ships", run.recipe))
-    told = {queries(run) for run in tasks.runs(replace(SETTINGS, budget=320)) if run.train}
+    told = {queries(run) for run in tasks.runs(replace(OPTIONS, budget=320)) if run.train}
     assert told == {320}
 
 
@@ -81,24 +83,22 @@ def record(run: Run, gain: float) -> RunRecord:
 
 
 def curve_of(points: list[dict[str, float]]):
-    from kedge_papers.records.records import curve
+    from kedge_papers.records.run_record import curve
 
     log = [{**point, "seconds": 5.0} for point in points]
     return curve(log, 32.0)
 
 
 @pytest.fixture
-def result(tmp_path) -> Result:
+def result() -> Result:
     gains = {"ROCM": 0.5, "RLCM": 0.2, "DDPO": 0.1, "DPOK": 0.0, "D3PO": -0.1}
-    runs = tuple(record(run, gains.get(run.title, 0.0)) for run in TARGETS.get("methods").runs(SETTINGS))
-    facts = {"rewards": SETTINGS.world.rewards, "truth": SETTINGS.world.truth}
-    made = Result("methods", facts, runs, {}, tmp_path)
-    made.save(tmp_path / "methods.json")
-    return Result.load(tmp_path / "methods.json")
+    runs = tuple(record(run, gains.get(run.title, 0.0)) for run in TARGETS.get("methods").runs(OPTIONS))
+    facts = {"rewards": OPTIONS.experiments.rewards, "truth": OPTIONS.experiments.truth}
+    return Result("methods", facts, runs)
 
 
 def test_one_figure_and_one_table_from_the_records_alone(result, tmp_path):
-    written = TARGETS.get("methods").show(result, tmp_path)
+    written = save_exhibit(TARGETS.get("methods").show(result), tmp_path, "methods")
     assert {path.name for path in written} >= {"methods.png", "methods.svg", "methods.md", "methods.csv"}
     table = (tmp_path / "methods.md").read_text()
     lines = {line.split("|")[1].strip(): line for line in table.splitlines() if line.startswith("|")}

@@ -1,4 +1,4 @@
-"""One process at a time works on a cell. The claim is a lock of the operating system: it dies with its process."""
+"""One process at a time works on a cell. The lock is one of the operating system: it dies with its process."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 
 
 @contextmanager
-def claim(path: Path) -> Iterator[bool]:
-    """Yields whether the cell is ours; if not, another process is at work on it.
+def locked(path: Path) -> Iterator[bool]:
+    """Yields whether the lock is ours; if not, another process is at work.
 
     Args:
         path: the lock's file; it stays, empty.

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from kedge.workflows.runner.cell import FAILURE, Interrupted, State, ending, perform, read_json, state, steps_done
 from kedge.workflows.runner.cost import step_cost
-from kedge.workflows.runner.lock import claim
+from kedge.workflows.runner.lock import locked
 from kedge.workflows.runner.progress import Clock, Watcher
 from kedge.workflows.runner.runs import Run, check_same
 
@@ -105,7 +105,7 @@ class Matrix:
             busy = []
             for run in waiting:
                 say(f"{clock.line()} · now {run.name}")
-                with claim(self.folder / ".claims" / run.name) as ours:
+                with locked(self.folder / ".locks" / run.name) as ours:
                     if not ours:
                         busy.append(run)
                         continue

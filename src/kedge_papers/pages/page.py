@@ -1,0 +1,107 @@
+"""The page of a target's result, written from its records, so that it cannot say anything else."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from kedge.evaluation.rendering import render
+from kedge.policies.fingerprint import Fingerprint
+from kedge_papers.pages.exhibit import Exhibit
+from kedge_papers.records.result import Result
+from kedge_papers.records.run_record import RunRecord, digest
+
+RUN_HEAD = (
+    "| runs | seeds | state | steps | network passes | reward queries | training |\n"
+    "|:---|---:|:---|---:|---:|---:|---:|"
+)
+
+
+def page(result: Result, exhibit: Exhibit, figure: str, world: str = "") -> str:
+    """The page: tables, figure, then command, budget, world, machine, time and runs.
+
+    Args:
+        figure: where the exhibit's figure lies, as a link from the page.
+        world: what was measured in, for people: ``World 1``.
+    """
+    parts = [f"# {result.facts['title']}", f"Mirrors {result.facts['mirrors']}."]
+    parts += [render(table, "markdown").strip() for table in exhibit.tables]
+    if exhibit.figure is not None:
+        parts.append(f"![{result.facts['title']}]({figure})")
+    return "\n\n".join([*parts, _how(result, world), _runs(result)]) + "\n"
+
+
+def source(result: Result) -> str:
+    """A digest of everything that a page of this result is drawn from."""
+    facts = [dict(result.facts), dict(result.extra), [run.to_dict() for run in result.runs]]
+    return f"{result.target} {digest(json.dumps(facts, sort_keys=True))}"
+
+
+def _how(result: Result, world: str) -> str:
+    facts, trained = result.facts, [run for run in result.runs if run.trained]
+    lines = [
+        f"```sh\n{facts['command']}\n```",
+        f"Measured on {facts['date']} with Kedge {facts['version']} in {facts['about']}.",
+        _bases(result.runs, world),
+        f"Hyper-parameters: {facts['protocol'].strip()}",
+    ]
+    if trained:
+        total = sum(run.seconds for run in trained)
+        machines = dict.fromkeys(_machine(run.machine) for run in trained if run.machine)
+        lines.append(f"Training took {_time(total)} in all ({'; '.join(machines)}).")
+    elif facts.get("machine"):
+        lines.append(f"On {_machine(facts['machine'])}.")
+    return "## How\n\n" + "\n\n".join(filter(None, lines))
+
+
+def _bases(runs: Iterable[RunRecord], world: str) -> str:
+    """The models that the runs started from, by the digests of their weights."""
+    bases = dict.fromkeys(base_model(run) for run in runs if run.base)
+    return f"Started from {', '.join(bases)}{f', in {world}' if world else ''}." if bases else ""
+
+
+def base_model(run: RunRecord) -> str:
+    """The model that a run started from, with the first digits of its weights' digest: ``emoji-lcm (ba10fbe1)``."""
+    return str(Fingerprint(run.base["name"], run.base["digest"])) if "digest" in run.base else run.base["name"]
+
+
+def _machine(machine: Mapping[str, Any]) -> str:
+    accelerators = machine.get("accelerators") or []
+    processor = f"{machine.get('device', 'cpu')}, {machine.get('processor', '')}".strip(", ")
+    git = machine.get("git") or {}
+    commit = f", commit {git['commit'][:10]}" if git.get("commit") else ""
+    device = accelerators[0] if accelerators else processor
+    return f"{device}, {machine.get('threads')} of {machine.get('cores')} threads{commit}"
+
+
+def _runs(result: Result) -> str:
+    """A row for each run and its repetitions: what they cost, on average where they differ."""
+    families: dict[str, list[RunRecord]] = {}
+    for run in result.runs:
+        name = run.name.removesuffix(f"-{run.seed}").rstrip("-") if run.trained else run.name
+        families.setdefault(name, []).append(run)
+    return "\n".join(["## Runs", "", RUN_HEAD, *(_row(name, runs) for name, runs in families.items())])
+
+
+def _row(name: str, runs: Sequence[RunRecord]) -> str:
+    states = ", ".join(dict.fromkeys(run.state for run in runs))
+    trained = [run for run in runs if run.trained]
+    if not trained:
+        return f"| `{name}` | – | {states} | – | – | – | – |"
+    steps = _mean(run.step for run in trained)
+    passes = _mean(run.passes * run.step for run in trained)
+    queries = _mean(run.series("step", "queries")[1][-1] for run in trained)
+    seconds = _mean(run.seconds for run in trained)
+    costs = f"{steps:,.0f} | {passes:,.0f} | {queries:,.0f} | {_time(seconds)}"
+    return f"| `{name}` | {len(runs)} | {states} | {costs} |"
+
+
+def _mean(values: Iterable[float]) -> float:
+    listed = list(values)
+    return sum(listed) / len(listed)
+
+
+def _time(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min {rest:02d} s"

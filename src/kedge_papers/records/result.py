@@ -1,0 +1,69 @@
+"""What a target's runs have shown: their records, with what the page says about them."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from kedge.evaluation.result import Evaluation
+from kedge_papers.records.run_record import RunRecord
+
+
+@dataclass(frozen=True)
+class Result:
+    """A target's result.
+
+    Attributes:
+        target: its name.
+        facts: experiment set, budget, seeds, command, version: what the page says under the table.
+        runs: in the target's order.
+        extra: what a target adds (votes, for example), JSON-ready.
+        sheets: digest → pictures of one run side by side, an image file's bytes.
+    """
+
+    target: str
+    facts: Mapping[str, Any]
+    runs: tuple[RunRecord, ...]
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    sheets: Mapping[str, bytes] = field(default_factory=dict)
+
+    def run(self, name: str) -> RunRecord | None:
+        """The run called ``name``."""
+        return next((run for run in self.runs if run.name == name), None)
+
+    def pictures(self, run: RunRecord, role: str) -> list[np.ndarray]:
+        """The pictures kept of a run, ``[H, W, 3]`` uint8 each; empty if there are none."""
+        from PIL import Image
+
+        sheet = self.sheets.get(run.pictures.get(role, ""))
+        if sheet is None:
+            return []
+        pixels = np.asarray(Image.open(io.BytesIO(sheet)).convert("RGB"))
+        return list(np.split(pixels, pixels.shape[1] // pixels.shape[0], axis=1))
+
+
+def sheet(pictures: np.ndarray) -> bytes:
+    """Pictures ``[N, H, H, 3]`` uint8 side by side, as lossless WebP."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(np.concatenate(list(pictures), axis=1)).save(buffer, "WEBP", lossless=True, quality=100, method=6)
+    return buffer.getvalue()
+
+
+def merged(repetitions: Sequence[Evaluation], name: str) -> Evaluation:
+    """Repetitions with other seeds as one: each sample's score is its mean over them.
+
+    Raises:
+        ValueError: there are none, or they are of different prompts.
+    """
+    if not repetitions or any(other.prompts != repetitions[0].prompts for other in repetitions):
+        raise ValueError(f"{name}: repetitions of one run must be measured on the same prompts")
+    first = repetitions[0]
+    shared = [metric for metric in first.scores if all(metric in other.scores for other in repetitions)]
+    scores = {metric: np.mean([each.scores[metric] for each in repetitions], axis=0) for metric in shared}
+    return Evaluation(name, first.prompts, first.seed, scores, facts={"seeds": len(repetitions)})

@@ -1,0 +1,145 @@
+"""What is left of one run once its folder is deleted: how far it went, its curve, its scores, what it was told.
+
+Numbers are rounded to six digits, curves thinned to ``POINTS`` points.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kedge.evaluation.result import Evaluation
+
+POINTS = 1000
+COLUMNS = ("step", "seconds", "queries", "reward", "divergence", "kl", "peak_memory_mb")  # and held_out/…
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What is left of one run.
+
+    Attributes:
+        state: ``finished``, ``stopped``, ``diverged``, ``failed``, ``partial`` or ``waiting``.
+        message: why it diverged, stopped or failed.
+        step, seconds: how far it was trained, and the time that took, evaluations left out.
+        passes, queries: the cost of one optimizer step; see :mod:`kedge.workflows.runner.cost`.
+        curve: columns of equal length: ``step``, ``seconds`` and ``queries`` so far, and some of the log's numbers.
+        evaluations: role → scores of the finished model.
+        notes: role → what was measured, missing metrics, seconds for a picture.
+        config: everything that it was told.
+        machine: where it ran.
+        base: the model that it started from: its ``name``, and the ``digest`` of its weights, where that is known.
+        pictures: role → digest of the sheet of pictures that were kept of it, see :class:`~.result.Result`.
+    """
+
+    name: str
+    title: str
+    seed: int
+    arguments: tuple[str, ...]
+    recipe: str
+    state: str
+    message: str = ""
+    step: int = 0
+    seconds: float = 0.0
+    passes: float = 0.0
+    queries: float = 0.0
+    curve: Mapping[str, Sequence[float | None]] = field(default_factory=dict)
+    evaluations: Mapping[str, Evaluation] = field(default_factory=dict)
+    notes: Mapping[str, Any] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict)
+    machine: Mapping[str, Any] = field(default_factory=dict)
+    base: Mapping[str, str] = field(default_factory=dict)
+    pictures: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def usable(self) -> bool:
+        """Whether it was trained to its end."""
+        return self.state in ("finished", "stopped")
+
+    @property
+    def trained(self) -> bool:
+        """Whether it took any step; a base model took none."""
+        return bool(self.curve.get("step"))
+
+    @property
+    def identity(self) -> str:
+        """Equal for records of one run, however far they saw it: its name, what it was told, what it started from."""
+        asked = json.dumps([self.name, plain_json(self.config), dict(self.base)], sort_keys=True)
+        return f"{self.name}-{digest(asked)}"
+
+    def series(self, x: str, y: str) -> tuple[np.ndarray, np.ndarray]:
+        """Two columns of the curve, where both are known."""
+        pairs = zip(self.curve.get(x, ()), self.curve.get(y, ()), strict=False)
+        known = [(a, b) for a, b in pairs if a is not None and b is not None]
+        columns = np.array(known, dtype=float).reshape(-1, 2)
+        return columns[:, 0], columns[:, 1]
+
+    def joined(self, newer: RunRecord) -> RunRecord:
+        """Both records of one run as one: the newer, with what only this one measured if no training lies between."""
+        if (self.step, self.seconds) != (newer.step, newer.seconds):
+            return newer
+        return replace(
+            newer,
+            evaluations={**self.evaluations, **newer.evaluations},
+            notes={**self.notes, **newer.notes},
+            pictures={**self.pictures, **newer.pictures},
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        evaluations = {role: _scores(each) for role, each in self.evaluations.items()}
+        return dict(plain_json({**fields, "evaluations": evaluations}))
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> RunRecord:
+        """The inverse of :meth:`to_dict`."""
+        evaluations = {role: Evaluation.from_dict(each) for role, each in data["evaluations"].items()}
+        return cls(**{**data, "arguments": tuple(data["arguments"]), "evaluations": evaluations})
+
+
+def curve(log: Iterable[Mapping[str, float | None]], queries: float) -> dict[str, list[float | None]]:
+    """The log in columns with running totals, thinned to ``POINTS``; lines with held-out scores are all kept.
+
+    Args:
+        queries: of one step, where the log does not say.
+    """
+    lines: list[dict[str, float | None]] = []
+    seconds = 0.0
+    for line in log:
+        seconds += line.get("seconds") or 0.0
+        total = line.get("total_queries") or (line["step"] or 0) * queries
+        lines.append({**line, "seconds": seconds, "queries": total})
+    every = max(1, math.ceil(len(lines) / POINTS))
+    watched = {i for i, line in enumerate(lines) if any(key.startswith("held_out/") for key in line)}
+    kept = [line for i, line in enumerate(lines) if i % every == 0 or i in watched or i == len(lines) - 1]
+    names = dict.fromkeys(key for line in kept for key in line if key in COLUMNS or key.startswith("held_out/"))
+    return {name: [line.get(name) for line in kept] for name in names}
+
+
+def digest(text: str | bytes) -> str:
+    """Twelve hexadecimal digits that say what something is."""
+    return hashlib.sha256(text.encode() if isinstance(text, str) else text).hexdigest()[:12]
+
+
+def plain_json(value: Any) -> Any:
+    """What JSON can hold: six significant digits, null for what is not finite, text for paths."""
+    if isinstance(value, float):
+        return float(f"{value:.6g}") if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: plain_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain_json(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def _scores(evaluation: Evaluation) -> dict[str, Any]:
+    """Without the summary, which follows from the scores, and image statistics, which no target shows."""
+    return {**evaluation.to_dict(), "summary": {}, "statistics": {}}

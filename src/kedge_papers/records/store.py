@@ -1,0 +1,148 @@
+"""All records of a folder: each run once, named by its content, compressed; who shows which run is plain text.
+
+Three files. ``runs.jsonl.gz`` and ``pictures.jsonl.gz`` hold one gzip member an entry, so that ``zcat`` prints an entry
+a line, and an entry that does not change keeps its bytes when others come or go: version control stores the difference
+alone. ``targets.json`` says, for each target, its facts and which runs it shows, by name and content.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from kedge.files import replacing
+from kedge_papers.records.result import Result
+from kedge_papers.records.run_record import RunRecord, digest, plain_json
+
+FORMAT = "kedge-records-1"
+RUNS, PICTURES, TARGETS = "runs.jsonl.gz", "pictures.jsonl.gz", "targets.json"
+GZIP = 16 + zlib.MAX_WBITS
+SYSTEM = 9  # byte of a gzip header: which operating system packed it
+
+
+class RecordStore:
+    """The records of one world, or of one user's experiments.
+
+    Args:
+        folder: where the three files are, or will be.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    @property
+    def world(self) -> str:
+        """What its folder calls the world that was measured: ``world-1`` is World 1."""
+        return self.folder.name.replace("-", " ").capitalize()
+
+    def results(self) -> dict[str, Result]:
+        """Target → its result.
+
+        Raises:
+            ValueError: naming the file, if it is something else or damaged.
+        """
+        index = self.folder / TARGETS
+        if not index.is_file():
+            return {}
+        try:
+            data = json.loads(index.read_text(encoding="utf-8"))
+            if data["format"] != FORMAT:
+                raise ValueError(f"its format is {data['format']!r}, not {FORMAT!r}")
+            runs = {key: _run(entry, key) for key, entry in read_members(self.folder / RUNS).items()}
+            pictures = read_members(self.folder / PICTURES)
+            sheets = {key: base64.b64decode(entry["webp"]) for key, entry in pictures.items()}
+            return {name: _result(name, entry, runs, sheets) for name, entry in data["targets"].items()}
+        except (ValueError, KeyError, TypeError, zlib.error) as error:
+            raise ValueError(f"{self.folder} does not hold records that kedge reproduce wrote: {error}") from error
+
+    def put(self, *new: Result) -> None:
+        """Add results, or put them in place of older ones. Records of one run, however old, become one."""
+        replaced = {each.target for each in new}
+        results = [*(each for name, each in self.results().items() if name not in replaced), *new]
+        runs: dict[str, RunRecord] = {}
+        sheets: dict[str, bytes] = {}
+        for each in results:
+            for run in each.runs:
+                runs[run.identity] = runs[run.identity].joined(run) if run.identity in runs else run
+                sheets |= {key: each.sheets[key] for key in run.pictures.values() if key in each.sheets}
+        keys = {identity: _key(run.to_dict()) for identity, run in runs.items()}
+        targets = {each.target: _entry(each, keys) for each in sorted(results, key=lambda each: each.target)}
+
+        by_name = sorted(runs.values(), key=lambda run: (run.name, keys[run.identity]))
+        write_members(self.folder / RUNS, {keys[run.identity]: run.to_dict() for run in by_name})
+        pictures = {key: {"webp": base64.b64encode(sheets[key]).decode()} for key in sorted(sheets)}
+        write_members(self.folder / PICTURES, pictures)
+        text = json.dumps({"format": FORMAT, "targets": targets}, indent=1, ensure_ascii=False)
+        _replace(self.folder / TARGETS, f"{text}\n".encode())
+
+
+def _entry(result: Result, keys: Mapping[str, str]) -> dict[str, Any]:
+    runs = {run.name: keys[run.identity] for run in result.runs}
+    return {"facts": plain_json(result.facts), "runs": runs, "extra": plain_json(result.extra)}
+
+
+def _result(name: str, entry: Mapping[str, Any], runs: Mapping[str, RunRecord], sheets: Mapping[str, bytes]) -> Result:
+    missing = [run for run, key in entry["runs"].items() if key not in runs]
+    if missing:
+        raise ValueError(f"the record of {missing[0]} that {name} shows is not there")
+    mine = tuple(runs[key] for key in entry["runs"].values())
+    return Result(name, entry["facts"], mine, entry["extra"], sheets)
+
+
+def _key(data: Mapping[str, Any]) -> str:
+    """An entry's digest."""
+    return digest(json.dumps(data, ensure_ascii=False))
+
+
+def _run(entry: dict[str, Any], key: str) -> RunRecord:
+    if _key(entry) != key:
+        raise ValueError(f"the record of {entry['name']} is not what its digest {key} says")
+    return RunRecord.from_dict(entry)
+
+
+def read_members(path: Path) -> dict[str, dict[str, Any]]:
+    """Digest → entry; empty if there is no file."""
+    entries = {}
+    for key, member in _members(path).items():
+        entry = json.loads(zlib.decompress(member, GZIP))
+        del entry["id"]
+        entries[key] = entry
+    return entries
+
+
+def write_members(path: Path, entries: Mapping[str, Mapping[str, Any]]) -> None:
+    """Write the entries in their order; those that are there already keep their bytes, whatever zlib packed them."""
+    before = _members(path)
+    _replace(path, b"".join(before.get(key) or _pack({"id": key, **entry}) for key, entry in entries.items()))
+
+
+def _members(path: Path) -> dict[str, bytes]:
+    """Digest → compressed member of a file."""
+    members, rest = {}, path.read_bytes() if path.is_file() else b""
+    while rest:
+        reader = zlib.decompressobj(GZIP)
+        line = reader.decompress(rest)
+        members[str(json.loads(line)["id"])] = rest[: len(rest) - len(reader.unused_data)]
+        rest = reader.unused_data
+    return members
+
+
+def _pack(entry: Mapping[str, Any]) -> bytes:
+    """One gzip member with no time and no system in its head: equal entries give equal bytes."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, GZIP)
+    line = json.dumps(entry, ensure_ascii=False)
+    member = bytearray(packer.compress(f"{line}\n".encode()) + packer.flush())
+    member[SYSTEM] = 255  # unknown
+    return bytes(member)
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all; leave it alone if it says so already."""
+    if path.is_file() and path.read_bytes() == content:
+        return
+    with replacing(path) as draft:
+        draft.write_bytes(content)

@@ -1,0 +1,93 @@
+"""The store of records: each run once, named by its content, and bytes that change only where a record does."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from kedge.evaluation.result import Evaluation
+from kedge_papers.records.result import Result, sheet
+from kedge_papers.records.run_record import RunRecord, digest
+from kedge_papers.records.store import PICTURES, RUNS, TARGETS, RecordStore
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), dtype=np.uint8)
+
+
+def record(name: str, step: int = 2, role: str = "final", score: float = 1.0) -> RunRecord:
+    scores = {role: Evaluation(name, ("a cat", "a dog"), 0, {"oracle": np.array([score, 2 / 3])})}
+    curve = {"step": [1, step], "queries": [8.0, 8.0 * step]}
+    return RunRecord(
+        name, name, 0, ("a=1",), "x", "finished", "", step, 3.0, curve=curve, evaluations=scores, config={"beta": 0.1}
+    )
+
+
+def lines(folder) -> list[dict]:
+    with gzip.open(folder / RUNS, "rt") as file:
+        return [json.loads(line) for line in file]
+
+
+def stored(folder) -> dict[str, bytes]:
+    return {name: (folder / name).read_bytes() for name in (RUNS, PICTURES, TARGETS)}
+
+
+def test_what_is_read_is_what_was_put(tmp_path):
+    store, content = RecordStore(tmp_path), sheet(PIXELS)
+    run = replace(record("first"), pictures={"final": digest(content)})
+    store.put(Result("table", {"title": "A table", "budget": None}, (run,), {"votes": [1]}, {digest(content): content}))
+    read = RecordStore(tmp_path).results()["table"]
+    assert (read.facts, read.extra) == ({"title": "A table", "budget": None}, {"votes": [1]})
+    assert read.runs[0].evaluations["final"].scores["oracle"].tolist() == [1.0, 0.666667]
+    assert replace(read.runs[0], evaluations={}) == replace(run, evaluations={})
+    assert np.array_equal(read.pictures(read.runs[0], "final"), PIXELS)
+
+
+def test_one_run_is_recorded_once_whoever_shows_it(tmp_path):
+    """Two targets measured the same training in two ways: one record has both."""
+    store = RecordStore(tmp_path)
+    store.put(Result("one", {}, (record("shared"),)), Result("two", {}, (record("shared", role="unseen"), record("b"))))
+    assert [run["name"] for run in lines(tmp_path)] == ["b", "shared"]
+    results = store.results()
+    assert results["one"].runs[0] is not None
+    assert set(results["one"].runs[0].evaluations) == {"final", "unseen"}
+    assert results["one"].runs[0].identity == results["two"].runs[0].identity
+
+
+def test_a_partial_record_makes_room_for_the_finished_one(tmp_path):
+    store = RecordStore(tmp_path)
+    store.put(Result("matrix", {}, (record("a", step=5, score=0.1), record("b"))))
+    store.put(Result("other", {}, (record("a", step=9, score=0.9),)))
+    assert [run.step for run in store.results()["matrix"].runs] == [9, 2]
+    assert len(lines(tmp_path)) == 2
+
+
+def test_bytes_change_only_where_a_record_does(tmp_path):
+    """A diff in version control is as large as the news: members of other runs keep their bytes, in their order."""
+    store = RecordStore(tmp_path)
+    store.put(Result("matrix", {}, (record("b"), record("d"))))
+    before = stored(tmp_path)
+    store.put(Result("matrix", {}, (record("b"), record("d"))))
+    assert stored(tmp_path) == before
+    store.put(Result("matrix", {}, (record("d"), record("c"), record("b"))))
+    after = (tmp_path / RUNS).read_bytes()
+    b, d = before[RUNS].split(b"\x1f\x8b")[1:]
+    assert after.startswith(b"\x1f\x8b" + b)
+    assert after.endswith(b"\x1f\x8b" + d)
+    twin = RecordStore(tmp_path / "twin")
+    twin.put(Result("matrix", {}, (record("d"), record("c"), record("b"))))
+    assert stored(tmp_path / "twin") == stored(tmp_path)
+
+
+def test_a_record_that_was_changed_by_hand_is_refused(tmp_path):
+    store = RecordStore(tmp_path)
+    store.put(Result("matrix", {}, (record("a", score=0.25),)))
+    line = gzip.decompress((tmp_path / RUNS).read_bytes()).decode()
+    (tmp_path / RUNS).write_bytes(gzip.compress(line.replace("0.25", "0.75").encode()))
+    with pytest.raises(ValueError, match=r"the record of a is not what its digest \w+ says"):
+        store.results()
+    (tmp_path / RUNS).unlink()
+    with pytest.raises(ValueError, match="the record of a that matrix shows is not there"):
+        store.results()

@@ -22,11 +22,11 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # it warns that torchv
 
 @dataclass(frozen=True)
 class Mode:
-    """Settings of Backprop, of ROCM and of Economy, and the precision of the networks."""
+    """Settings of Backprop, of ROCM and of memory, and the precision of the networks."""
 
     backprop: dict[str, Any] = field(default_factory=dict)
     algorithm: dict[str, Any] = field(default_factory=dict)
-    economy: dict[str, Any] = field(default_factory=dict)
+    memory: dict[str, Any] = field(default_factory=dict)
     dtype: str = "float32"
 
 
@@ -39,15 +39,15 @@ MODES = {
     "one random term of the divergence": Mode(algorithm={"reference_steps": 1}),
     "policy and reference in pairs": Mode({"paired": True}),
     "checkpointed pairs": Mode({"checkpoint": True, "paired": True}),
-    "UNet blocks": Mode(economy={"unet_checkpoint": True}),
-    "VAE blocks": Mode(economy={"vae_checkpoint": True}),
-    "VAE slices": Mode(economy={"vae_slicing": True}),
-    "VAE tiles": Mode(economy={"vae_tile": 32}),
-    "checkpointed, VAE blocks": Mode({"checkpoint": True}, economy={"vae_checkpoint": True}),
+    "UNet blocks": Mode(memory={"unet_checkpoint": True}),
+    "VAE blocks": Mode(memory={"vae_checkpoint": True}),
+    "VAE slices": Mode(memory={"vae_slicing": True}),
+    "VAE tiles": Mode(memory={"vae_tile": 32}),
+    "checkpointed, VAE blocks": Mode({"checkpoint": True}, memory={"vae_checkpoint": True}),
     "checkpointed, VAE and UNet blocks": Mode(
-        {"checkpoint": True}, economy={"vae_checkpoint": True, "unet_checkpoint": True}
+        {"checkpoint": True}, memory={"vae_checkpoint": True, "unet_checkpoint": True}
     ),
-    "checkpointed, VAE slices": Mode({"checkpoint": True}, economy={"vae_slicing": True}),
+    "checkpointed, VAE slices": Mode({"checkpoint": True}, memory={"vae_slicing": True}),
     "bfloat16": Mode(dtype="bfloat16"),
 }
 
@@ -68,8 +68,8 @@ def measure(mode: str, steps: int, batch: int) -> tuple[float, float, float]:
     from kedge.models import BUNDLED_GUIDANCE
     from kedge.policies import load_policy
     from kedge.policies.base import Backprop
-    from kedge.policies.lora import LoraConfig
-    from kedge.policies.memory import Economy, economise
+    from kedge.policies.memory import apply_memory_settings
+    from kedge.policies.settings import LoraConfig, MemorySettings
     from kedge.prompts import PromptStream
     from kedge.rewards import load_reward
     from kedge.training.meter import peak_memory
@@ -78,7 +78,7 @@ def measure(mode: str, steps: int, batch: int) -> tuple[float, float, float]:
     torch.manual_seed(0)
     way = MODES[mode]
     policy = load_policy("lcm", "emoji-lcm", steps=8, guidance=BUNDLED_GUIDANCE, lora=LoraConfig(), dtype=way.dtype)
-    economise(policy, Economy(**way.economy))
+    apply_memory_settings(policy, MemorySettings(**way.memory))
     reward = load_reward("pickscore@emoji", dtype=getattr(torch, way.dtype))
     stream = PromptStream(train_prompts(), 0, True)
     generator = torch.Generator().manual_seed(0)

@@ -31,7 +31,7 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # it warns that torchv
 PROMPT = "a photo of a fox riding a bike through the snow"
 BETA, OMEGA, STEPS = 1e-4, 7.5, 8
 RESULTS = Path(__file__).parents[1] / "docs" / "results"
-# Way → what it is. Kedge's ways are settings of Backprop and Economy.
+# Way → what it is. Kedge's ways are settings of Backprop, memory and speed.
 WAYS = {
     "straightforward": "a loop from diffusers: two UNets, block checkpoints",
     "rlcm": "RLCM's update on as many pictures (policy gradient, no backpropagation through the trajectory)",
@@ -170,13 +170,13 @@ def ours(way: str, setting: Setting, pipeline: Any, score: Any) -> tuple[Step, l
     from kedge.algorithms.rocm import ROCM
     from kedge.policies.base import Backprop
     from kedge.policies.families.lcm import lcm_policy
-    from kedge.policies.latent import LoraConfig
-    from kedge.policies.memory import Economy, economise
+    from kedge.policies.memory import apply_memory_settings
+    from kedge.policies.settings import LoraConfig, MemorySettings, SpeedSettings
 
     policy = lcm_policy(pipeline, steps=STEPS, guidance=OMEGA, lora=LoraConfig(), size=setting.pixels)
     compiled = way == "compiled"
-    frugal = Economy(way == "blocks", way != "rlcm", compile=compiled, channels_last=compiled)
-    economise(policy, frugal)
+    memory = MemorySettings(unet_checkpoint=way == "blocks", vae_checkpoint=way != "rlcm")
+    apply_memory_settings(policy, memory, SpeedSettings(compile=compiled, channels_last=compiled))
     backprop = Backprop(checkpoint="checkpoint" in way or way == "blocks", paired="paired" in way)
 
     class Score:
@@ -221,7 +221,7 @@ def floor(setting: Setting) -> tuple[float, float, float]:
             "training": {"batch_size": setting.batch},
         }
     )
-    found = rehearse(config, "lcm")
+    found = rehearse(config)
     assert found is not None
     speed = rate(torch.device(setting.device), getattr(torch, setting.dtype)).flops
     return found.step.flops, found.step.flops / speed, speed

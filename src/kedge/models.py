@@ -9,7 +9,7 @@ from pathlib import Path
 from kedge.registry import UnknownNameError, suggest
 
 BUNDLED = ("emoji-lcm", "emoji-diffusion")
-BUNDLED_GUIDANCE, PAPER_GUIDANCE = 1.0, 7.5
+BUNDLED_GUIDANCE = 1.0  # ω that they look best at
 
 
 @dataclass(frozen=True)
@@ -27,19 +27,6 @@ class ModelParts:
     vae: str | None = None
     lcm_lora: str | None = None
     variant: str | None = None
-
-
-def default_guidance(name: str | Path, kind: str = "lcm", parts: ModelParts | None = None) -> float:
-    """ω where nobody chose one.
-
-    1 for the bundled models; none for turbo models and LCM-LoRA; 3.5 for SANA-Sprint, as its pipeline has it; the
-    papers' 7.5 for every other.
-    """
-    if name in BUNDLED:
-        return BUNDLED_GUIDANCE
-    if kind == "turbo" or (parts and parts.lcm_lora):
-        return 0.0
-    return 3.5 if kind == "sana-sprint" else PAPER_GUIDANCE
 
 
 def resolve_model(name: str | Path) -> Path | str:

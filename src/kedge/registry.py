@@ -18,6 +18,12 @@ def suggest(name: str, choices: Iterable[str]) -> str:
     return f" Did you mean {near[0]!r}?" if near else ""
 
 
+def listed(words: Iterable[str], last: str = "or") -> str:
+    """``a, b or c``."""
+    *most, final = list(words) or [""]
+    return f"{', '.join(most)} {last} {final}" if most else final
+
+
 def load_object(path: str) -> Any:
     """Import ``module:Object``.
 

@@ -12,14 +12,15 @@ from test_memory_modes import PLAIN, Way, gradient, policy_for, relative
 from torch._dynamo.utils import counters
 
 from kedge.policies.base import Backprop
-from kedge.policies.memory import Economy, _compile
+from kedge.policies.memory import _compile
+from kedge.policies.settings import MemorySettings, SpeedSettings
 
 # Way → the least share of the network's calls that has to be compiled.
 WAYS = {
-    "plain": (Way(economy=Economy(compile=True)), 1.0),
-    "steps": (Way(Backprop(checkpoint=True), Economy(compile=True)), 1.0),
-    "paired": (Way(Backprop(paired=True), Economy(compile=True)), 1.0),
-    "blocks": (Way(economy=Economy(compile=True, unet_checkpoint=True)), 0.2),
+    "plain": (Way(speed=SpeedSettings(compile=True)), 1.0),
+    "steps": (Way(Backprop(checkpoint=True), speed=SpeedSettings(compile=True)), 1.0),
+    "paired": (Way(Backprop(paired=True), speed=SpeedSettings(compile=True)), 1.0),
+    "blocks": (Way(memory=MemorySettings(unet_checkpoint=True), speed=SpeedSettings(compile=True)), 0.2),
 }
 QUICK = ("plain", "blocks")
 
@@ -63,7 +64,7 @@ def test_and_with_the_real_compiler(micro_lcm: Path) -> None:
     torch._dynamo.reset()
     noise = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     found = []
-    for way in (Way(economy=Economy(compile=True)), PLAIN):
+    for way in (Way(speed=SpeedSettings(compile=True)), PLAIN):
         policy = policy_for(micro_lcm, way)
         mean = policy.transition(noise, 3, policy.encode(["a cat", "a dog"])).mean
         gradients = torch.autograd.grad(mean.square().sum(), list(policy.trainable()))

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from kedge.policies import load_policy
 from kedge.policies.base import Policy, draw_noise, rollout
-from kedge.policies.latent import LoraConfig
+from kedge.policies.settings import LoraConfig
 from kedge.quiet import quiet_loading
 
 PROMPTS = ["a cat", "the fox 🦊 at night, with a very long and winding description"]

@@ -13,7 +13,7 @@ from torch import Tensor
 from family_models import FAMILIES, Builder, build
 from kedge.algorithms.base import Context
 from kedge.algorithms.rocm import ROCM
-from kedge.config import ModelConfig
+from kedge.config import ModelConfig, resolve_kind
 from kedge.export.diffusers_snippet import diffusers_code
 from kedge.export.lora import load_lora, save_lora
 from kedge.policies import load_policy
@@ -77,8 +77,8 @@ def test_an_exported_lora_draws_the_same_in_plain_diffusers(name: str, models: B
     load_lora(base, tmp_path)
     assert (images - pictures(base, 5)).abs().max() <= 1e-6
 
-    config = ModelConfig(str(built.folder), steps=policy.steps, guidance=policy.guidance, **asdict(built.parts))
-    code = diffusers_code(config).replace('"lora"', f'"{tmp_path}"')
+    model = ModelConfig(str(built.folder), steps=policy.steps, guidance=policy.guidance, **asdict(built.parts))
+    code = diffusers_code(resolve_kind(model)).replace('"lora"', f'"{tmp_path}"')
     assert f"num_inference_steps={policy.steps}, guidance_scale={policy.guidance + 1:g}" in code
     scope: dict[str, Any] = {}
     exec(code.rpartition("image = ")[0], scope)  # as the run's model card has it

@@ -20,8 +20,9 @@ from kedge.algorithms.rocm import ROCM
 from kedge.policies import load_policy
 from kedge.policies.activation_offload import OffloadedActivations
 from kedge.policies.base import Backprop, draw_noise, rollout
-from kedge.policies.latent import LatentPolicy, LoraConfig
-from kedge.policies.memory import Economy, economise
+from kedge.policies.latent import LatentPolicy
+from kedge.policies.memory import apply_memory_settings
+from kedge.policies.settings import LoraConfig, MemorySettings, SpeedSettings
 from toys import PROMPTS, Cycle, ToyPolicy, toy_context
 
 
@@ -40,7 +41,8 @@ class Way:
     """One way to compute the same gradient."""
 
     backprop: Backprop = field(default_factory=Backprop)
-    economy: Economy = field(default_factory=Economy)
+    memory: MemorySettings = field(default_factory=MemorySettings)
+    speed: SpeedSettings = field(default_factory=SpeedSettings)
 
 
 PLAIN = Way()
@@ -49,20 +51,23 @@ PLAIN = Way()
 SAME_KERNELS = ("steps", "blocks", "steps and blocks", "vae blocks", "vae slices", "vae both", "offloaded")
 EXACT = {
     "steps": Way(Backprop(checkpoint=True)),
-    "blocks": Way(economy=Economy(unet_checkpoint=True)),
-    "steps and blocks": Way(Backprop(checkpoint=True), Economy(unet_checkpoint=True)),
-    "vae blocks": Way(economy=Economy(vae_checkpoint=True)),
-    "vae slices": Way(economy=Economy(vae_slicing=True)),
-    "vae both": Way(economy=Economy(vae_checkpoint=True, vae_slicing=True)),
+    "blocks": Way(memory=MemorySettings(unet_checkpoint=True)),
+    "steps and blocks": Way(Backprop(checkpoint=True), MemorySettings(unet_checkpoint=True)),
+    "vae blocks": Way(memory=MemorySettings(vae_checkpoint=True)),
+    "vae slices": Way(memory=MemorySettings(vae_slicing=True)),
+    "vae both": Way(memory=MemorySettings(vae_checkpoint=True, vae_slicing=True)),
     "offloaded": Way(Backprop(offload=True)),
     "paired": Way(Backprop(paired=True)),
-    "paired, steps, blocks": Way(Backprop(paired=True, checkpoint=True), Economy(unet_checkpoint=True)),
-    "text encoder on the host": Way(economy=Economy(offload_text_encoders=True)),
-    "channels last": Way(economy=Economy(channels_last=True)),
-    "plain attention": Way(economy=Economy(attention="math", unet_checkpoint=True, vae_checkpoint=True)),
+    "paired, steps, blocks": Way(Backprop(paired=True, checkpoint=True), MemorySettings(unet_checkpoint=True)),
+    "text encoder on the host": Way(memory=MemorySettings(offload_text_encoders=True)),
+    "channels last": Way(speed=SpeedSettings(channels_last=True)),
+    "plain attention": Way(
+        memory=MemorySettings(unet_checkpoint=True, vae_checkpoint=True), speed=SpeedSettings(attention="math")
+    ),
     "everything": Way(
         Backprop(checkpoint=True, offload=True, paired=True),
-        Economy(True, True, True, offload_text_encoders=True, channels_last=True, attention="math"),
+        MemorySettings(unet_checkpoint=True, vae_checkpoint=True, vae_slicing=True, offload_text_encoders=True),
+        SpeedSettings(channels_last=True, attention="math"),
     ),
 }
 
@@ -74,7 +79,7 @@ def policy_for(folder: Path, way: Way, kind: str = "lcm") -> LatentPolicy:
     for name, weight in policy.adapter.weights.items():
         if "lora_B" in name:
             weight.data.normal_(std=0.1)
-    economise(policy, way.economy)
+    apply_memory_settings(policy, way.memory, way.speed)
     return policy
 
 
@@ -153,8 +158,9 @@ def test_what_recomputes_stores_less(micro_lcm: Path) -> None:
     assert stored(policy, Way(Backprop(last_steps=1))) < 0.7 * everything
     assert stored(policy, PLAIN, reference_gradient="detached") < 0.9 * everything
     assert stored(policy, PLAIN, reference_steps=1) < 0.9 * everything
-    for economy in (Economy(unet_checkpoint=True), Economy(vae_checkpoint=True), Economy(vae_slicing=True)):
-        assert stored(policy_for(micro_lcm, Way(economy=economy)), PLAIN) < 0.9 * everything
+    for asked in ("unet_checkpoint", "vae_checkpoint", "vae_slicing"):
+        memory = MemorySettings(**{asked: True})
+        assert stored(policy_for(micro_lcm, Way(memory=memory)), PLAIN) < 0.9 * everything
 
 
 def test_offloading_moves_activations_and_no_weights() -> None:
@@ -171,7 +177,9 @@ def test_offloading_moves_activations_and_no_weights() -> None:
 
 
 def tiled(folder: Path) -> LatentPolicy:
-    policy = policy_for(folder, Way(economy=Economy(vae_tile=32)))  # 64-pixel pictures: four tiles and their seams
+    policy = policy_for(
+        folder, Way(memory=MemorySettings(vae_tile=32))
+    )  # 64-pixel pictures: four tiles and their seams
     policy.straight_through = False
     return policy
 
@@ -208,19 +216,19 @@ def test_tiles_change_pictures_and_only_where_there_is_more_than_one(micro_lcm: 
 @pytest.mark.parametrize("pixels", [20, 8])
 def test_tiles_of_another_size_are_refused(micro_lcm: Path, pixels: int) -> None:
     with pytest.raises(ValueError, match=r"memory\.vae_tile must be a multiple of 8, at least 32"):
-        policy_for(micro_lcm, Way(economy=Economy(vae_tile=pixels)))
+        policy_for(micro_lcm, Way(memory=MemorySettings(vae_tile=pixels)))
 
 
-def test_a_policy_of_ones_own_has_nothing_to_economise() -> None:
+def test_a_policy_of_ones_own_has_no_memory_settings() -> None:
     with pytest.raises(ValueError, match="ToyPolicy is a policy of your own"):
-        economise(ToyPolicy(), Economy(unet_checkpoint=True))
-    economise(ToyPolicy(), Economy())
+        apply_memory_settings(ToyPolicy(), MemorySettings(unet_checkpoint=True))
+    apply_memory_settings(ToyPolicy(), MemorySettings())
 
 
 def test_text_encoders_wait_on_the_host(micro_lcm: Path) -> None:
     policy = policy_for(micro_lcm, PLAIN)
     expected = policy.encode(["cat"]).tensors["text"]
-    economise(policy, Economy(offload_text_encoders=True))
+    apply_memory_settings(policy, MemorySettings(offload_text_encoders=True))
     moves: list[str] = []
     encoder = policy.pipeline.text_encoder
     encoder.register_forward_pre_hook(lambda *_: moves.append("encodes"))
@@ -291,9 +299,9 @@ def test_a_decoder_that_diffusers_cannot_recompute_is_recomputed_all_the_same(tm
     """SANA's: the same pictures and gradient, and less kept for it."""
     folder = build("sana-sprint", tmp_path).folder
 
-    def pulled(economy: Economy) -> tuple[Tensor, Tensor, int]:
+    def pulled(memory: MemorySettings) -> tuple[Tensor, Tensor, int]:
         policy = load_policy("sana-sprint", folder, steps=2, guidance=3.5, dtype="float64")
-        economise(policy, economy)
+        apply_memory_settings(policy, memory)
         x = torch.randn(1, *policy.latent_shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
         x.requires_grad_()
         with saved_bytes() as kept:
@@ -301,8 +309,8 @@ def test_a_decoder_that_diffusers_cannot_recompute_is_recomputed_all_the_same(tm
         (found,) = torch.autograd.grad(Contrast()(images, [""]).sum(), x)
         return images, found, kept.total()
 
-    images, expected, everything = pulled(Economy())
-    same, found, less = pulled(Economy(vae_checkpoint=True))
+    images, expected, everything = pulled(MemorySettings())
+    same, found, less = pulled(MemorySettings(vae_checkpoint=True))
     assert torch.equal(same, images)
     assert relative(found, expected) < 1e-12
     assert less < 0.5 * everything

@@ -19,7 +19,8 @@ from kedge.policies import load_policy
 from kedge.policies.base import Backprop, Conditioning
 from kedge.policies.families.diffusion import diffusion_policy
 from kedge.policies.families.lcm import lcm_policy
-from kedge.policies.latent import LatentPolicy, LoraConfig
+from kedge.policies.latent import LatentPolicy
+from kedge.policies.settings import LoraConfig
 from kedge.quiet import quiet_loading
 from toys import PROMPTS, Cycle
 

@@ -14,7 +14,8 @@ from torch import Tensor
 from kedge.export.lora import COMFYUI_FILE, DIFFUSERS_FILE, adapter_layers, load_lora, save_lora
 from kedge.policies import load_policy
 from kedge.policies.base import draw_noise, rollout
-from kedge.policies.latent import LatentPolicy, LoraConfig
+from kedge.policies.latent import LatentPolicy
+from kedge.policies.settings import LoraConfig
 from kedge.quiet import quiet_loading
 from toys import ToyPolicy
 

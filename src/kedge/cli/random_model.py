@@ -7,9 +7,12 @@ from typing import Annotated
 
 import typer
 
+from kedge.policies.families.catalogue import layouts
+from kedge.registry import listed
+
 
 def random_model_command(
-    layout: Annotated[str, typer.Argument(help="sd15-lcm, sd15, sdxl … An unknown one lists them all.")],
+    layout: Annotated[str, typer.Argument(help=f"{listed(sorted(layouts()))}.")],
     folder: Annotated[Path, typer.Argument(help="Where to write it: a new folder.")],
     width: Annotated[float, typer.Option(help="Fraction of the true width, 0 to 1.")] = 1.0,
     depth: Annotated[float, typer.Option(help="Fraction of the true number of layers, 0 to 1.")] = 1.0,

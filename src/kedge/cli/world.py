@@ -41,7 +41,7 @@ def score(
 def build(
     stages: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[STAGE]...", help="vae, diffusion, lcm, …; all but install by default."),
+        typer.Argument(metavar="[STAGE]...", help="vae, clip, …; all but install by default."),
     ] = None,
     out: Annotated[Path, typer.Option(help="The working folder; a stopped build goes on from it.")] = Path("world"),
     budget: Annotated[str, typer.Option(help="How much of everything: gpu, cpu, or smoke for a trial.")] = "cpu",

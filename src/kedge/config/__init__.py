@@ -3,16 +3,14 @@
 from kedge.config.document import document
 from kedge.config.loading import ConfigError, dump, load_config, parse_config, parse_model
 from kedge.config.presets import Preset, preset, presets
+from kedge.config.resolution import resolve, resolve_kind
 from kedge.config.schema import (
     AUTO,
     CheckpointConfig,
-    LoraBlock,
-    MemoryConfig,
     ModelConfig,
     OptimizerConfig,
     PromptsConfig,
     RunConfig,
-    SpeedConfig,
     TrainingConfig,
     WatchConfig,
 )
@@ -21,14 +19,11 @@ __all__ = [
     "AUTO",
     "CheckpointConfig",
     "ConfigError",
-    "LoraBlock",
-    "MemoryConfig",
     "ModelConfig",
     "OptimizerConfig",
     "Preset",
     "PromptsConfig",
     "RunConfig",
-    "SpeedConfig",
     "TrainingConfig",
     "WatchConfig",
     "document",
@@ -38,4 +33,6 @@ __all__ = [
     "parse_model",
     "preset",
     "presets",
+    "resolve",
+    "resolve_kind",
 ]

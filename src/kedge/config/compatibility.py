@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kedge.config.schema import RunConfig
 from kedge.config.text import ConfigError
+from kedge.registry import listed
 
 
 def check(config: RunConfig) -> None:
@@ -12,13 +13,8 @@ def check(config: RunConfig) -> None:
     Raises:
         ConfigError: naming what to use instead.
     """
-    from kedge.policies import POLICIES
     from kedge.rewards import describe
 
-    try:
-        POLICIES.resolve(config.model.kind)
-    except ValueError as error:
-        raise ConfigError(f"model.kind: {error}") from error
     for where, text in [("reward", config.reward), *(("watch.metrics", metric) for metric in config.watch.metrics)]:
         try:
             info = describe(text)
@@ -36,7 +32,7 @@ def _no_gradient(name: str, reward: str) -> str:
     rewards = [other for other in REWARDS if _differentiable(other)]
     return (
         f"algorithm {name!r} backpropagates through the reward, but {reward!r} has no gradient: train it with "
-        f"{_either(algorithms)} (algorithm={algorithms[0]}), or choose a reward with a gradient "
+        f"{listed(algorithms)} (algorithm={algorithms[0]}), or choose a reward with a gradient "
         f"({', '.join(rewards)})"
     )
 
@@ -45,7 +41,3 @@ def _differentiable(reward: str) -> bool:
     from kedge.rewards import describe
 
     return describe(reward).differentiable
-
-
-def _either(names: list[str]) -> str:
-    return " or ".join(filter(None, [", ".join(names[:-1]), names[-1]]))

@@ -5,9 +5,18 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import re
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, get_args, get_type_hints
 
 _ENTRY = re.compile(r"^(\w+(?:, \w+)*): (.*)$")
+
+
+@dataclass(frozen=True)
+class More:
+    """In the annotation of a field: a sentence that follows its words, made when they are read."""
+
+    sentence: Callable[[], str]
 
 
 def described(cls: type) -> dict[str, str]:
@@ -15,6 +24,10 @@ def described(cls: type) -> dict[str, str]:
     words: dict[str, str] = {}
     for base in reversed(cls.__mro__):
         words |= _described(inspect.cleandoc(vars(base).get("__doc__") or ""))
+    for name, hint in get_type_hints(cls, include_extras=True).items():
+        for note in getattr(hint, "__metadata__", ()):
+            if isinstance(note, More):
+                words[name] = f"{words[name]} {note.sentence()}"
     return words
 
 

@@ -13,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from kedge.config import fields
 from kedge.config.compatibility import check
 from kedge.config.renamed import renamed
+from kedge.config.resolution import complete, resolve_kind
 from kedge.config.schema import AlgorithmChoice, ModelConfig, RunConfig
 from kedge.config.text import SHORT, ConfigError, apply_overrides, read_yaml
 from kedge.registry import suggest
@@ -48,6 +49,7 @@ def parse_config(data: Mapping[str, Any]) -> RunConfig:
     for field in fields.settings(RunConfig):
         if field.name in values:
             built[field.name] = _build(values[field.name], fields.block(RunConfig, field.name) or str, field.name)
+    built["model"] = complete(resolve_kind(built.get("model", ModelConfig())), values.get("model", {}))
     config = RunConfig(algorithm=algorithm, **built)
     check(config)
     return config
@@ -61,10 +63,8 @@ def parse_model(data: Mapping[str, Any], overrides: Iterable[str] = ()) -> Model
     """
     block = apply_overrides({"model": dict(data)}, [f"model.{text}" for text in overrides])["model"]
     _check_keys(block, ModelConfig, "model")
-    model: ModelConfig = _build(
-        {key: _expand(value, ModelConfig, key) for key, value in block.items()}, ModelConfig, "model"
-    )
-    return model
+    block = {key: _expand(value, ModelConfig, key) for key, value in block.items()}
+    return complete(resolve_kind(_build(block, ModelConfig, "model")), block)
 
 
 def dump(config: RunConfig) -> str:

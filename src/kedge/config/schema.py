@@ -5,31 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
-
-from kedge.models import ModelParts, default_guidance
-from kedge.policies.families.detect import AUTO, detect_kind
-
-Count = Annotated[int, Field(gt=0)]
-Whole = Annotated[int, Field(ge=0)]
-Positive = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
-Fraction = Annotated[float, Field(ge=0, lt=1)]
-
-
-@dataclass(frozen=True)
-class LoraBlock:
-    """The low-rank adapter: the only weights that training changes.
-
-    Attributes:
-        rank: rank of the update; the paper uses 16.
-        alpha: the update is scaled by alpha / rank; the paper uses 32.
-        targets: the layers that get an adapter.
-    """
-
-    rank: Count = 16
-    alpha: Positive = 32
-    targets: tuple[str, ...] = ("to_q", "to_k", "to_v", "to_out.0")
+from kedge.config.fields import More
+from kedge.models import ModelParts
+from kedge.policies.families import AUTO, Family, default_guidance, find, words
+from kedge.policies.settings import BackpropSettings, LoraConfig, MemorySettings, Precision, SpeedSettings
+from kedge.ranges import Count, Fraction, NotNegative, Positive, Whole
 
 
 @dataclass(frozen=True)
@@ -38,13 +18,12 @@ class ModelConfig:
 
     Attributes:
         name: a bundled model (emoji-lcm, emoji-diffusion), a local folder in diffusers' format, or a hub id.
-        kind: auto (by the model's files), lcm, diffusion, turbo, sana-sprint, or module:function for a policy of your
-            own. See docs/models.md.
-        steps: K, the number of sampling steps; the papers use 8 for lcm and 20 for diffusion. turbo and sana-sprint
-            models take 1 to 4.
-        guidance: ω of ROCM's Eq. 4; diffusers' guidance_scale is ω + 1. null takes 1 for the bundled emoji models, 0
-            for turbo models and LCM-LoRA, 3.5 for sana-sprint, and the papers' 7.5 for every other.
-        eta: how much noise a diffusion step adds (DDIM's η); the other kinds ignore it.
+        kind: auto (by the model's files), a family of models, module:function for a policy of your own, or
+            module:object for a family of your own. See docs/models.md.
+        steps: K, the number of sampling steps; left out, what is usual for the kind.
+        guidance: ω of ROCM's Eq. 4; diffusers' guidance_scale is ω + 1. null takes 1 for the bundled emoji models, else
+            what is usual for the kind.
+        eta: how much noise a step adds (DDIM's η).
         size: side of the pictures in pixels, or [height, width]; null is the model's own.
         dtype: precision of the networks; the adapter and all arithmetic on steps stay in float32.
         unet: a UNet in place of the model's own (latent-consistency/lcm-sdxl): a folder or hub id.
@@ -55,21 +34,17 @@ class ModelConfig:
     """
 
     name: str = "emoji-lcm"
-    kind: str = AUTO
-    steps: Count = 8
-    guidance: float | None = None
-    eta: NotNegative = 1.0
+    kind: Annotated[str, More(words.names)] = AUTO
+    steps: Annotated[Count, More(words.usual_steps)] = 8
+    guidance: Annotated[float | None, More(words.usual_guidance)] = None
+    eta: Annotated[NotNegative, More(words.takers_of_eta)] = 1.0
     size: Count | tuple[Count, Count] | None = None
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    dtype: Precision = "float32"
     unet: str | None = None
     lcm_lora: str | None = None
     vae: str | None = None
     variant: str | None = None
-    lora: LoraBlock = field(default_factory=LoraBlock)
-
-    def __post_init__(self) -> None:
-        if self.kind == AUTO:  # settled here, once: everybody else reads what it is
-            object.__setattr__(self, "kind", detect_kind(self.name, self.parts))
+    lora: LoraConfig = field(default_factory=LoraConfig)
 
     @property
     def parts(self) -> ModelParts:
@@ -77,68 +52,18 @@ class ModelConfig:
         return ModelParts(self.unet, self.vae, self.lcm_lora, self.variant)
 
     @property
+    def family(self) -> Family | None:
+        """The record behind ``kind``; None for a policy of the user's own.
+
+        Raises:
+            ValueError: while the kind is ``auto``: :func:`kedge.config.resolve` finds out what it is.
+        """
+        return find(self.kind)
+
+    @property
     def omega(self) -> float:
         """``guidance``, or the model's own where it is null."""
-        return default_guidance(self.name, self.kind, self.parts) if self.guidance is None else self.guidance
-
-
-@dataclass(frozen=True)
-class BackpropConfig:
-    """How gradients travel back through the sampling steps.
-
-    Attributes:
-        last_steps: keep the gradient of the last n steps only; null keeps all.
-        checkpoint: recompute each step's network in the backward pass: less memory, about a third more time.
-    """
-
-    last_steps: Whole | None = None
-    checkpoint: bool = False
-
-
-@dataclass(frozen=True)
-class MemoryConfig:
-    """What to hold less of. Measured effects: docs/memory.md. All but vae_tile leave pictures and gradients alone.
-
-    Attributes:
-        unet_checkpoint: recompute the denoising network block by block in the backward pass; backprop.checkpoint may
-            be on as well.
-        vae_checkpoint: recompute the VAE's decoder block by block.
-        vae_slicing: decode one picture at a time, and recompute it in the backward pass.
-        vae_tile: decode in overlapping tiles of this many pixels, blended; changes pictures a little. null does not.
-        offload_text_encoders: text encoders wait in the host's memory while they have nothing to encode.
-        offload_activations: what the backward pass needs waits in the host's memory; slow, for GPUs only.
-        prompt_cache_mb: host memory for encoded prompts; those used longest ago are encoded again when they come back.
-        reward_dtype: precision of the rewards' networks; scores stay in float32.
-    """
-
-    unet_checkpoint: bool = False
-    vae_checkpoint: bool = False
-    vae_slicing: bool = False
-    vae_tile: Count | None = None
-    offload_text_encoders: bool = False
-    offload_activations: bool = False
-    prompt_cache_mb: Count = 1024
-    reward_dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-
-
-@dataclass(frozen=True)
-class SpeedConfig:
-    """How to run the networks. Results stay the same up to rounding.
-
-    Attributes:
-        paired_reference: policy and reference in one network call of twice the batch, with the exact reference
-            gradient: reads the weights once, which pays where batches are small. Two calls' activations at once.
-        compile: compile the denoising network with torch.compile; the first steps take minutes.
-        channels_last: channels-last order for convolutions; often faster on GPUs and in bfloat16.
-        attention: kernel for attention: auto (torch chooses), flash, efficient, cudnn or math.
-        tf32: float32 matrix products by TensorFloat-32 where the GPU has it; about three digits of precision.
-    """
-
-    paired_reference: bool = False
-    compile: bool = False
-    channels_last: bool = False
-    attention: Literal["auto", "flash", "efficient", "cudnn", "math"] = "auto"
-    tf32: bool = False
+        return default_guidance(self.kind, self.name, self.parts) if self.guidance is None else self.guidance
 
 
 @dataclass(frozen=True)
@@ -289,9 +214,9 @@ class RunConfig:
     algorithm: AlgorithmChoice
     reward: str = "pickscore@emoji"
     model: ModelConfig = field(default_factory=ModelConfig)
-    backprop: BackpropConfig = field(default_factory=BackpropConfig)
-    memory: MemoryConfig = field(default_factory=MemoryConfig)
-    speed: SpeedConfig = field(default_factory=SpeedConfig)
+    backprop: BackpropSettings = field(default_factory=BackpropSettings)
+    memory: MemorySettings = field(default_factory=MemorySettings)
+    speed: SpeedSettings = field(default_factory=SpeedSettings)
     prompts: PromptsConfig = field(default_factory=PromptsConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)

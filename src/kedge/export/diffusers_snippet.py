@@ -4,65 +4,69 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
 from kedge.config import ModelConfig
 from kedge.models import BUNDLED
-
-# What samples each kind in diffusers, where the model's own files may name another.
-SCHEDULERS = {"lcm": "LCMScheduler", "diffusion": "DDIMScheduler", "turbo": "EulerAncestralDiscreteScheduler"}
+from kedge.policies.families import Family
 
 
 def diffusers_code(model: ModelConfig) -> str:
     """Python that draws one picture with the adapter in the folder ``lora``; empty for a policy of the user's own."""
-    if ":" in model.kind:
+    family = model.family
+    if family is None:
         return ""
-    return "".join(f"{line}\n" for line in [*_imports(model), "", *_pipeline(model), *_adapters(model), _call(model)])
+    lines = [*_imports(model, family), "", *_pipeline(model, family), *_adapters(model, family), _call(model, family)]
+    return "".join(f"{line}\n" for line in lines)
 
 
-def _imports(model: ModelConfig) -> Iterator[str]:
+def _imports(model: ModelConfig, family: Family) -> Iterator[str]:
     if model.name in BUNDLED:
         yield "import torch"
-    scheduler = SCHEDULERS.get(model.kind)
-    parts = {"AutoencoderKL": model.vae, "UNet2DConditionModel": model.unet}
-    names = ["DiffusionPipeline", scheduler, *(name for name, given in parts.items() if given)]
-    yield f"from diffusers import {', '.join(sorted(filter(None, names), key=str.lower))}"
+    needed = {"AutoencoderKL": model.vae, "UNet2DConditionModel": model.unet, family.scheduler: family.scheduler}
+    names = ["DiffusionPipeline", *(name for name, value in needed.items() if name and value)]
+    yield f"from diffusers import {', '.join(sorted(names, key=str.lower))}"
     if model.name in BUNDLED:
         yield "from kedge.models import resolve_model"
 
 
-def _pipeline(model: ModelConfig) -> Iterator[str]:
-    given = []
+def _pipeline(model: ModelConfig, family: Family) -> Iterator[str]:
+    options = []
     for name, cls, place in (("unet", "UNet2DConditionModel", model.unet), ("vae", "AutoencoderKL", model.vae)):
         if place:
             yield f"{name} = {cls}.from_pretrained({json.dumps(place)})"
-            given.append(f", {name}={name}")
+            options.append(f", {name}={name}")
     if model.variant:
-        given.append(f", variant={json.dumps(model.variant)}")
+        options.append(f", variant={json.dumps(model.variant)}")
     place = json.dumps(model.name)
     if model.name in BUNDLED:  # diffusers does not know the name; and the adapter is of float32, the model of float16
         place = f"resolve_model({place}), torch_dtype=torch.float32"
-    yield f"pipe = DiffusionPipeline.from_pretrained({place}{''.join(given)})"
-    if scheduler := SCHEDULERS.get(model.kind):
-        clip = ", clip_sample=False" if model.kind == "diffusion" else ""
-        yield f"pipe.scheduler = {scheduler}.from_config(pipe.scheduler.config{clip})"
+    yield f"pipe = DiffusionPipeline.from_pretrained({place}{''.join(options)})"
+    if family.scheduler:
+        own = "".join(f", {name}={value!r}" for name, value in family.scheduler_options.items())
+        yield f"pipe.scheduler = {family.scheduler}.from_config(pipe.scheduler.config{own})"
 
 
-def _adapters(model: ModelConfig) -> Iterator[str]:
+def _adapters(model: ModelConfig, family: Family) -> Iterator[str]:
     if not model.lcm_lora:
         yield 'pipe.load_lora_weights("lora")'
         return
-    yield f'pipe.load_lora_weights({json.dumps(model.lcm_lora)}, adapter_name="lcm")'
+    few_steps = json.dumps(family.name)
+    yield f"pipe.load_lora_weights({json.dumps(model.lcm_lora)}, adapter_name={few_steps})"
     yield 'pipe.load_lora_weights("lora", adapter_name="kedge")'
-    yield 'pipe.set_adapters(["lcm", "kedge"])'
+    yield f'pipe.set_adapters([{few_steps}, "kedge"])'
 
 
-def _call(model: ModelConfig) -> str:
-    settings = {"num_inference_steps": str(model.steps), "guidance_scale": f"{model.omega + 1:g}"}
-    if model.kind == "diffusion":
-        settings["eta"] = f"{model.eta:g}"
-    if model.kind == "sana-sprint" and model.steps != 2:
-        settings["intermediate_timesteps"] = "None"
+def _call(model: ModelConfig, family: Family) -> str:
+    arguments: dict[str, Any] = {"num_inference_steps": model.steps, "guidance_scale": model.omega + 1}
+    arguments |= {name: getattr(model, name) for name in family.takes}
+    arguments |= family.call(model.steps, model.omega)
     if model.size:
         height, width = (model.size, model.size) if isinstance(model.size, int) else model.size
-        settings |= {"height": str(height), "width": str(width)}
-    return f'image = pipe("…", {", ".join(f"{name}={value}" for name, value in settings.items())}).images[0]'
+        arguments |= {"height": height, "width": width}
+    return f'image = pipe("…", {", ".join(f"{name}={_literal(value)}" for name, value in arguments.items())}).images[0]'
+
+
+def _literal(value: Any) -> str:
+    """As Python, numbers as people write them."""
+    return f"{value:g}" if isinstance(value, float) else repr(value)

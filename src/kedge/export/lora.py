@@ -16,23 +16,19 @@ from torch import Tensor
 from kedge.export.lora_files import Layer, diffusers_tensors, kohya_tensors, pair_layers, read_layers
 from kedge.files import replacing
 from kedge.policies.base import Policy
+from kedge.policies.families.spec import Backbone, KohyaNames
 from kedge.policies.latent import LatentPolicy
 from kedge.policies.lora import Adapter
 
 DIFFUSERS_FILE = "pytorch_lora_weights.safetensors"
 COMFYUI_FILE = "comfyui.safetensors"
-# Width of the text that a UNet reads → what kohya's tools and the model specification call its architecture.
-ARCHITECTURES = {
-    768: ("sd_v1", "stable-diffusion-v1"),
-    1024: ("sd_v2", "stable-diffusion-v2-512"),
-    2048: ("sdxl_base_v1-0", "stable-diffusion-xl-v1-base"),
-}
+PROGRAMS = {"diffusers": DIFFUSERS_FILE, "comfyui": COMFYUI_FILE}
 
 
 def save_lora(policy: Policy, folder: str | Path, metadata: Mapping[str, Any]) -> dict[str, Path]:
     """Write ``pytorch_lora_weights.safetensors`` for diffusers and ``comfyui.safetensors`` for ComfyUI and A1111.
 
-    The second is for UNets (Stable Diffusion, SDXL) only: those programs name SANA's layers in no agreed way.
+    The second only where those programs have agreed on names for the network's layers, as they have for UNets.
 
     Each is written beside its place, read back, compared with the adapter, and only then moved into its place.
 
@@ -49,13 +45,13 @@ def save_lora(policy: Policy, folder: str | Path, metadata: Mapping[str, Any]) -
     about = {f"kedge.{key}": _text(value) for key, value in metadata.items()}
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    part = _latent(policy).part
-    paths = {"diffusers": folder / DIFFUSERS_FILE}
-    _write(paths["diffusers"], diffusers_tensors(layers, part), about | _diffusers_metadata(policy), layers)
-    if part == "unet":
-        paths["comfyui"] = folder / COMFYUI_FILE
-        _write(paths["comfyui"], kohya_tensors(layers), about | _kohya_metadata(policy, metadata), layers)
-    return paths
+    backbone = _latent(policy).backbone
+    files = {DIFFUSERS_FILE: (diffusers_tensors(layers, backbone.network), _diffusers_metadata(policy))}
+    if backbone.kohya:
+        files[COMFYUI_FILE] = kohya_tensors(layers, backbone.kohya), _kohya_metadata(policy, backbone.kohya, metadata)
+    for name, (tensors, shape) in files.items():
+        _write(folder / name, tensors, about | shape, layers, backbone)
+    return {program: folder / name for program, name in PROGRAMS.items() if name in files}
 
 
 def load_lora(policy: Policy, path: str | Path) -> None:
@@ -74,7 +70,7 @@ def load_lora(policy: Policy, path: str | Path) -> None:
     if not path.is_file():
         raise FileNotFoundError(f"no LoRA at {path}")
     scale, state = adapter.config.scale, {}
-    for name, layer in read_layers(path, adapter_layers(policy), scale).items():
+    for name, layer in read_layers(path, adapter_layers(policy), scale, _latent(policy).backbone).items():
         state[f"{name}.lora_A.weight"] = layer.a
         state[f"{name}.lora_B.weight"] = layer.b * (layer.scale / scale)
     try:
@@ -102,33 +98,38 @@ def _adapter(policy: Policy) -> Adapter:
     return adapter
 
 
-def _write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str], layers: Mapping[str, Layer]) -> None:
+def _write(
+    path: Path,
+    tensors: dict[str, Tensor],
+    metadata: dict[str, str],
+    layers: Mapping[str, Layer],
+    backbone: Backbone,
+) -> None:
     with replacing(path) as draft:
         save_file(tensors, draft, {"format": "pt", **metadata})
-        _check(draft, path.name, layers)
+        _check(read_layers(draft, layers, 1.0, backbone), path.name, layers)
 
 
-def _check(written: Path, name: str, layers: Mapping[str, Layer]) -> None:
+def _check(written: Mapping[str, Layer], name: str, layers: Mapping[str, Layer]) -> None:
     """Compare every layer's update in the file with the adapter's: at most 1e-6 apart, or of its largest number."""
-    found = read_layers(written, layers, scale=1.0)
-    if found.keys() != layers.keys():
-        raise ValueError(f"{name} has other layers than the adapter: {sorted(found.keys() ^ layers.keys())[:3]}")
+    if written.keys() != layers.keys():
+        raise ValueError(f"{name} has other layers than the adapter: {sorted(written.keys() ^ layers.keys())[:3]}")
     for layer, expected in layers.items():
         delta = expected.delta()
-        error, size = (found[layer].delta() - delta).abs().max().item(), delta.abs().max().item()
+        error, size = (written[layer].delta() - delta).abs().max().item(), delta.abs().max().item()
         if not error <= 1e-6 * max(1.0, size):  # also when it is NaN
             raise ValueError(f"{name} was not written: layer {layer} reads back {error} away from the adapter")
 
 
 def _diffusers_metadata(policy: Policy) -> dict[str, str]:
     """The adapter's shape as diffusers stores it; α = r, since the scale is in the weights."""
-    config, part = _adapter(policy).config, _latent(policy).part
+    config, network = _adapter(policy).config, _latent(policy).backbone.network
     facts = {"r": config.rank, "lora_alpha": config.rank, "target_modules": list(config.targets)}
-    shape = {f"{part}.{name}": fact for name, fact in facts.items()}
+    shape = {f"{network}.{name}": fact for name, fact in facts.items()}
     return {"lora_adapter_metadata": json.dumps(shape, sort_keys=True)}
 
 
-def _kohya_metadata(policy: Policy, metadata: Mapping[str, Any]) -> dict[str, str]:
+def _kohya_metadata(policy: Policy, kohya: KohyaNames, metadata: Mapping[str, Any]) -> dict[str, str]:
     """What ComfyUI, A1111 and kohya's tools show of a LoRA."""
     config = _adapter(policy).config
     base = _text(metadata.get("base_model", "the model it was trained on"))
@@ -141,9 +142,9 @@ def _kohya_metadata(policy: Policy, metadata: Mapping[str, Any]) -> dict[str, st
         "modelspec.title": f"Kedge LoRA for {base}",
         "modelspec.usage_hint": f"Made for {base}, {policy.steps} steps; LoRA weight 1.",
     }
-    known = ARCHITECTURES.get(_latent(policy).network.config.cross_attention_dim)
+    known = kohya.architectures.get(_latent(policy).network.config.cross_attention_dim)
     if known:
-        facts |= {"ss_base_model_version": known[0], "modelspec.architecture": f"{known[1]}/lora"}
+        facts |= {"ss_base_model_version": known.base_model, "modelspec.architecture": f"{known.specification}/lora"}
     return facts
 
 

@@ -11,7 +11,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-PARTS = ("unet", "transformer")  # what diffusers calls the denoising network of a pipeline
+from kedge.policies.families.spec import Backbone, KohyaNames
 
 
 @dataclass(frozen=True)
@@ -33,37 +33,33 @@ class Layer:
         return self.scale * (self.b.flatten(1) @ self.a.flatten(1))
 
 
-def diffusers_tensors(layers: Mapping[str, Layer], part: str) -> dict[str, Tensor]:
-    """peft's names under ``unet.`` or ``transformer.``, with the scale inside B, because stock loaders take α = r."""
+def diffusers_tensors(layers: Mapping[str, Layer], network: str) -> dict[str, Tensor]:
+    """peft's names under the network's, with the scale inside B, because stock loaders take α = r."""
     tensors = {}
     for name, layer in layers.items():
-        tensors[f"{part}.{name}.lora_A.weight"] = layer.a.contiguous()
-        tensors[f"{part}.{name}.lora_B.weight"] = (layer.scale * layer.b).contiguous()
+        tensors[f"{network}.{name}.lora_A.weight"] = layer.a.contiguous()
+        tensors[f"{network}.{name}.lora_B.weight"] = (layer.scale * layer.b).contiguous()
     return tensors
 
 
-def kohya_tensors(layers: Mapping[str, Layer]) -> dict[str, Tensor]:
+def kohya_tensors(layers: Mapping[str, Layer], kohya: KohyaNames) -> dict[str, Tensor]:
     """kohya's names, with the true α beside each layer."""
     tensors = {}
     for name, layer in layers.items():
-        key = kohya_name(name)
+        key = kohya.key(name)
         tensors[f"{key}.lora_down.weight"] = layer.a.contiguous()
         tensors[f"{key}.lora_up.weight"] = layer.b.contiguous()
         tensors[f"{key}.alpha"] = torch.tensor(layer.scale * layer.a.shape[0])
     return tensors
 
 
-def kohya_name(name: str) -> str:
-    """``down_blocks.0.….to_out.0`` → ``lora_unet_down_blocks_0_…_to_out_0``."""
-    return "lora_unet_" + name.replace(".", "_")
-
-
-def read_layers(path: Path, names: Iterable[str], scale: float) -> dict[str, Layer]:
+def read_layers(path: Path, names: Iterable[str], scale: float, backbone: Backbone) -> dict[str, Layer]:
     """The layers of a LoRA file, by module name of the denoising network.
 
     Args:
         names: the modules that are expected; kohya's names do not say where their dots were.
         scale: α / r for a bare adapter, which does not say.
+        backbone: says how the formats name its layers.
 
     Raises:
         ValueError: naming the file, if it is damaged or holds anything but layers of one denoising network.
@@ -74,12 +70,13 @@ def read_layers(path: Path, names: Iterable[str], scale: float) -> dict[str, Lay
             about = file.metadata() or {}
     except SafetensorError as error:
         raise ValueError(f"{path} is not a whole safetensors file: {error}") from error
-    if any(key.startswith("lora_unet_") for key in tensors):
-        tensors, scale = _from_kohya(tensors, names), 1.0
-    elif part := next((part for part in PARTS if any(key.startswith(f"{part}.") for key in tensors)), None):
-        tensors = {key.removeprefix(f"{part}."): tensor for key, tensor in tensors.items()}
+    kohya, network = backbone.kohya, backbone.network
+    if kohya and any(key.startswith(kohya.prefix) for key in tensors):
+        tensors, scale = _from_kohya(tensors, {kohya.key(name): name for name in names}), 1.0
+    elif any(key.startswith(f"{network}.") for key in tensors):
+        tensors = {key.removeprefix(f"{network}."): tensor for key, tensor in tensors.items()}
         shape = json.loads(about.get("lora_adapter_metadata", "{}"))
-        scale = shape.get(f"{part}.lora_alpha", 1) / shape.get(f"{part}.r", 1)
+        scale = shape.get(f"{network}.lora_alpha", 1) / shape.get(f"{network}.r", 1)
     try:
         return pair_layers(tensors, scale)
     except KeyError as error:
@@ -98,9 +95,8 @@ def pair_layers(tensors: Mapping[str, Tensor], scale: float) -> dict[str, Layer]
     return layers
 
 
-def _from_kohya(tensors: Mapping[str, Tensor], names: Iterable[str]) -> dict[str, Tensor]:
-    """kohya's names and α to peft's names, with the scale inside B; what is unknown keeps its name."""
-    known = {kohya_name(name): name for name in names}
+def _from_kohya(tensors: Mapping[str, Tensor], known: Mapping[str, str]) -> dict[str, Tensor]:
+    """kohya's names and α to peft's names, with the scale inside B; what is not ``known`` keeps its name."""
     renamed = {}
     for key, tensor in tensors.items():
         module, _, kind = key.partition(".")

@@ -14,7 +14,6 @@ from kedge.config import RunConfig
 from kedge.devices import find_device
 from kedge.planning.step import Rehearsal, rehearse
 from kedge.planning.timing import seconds
-from kedge.policies.families.detect import AUTO, detect_kind
 
 GIGABYTE = 10**9
 
@@ -40,11 +39,8 @@ class Forecast:
 
 def forecast(config: RunConfig) -> Forecast | None:
     """None for a policy of the user's own, and for a model of which nothing is known until its files are here."""
-    kind = detect_kind(config.model.name) if config.model.kind == AUTO else config.model.kind
-    if config.model.lcm_lora or config.model.unet:
-        kind = "lcm"
     base = psutil.Process().memory_info().rss
-    found = None if ":" in kind else rehearse(config, kind)
+    found = rehearse(config)
     if found is None:
         return None
     device = find_device(config.training.device, here=False)

@@ -9,68 +9,69 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import DiffusionPipeline, LCMScheduler, UNet2DConditionModel
+from diffusers import DiffusionPipeline, UNet2DConditionModel
 
 from kedge.config import ModelConfig
 from kedge.models import resolve_model, resolve_part
-from kedge.policies import POLICIES, make_policy
+from kedge.policies import make_policy
+from kedge.policies.families.catalogue import layout_of
 from kedge.policies.families.detect import check_pipeline
-from kedge.policies.latent import LatentPolicy, LoraConfig
-from kedge.policies.loading import UNUSED
+from kedge.policies.families.spec import Family, Layout
+from kedge.policies.latent import LatentPolicy
+from kedge.policies.loading import UNUSED, take_scheduler
 from kedge.quiet import quiet_loading
-from kedge.random_models import LAYOUTS, Scale
-
-# Hub ids whose architecture is known without their files.
-KNOWN = {
-    "SimianLuo/LCM_Dreamshaper_v7": "sd15-lcm",
-    "Lykon/dreamshaper-7": "sd15",
-    "stable-diffusion-v1-5/stable-diffusion-v1-5": "sd15",
-    "stabilityai/sd-turbo": "sd-turbo",
-    "stabilityai/sdxl-turbo": "sdxl-turbo",
-    "stabilityai/stable-diffusion-xl-base-1.0": "sdxl",
-    "Efficient-Large-Model/Sana_Sprint_1.6B_1024px_diffusers": "sana-sprint",
-}
-KNOWN_UNETS = {"latent-consistency/lcm-sdxl": "sdxl-lcm-unet"}
+from kedge.random_models import Scale
+from kedge.registry import load_object
 
 
-def draw_pipeline(name: str) -> DiffusionPipeline | None:
+def draw_pipeline(name: str, family: Family) -> DiffusionPipeline | None:
     """The pipeline on the meta device; None if nothing is known about it before its files are here.
 
     Args:
         name: as for :func:`kedge.models.resolve_model`.
+        family: which of its networks is looked for.
     """
     place = resolve_model(name)
     if isinstance(place, str):
-        cached = _cached(place)
+        cached = _cached(place, family.backbone.network)
         if cached is None:
-            return _from_layout(KNOWN[place]) if place in KNOWN else None
+            layout = layout_of(place)
+            return None if layout is None else _from_layout(layout)
         place = cached
     with quiet_loading():
         return _from_folder(place)
 
 
-def draw_policy(model: ModelConfig, kind: str, steps: int, lora: LoraConfig) -> LatentPolicy | None:
+def draw_policy(model: ModelConfig, steps: int) -> LatentPolicy | None:
     """The policy on the meta device, with an adapter; None if its architecture is not known.
 
     Args:
-        kind: of the model, found out already.
         steps: K, which may be another than the model's.
 
     Raises:
         UnknownNameError: if the model is of another kind.
     """
-    if kind not in POLICIES or (pipeline := draw_pipeline(model.name)) is None:
+    family = model.family
+    if family is None or (pipeline := draw_pipeline(model.name, family)) is None:
         return None
-    check_pipeline(type(pipeline).__name__, POLICIES.resolve(kind), model.name)
+    check_pipeline(type(pipeline).__name__, family, model.name)
     if model.unet and (unet := _unet(model.unet)) is not None:
         pipeline.register_modules(unet=unet)
-    if model.unet or model.lcm_lora:
-        pipeline.register_modules(scheduler=LCMScheduler.from_config(pipeline.scheduler.config))
+    if family.conversion(model.parts):
+        take_scheduler(pipeline, family)
     dtype = getattr(torch, model.dtype)
     for part in pipeline.components.values():
         if isinstance(part, torch.nn.Module):
             torch.nn.Module.to(part, dtype)  # diffusers' own warns
-    return make_policy(kind, pipeline, steps=steps, guidance=model.omega, lora=lora, size=model.size, eta=model.eta)
+    return make_policy(
+        model.kind,
+        pipeline,
+        steps=steps,
+        guidance=model.omega,
+        lora=model.lora,
+        size=model.size,
+        eta=model.eta,
+    )
 
 
 def _unet(name: str) -> UNet2DConditionModel | None:
@@ -78,14 +79,15 @@ def _unet(name: str) -> UNet2DConditionModel | None:
     place = resolve_part(name, "model.unet")
     with torch.device("meta"):
         if isinstance(place, str):
-            return LAYOUTS.get(KNOWN_UNETS[place])(Scale()) if place in KNOWN_UNETS else None
+            layout = layout_of(place, "unet")
+            return None if layout is None else load_object(layout.build)(Scale())
         folder = place / "unet" if (place / "model_index.json").is_file() else place
         return UNet2DConditionModel.from_config(UNet2DConditionModel.load_config(folder))
 
 
-def _from_layout(layout: str) -> DiffusionPipeline:
+def _from_layout(layout: Layout) -> DiffusionPipeline:
     with torch.device("meta"):
-        pipeline: DiffusionPipeline = LAYOUTS.get(layout)(Scale())
+        pipeline: DiffusionPipeline = load_object(layout.build)(Scale())
     return pipeline
 
 
@@ -114,10 +116,9 @@ def _part(folder: Path, library: str, name: str) -> Any:
         return cls(cls.config_class.from_pretrained(folder))
 
 
-def _cached(hub_id: str) -> Path | None:
+def _cached(hub_id: str, network: str) -> Path | None:
     from huggingface_hub import try_to_load_from_cache
 
-    wanted = [
-        try_to_load_from_cache(hub_id, name) for name in ("model_index.json", "unet/config.json", "vae/config.json")
-    ]
-    return Path(str(wanted[0])).parent if all(isinstance(path, str) for path in wanted) else None
+    needed = ("model_index.json", f"{network}/config.json", "vae/config.json")
+    paths = [try_to_load_from_cache(hub_id, name) for name in needed]
+    return Path(str(paths[0])).parent if all(isinstance(path, str) for path in paths) else None

@@ -22,11 +22,11 @@ from kedge.planning.reward_skeletons import Planned
 from kedge.planning.skeletons import draw_policy
 from kedge.policies.activation_offload import SMALL
 from kedge.policies.base import Conditioning, rollout
-from kedge.policies.latent import LatentPolicy, LoraConfig
+from kedge.policies.latent import LatentPolicy
 from kedge.policies.loading import UNUSED
-from kedge.policies.memory import economise
+from kedge.policies.memory import apply_memory_settings
 from kedge.prompts import PromptStream
-from kedge.training.assemble import backprop, economy
+from kedge.training.assemble import backprop
 
 PROMPT = "a photo of a fox"
 
@@ -72,14 +72,14 @@ class Rehearsal:
     prompt: int
 
 
-def rehearse(config: RunConfig, kind: str) -> Rehearsal | None:
+def rehearse(config: RunConfig) -> Rehearsal | None:
     """Go through one step of the run that ``config`` describes; None if the architecture is not known."""
     model, last = config.model, config.backprop.last_steps
     short = min(model.steps, max(2, (last or 0) + 1))
-    found = _rehearse(config, kind, short)
+    found = _rehearse(config, short)
     if found is None or short == model.steps:
         return found
-    longer = _rehearse(config, kind, short + 1)
+    longer = _rehearse(config, short + 1)
     assert longer is not None
     return replace(found, step=_extend(found.step, longer.step, model.steps - short))
 
@@ -89,13 +89,13 @@ def _extend(short: Cost, longer: Cost, steps: int) -> Cost:
     return short.plus(longer.plus(short, -1), steps)
 
 
-def _rehearse(config: RunConfig, kind: str, steps: int) -> Rehearsal | None:
-    lora = LoraConfig(config.model.lora.rank, config.model.lora.alpha, config.model.lora.targets)
-    policy = draw_policy(config.model, kind, steps, lora)
+def _rehearse(config: RunConfig, steps: int) -> Rehearsal | None:
+    policy = draw_policy(config.model, steps)
     if policy is None:
         return None
     # Where text encoders wait is for the list of networks; nothing is there to be moved or compiled.
-    economise(policy, replace(economy(config), offload_text_encoders=False, compile=False))
+    memory, speed = replace(config.memory, offload_text_encoders=False), replace(config.speed, compile=False)
+    apply_memory_settings(policy, memory, speed)
     reward = Planned(config.reward, getattr(torch, config.memory.reward_dtype))
     others = [Planned(text, getattr(torch, config.memory.reward_dtype)) for text in _metrics(config)]
     cond = policy.encode([PROMPT])
@@ -177,7 +177,8 @@ def _networks(policy: LatentPolicy, rewards: Sequence[Planned], texts_elsewhere:
     components = policy.pipeline.components.items()
     parts = {name: part for name, part in components if isinstance(part, nn.Module) and name not in UNUSED}
     if texts_elsewhere:
-        parts = {name: part for name, part in parts.items() if not name.startswith("text_encoder")}
+        waiting = policy.backbone.text_encoders
+        parts = {name: part for name, part in parts.items() if name not in waiting}
     for reward in rewards:
         parts |= reward.networks
     sizes = {}

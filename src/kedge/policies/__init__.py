@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kedge.models import ModelParts
-from kedge.policies.families.detect import AUTO, POLICIES, detect_kind
+from kedge.policies.families import AUTO, FAMILIES, default_guidance, detect_kind, find
+from kedge.registry import load_object
 
 if TYPE_CHECKING:
     import torch
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
     from kedge.policies.base import Policy
     from kedge.policies.latent import LatentPolicy
-    from kedge.policies.lora import LoraConfig
+    from kedge.policies.settings import LoraConfig
 
-__all__ = ["AUTO", "POLICIES", "ModelParts", "detect_kind", "load_policy", "make_policy"]
+__all__ = ["AUTO", "FAMILIES", "ModelParts", "detect_kind", "load_policy", "make_policy"]
 
 
 def load_policy(
@@ -25,7 +25,7 @@ def load_policy(
     model: str | Path,
     *,
     steps: int,
-    guidance: float,
+    guidance: float | None = None,
     lora: LoraConfig | None = None,
     device: str | torch.device = "cpu",
     dtype: str | torch.dtype = "float32",
@@ -36,14 +36,15 @@ def load_policy(
     """Load a generator.
 
     Args:
-        kind: ``auto``, one of :data:`POLICIES`, or ``module:function`` taking the same arguments as this, without
-            ``kind``; ``size`` and ``parts`` are passed to it only where they are given.
+        kind: ``auto``, one of :data:`FAMILIES`, ``module:object`` for a family of your own, or ``module:function``
+            taking the same arguments as this, without ``kind``; ``size`` and ``parts`` are passed to it only where they
+            are given.
         model: as for :func:`kedge.models.resolve_model`.
         steps: K.
-        guidance: ω of ROCM's Eq. 4; diffusers' ``guidance_scale`` is ω + 1.
+        guidance: ω of ROCM's Eq. 4; diffusers' ``guidance_scale`` is ω + 1. None is the model's own.
         lora: the adapter to add; None leaves the model as it is, with nothing to train.
         dtype: of the networks. Latents, the adapter and all step arithmetic stay in float32 (float64 with float64).
-        eta: DDIM's η in [0, 1]; only diffusion models take note.
+        eta: DDIM's η in [0, 1], for the families that take it.
         size: side of the pictures in pixels, or height and width; None is the model's own.
         parts: a UNet, a VAE or an LCM-LoRA from elsewhere, and the variant of the weight files.
 
@@ -54,24 +55,43 @@ def load_policy(
     import torch
 
     dtype = dtype if isinstance(dtype, torch.dtype) else getattr(torch, dtype)
-    kind = detect_kind(model, parts) if kind == AUTO else POLICIES.resolve(kind)
+    kind = detect_kind(model, parts) if kind == AUTO else kind
+    if guidance is None:
+        guidance = default_guidance(kind, model, parts)
     settings: dict[str, Any] = {"steps": steps, "guidance": guidance, "lora": lora, "eta": eta}
-    if ":" in kind:
-        load = POLICIES.get(kind)
-        given: dict[str, Any] = {"size": size, "parts": parts}
-        given = {name: value for name, value in given.items() if value not in (None, ModelParts())}
-        policy: Policy = load(model, device=torch.device(device), dtype=dtype, **settings, **given)
+    family = find(kind)
+    if family is None:
+        optional: dict[str, Any] = {"size": size, "parts": parts}
+        optional = {name: value for name, value in optional.items() if value not in (None, ModelParts())}
+        policy: Policy = load_object(kind)(model, device=torch.device(device), dtype=dtype, **settings, **optional)
         return policy
     from kedge.policies.loading import Place, load_pipeline
 
-    pipeline = load_pipeline(Place(model, parts or ModelParts(), torch.device(device), dtype), kind)
+    pipeline = load_pipeline(Place(model, parts or ModelParts(), torch.device(device), dtype), family)
     return make_policy(kind, pipeline, size=size, **settings)
 
 
-def make_policy(kind: str, pipeline: DiffusionPipeline, *, eta: float = 1.0, **settings: Any) -> LatentPolicy:
-    """An open pipeline as a policy of a registered ``kind``; ``eta`` is dropped where it has no meaning."""
-    make = POLICIES.get(kind)
-    if "eta" in inspect.signature(make).parameters:
-        settings["eta"] = eta
-    policy: LatentPolicy = make(pipeline, **settings)
+def make_policy(
+    kind: str,
+    pipeline: DiffusionPipeline,
+    *,
+    steps: int,
+    guidance: float,
+    lora: LoraConfig | None = None,
+    size: int | tuple[int, int] | None = None,
+    **further: Any,
+) -> LatentPolicy:
+    """An open pipeline as a policy of a family; of ``further`` settings it is given those that it takes.
+
+    Raises:
+        UnknownNameError: for an unknown ``kind``.
+        ValueError: for one that is no family, or settings that it cannot have.
+    """
+    family = find(kind)
+    if family is None:
+        raise ValueError(f"{kind} is a policy of its own, not a family that makes one of a pipeline")
+    taken = {name: value for name, value in further.items() if name in family.takes}
+    policy: LatentPolicy = load_object(family.make)(
+        pipeline, steps=steps, guidance=guidance, lora=lora, size=size, **taken
+    )
     return policy

@@ -17,6 +17,7 @@ from torch.utils.checkpoint import checkpoint
 
 from kedge.gaussian import Gaussian
 from kedge.policies.activation_offload import OffloadedActivations
+from kedge.policies.settings import BackpropSettings
 
 
 @dataclass(frozen=True)
@@ -91,25 +92,17 @@ def draw_noise(policy: Policy, generators: torch.Generator | Sequence[torch.Gene
 
 
 @dataclass(frozen=True)
-class Backprop:
+class Backprop(BackpropSettings):
     """How a rollout is computed and how gradients travel back through it; orthogonal to the algorithm.
 
     Attributes:
-        last_steps: keep the graph of the last n steps only (truncated backpropagation); None keeps all, 0 none.
-        checkpoint: recompute each network call in the backward pass instead of storing its activations.
         offload: keep what is stored for the backward pass in the host's memory instead of the device's.
         paired: where the reference's step is wanted with its gradient, compute it in one network call with the
             policy's, in a batch of twice the size (see :class:`PairedPolicy`).
     """
 
-    last_steps: int | None = None
-    checkpoint: bool = False
     offload: bool = False
     paired: bool = False
-
-    def __post_init__(self) -> None:
-        if self.last_steps is not None and self.last_steps < 0:
-            raise ValueError(f"backprop.last_steps must be 0 or more, not {self.last_steps}")
 
     def keeps(self, k: int) -> bool:
         """Whether step k keeps its graph: k counts down, so the last n steps are k ≤ n."""

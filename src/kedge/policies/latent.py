@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol, Self
+from typing import Any
 
 import torch
 from diffusers import DiffusionPipeline
@@ -14,55 +13,18 @@ from torch import Tensor, nn
 from kedge.gaussian import Gaussian
 from kedge.policies.base import Conditioning
 from kedge.policies.denoiser import Denoiser
-from kedge.policies.lora import Adapter, LoraConfig
+from kedge.policies.families.spec import Backbone
+from kedge.policies.lora import Adapter
+from kedge.policies.settings import LoraConfig
+from kedge.policies.steps import Step
 from kedge.policies.text import Encode
-
-__all__ = ["LatentPolicy", "LoraConfig", "ScheduledStep", "Step", "latent_shape", "refuse_clipping"]
-
-
-class Step(Protocol):
-    """The constants of one sampling step of a family, and what it makes of the network's output."""
-
-    @property
-    def timestep(self) -> Tensor:
-        """``[]``: what the denoiser is told."""
-
-    def on(self, device: torch.device) -> Self:
-        """With the timestep on ``device``, which would else wait for it. The other constants are free on the host."""
-
-    def network_input(self, x: Tensor) -> Tensor:
-        """x_k as the network wants to see it."""
-
-    def gaussian(self, x: Tensor, output: Tensor) -> Gaussian:
-        """``p(x_{k-1} | x_k, c)`` from the denoiser's output at x_k."""
-
-
-@dataclass(frozen=True)
-class ScheduledStep:
-    """What the steps of every family have: :class:`Step` but for ``gaussian``.
-
-    Attributes:
-        prediction_type: what the network predicts.
-        timestep: t_k as the network was told in its training: int64, or float32 for continuous times.
-    """
-
-    prediction_type: str
-    timestep: Tensor
-
-    def on(self, device: torch.device) -> Self:
-        """With the timestep on ``device``."""
-        return replace(self, timestep=self.timestep.to(device))
-
-    def network_input(self, x: Tensor) -> Tensor:
-        """x_k itself."""
-        return x
 
 
 class LatentPolicy:
     """A diffusers pipeline as a :class:`kedge.policies.base.Policy`.
 
     Args:
-        part: which of the pipeline's networks denoises; it gets the adapter.
+        backbone: which of the pipeline's networks is which; the one that denoises gets the adapter.
         text: prompts to conditioning.
         denoiser: one call of that network.
         schedule: steps K to 1.
@@ -70,17 +32,17 @@ class LatentPolicy:
 
     Attributes:
         pipeline: the real diffusers pipeline, with every network frozen.
-        network: the one that denoises: ``unet`` or ``transformer`` in the pipeline, as ``part`` says.
+        network: the one that denoises.
         guidance: ω of ROCM's Eq. 4.
         adapter: the LoRA on the network, or None.
-        decoder: the VAE's, from scaled latents to images in [−1, 1]; ``economise`` may wrap it.
+        decoder: the VAE's, from scaled latents to images in [−1, 1]; memory settings may wrap it.
         straight_through: let gradients pass through the clamp of :meth:`decode` where pixels are saturated.
     """
 
     def __init__(
         self,
         pipeline: DiffusionPipeline,
-        part: Literal["unet", "transformer"],
+        backbone: Backbone,
         *,
         text: Encode,
         denoiser: Denoiser,
@@ -92,8 +54,8 @@ class LatentPolicy:
         for network in pipeline.components.values():
             if isinstance(network, nn.Module):
                 network.requires_grad_(False).eval()
-        self.pipeline, self.part, self.vae = pipeline, part, pipeline.vae
-        self.network: Any = getattr(pipeline, part)
+        self.pipeline, self.backbone, self.vae = pipeline, backbone, pipeline.vae
+        self.network: Any = getattr(pipeline, backbone.network)
         self.steps, self.guidance = len(schedule), guidance
         self.device, self.network_dtype = self.network.device, self.network.dtype
         self.schedule = {k: step.on(self.device) for k, step in schedule.items()}
@@ -166,16 +128,3 @@ def latent_shape(pipeline: DiffusionPipeline, network: Any, size: int | tuple[in
     if min(height, width) < factor or height % factor or width % factor:
         raise ValueError(f"model.size must be a multiple of {factor} pixels for this model, not {height} × {width}")
     return channels, height // factor, width // factor
-
-
-def refuse_clipping(scheduler: Any) -> None:
-    """Latents are not bounded: clipping the predicted x_0 would be no Gaussian mean worth differentiating.
-
-    Raises:
-        ValueError: if the scheduler's config asks for it.
-    """
-    for key in ("clip_sample", "thresholding"):
-        if scheduler.config.get(key):
-            raise ValueError(
-                f"scheduler/scheduler_config.json sets {key}: true, which latent models do not use; set it to false"
-            )

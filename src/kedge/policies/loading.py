@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import torch
-from diffusers import AutoencoderKL, DiffusionPipeline, LCMScheduler, UNet2DConditionModel
+from diffusers import AutoencoderKL, DiffusionPipeline, UNet2DConditionModel
 from diffusers.models.modeling_utils import ModelMixin
 
 from kedge.models import ModelParts, resolve_model, resolve_part
 from kedge.policies.families.detect import check_pipeline
+from kedge.policies.families.spec import Family
 from kedge.quiet import quiet_loading
 
 LORA_FILE = "pytorch_lora_weights.safetensors"
@@ -35,33 +37,42 @@ class Place:
     dtype: torch.dtype
 
 
-def load_pipeline(place: Place, kind: str) -> DiffusionPipeline:
-    """Load a model from a folder or the hub, without its safety checker, for a kind of policy.
+def load_pipeline(place: Place, family: Family) -> DiffusionPipeline:
+    """Load a model from a folder or the hub, without its safety checker, as one of ``family``.
 
     Raises:
-        UnknownNameError: for a pipeline that Kedge does not know, or that is of another kind.
+        UnknownNameError: for a pipeline that Kedge does not know, or that is of another family.
         ValueError: for parts that do not fit it.
     """
     where, parts = resolve_model(place.model), place.parts
     index = DiffusionPipeline.load_config(where)
-    check_pipeline(str(index.get("_class_name")), kind, str(place.model))
-    given: dict[str, Any] = {name: None for name in UNUSED if name in index}
+    check_pipeline(str(index.get("_class_name")), family, str(place.model))
+    components: dict[str, Any] = {name: None for name in UNUSED if name in index}
     if "requires_safety_checker" in index or "safety_checker" in index:
-        given["requires_safety_checker"] = False
+        components["requires_safety_checker"] = False
     with quiet_loading():
         if parts.unet:
-            given["unet"] = _part(UNet2DConditionModel, parts.unet, "unet", place.dtype, parts.variant)
+            components["unet"] = _part(UNet2DConditionModel, parts.unet, "unet", place.dtype, parts.variant)
         if parts.vae:
-            given["vae"] = _part(AutoencoderKL, parts.vae, "vae", place.dtype, None)
+            components["vae"] = _part(AutoencoderKL, parts.vae, "vae", place.dtype, None)
         # An LCM-LoRA is added in float32 and rounded once, with the sum.
         dtypes = {"default": place.dtype} | ({"unet": _at_least_float32(place.dtype)} if parts.lcm_lora else {})
-        pipeline = DiffusionPipeline.from_pretrained(where, dtype=dtypes, variant=_variant(where, parts), **given)
+        pipeline = DiffusionPipeline.from_pretrained(where, dtype=dtypes, variant=_variant(where, parts), **components)
         if parts.lcm_lora:
             _fuse_lcm_lora(pipeline, parts.lcm_lora, place.dtype)
+            take_scheduler(pipeline, family)
     pipeline.set_progress_bar_config(disable=True)
     if pipeline.vae.dtype == torch.float16 and pipeline.vae.config.get("force_upcast"):
         pipeline.vae.to(torch.float32)  # SDXL's own overflows in float16
     return pipeline.to(place.device)
+
+
+def take_scheduler(pipeline: DiffusionPipeline, family: Family) -> None:
+    """Give the pipeline the scheduler that samples ``family``, in place of the one in the model's folder."""
+    if family.scheduler is not None:
+        cls = getattr(diffusers, family.scheduler)
+        scheduler = cls.from_config(pipeline.scheduler.config, **family.scheduler_options)
+        pipeline.register_modules(scheduler=scheduler)
 
 
 def _part(cls: type[ModelMixin], name: str, subfolder: str, dtype: torch.dtype, variant: str | None) -> ModelMixin:
@@ -74,14 +85,13 @@ def _part(cls: type[ModelMixin], name: str, subfolder: str, dtype: torch.dtype, 
 
 
 def _fuse_lcm_lora(pipeline: DiffusionPipeline, name: str, dtype: torch.dtype) -> None:
-    """Make the UNet W + ΔW, with the scheduler to go with it: the model that training starts from, and is held to."""
+    """Make the UNet W + ΔW: the model that training starts from, and is held to."""
     where = resolve_part(name, "model.lcm_lora")
     folder, file = (where.parent, where.name) if isinstance(where, Path) and where.is_file() else (where, LORA_FILE)
-    pipeline.load_lora_weights(folder, weight_name=file, adapter_name="lcm")
+    pipeline.load_lora_weights(folder, weight_name=file)
     pipeline.fuse_lora(components=["unet"])
     pipeline.unload_lora_weights()
     pipeline.unet.to(dtype)
-    pipeline.register_modules(scheduler=LCMScheduler.from_config(pipeline.scheduler.config))
 
 
 def _at_least_float32(dtype: torch.dtype) -> torch.dtype:

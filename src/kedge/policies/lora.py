@@ -14,37 +14,12 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor
 from torch.nn import Parameter
 
+from kedge.policies.settings import LoraConfig
 from kedge.registry import suggest
 
+__all__ = ["Adapter", "LoraConfig", "Mode"]
+
 NAME = "default"
-
-
-@dataclass(frozen=True)
-class LoraConfig:
-    """W + (alpha / rank) B A on the layers whose names end in one of ``targets``; ROCM's setting (page 5).
-
-    Attributes:
-        rank: r, the inner dimension of B A.
-        alpha: α; the update is scaled by α / r.
-        targets: endings of layer names.
-    """
-
-    rank: int = 16
-    alpha: float = 32
-    targets: tuple[str, ...] = ("to_q", "to_k", "to_v", "to_out.0")
-
-    def __post_init__(self) -> None:
-        if self.rank < 1:
-            raise ValueError(f"lora.rank must be 1 or more, not {self.rank}")
-        if self.alpha <= 0:
-            raise ValueError(f"lora.alpha must be positive, not {self.alpha}")
-        if not self.targets:
-            raise ValueError("lora.targets is empty: name at least one kind of layer, such as to_q")
-
-    @property
-    def scale(self) -> float:
-        """α / r."""
-        return self.alpha / self.rank
 
 
 @dataclass(frozen=True)

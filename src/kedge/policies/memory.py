@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,8 +18,9 @@ from torch.utils.checkpoint import checkpoint
 from kedge.policies.base import Policy
 from kedge.policies.latent import LatentPolicy
 from kedge.policies.lora import Adapter
+from kedge.policies.settings import MemorySettings, SpeedSettings
 
-Attention = Literal["auto", "flash", "efficient", "cudnn", "math"]
+AS_IT_IS = SpeedSettings()
 BACKENDS = {
     "flash": SDPBackend.FLASH_ATTENTION,
     "efficient": SDPBackend.EFFICIENT_ATTENTION,
@@ -29,68 +29,43 @@ BACKENDS = {
 }
 
 
-@dataclass(frozen=True)
-class Economy:
-    """What to spend less of.
-
-    Attributes:
-        unet_checkpoint: recompute the blocks of the denoising network in the backward pass.
-        vae_checkpoint: recompute the blocks of the VAE's decoder.
-        vae_slicing: decode one picture at a time, and recompute it in the backward pass.
-        vae_tile: decode in overlapping tiles of this many pixels; other pictures near the borders. None does not.
-        offload_text_encoders: text encoders wait in the host's memory while they have nothing to encode.
-        compile: compile the denoising network with ``torch.compile``; with ``unet_checkpoint`` its attention blocks.
-        channels_last: keep convolutions' weights and images in channels-last order.
-        attention: the kernel for attention; ``auto`` leaves the choice to torch.
-    """
-
-    unet_checkpoint: bool = False
-    vae_checkpoint: bool = False
-    vae_slicing: bool = False
-    vae_tile: int | None = None
-    offload_text_encoders: bool = False
-    compile: bool = False
-    channels_last: bool = False
-    attention: Attention = "auto"
-
-
-def economise(policy: Policy, economy: Economy) -> None:
-    """Set ``policy`` up as ``economy`` says, once, after it was loaded.
+def apply_memory_settings(policy: Policy, memory: MemorySettings, speed: SpeedSettings = AS_IT_IS) -> None:
+    """Set ``policy`` up once, after it was loaded. What is not the generator's own is left to others.
 
     Raises:
         ValueError: for a policy of the user's own, or a network that cannot do what is asked for.
     """
-    if economy == Economy():
+    if not (memory.changes_networks or speed.changes_networks):
         return
     if not isinstance(policy, LatentPolicy):
         raise ValueError(
             f"memory and speed settings are for models in diffusers' format, and {type(policy).__name__} is a policy "
             "of your own: leave out the blocks memory and speed, except memory.prompt_cache_mb"
         )
-    backend = nullcontext if economy.attention == "auto" else _attention(economy.attention)
-    _decode_frugally(policy, economy, backend)
-    if economy.unet_checkpoint:
+    backend = nullcontext if speed.attention == "auto" else _attention(speed.attention)
+    _set_up_decoder(policy, memory, backend)
+    if memory.unet_checkpoint:
         policy.network.enable_gradient_checkpointing(_block_checkpoint(policy.adapter, backend))
-    if economy.offload_text_encoders:
+    if memory.offload_text_encoders:
         _wait_on_host(policy)
-    if economy.channels_last:
+    if speed.channels_last:
         for network in (policy.network, policy.vae):
             network.to(memory_format=torch.channels_last)
-    if economy.attention != "auto":
+    if speed.attention != "auto":
         policy.network.forward = _inside(backend, policy.network.forward)
         policy.decoder = _inside(backend, policy.decoder)
-    if economy.compile:
-        _compile(policy.network, economy.unet_checkpoint)
+    if speed.compile:
+        _compile(policy.network, memory.unet_checkpoint)
 
 
-def _decode_frugally(
-    policy: LatentPolicy, economy: Economy, backend: Callable[[], AbstractContextManager[Any]]
+def _set_up_decoder(
+    policy: LatentPolicy, memory: MemorySettings, backend: Callable[[], AbstractContextManager[Any]]
 ) -> None:
-    if economy.vae_checkpoint:
+    if memory.vae_checkpoint:
         _recompute_blocks(policy.vae, _block_checkpoint(None, backend))
-    if economy.vae_tile is not None:
-        _tile(policy.vae, economy.vae_tile)
-    if economy.vae_slicing:
+    if memory.vae_tile is not None:
+        _tile(policy.vae, memory.vae_tile)
+    if memory.vae_slicing:
         policy.decoder = _Sliced(policy.decoder)
 
 
@@ -166,7 +141,7 @@ def _compile(network: Any, blocks: bool) -> None:
 
 def _wait_on_host(policy: LatentPolicy) -> None:
     """Text encoders go to the device when they are called, and back when they are done."""
-    for name in ("text_encoder", "text_encoder_2"):
+    for name in policy.backbone.text_encoders:
         encoder = getattr(policy.pipeline, name, None)
         if isinstance(encoder, nn.Module):
             encoder.to("cpu")

@@ -8,28 +8,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from kedge.policies.families.catalogue import find_layout
 from kedge.random_models.scale import Scale
-from kedge.registry import Registry
+from kedge.registry import load_object
 
-__all__ = ["LAYOUTS", "Scale", "build_layout"]
+__all__ = ["Scale", "build_layout"]
 
 DTYPES = ("float32", "float16", "bfloat16")
-
-# Layout → its builder; named after the model on the hub that has it (docs/models.md says which).
-LAYOUTS = Registry(
-    "layout",
-    {
-        "sd15-lcm": "kedge.random_models.stable_diffusion:sd15_lcm",
-        "sd15": "kedge.random_models.stable_diffusion:sd15",
-        "sd-turbo": "kedge.random_models.stable_diffusion:sd_turbo",
-        "sdxl": "kedge.random_models.sdxl:sdxl",
-        "sdxl-turbo": "kedge.random_models.sdxl:sdxl_turbo",
-        "sdxl-lcm-unet": "kedge.random_models.sdxl:sdxl_lcm_unet",
-        "sana-sprint": "kedge.random_models.sana:sana_sprint",
-        "sd15-lcm-lora": "kedge.random_models.lcm_lora:sd15_lcm_lora",
-        "sdxl-lcm-lora": "kedge.random_models.lcm_lora:sdxl_lcm_lora",
-    },
-)
 
 
 def build_layout(
@@ -44,7 +29,7 @@ def build_layout(
     """Write a model with random weights.
 
     Args:
-        name: one of :data:`LAYOUTS`.
+        name: one of :func:`kedge.policies.families.catalogue.layouts`.
         folder: where; it must not exist, or be empty.
         scale: of the architecture; None is the true one.
         dtype: of the weights in the files.
@@ -55,7 +40,7 @@ def build_layout(
         ValueError: for a dtype that is not one of :data:`DTYPES`.
         FileExistsError: if there is something in ``folder`` already.
     """
-    build = LAYOUTS.get(name)
+    layout = find_layout(name)
     folder = Path(folder).expanduser()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise FileExistsError(f"{folder} is not empty: name a new folder")
@@ -70,7 +55,7 @@ def build_layout(
     default = torch.get_default_dtype()
     torch.set_default_dtype(getattr(torch, dtype))  # half the memory of building in float32 and converting
     try:
-        saved = build(scale or Scale())
+        saved = load_object(layout.build)(scale or Scale())
     finally:
         torch.set_default_dtype(default)
     with quiet_loading():

@@ -11,7 +11,7 @@ from diffusers import UNet2DConditionModel
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from kedge.export.lora_files import kohya_name
+from kedge.policies.families.catalogue import UNETS
 from kedge.random_models.scale import Scale
 from kedge.random_models.sdxl import sdxl_unet
 from kedge.random_models.stable_diffusion import sd15_unet
@@ -55,13 +55,14 @@ def sdxl_lcm_lora(scale: Scale) -> LoraFile:
 def _lora_for(scale: Scale, unet: object) -> LoraFile:
     with torch.device("meta"):
         network: UNet2DConditionModel = unet(scale)  # type: ignore[operator]
-    rank = scale.channels(RANK, multiple=4)
+    rank, kohya = scale.channels(RANK, multiple=4), UNETS.kohya
+    assert kohya is not None
     tensors: dict[str, Tensor] = {}
     for name, module in network.named_modules():
         if not LAYERS.search(name) or not isinstance(module, nn.Linear | nn.Conv2d):
             continue
         out, into, *kernel = module.weight.shape
-        key = kohya_name(name)
+        key = kohya.key(name)
         tensors[f"{key}.lora_down.weight"] = torch.randn(rank, into, *kernel) / rank
         tensors[f"{key}.lora_up.weight"] = 0.1 * torch.randn(out, rank, *([1] * len(kernel)))
         tensors[f"{key}.alpha"] = torch.tensor(ALPHA * rank / RANK)

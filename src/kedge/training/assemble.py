@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 
 import torch
@@ -13,8 +12,7 @@ from kedge.config import ModelConfig, PromptsConfig, RunConfig
 from kedge.policies import load_policy
 from kedge.policies.base import Backprop, Policy
 from kedge.policies.fingerprint import Fingerprint, fingerprint
-from kedge.policies.lora import LoraConfig
-from kedge.policies.memory import Economy, economise
+from kedge.policies.memory import apply_memory_settings
 from kedge.prompts import PromptStream, load_prompts
 from kedge.rewards.base import Reward
 from kedge.training.callbacks import Callback, HeldOut, SampleGrid
@@ -48,8 +46,8 @@ def build_policy(model: ModelConfig, device: torch.device, *, lora: bool = True)
         model.kind,
         model.name,
         steps=model.steps,
-        guidance=model.omega,
-        lora=LoraConfig(**dataclasses.asdict(model.lora)) if lora else None,
+        guidance=model.guidance,
+        lora=model.lora if lora else None,
         device=device,
         dtype=model.dtype,
         eta=model.eta,
@@ -60,19 +58,17 @@ def build_policy(model: ModelConfig, device: torch.device, *, lora: bool = True)
 
 def base_of(model: ModelConfig) -> Fingerprint | None:
     """Which weights a model is made of, once they are on this machine; None for a policy of the user's own."""
-    return None if ":" in model.kind else fingerprint(model.name, model.parts)
+    return None if model.family is None else fingerprint(model.name, model.parts)
 
 
 def backprop(config: RunConfig) -> Backprop:
     """How its rollouts are computed."""
-    offload, paired = config.memory.offload_activations, config.speed.paired_reference
-    return Backprop(**dataclasses.asdict(config.backprop), offload=offload, paired=paired)
-
-
-def economy(config: RunConfig) -> Economy:
-    """What its generator is to be sparing with."""
-    asked = dataclasses.asdict(config.memory) | dataclasses.asdict(config.speed)
-    return Economy(**{field.name: asked[field.name] for field in dataclasses.fields(Economy)})
+    return Backprop(
+        last_steps=config.backprop.last_steps,
+        checkpoint=config.backprop.checkpoint,
+        offload=config.memory.offload_activations,
+        paired=config.speed.paired_reference,
+    )
 
 
 def assemble(
@@ -91,7 +87,7 @@ def assemble(
     policy = build_policy(config.model, processes.device)
     own_seed = config.training.seed + 1_000_003 * processes.index
     seed_everything(own_seed)
-    economise(policy, economy(config))
+    apply_memory_settings(policy, config.memory, config.speed)
     if config.speed.tf32:
         torch.set_float32_matmul_precision("high")
     reward = load_reward(config.reward, processes.device, getattr(torch, config.memory.reward_dtype))

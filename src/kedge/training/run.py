@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from kedge import __version__
-from kedge.config import RunConfig
+from kedge.config import RunConfig, resolve
 from kedge.config.loading import plain
 from kedge.export.card import model_card
 from kedge.files import write_text
@@ -36,6 +36,7 @@ def train(config: RunConfig, out: str | Path, *, resume: bool = False, callbacks
         FolderTaken: if ``out`` holds a run and ``resume`` is False.
         TrainingFailed: if gradients stay infinite.
     """
+    config = resolve(config)  # one made in Python may leave the kind of its model open
     folder = RunFolder(Path(out))
     if folder.used and not resume:
         raise FolderTaken(
@@ -60,7 +61,7 @@ def finish(trainer: Trainer, config: RunConfig, folder: RunFolder, outcome: Outc
     """
     from kedge.evaluation import write_report
 
-    if ":" not in config.model.kind:
+    if config.model.family is not None:
         from kedge.export.lora import save_lora
 
         with trainer.optimizer.averaged():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from kedge.workflows.load_run import TrainedRun
 
 Target: TypeAlias = "str | Path | TrainedRun"
-
-STEPS = {"lcm": 8, "diffusion": 20, "turbo": 4, "sana-sprint": 2}  # the first two as in the papers
 
 
 @dataclass(frozen=True)
@@ -55,8 +53,8 @@ def load_target(
     """Load a run's tuned model, or a plain model.
 
     Args:
-        kind: of :data:`kedge.policies.POLICIES`; None finds out. A run knows its own.
-        steps, guidance: None takes the run's, or the usual steps of its kind and the model's own ω.
+        kind: of :data:`kedge.policies.FAMILIES`; None finds out. A run knows its own.
+        steps, guidance: None takes the run's, or what is usual for the model's kind.
         settings: ``key=value`` for other keys of a recipe's model block; a run has its own.
 
     Raises:
@@ -74,9 +72,8 @@ def load_target(
         run = _load_run(target, path, place, steps, guidance)
         return LoadedModel(path.resolve().name, run.policy, run.config.model, tuned=True)
     name = str(target)
-    model = parse_model({"name": name, "kind": kind or AUTO, "guidance": guidance}, settings)
-    if not any(text.startswith("steps=") for text in settings):
-        model = replace(model, steps=steps or STEPS.get(model.kind, model.steps))
+    block = {"name": name, "kind": kind or AUTO, "guidance": guidance}
+    model = parse_model(block if steps is None else {**block, "steps": steps}, settings)
     return LoadedModel(Path(name).name, build_policy(model, place, lora=False), model, tuned=False)
 
 

@@ -7,6 +7,7 @@ as it trains, which counts towards neither its queries nor its time.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -35,7 +36,6 @@ WATCHED = 24  # held-out prompts that are scored while it trains
 POINTS = 6  # so often
 MEASURED = 128  # held-out prompts that the finished models are measured on
 TITLES = {"rocm": "ROCM", "rlcm": "RLCM", "ddpo": "DDPO", "dpok": "DPOK", "d3po": "D3PO"}
-KINDS = {"lcm": "consistency", "diffusion": "diffusion"}
 
 
 def of_queries(options: MatrixOptions, run: Run, queries: float) -> Run:
@@ -86,8 +86,13 @@ def runs(options: MatrixOptions) -> tuple[Run, ...]:
 
 def base_of(result: Result, run: RunRecord, target: str) -> RunRecord | None:
     """The model that a run of ``target`` started from, as it was measured."""
-    kind = Run(run.name, run.recipe, overrides_of(run)).config().model.kind
-    return result.run(f"base-{KINDS[kind]}-{target}")
+    bases = [other for other in result.runs if re.fullmatch(f"base-.*-{target}", other.name)]
+    return next((base for base in bases if _model(base) == _model(run)), None)
+
+
+def _model(run: RunRecord) -> str:
+    """The name of the model that it started from."""
+    return Run(run.name, run.recipe, overrides_of(run)).config().model.name
 
 
 def overrides_of(run: RunRecord) -> dict[str, Any]:

@@ -14,7 +14,8 @@ from kedge.algorithms.base import Context
 from kedge.algorithms.rocm import ROCM
 from kedge.policies import load_policy
 from kedge.policies.base import Backprop, draw_noise, rollout
-from kedge.policies.latent import LatentPolicy, LoraConfig
+from kedge.policies.latent import LatentPolicy
+from kedge.policies.settings import LoraConfig
 from kedge.registry import UnknownNameError
 from toys import PROMPTS, Cycle
 

@@ -12,8 +12,9 @@ from huggingface_hub import constants
 
 from family_models import FAMILIES, TINY, Builder, build
 from kedge.config import ConfigError, parse_config
-from kedge.models import ModelParts, default_guidance
+from kedge.models import ModelParts
 from kedge.policies import detect_kind, load_policy
+from kedge.policies.families import default_guidance
 from kedge.policies.latent import LatentPolicy
 from kedge.random_models import build_layout
 from kedge.registry import UnknownNameError
@@ -50,10 +51,10 @@ def test_a_name_tells_while_the_files_are_not_here() -> None:
 
 
 def test_guidance_where_nobody_chose_one() -> None:
-    assert default_guidance("SimianLuo/LCM_Dreamshaper_v7", "lcm") == 7.5
-    assert default_guidance("stabilityai/sd-turbo", "turbo") == 0
-    assert default_guidance("Lykon/dreamshaper-7", "lcm", ModelParts(lcm_lora="a/b")) == 0
-    assert default_guidance("owner/sana", "sana-sprint") == 3.5
+    assert default_guidance("lcm", "SimianLuo/LCM_Dreamshaper_v7") == 7.5
+    assert default_guidance("turbo", "stabilityai/sd-turbo") == 0
+    assert default_guidance("lcm", "Lykon/dreamshaper-7", ModelParts(lcm_lora="a/b")) == 0
+    assert default_guidance("sana-sprint", "owner/sana") == 3.5
 
 
 def test_hub_ids_load_from_the_cache_without_a_network(

@@ -14,10 +14,11 @@ from kedge.config import RunConfig, parse_config
 from kedge.planning import timing
 from kedge.planning.forecast import describe, forecast
 from kedge.planning.operations import Form, counting
-from kedge.planning.skeletons import KNOWN, draw_pipeline
+from kedge.planning.skeletons import draw_pipeline
 from kedge.planning.step import rehearse
 from kedge.planning.timing import Timer
 from kedge.policies import load_policy
+from kedge.policies.families.catalogue import LCM, layout_of
 
 
 def config_for(folder: Path | str, **changes) -> RunConfig:
@@ -71,17 +72,17 @@ def test_memory_is_counted_while_the_backward_pass_needs_it() -> None:
 
 def test_longer_rollouts_cost_what_two_short_ones_say(micro_lcm: Path) -> None:
     """The line through K = 2 and K = 3 hits the true count at K = 5."""
-    found = rehearse(config_for(micro_lcm, model={"steps": 5}), "lcm")
-    whole = rehearse(config_for(micro_lcm, model={"steps": 5}, backprop={"last_steps": 5}), "lcm")
+    found = rehearse(config_for(micro_lcm, model={"steps": 5}))
+    whole = rehearse(config_for(micro_lcm, model={"steps": 5}, backprop={"last_steps": 5}))
     assert found.step.flops == whole.step.flops
     assert found.step.peak == pytest.approx(whole.step.peak, rel=0.02)
 
 
 def test_the_rehearsed_step_makes_the_calls_of_a_real_one(micro_lcm: Path) -> None:
     """Twice the batch is twice the arithmetic; without a reference it is less; parameters are the loaded model's."""
-    one, two = (rehearse(config_for(micro_lcm, training={"batch_size": n}), "lcm") for n in (1, 2))
+    one, two = (rehearse(config_for(micro_lcm, training={"batch_size": n})) for n in (1, 2))
     assert two.step.flops == pytest.approx(2 * one.step.flops, rel=0.05)
-    free = rehearse(config_for(micro_lcm, algorithm={"name": "rocm", "divergence": "none"}), "lcm")
+    free = rehearse(config_for(micro_lcm, algorithm={"name": "rocm", "divergence": "none"}))
     assert free.step.flops < 0.7 * two.step.flops
     policy = load_policy("lcm", micro_lcm, steps=2, guidance=7.5)
     for name in ("unet", "vae", "text_encoder"):
@@ -91,7 +92,7 @@ def test_the_rehearsed_step_makes_the_calls_of_a_real_one(micro_lcm: Path) -> No
 
 @pytest.mark.parametrize("algorithm", ["rlcm", "dpok"])
 def test_policy_gradients_are_planned_too(micro_lcm: Path, algorithm: str) -> None:
-    found = rehearse(config_for(micro_lcm, algorithm=algorithm), "lcm")
+    found = rehearse(config_for(micro_lcm, algorithm=algorithm))
     assert found.step.flops > 0
     assert found.step.peak > 0
 
@@ -112,7 +113,7 @@ def test_a_forecast_says_everything_in_words(micro_lcm: Path, monkeypatch) -> No
 
 def test_the_time_of_a_step_is_that_of_its_operations(micro_lcm: Path, monkeypatch) -> None:
     """Everything that was counted can be run by itself, but what draws random numbers; times add up by their counts."""
-    step = rehearse(config_for(micro_lcm), "lcm").step
+    step = rehearse(config_for(micro_lcm)).step
     assert sum(step.operations.values()) == step.calls
     assert sum(count * operation.flops for operation, count in step.operations.items()) == step.flops
     timer = Timer(torch.device("cpu"))
@@ -136,13 +137,13 @@ def test_an_operation_is_run_on_tensors_of_its_own_form() -> None:
 
 
 def test_models_that_are_not_here_are_planned_by_their_name_or_not_at_all() -> None:
-    assert "SimianLuo/LCM_Dreamshaper_v7" in KNOWN
-    assert draw_pipeline("nobody/knows-this") is None
+    assert layout_of("SimianLuo/LCM_Dreamshaper_v7") in LCM.layouts
+    assert draw_pipeline("nobody/knows-this", LCM) is None
     assert forecast(config_for("nobody/knows-this")) is None
 
 
 def test_the_true_size_is_known_without_files() -> None:
-    pipeline = draw_pipeline("SimianLuo/LCM_Dreamshaper_v7")
+    pipeline = draw_pipeline("SimianLuo/LCM_Dreamshaper_v7", LCM)
     assert sum(p.numel() for p in pipeline.unet.parameters()) == 859_602_884  # 859,520,964 and the guidance embedding's
     assert pipeline.unet.conv_in.weight.is_meta
 
@@ -150,7 +151,7 @@ def test_the_true_size_is_known_without_files() -> None:
 def test_half_of_the_terms_cost_half(micro_lcm: Path) -> None:
     """Every term of a detached reference takes one forward pass, whichever are drawn."""
     none, half, every = (
-        rehearse(config_for(micro_lcm, model={"steps": 3}, algorithm=settings), "lcm").step.flops
+        rehearse(config_for(micro_lcm, model={"steps": 3}, algorithm=settings)).step.flops
         for settings in (
             {"name": "rocm", "divergence": "none"},
             {"name": "rocm", "reference_gradient": "detached", "reference_steps": 1},

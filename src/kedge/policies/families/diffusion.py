@@ -10,9 +10,17 @@ from torch import Tensor
 
 from kedge.gaussian import Gaussian
 from kedge.policies.families.unet import embeds_guidance, unet_policy
-from kedge.policies.latent import LatentPolicy, ScheduledStep, refuse_clipping
-from kedge.policies.lora import LoraConfig
-from kedge.policies.prediction import check_prediction_type, predicted_noise, predicted_x0
+from kedge.policies.latent import LatentPolicy
+from kedge.policies.settings import LoraConfig
+from kedge.policies.steps import (
+    ScheduledStep,
+    check_prediction_type,
+    check_steps,
+    predicted_noise,
+    predicted_x0,
+    refuse_clipping,
+    schedule_of,
+)
 
 
 @dataclass(frozen=True)
@@ -52,24 +60,24 @@ def ddim_schedule(scheduler: DDIMScheduler, steps: int, eta: float, dtype: torch
     refuse_clipping(scheduler)
     check_prediction_type(scheduler.config.prediction_type)
     most = scheduler.config.num_train_timesteps
-    if not 1 <= steps <= most:
-        raise ValueError(f"model.steps must be between 1 and {most} for this diffusion model, not {steps}")
+    check_steps(steps, most)
     if not 0 <= eta <= 1:
         raise ValueError(f"model.eta must lie between 0 (deterministic) and 1 (as noisy as DDPM), not {eta}")
     scheduler.set_timesteps(steps)
-    schedule = {}
-    for k, t in zip(range(steps, 0, -1), scheduler.timesteps, strict=True):
+
+    def constants(i: int, t: Tensor) -> tuple[Tensor, ...]:
         previous = t - most // steps
         product = scheduler.alphas_cumprod[t]
         next_product = scheduler.alphas_cumprod[previous] if previous >= 0 else scheduler.final_alpha_cumprod
         variance = (1 - next_product) / (1 - product) * (1 - product / next_product)
-        std = eta * variance**0.5
+        std = eta * variance**0.5  # Eq. (16)
         direction = (1 - next_product - std**2) ** 0.5
-        std = torch.zeros([]) if k == 1 else std
-        levels = (product**0.5, (1 - product) ** 0.5, next_product**0.5)
-        constants = (constant.to(dtype) for constant in (*levels, direction, std))
-        schedule[k] = DDIMStep(scheduler.config.prediction_type, t, *constants)
-    return schedule
+        last = i == steps - 1
+        return product**0.5, (1 - product) ** 0.5, next_product**0.5, direction, torch.zeros([]) if last else std
+
+    return schedule_of(
+        DDIMStep, scheduler.timesteps, constants, prediction_type=scheduler.config.prediction_type, dtype=dtype
+    )
 
 
 def diffusion_policy(

@@ -10,9 +10,16 @@ from torch import Tensor
 
 from kedge.gaussian import Gaussian
 from kedge.policies.families.unet import embeds_guidance, unet_policy
-from kedge.policies.latent import LatentPolicy, ScheduledStep, refuse_clipping
-from kedge.policies.lora import LoraConfig
-from kedge.policies.prediction import check_prediction_type, predicted_x0
+from kedge.policies.latent import LatentPolicy
+from kedge.policies.settings import LoraConfig
+from kedge.policies.steps import (
+    ScheduledStep,
+    check_prediction_type,
+    check_steps,
+    predicted_x0,
+    refuse_clipping,
+    schedule_of,
+)
 
 
 @dataclass(frozen=True)
@@ -47,19 +54,18 @@ def consistency_schedule(scheduler: LCMScheduler, steps: int, dtype: torch.dtype
     """
     refuse_clipping(scheduler)
     check_prediction_type(scheduler.config.prediction_type)
-    if not 1 <= steps <= scheduler.config.original_inference_steps:
-        most = scheduler.config.original_inference_steps
-        raise ValueError(f"model.steps must be between 1 and {most} for this consistency model, not {steps}")
+    check_steps(steps, scheduler.config.original_inference_steps)
     scheduler.set_timesteps(steps)
-    timesteps = list(scheduler.timesteps)
     products = scheduler.alphas_cumprod
-    levels = [(products[t].sqrt(), (1 - products[t]).sqrt()) for t in timesteps] + [(torch.ones([]), torch.zeros([]))]
-    schedule = {}
-    for i, t in enumerate(timesteps):
-        boundary = scheduler.get_scalings_for_boundary_condition_discrete(t)
-        constants = (constant.to(dtype) for constant in (*levels[i], *boundary, *levels[i + 1]))
-        schedule[steps - i] = ConsistencyStep(scheduler.config.prediction_type, t, *constants)
-    return schedule
+    levels = [(products[t].sqrt(), (1 - products[t]).sqrt()) for t in scheduler.timesteps]
+    levels.append((torch.ones([]), torch.zeros([])))  # after the last step: no noise
+
+    def constants(i: int, t: Tensor) -> tuple[Tensor, ...]:
+        return *levels[i], *scheduler.get_scalings_for_boundary_condition_discrete(t), *levels[i + 1]
+
+    return schedule_of(
+        ConsistencyStep, scheduler.timesteps, constants, prediction_type=scheduler.config.prediction_type, dtype=dtype
+    )
 
 
 def lcm_policy(

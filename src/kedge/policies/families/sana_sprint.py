@@ -12,9 +12,11 @@ from diffusers import DiffusionPipeline, SanaTransformer2DModel, SCMScheduler
 from torch import Tensor
 
 from kedge.policies.base import Conditioning
+from kedge.policies.families.catalogue import SANA
 from kedge.policies.families.lcm import ConsistencyStep
 from kedge.policies.latent import LatentPolicy
-from kedge.policies.lora import LoraConfig
+from kedge.policies.settings import LoraConfig
+from kedge.policies.steps import check_steps, schedule_of
 from kedge.policies.text import GemmaText
 
 FIRST, SECOND_OF_TWO = 1.57080, 1.3  # angles of SanaSprintPipeline: where it starts, and the middle of two steps
@@ -56,20 +58,17 @@ def trigflow_schedule(scheduler: SCMScheduler, steps: int, dtype: torch.dtype) -
     Raises:
         ValueError: for too many steps.
     """
-    most = scheduler.config.num_train_timesteps
-    if not 1 <= steps <= most:
-        raise ValueError(f"model.steps must be between 1 and {most} for this model, not {steps}")
+    check_steps(steps, scheduler.config.num_train_timesteps)
     middle = SECOND_OF_TWO if steps == 2 else None
     scheduler.set_timesteps(steps, max_timesteps=FIRST, intermediate_timesteps=middle)
     angles = scheduler.timesteps.to(dtype)
-    skip, out = torch.zeros([], dtype=dtype), torch.ones([], dtype=dtype)
-    schedule = {}
-    for i in range(steps):
-        here, following = angles[i], angles[i + 1]
-        schedule[steps - i] = ConsistencyStep(
-            "v_prediction", here, here.cos(), here.sin(), skip, out, following.cos(), following.sin()
-        )
-    return schedule
+    c_skip, c_out = torch.zeros([]), torch.ones([])
+
+    def constants(i: int, angle: Tensor) -> tuple[Tensor, ...]:
+        following = angles[i + 1]
+        return angle.cos(), angle.sin(), c_skip, c_out, following.cos(), following.sin()
+
+    return schedule_of(ConsistencyStep, angles[:-1], constants, prediction_type="v_prediction", dtype=dtype)
 
 
 def sana_sprint_policy(
@@ -86,11 +85,11 @@ def sana_sprint_policy(
         ValueError: for a SANA that is no consistency model, or settings that it cannot have.
     """
     network = pipeline.transformer
-    if not network.config.guidance_embeds:
+    if not SANA.takes_guidance(network.config):
         raise ValueError("this SANA has no guidance embedding (guidance_embeds), so it is not a SANA-Sprint")
     return LatentPolicy(
         pipeline,
-        "transformer",
+        SANA,
         text=GemmaText(pipeline, network.device),
         denoiser=SanaTransformer(network, guidance + 1),
         schedule=trigflow_schedule(pipeline.scheduler, steps, torch.promote_types(network.dtype, torch.float32)),

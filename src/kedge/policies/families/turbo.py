@@ -14,9 +14,9 @@ from torch import Tensor
 
 from kedge.gaussian import Gaussian
 from kedge.policies.families.unet import embeds_guidance, unet_policy
-from kedge.policies.latent import LatentPolicy, ScheduledStep
-from kedge.policies.lora import LoraConfig
-from kedge.policies.prediction import check_prediction_type, predicted_x0
+from kedge.policies.latent import LatentPolicy
+from kedge.policies.settings import LoraConfig
+from kedge.policies.steps import ScheduledStep, check_prediction_type, check_steps, predicted_x0, schedule_of
 
 
 @dataclass(frozen=True)
@@ -58,20 +58,19 @@ def ancestral_schedule(
         ValueError: for too many steps, or an unknown prediction type.
     """
     check_prediction_type(scheduler.config.prediction_type)
-    most = scheduler.config.num_train_timesteps
-    if not 1 <= steps <= most:
-        raise ValueError(f"model.steps must be between 1 and {most} for this model, not {steps}")
+    check_steps(steps, scheduler.config.num_train_timesteps)
     scheduler.set_timesteps(steps)
-    sigmas, one = scheduler.sigmas, torch.ones([])
-    schedule = {}
-    for i, t in enumerate(scheduler.timesteps):
-        sigma, following = sigmas[i], sigmas[i + 1]
+
+    def constants(i: int, t: Tensor) -> tuple[Tensor, ...]:
+        sigma, following = scheduler.sigmas[i], scheduler.sigmas[i + 1]
         std = (following**2 * (sigma**2 - following**2) / sigma**2) ** 0.5
         down = (following**2 - std**2) ** 0.5
-        scale = torch.as_tensor(scheduler.init_noise_sigma) if i == 0 else one
-        constants = (constant.to(dtype) for constant in (scale, sigma, down, std))
-        schedule[steps - i] = AncestralStep(scheduler.config.prediction_type, t, *constants)
-    return schedule
+        scale = torch.as_tensor(scheduler.init_noise_sigma) if i == 0 else torch.ones([])
+        return scale, sigma, down, std
+
+    return schedule_of(
+        AncestralStep, scheduler.timesteps, constants, prediction_type=scheduler.config.prediction_type, dtype=dtype
+    )
 
 
 def turbo_policy(

@@ -8,14 +8,16 @@ import torch
 from diffusers import DiffusionPipeline
 
 from kedge.policies.denoiser import Denoiser, Guided, UNet
-from kedge.policies.latent import LatentPolicy, Step, latent_shape
-from kedge.policies.lora import LoraConfig
+from kedge.policies.families.catalogue import UNETS
+from kedge.policies.latent import LatentPolicy, latent_shape
+from kedge.policies.settings import LoraConfig
+from kedge.policies.steps import Step
 from kedge.policies.text import ClipText, Encode, TwoClipTexts
 
 
 def embeds_guidance(pipeline: DiffusionPipeline) -> bool:
     """Whether the UNet was distilled with ω as an input."""
-    return pipeline.unet.config.time_cond_proj_dim is not None
+    return UNETS.takes_guidance(pipeline.unet.config)
 
 
 def unet_policy(
@@ -49,7 +51,7 @@ def unet_policy(
     denoiser: Denoiser = UNet(network, _embed_guidance(pipeline, guidance))
     return LatentPolicy(
         pipeline,
-        "unet",
+        UNETS,
         text=text,
         denoiser=Guided(denoiser, guidance) if guided else denoiser,
         schedule=schedule,
@@ -70,11 +72,11 @@ def _embed_guidance(pipeline: DiffusionPipeline, omega: float) -> torch.Tensor |
 
 
 def _check_width(pipeline: DiffusionPipeline) -> None:
-    encoders = [getattr(pipeline, name, None) for name in ("text_encoder", "text_encoder_2")]
-    found = sum(encoder.config.hidden_size for encoder in encoders if encoder is not None)
+    encoders = [getattr(pipeline, name, None) for name in UNETS.text_encoders]
+    width = sum(encoder.config.hidden_size for encoder in encoders if encoder is not None)
     expected = pipeline.unet.config.cross_attention_dim
-    if found != expected:
+    if width != expected:
         raise ValueError(
-            f"the UNet reads text of width {expected}, but the text encoders write {found}: model.unet and model.name "
+            f"the UNet reads text of width {expected}, but the text encoders write {width}: model.unet and model.name "
             "do not belong together"
         )

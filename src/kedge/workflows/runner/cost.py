@@ -1,7 +1,7 @@
 """What an optimizer step costs, before anything runs: network passes and reward queries.
 
 A pass is one call of the generator's network for one sample. Going forward counts one, going back one more: the
-network is frozen but for its adapter, so that its own weights need no gradient. Guidance of a diffusion model calls the
+network is frozen but for its adapter, so that its own weights need no gradient. Classifier-free guidance calls the
 network twice. Autoencoder, text encoder and reward are left out: they are alike for all methods.
 """
 
@@ -12,6 +12,7 @@ from typing import Any
 
 from kedge.algorithms.base import workload
 from kedge.config import RunConfig
+from kedge.policies.families import network_calls
 
 FORWARD, BACKWARD = 1, 1
 
@@ -38,7 +39,7 @@ def step_cost(config: RunConfig) -> Cost:
     work = workload(settings, training.batch_size, training.accumulation)
     kinds = {"rocm": _rocm, "rlcm": _ppo, "ddpo": _ppo, "ppo": _ppo, "dpok": _dpok, "d3po": _d3po}
     batch = kinds.get(config.algorithm.name, _direct)(config, settings, work.samples)
-    calls = 2 if model.kind == "diffusion" and model.omega != 0 else 1
+    calls = network_calls(model.kind, model.omega, model.parts)
     return Cost(calls * batch / work.updates, work.queries / work.updates)
 
 

@@ -1,0 +1,204 @@
+"""The record of a family of models: all that others must know of it, before anything is loaded.
+
+A family is a rule for one sampling step on a kind of pipeline. Its mathematics stand in a file of their own, which
+:attr:`Family.make` names; whatever else has to know what a family is reads its record.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from kedge.models import ModelParts
+
+ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")  # ROCM's adapter (page 5)
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """A model's folder in diffusers' format, of which only the small files are read.
+
+    Attributes:
+        folder: holds ``model_index.json``.
+    """
+
+    folder: Path
+
+    @property
+    def pipeline(self) -> str:
+        """The class of its pipeline."""
+        return str(_read(self.folder / "model_index.json").get("_class_name"))
+
+    @property
+    def scheduler(self) -> dict[str, Any]:
+        """The config of its scheduler; empty if it is not here."""
+        return _read(self.folder / "scheduler" / "scheduler_config.json")
+
+    def network(self, name: str) -> dict[str, Any]:
+        """The config of the network in the folder ``name``; empty if it is not here."""
+        return _read(self.folder / name / "config.json")
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What kohya's tools and the model specification call the model under a LoRA.
+
+    Attributes:
+        base_model: ``ss_base_model_version``.
+        specification: ``modelspec.architecture``.
+    """
+
+    base_model: str
+    specification: str
+
+
+@dataclass(frozen=True)
+class KohyaNames:
+    """How ComfyUI, A1111 and kohya's tools name the layers of a LoRA.
+
+    Attributes:
+        prefix: before each layer's name, in which dots become underscores.
+        architectures: width of the text that the network reads → what its architecture is called.
+    """
+
+    prefix: str
+    architectures: Mapping[int, Architecture]
+
+    def key(self, layer: str) -> str:
+        """``down_blocks.0.….to_out.0`` → ``lora_unet_down_blocks_0_…_to_out_0``."""
+        return self.prefix + layer.replace(".", "_")
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """The networks of a pipeline, by their names in it; several families may share them.
+
+    Attributes:
+        pipelines: classes in diffusers that have them, as ``model_index.json`` names them.
+        network: the one that denoises: it gets the adapter, and its name stands before the adapter's layers in
+            diffusers' LoRA files.
+        guidance_input: the key of that network's config which says that it takes ω as an input; None if it never does.
+        text_encoders: those that wait in the host's memory when they are told to.
+        lora_targets: endings of the names of the layers that get the adapter where nobody chose others.
+        kohya: names for LoRA files in kohya's format; None where other programs have not agreed on any.
+    """
+
+    pipelines: tuple[str, ...]
+    network: str
+    guidance_input: str | None = None
+    text_encoders: tuple[str, ...] = ("text_encoder",)
+    lora_targets: tuple[str, ...] = ATTENTION
+    kohya: KohyaNames | None = None
+
+    def takes_guidance(self, config: Mapping[str, Any]) -> bool:
+        """Whether a network with this config was distilled with ω as an input."""
+        return self.guidance_input is not None and bool(config.get(self.guidance_input))
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """A part from elsewhere that makes a plain model one of the family.
+
+    Attributes:
+        key: of the config's ``model`` block, which is also the field of :class:`kedge.models.ModelParts`.
+        guidance: ω where nobody chose one; None is the family's.
+        embeds_guidance: whether the outcome takes ω as an input.
+    """
+
+    key: str
+    guidance: float | None = None
+    embeds_guidance: bool = True
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A published model's architecture, to be built with random weights.
+
+    Attributes:
+        name: as ``kedge random-model`` takes it.
+        build: ``module:function`` from a :class:`kedge.random_models.Scale` to something with ``save_pretrained``: a
+            pipeline, or the part of one.
+        models: hub ids that have this architecture.
+        part: the key of the ``model`` block that such a part goes into; None for a whole model.
+    """
+
+    name: str
+    build: str
+    models: tuple[str, ...] = ()
+    part: str | None = None
+
+
+def no_arguments(steps: int, guidance: float) -> dict[str, Any]:
+    """For pipelines that are called with nothing but steps and guidance."""
+    return {}
+
+
+@dataclass(frozen=True)
+class Family:
+    """One family of models.
+
+    Attributes:
+        name: as ``model.kind`` takes it.
+        title: what it is, for messages.
+        make: ``module:function``; called with the open pipeline and the keywords ``steps``, ``guidance`` (ω), ``lora``,
+            ``size`` and what ``takes`` names, it returns a :class:`kedge.policies.latent.LatentPolicy`.
+        backbone: the networks.
+        steps: K where nobody chose one.
+        guidance: ω where nobody chose one.
+        embeds_guidance: whether its networks take ω as an input, at no cost. Else ω is classifier-free guidance: two
+            evaluations for each step, unless it is 0.
+        aliases: other names.
+        takes: further keys of the ``model`` block that mean something to it: ``eta``. diffusers' call takes them too.
+        conversions: parts that make a plain model one of this family.
+        scheduler: the class in diffusers that samples it; None if it is always the one in the model's folder.
+        scheduler_options: what that class is given besides the config in the folder.
+        call: from steps and ω to further arguments of diffusers' call; they replace those that every family has.
+        recognises: whether a model's files show that it is one; None: every model on its pipelines is.
+        name_marks: words in a hub id that show the same, before the files are here.
+        layouts: published models and parts whose architecture is known without their files.
+        nearest: pipelines that Kedge does not train → the model of this family that comes nearest.
+    """
+
+    name: str
+    title: str
+    make: str
+    backbone: Backbone
+    steps: int
+    guidance: float
+    embeds_guidance: bool = False
+    aliases: tuple[str, ...] = ()
+    takes: tuple[str, ...] = ()
+    conversions: tuple[Conversion, ...] = ()
+    scheduler: str | None = None
+    scheduler_options: Mapping[str, Any] = field(default_factory=dict)
+    call: Callable[[int, float], Mapping[str, Any]] = no_arguments
+    recognises: Callable[[ModelFiles], bool] | None = None
+    name_marks: tuple[str, ...] = ()
+    layouts: tuple[Layout, ...] = ()
+    nearest: Mapping[str, str] = field(default_factory=dict)
+
+    def conversion(self, parts: ModelParts) -> Conversion | None:
+        """The part that makes a model one of this family, if ``parts`` has one."""
+        for conversion in reversed(self.conversions):  # of several, the last says what comes of it
+            if getattr(parts, conversion.key):
+                return conversion
+        return None
+
+    def default_guidance(self, parts: ModelParts) -> float:
+        """ω where nobody chose one."""
+        conversion = self.conversion(parts)
+        return self.guidance if conversion is None or conversion.guidance is None else conversion.guidance
+
+    def network_calls(self, guidance: float, parts: ModelParts) -> int:
+        """Evaluations of the network for each sampling step of a picture: 2 with classifier-free guidance, else 1."""
+        conversion = self.conversion(parts)
+        embeds = self.embeds_guidance if conversion is None else conversion.embeds_guidance
+        return 1 if embeds or guidance == 0 else 2
+
+
+def _read(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return content

@@ -1,0 +1,41 @@
+"""The catalogue in words, for help texts: which families there are, and what each does where nobody chose."""
+
+from __future__ import annotations
+
+from kedge.policies.families.catalogue import FAMILIES
+from kedge.policies.families.spec import Family
+from kedge.registry import listed
+
+
+def kinds() -> str:
+    """``a, b or c``: the names of all families."""
+    return listed(FAMILIES)
+
+
+def names() -> str:
+    """A sentence: which families there are."""
+    return f"Families: {listed(FAMILIES, 'and')}."
+
+
+def usual_steps() -> str:
+    """A sentence: K of each family where nobody chose one."""
+    return f"That is {listed([f'{family.steps} for {family.name}' for family in FAMILIES.values()], 'and')}."
+
+
+def usual_guidance() -> str:
+    """A sentence: ω of each family where nobody chose one."""
+    return f"That is {listed([_guidance(family) for family in FAMILIES.values()], 'and')}."
+
+
+def takers_of_eta() -> str:
+    """A sentence: the families to which DDIM's η means something."""
+    takers = [family.name for family in FAMILIES.values() if "eta" in family.takes]
+    return f"Means something to {listed(takers, 'and')} only."
+
+
+def _guidance(family: Family) -> str:
+    words = f"{family.guidance:g} for {family.name}"
+    others = [part for part in family.conversions if part.guidance not in (None, family.guidance)]
+    if not others:
+        return words
+    return f"{words} ({', '.join(f'{part.guidance:g} with {part.key}' for part in others)})"

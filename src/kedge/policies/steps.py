@@ -1,0 +1,121 @@
+"""Sampling steps: what the network's output says about x_0 and the noise, and the schedule of each step's constants."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, Self, TypeVar
+
+import torch
+from torch import Tensor
+
+from kedge.gaussian import Gaussian
+
+PREDICTION_TYPES = ("epsilon", "sample", "v_prediction")
+
+
+class Step(Protocol):
+    """The constants of one sampling step of a family, and what it makes of the network's output."""
+
+    @property
+    def timestep(self) -> Tensor:
+        """``[]``: what the denoiser is told."""
+
+    def on(self, device: torch.device) -> Self:
+        """With the timestep on ``device``, which would else wait for it. The other constants are free on the host."""
+
+    def network_input(self, x: Tensor) -> Tensor:
+        """x_k as the network wants to see it."""
+
+    def gaussian(self, x: Tensor, output: Tensor) -> Gaussian:
+        """``p(x_{k-1} | x_k, c)`` from the denoiser's output at x_k."""
+
+
+@dataclass(frozen=True)
+class ScheduledStep:
+    """What the steps of every family have: :class:`Step` but for ``gaussian``.
+
+    Attributes:
+        prediction_type: what the network predicts, one of :data:`PREDICTION_TYPES`.
+        timestep: t_k as the network was told in its training: int64, or float32 for continuous times.
+    """
+
+    prediction_type: str
+    timestep: Tensor
+
+    def on(self, device: torch.device) -> Self:
+        """With the timestep on ``device``."""
+        return replace(self, timestep=self.timestep.to(device))
+
+    def network_input(self, x: Tensor) -> Tensor:
+        """x_k itself."""
+        return x
+
+
+AnyStep = TypeVar("AnyStep", bound=ScheduledStep)
+
+
+def schedule_of(
+    cls: type[AnyStep],
+    timesteps: Sequence[Tensor] | Tensor,
+    constants: Callable[[int, Tensor], tuple[Tensor, ...]],
+    *,
+    prediction_type: str,
+    dtype: torch.dtype,
+) -> dict[int, AnyStep]:
+    """Steps K, …, 1 of a family, from the noise to the image.
+
+    Args:
+        cls: the family's step.
+        timesteps: t_K, …, t_1, each ``[]``.
+        constants: from i = 0, …, K − 1 and t_{K-i} to the further fields of ``cls`` in their order, each ``[]``.
+        dtype: that the constants are rounded to.
+    """
+    schedule = {}
+    for i, timestep in enumerate(timesteps):
+        rounded = [constant.to(dtype) for constant in constants(i, timestep)]
+        schedule[len(timesteps) - i] = cls(prediction_type, timestep, *rounded)
+    return schedule
+
+
+def check_steps(steps: int, most: int) -> None:
+    """Raises ValueError for a number of steps that is not from 1 to the model's ``most``."""
+    if not 1 <= steps <= most:
+        raise ValueError(f"model.steps must be between 1 and {most} for this model, not {steps}")
+
+
+def refuse_clipping(scheduler: Any) -> None:
+    """Latents are not bounded: clipping the predicted x_0 would be no Gaussian mean worth differentiating.
+
+    Raises:
+        ValueError: if the scheduler's config asks for it.
+    """
+    for key in ("clip_sample", "thresholding"):
+        if scheduler.config.get(key):
+            raise ValueError(
+                f"scheduler/scheduler_config.json sets {key}: true, which latent models do not use; set it to false"
+            )
+
+
+def check_prediction_type(name: str) -> None:
+    """Raises ValueError for a convention that is not one of :data:`PREDICTION_TYPES`."""
+    if name not in PREDICTION_TYPES:
+        raise ValueError(f"prediction_type {name!r} in scheduler_config.json: expected {', '.join(PREDICTION_TYPES)}")
+
+
+def predicted_x0(output: Tensor, x: Tensor, alpha: Tensor, sigma: Tensor, prediction_type: str) -> Tensor:
+    """x_0 from the output at ``x = α x_0 + σ ε``."""
+    if prediction_type == "epsilon":
+        return (x - sigma * output) / alpha
+    if prediction_type == "v_prediction":  # v = α ε − σ x_0
+        return alpha * x - sigma * output
+    return output
+
+
+def predicted_noise(output: Tensor, x: Tensor, alpha: Tensor, sigma: Tensor, prediction_type: str) -> Tensor:
+    """ε from the output at ``x = α x_0 + σ ε``."""
+    if prediction_type == "epsilon":
+        return output
+    if prediction_type == "v_prediction":
+        return alpha * output + sigma * x
+    return (x - alpha * output) / sigma

@@ -69,7 +69,7 @@ ONLY = {
     ("prompts", "worlds"): ("kedge.worlds.emoji.captions",),  # its captions are a named set
     ("cli", "evaluation"): ("kedge.evaluation.rendering", "kedge.evaluation.tables"),  # a command parses and prints
     ("cli", "study"): ("kedge.study",),
-    ("cli", "policies"): ("kedge.policies.families.catalogue", "kedge.policies.families.words"),  # for the help texts
+    ("cli", "policies"): ("kedge.policies.families.words",),  # for the help texts
 }
 
 HEAVY = ("torch", "diffusers", "transformers", "peft", "accelerate", "matplotlib")

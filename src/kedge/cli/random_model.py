@@ -7,12 +7,11 @@ from typing import Annotated
 
 import typer
 
-from kedge.policies.families.catalogue import layouts
-from kedge.registry import listed
+from kedge.policies.families.words import layout_names
 
 
 def random_model_command(
-    layout: Annotated[str, typer.Argument(help=f"{listed(sorted(layouts()))}.")],
+    layout: Annotated[str, typer.Argument(help=f"{layout_names()}.")],
     folder: Annotated[Path, typer.Argument(help="Where to write it: a new folder.")],
     width: Annotated[float, typer.Option(help="Fraction of the true width, 0 to 1.")] = 1.0,
     depth: Annotated[float, typer.Option(help="Fraction of the true number of layers, 0 to 1.")] = 1.0,

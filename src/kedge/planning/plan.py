@@ -23,7 +23,7 @@ def plan(config: RunConfig) -> Iterator[str]:
     """
     model = config.model
     prompts = list(_prompts(config))
-    if ":" not in model.kind:
+    if model.family is not None:
         yield f"model: {_where(model.name)}"
     yield from prompts
     yield from _samples(config)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kedge.policies.families.catalogue import FAMILIES
+from kedge.policies.families.catalogue import FAMILIES, layouts
 from kedge.policies.families.spec import Family
 from kedge.registry import listed
 
@@ -10,6 +10,11 @@ from kedge.registry import listed
 def kinds() -> str:
     """``a, b or c``: the names of all families."""
     return listed(FAMILIES)
+
+
+def layout_names() -> str:
+    """``a, b or c``: the names of all layouts."""
+    return listed(sorted(layouts()))
 
 
 def names() -> str:

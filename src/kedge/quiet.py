@@ -1,7 +1,8 @@
-"""Loading and saving without the progress bars of diffusers and transformers."""
+"""Loading and saving without the progress bars of diffusers and transformers, and without one of their warnings."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -20,3 +21,11 @@ def quiet_loading() -> Iterator[None]:
     finally:
         for library in noisy:
             library.enable_progress_bar()
+
+
+def _of_interest(record: logging.LogRecord) -> bool:
+    """Not that torchvision is missing: nothing here needs it."""
+    return "requires torchvision" not in record.getMessage()
+
+
+logging.getLogger("transformers.utils.import_utils").addFilter(_of_interest)

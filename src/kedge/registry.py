@@ -13,9 +13,10 @@ class UnknownNameError(ValueError):
 
 
 def suggest(name: str, choices: Iterable[str]) -> str:
-    """`` Did you mean 'x'?``, or an empty string when nothing is near."""
-    near = difflib.get_close_matches(name, list(choices), n=1, cutoff=0.6)
-    return f" Did you mean {near[0]!r}?" if near else ""
+    """`` Did you mean 'x'?``, or an empty string when nothing is near; capitals do not matter."""
+    spelt = {choice.lower(): choice for choice in choices}
+    near = difflib.get_close_matches(name.lower(), list(spelt), n=1, cutoff=0.6)
+    return f" Did you mean {spelt[near[0]]!r}?" if near else ""
 
 
 def listed(words: Iterable[str], last: str = "or") -> str:

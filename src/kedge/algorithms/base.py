@@ -72,10 +72,10 @@ class Context:
     policy: Policy
     reward: Reward
     prompts: PromptSource
-    generator: torch.Generator
-    backprop: Backprop
-    batch_size: int
-    accumulation: int
+    generator: torch.Generator = field(default_factory=lambda: torch.Generator().manual_seed(0))
+    backprop: Backprop = field(default_factory=Backprop)
+    batch_size: int = 4
+    accumulation: int = 1
     state: dict[str, Any] = field(default_factory=dict)
     processes: int = 1
     process: int = 0

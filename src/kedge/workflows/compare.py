@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from kedge.workflows.measurement import Measurement, Metrics, Prompts
 from kedge.workflows.target_evaluator import TargetEvaluator
-from kedge.workflows.targets import Target, run_path
+from kedge.workflows.targets import Stored, run_path
 
 if TYPE_CHECKING:
     from kedge.evaluation.comparison import Comparison
@@ -50,12 +50,12 @@ class RunComparison:
     def __str__(self) -> str:
         from kedge.evaluation.rendering import render
 
-        return "\n".join([render(self.table(), "table"), *self.lines()])
+        return "\n".join([render(self.table(), "table").rstrip("\n"), *self.lines()])
 
 
 def compare(
-    run: Target,
-    against: Target = "base",
+    run: Stored,
+    against: Stored = "base",
     metrics: Metrics | None = None,
     prompts: Prompts | None = None,
     *,
@@ -94,7 +94,7 @@ def compare(
     return _conclude(Path(str(run_path(run))), ours, theirs, role)
 
 
-def _both(evaluator: TargetEvaluator, run: Target, against: Target) -> tuple[Evaluation, Evaluation, str]:
+def _both(evaluator: TargetEvaluator, run: Stored, against: Stored) -> tuple[Evaluation, Evaluation, str]:
     """Ours, theirs, and the name under which theirs is kept in the run folder."""
     from kedge.evaluation.records import BASE, evaluation_folder
 

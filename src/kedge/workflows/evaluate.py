@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from kedge.workflows.load_run import TrainedRun
 from kedge.workflows.measurement import Measurement, Metrics, Prompts
 from kedge.workflows.target_evaluator import PlainModel, TargetEvaluator
 from kedge.workflows.targets import Target
@@ -86,15 +84,15 @@ def evaluate(
     """Score models, runs or folders of images by any rewards, as ``kedge eval`` does.
 
     Args:
-        targets: one or several of: a run folder, a :class:`TrainedRun`, a model's name, folder or hub id, a folder of
-            images with prompts.
+        targets: one or a list of: a run folder, a :class:`TrainedRun`, a model's name, folder or hub id, a folder of
+            images with prompts, a policy in memory (beside its base, if it has an adapter).
         metrics: ``"pickscore@emoji,oracle"``, a list of names and functions of one's own, or functions by name. None
             takes the first run's.
         prompts: a file, a named set or a hub data set; or a list of prompts. None takes the run's held-out prompts.
         count: use this many of the prompts: of a list the first, else drawn at random.
         seed: of the noise: every model draws from the same.
         samples: pictures for each prompt.
-        base: measure the base model of runs too.
+        base: measure the base model of runs and policies too.
         batch_size: pictures at once.
         device: ``auto`` takes a GPU if there is one.
         fresh: measure again what a run folder already has.
@@ -104,7 +102,7 @@ def evaluate(
     Raises:
         ValueError: metrics or prompts are not given and do not follow from the targets, or a name is unknown.
     """
-    several = [targets] if isinstance(targets, str | Path | TrainedRun) else list(targets)
+    several: Sequence[Target] = targets if isinstance(targets, list | tuple) else [cast("Target", targets)]
     measurement = Measurement(
         metrics=metrics,
         prompts=prompts,

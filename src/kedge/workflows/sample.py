@@ -63,12 +63,12 @@ def sample(
     """Draw pictures with a model or a run; the same seed draws the same picture in diffusers.
 
     Args:
-        target: a run folder, a :class:`kedge.workflows.load_run.TrainedRun`, a bundled model, a folder or a hub id.
+        target: a run folder, a :class:`TrainedRun`, a bundled model, a folder, a hub id, or a policy in memory.
         prompts: what to draw: one, or several.
         seed: of the first picture of each prompt.
         count: pictures for each prompt, with seeds one after another.
-        base: draw with the base model of a run, without its adapter.
-        steps, guidance: None takes the run's, or the usual steps of its kind and the model's own ω.
+        base: draw with the base model of a run or policy, without its adapter.
+        steps, guidance: not for policies. None takes the run's, or the usual steps of its kind and the model's own ω.
         kind: of a plain model; None finds out.
         model: other keys of a recipe's model block as ``key=value``, for plain models.
 
@@ -78,11 +78,15 @@ def sample(
     from contextlib import nullcontext
 
     from kedge.policies.sampling import draw
-    from kedge.workflows.targets import load_target
+    from kedge.workflows.targets import is_policy, load_target
 
     texts = [prompts] if isinstance(prompts, str) else list(prompts)
-    loaded = load_target(target, kind=kind, steps=steps, guidance=guidance, device=device, settings=model)
+    if is_policy(target):
+        policy = target
+    else:
+        loaded = load_target(target, kind=kind, steps=steps, guidance=guidance, device=device, settings=model)
+        policy = loaded.policy
     seeds = range(seed, seed + count)
-    with loaded.policy.reference() if base else nullcontext():
-        images = draw(loaded.policy, [text for text in texts for _ in seeds], [*seeds] * len(texts))
+    with policy.reference() if base else nullcontext():
+        images = draw(policy, [text for text in texts for _ in seeds], [*seeds] * len(texts))
     return Samples(images, tuple(texts), tuple(seeds))

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 
 from kedge.workflows.measurement import Measurement, choose_metrics, choose_prompts, load_metrics
 from kedge.workflows.progress_bar import progress_bar
-from kedge.workflows.targets import LoadedModel, Target, load_target, run_path
+from kedge.workflows.targets import LoadedModel, Stored, Target, is_policy, load_target, run_path
 
 if TYPE_CHECKING:
     from kedge.evaluation.measure import Plan
     from kedge.evaluation.result import Evaluation
+    from kedge.policies.base import Policy
     from kedge.rewards.base import Reward
 
 
@@ -48,7 +49,7 @@ class TargetEvaluator:
 
         self.measurement, self.targets, self.plain = measurement, targets, plain or PlainModel()
         self.device = str(find_device(measurement.device))
-        self._paths = [str(run_path(target) or target) for target in targets]
+        self._paths = [str(run_path(target) or target) for target in targets if not is_policy(target)]
         self._metrics = choose_metrics(measurement.metrics, self._paths)
         self.names = [metric if isinstance(metric, str) else metric[0] for metric in self._metrics]
         self._fresh = measurement.fresh or any(not isinstance(metric, str) for metric in self._metrics)
@@ -73,7 +74,7 @@ class TargetEvaluator:
             batch_size=wanted.batch_size,
         )
 
-    def run(self, target: Target, *, base: bool = True, keep_in: Path | None = None, role: str | None = None) -> Pair:
+    def run(self, target: Stored, *, base: bool = True, keep_in: Path | None = None, role: str | None = None) -> Pair:
         """A run's tuned model and its base, kept in the run's own folder or in ``keep_in`` under ``role``."""
         from kedge.evaluation.records import BASE, TUNED, evaluation_folder
 
@@ -102,13 +103,29 @@ class TargetEvaluator:
                 progress=progress,
             )
 
-    def model(self, target: Target) -> Evaluation:
+    def model(self, target: Stored) -> Evaluation:
         """A model without a trained adapter; nothing is kept."""
         from kedge.evaluation.measure import measure
 
         plan, loaded = self.plan, self._load(target)
         with progress_bar(loaded.name) as progress:
             return measure(loaded.policy, plan, name=loaded.name, model=str(target), progress=progress)
+
+    def policy(self, target: Policy, *, base: bool) -> list[Evaluation]:
+        """A generator in memory: ``policy``, or, with an adapter, its ``base`` and ``tuned``; nothing is kept."""
+        from kedge.evaluation.measure import measure
+
+        names = {"tuned": False} if list(target.trainable()) else {"policy": False}
+        if base and "tuned" in names:
+            names = {"base": True, **names}
+        evaluations = []
+        for name, reference in names.items():
+            with progress_bar(name) as progress:
+                model = type(target).__name__
+                evaluations.append(
+                    measure(target, self.plan, name=name, model=model, reference=reference, progress=progress)
+                )
+        return evaluations
 
     def images(self, folder: Path) -> Evaluation:
         """A folder of images."""
@@ -136,7 +153,9 @@ class TargetEvaluator:
 
         evaluations: list[Evaluation] = []
         for target in self.targets:
-            if run_path(target) is not None:
+            if is_policy(target):
+                evaluations += self.policy(target, base=base)
+            elif run_path(target) is not None:
                 pair = self.run(target, base=base)
                 evaluations += [pair.tuned] if pair.base is None else [pair.base, pair.tuned]
             elif is_image_folder(Path(str(target))):
@@ -145,7 +164,7 @@ class TargetEvaluator:
                 evaluations.append(self.model(target))
         return distinct(evaluations)
 
-    def _load(self, target: Target) -> LoadedModel:
+    def _load(self, target: Stored) -> LoadedModel:
         if run_path(target) is not None:
             return load_target(target, device=self.device)
         plain = self.plain

@@ -1,4 +1,4 @@
-"""``MODEL|RUN`` arguments: a run folder, a bundled model, a local folder or a hub id."""
+"""What can draw: a run, a bundled model, a local folder, a hub id; in Python also a loaded run or a policy."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     import torch
+    from typing_extensions import TypeIs
 
     from kedge.config import ModelConfig
     from kedge.policies.base import Policy
     from kedge.workflows.load_run import TrainedRun
 
-Target: TypeAlias = "str | Path | TrainedRun"
+Stored: TypeAlias = "str | Path | TrainedRun"
+Target: TypeAlias = "Stored | Policy"
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ def drawn_by(model: ModelConfig) -> str:
 
 
 def load_target(
-    target: Target,
+    target: Stored,
     *,
     kind: str | None = None,
     steps: int | None = None,
@@ -81,13 +83,20 @@ def run_path(target: Target) -> Path | None:
     """The run folder of a target; None if it is something else."""
     from kedge.training.run_folder import is_run
 
+    if is_policy(target):
+        return None
     if isinstance(target, str | Path):
         return Path(target) if is_run(Path(target)) else None
     return target.path
 
 
+def is_policy(target: Target) -> TypeIs[Policy]:
+    """Whether a target is a generator in memory."""
+    return hasattr(target, "transition")
+
+
 def _load_run(
-    target: Target, path: Path, device: torch.device, steps: int | None, guidance: float | None
+    target: Stored, path: Path, device: torch.device, steps: int | None, guidance: float | None
 ) -> TrainedRun:
     """The run as it is, or loaded from its folder where something is to be different."""
     from kedge.workflows.load_run import load_run

@@ -65,9 +65,10 @@ def make_divergence(name: str, reduction: Reduction | None = None, **settings: A
     if reduction is not None:
         settings["reduction"] = reduction
     try:
-        return DIVERGENCES.get(name)(**settings)
+        divergence: Divergence = DIVERGENCES.get(name)(**settings)
     except TypeError as error:
         raise ValueError(f"divergence {name!r}: {error}") from error
+    return divergence
 
 
 @dataclass(frozen=True)

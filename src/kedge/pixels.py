@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
@@ -21,7 +22,7 @@ def to_uint8(images: Tensor) -> Tensor:
     return (images.detach().float() * 255).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).cpu()
 
 
-def from_uint8(images: Tensor | NDArray) -> Tensor:
+def from_uint8(images: Tensor | NDArray[np.uint8]) -> Tensor:
     """``[B, H, W, 3]`` uint8 → ``[B, 3, H, W]`` float32 in [0, 1]."""
     return torch.as_tensor(images).permute(0, 3, 1, 2).float() / 255
 

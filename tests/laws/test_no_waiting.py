@@ -62,7 +62,7 @@ def encoded(policy: LatentPolicy) -> Conditioning:
 def test_nothing_crosses_between_host_and_device(micro_lcm: Path, micro_diffusion: Path, kind: str, way: str) -> None:
     policy = on_meta(micro_lcm if kind == "lcm" else micro_diffusion, kind)
     context = Context(policy, Contrast(), Cycle(PROMPTS), torch.Generator(), WAYS[way], batch_size=2, accumulation=1)
-    context.cache = lambda *_: encoded(policy)  # type: ignore[assignment]
+    context.cache = lambda *_: encoded(policy)
     noise = torch.empty(3, 2, *policy.latent_shape, device="meta")
     with Device() as device:
         reward, divergence = ROCM(beta=1.0).evaluate(context, PROMPTS[:2], noise)
@@ -87,7 +87,7 @@ def test_no_synchronisation_on_a_gpu(micro_lcm: Path) -> None:
     context.encode(PROMPTS[:2])
     noise = context.noise(2)
     cond = context.encode(PROMPTS[:2])
-    context.cache = lambda *_: cond  # type: ignore[assignment]
+    context.cache = lambda *_: cond
     before = torch.cuda.get_sync_debug_mode()
     torch.cuda.set_sync_debug_mode("error")
     try:

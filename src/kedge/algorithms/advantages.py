@@ -25,7 +25,8 @@ EPSILON = 1e-6
 
 def standardise(rewards: NDArray[np.float64]) -> NDArray[np.float64]:
     """``(r − mean) / (std + 1e-6)`` over the batch, ``[N]``; population standard deviation."""
-    return (rewards - rewards.mean()) / (rewards.std() + EPSILON)
+    standardised: NDArray[np.float64] = (rewards - rewards.mean()) / (rewards.std() + EPSILON)
+    return standardised
 
 
 def standardise_running(

@@ -49,6 +49,15 @@ class PromptSource(Protocol):
         """Go on from there."""
 
 
+class PromptEncoder(Protocol):
+    """Encoded prompts, from memory or made now."""
+
+    def __call__(
+        self, prompts: Sequence[str], encode: Callable[[Sequence[str]], Conditioning], device: torch.device
+    ) -> Conditioning:
+        """The prompts' encodings, batched, on ``device``; ``encode`` makes those that are missing."""
+
+
 def alone(items: list[Any]) -> list[Any]:
     """:attr:`Context.gather` for a run of one process."""
     return items
@@ -80,7 +89,7 @@ class Context:
     processes: int = 1
     process: int = 0
     gather: Callable[[list[Any]], list[Any]] = alone
-    cache: PromptCache = field(default_factory=PromptCache)
+    cache: PromptEncoder = field(default_factory=PromptCache)
 
     def encode(self, prompts: Sequence[str]) -> Conditioning:
         """Each prompt is encoded once per run, while the cache can hold them."""

@@ -28,7 +28,8 @@ class Gated(nn.Module):
         nn.init.uniform_(self.gate.weight)
 
     def forward(self, x: Tensor, k: Tensor) -> Tensor:
-        return self.gate(k) * self.linear(x)
+        scaled: Tensor = self.gate(k) * self.linear(x)
+        return scaled
 
 
 class ValueNetwork(nn.Module):
@@ -42,7 +43,8 @@ class ValueNetwork(nn.Module):
     def forward(self, features: Tensor, k: Tensor) -> Tensor:
         for layer in self.layers:
             features = layer(features, k).relu()
-        return self.head(features).squeeze(1)
+        values: Tensor = self.head(features)
+        return values.squeeze(1)
 
 
 class Baseline:
@@ -69,7 +71,8 @@ class Baseline:
     def value(self, rows: Tensor, k: Tensor) -> Tensor:
         """V of the trajectories ``rows`` at steps ``k``, both ``[b]``; returns ``[b]``."""
         x = self._experience.latents[self._experience.steps - k, rows]
-        return self.network(self._features(x, self._experience.cond[rows]), k.to(x.device))
+        values: Tensor = self.network(self._features(x, self._experience.cond[rows]), k.to(x.device))
+        return values
 
     @torch.no_grad()
     def values(self) -> Tensor:

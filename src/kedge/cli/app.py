@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from importlib import import_module
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -38,15 +38,15 @@ app = typer.Typer(
 )
 
 
-def _load(path: str) -> object:
+def _load(path: str) -> Any:
     module, _, name = path.partition(":")
     return getattr(import_module(module), name)
 
 
 for _name, _path in COMMANDS.items():
-    app.command(_name)(_load(_path))  # type: ignore[type-var]
+    app.command(_name)(_load(_path))
 for _name, _path in GROUPS.items():
-    app.add_typer(_load(_path), name=_name)  # type: ignore[arg-type]
+    app.add_typer(_load(_path), name=_name)
 for _name, _command in commands_beside([*COMMANDS, *GROUPS]):
     if isinstance(_command, typer.Typer):
         app.add_typer(_command, name=_name)

@@ -5,7 +5,6 @@ from kedge.config.loading import ConfigError, dump, load_config, parse_config, p
 from kedge.config.presets import Preset, preset, presets
 from kedge.config.resolution import resolve, resolve_kind
 from kedge.config.schema import (
-    AUTO,
     CheckpointConfig,
     ModelConfig,
     OptimizerConfig,
@@ -14,6 +13,7 @@ from kedge.config.schema import (
     TrainingConfig,
     WatchConfig,
 )
+from kedge.policies.families.catalogue import AUTO
 
 __all__ = [
     "AUTO",

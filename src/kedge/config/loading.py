@@ -119,7 +119,13 @@ def _expand(value: Any, cls: type, name: str) -> Any:
 
 
 def _check_keys(
-    data: Mapping[Any, Any], cls: type, path: str, *, also: tuple[str, ...] = (), skip: tuple[str, ...] = (), whose=""
+    data: Mapping[Any, Any],
+    cls: type,
+    path: str,
+    *,
+    also: tuple[str, ...] = (),
+    skip: tuple[str, ...] = (),
+    whose: str = "",
 ) -> None:
     """Refuse unknown keys, with the full dotted path and the nearest right key."""
     known = [field.name for field in fields.settings(cls) if field.name not in skip]

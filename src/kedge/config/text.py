@@ -45,7 +45,7 @@ def apply_overrides(data: dict[str, Any], overrides: Iterable[str]) -> dict[str,
     Raises:
         ConfigError: for an item without ``=``, or a path through something that is not a block.
     """
-    result = _copy(data)
+    result: dict[str, Any] = _copy(data)
     for item in overrides:
         path, equals, value = item.partition("=")
         if not equals or not path.strip():

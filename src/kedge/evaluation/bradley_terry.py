@@ -69,7 +69,8 @@ def bradley_terry(wins: ArrayLike, *, prior: float = 0.0) -> Floats:
         step *= min(1.0, 2.0 / max(np.abs(step).max(), 1e-12))
         strengths = strengths + step
         if np.abs(step).max() < 1e-10:
-            return strengths - strengths.mean()
+            centred: NDArray[np.float64] = strengths - strengths.mean()
+            return centred
     raise ArithmeticError("Bradley–Terry did not converge")
 
 

@@ -96,7 +96,8 @@ def smooth(y: np.ndarray) -> np.ndarray:
     total = np.concatenate([[0.0], np.cumsum(y)])
     i = np.arange(len(y))
     first, last = np.maximum(i - half, 0), np.minimum(i + half + 1, len(y))
-    return (total[last] - total[first]) / (last - first)
+    means: np.ndarray = (total[last] - total[first]) / (last - first)
+    return means
 
 
 def _finite(curve: Curve) -> tuple[np.ndarray, np.ndarray]:

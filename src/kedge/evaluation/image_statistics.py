@@ -6,6 +6,8 @@ statistic maps images ``[B, 3, H, W]`` in [0, 1] to ``[B]``. They depend on the 
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -53,7 +55,8 @@ def colour_entropy(images: Tensor) -> Tensor:
     counts = torch.zeros(len(images), 512, device=images.device)
     counts.scatter_add_(1, codes, torch.ones_like(codes, dtype=counts.dtype))
     p = counts / codes.shape[1]
-    return torch.special.entr(p).sum(1) / np.log(2)
+    nats: Tensor = torch.special.entr(p).sum(1)
+    return nats / math.log(2)
 
 
 STATISTICS = {
@@ -82,4 +85,5 @@ def diversity(thumbs: NDArray[np.floating]) -> NDArray[np.float64]:
     Its mean is the variance between pictures; it collapses when a generator draws one picture for every prompt.
     """
     x = np.asarray(thumbs, dtype=np.float64)
-    return ((x - x.mean(0)) ** 2).mean(1)
+    distances: NDArray[np.float64] = ((x - x.mean(0)) ** 2).mean(1)
+    return distances

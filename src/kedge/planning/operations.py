@@ -97,7 +97,7 @@ class Cost:
         )
 
 
-class _Held(weakref.ref):
+class _Held(weakref.ref[torch.UntypedStorage]):
     """Notices when a storage is let go."""
 
     __slots__ = ("key", "size")
@@ -109,7 +109,7 @@ class Counter(TorchDispatchMode):
     """A context that counts every operation inside it."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         self._flops = self._traffic = self._calls = self._now = self._peak = 0
         self._held: dict[int, _Held] = {}
         self._operations: Tally[Operation] = Tally()
@@ -160,7 +160,8 @@ class Counter(TorchDispatchMode):
 
     def _form(self, value: Any) -> Hashable:
         if not isinstance(value, Tensor):
-            return value
+            plain: Hashable = value
+            return plain
         lasting = value.untyped_storage()._cdata not in self._held
         return Form(tuple(value.shape), value.stride(), value.dtype, lasting)
 

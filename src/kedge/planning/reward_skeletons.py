@@ -124,7 +124,7 @@ def _blip(name: str, spec: RewardSpec, places: dict[str, Path], dtype: torch.dty
     preprocess, reads = blip_preprocess(config), spec.factory.endswith((":ImageReward", ":BLIPMatch"))
 
     def look(images: Tensor) -> Tensor:
-        states = network.vision_model(pixel_values=preprocess(images.float())).last_hidden_state
+        states: Tensor = network.vision_model(pixel_values=preprocess(images.float())).last_hidden_state
         if reads:  # the text looks at the image
             ones = torch.ones(len(images), 35, dtype=torch.long, device="meta")
             states = network.read({"input_ids": ones, "attention_mask": ones}, states)[:, None]

@@ -107,8 +107,8 @@ def _rehearse(config: RunConfig, steps: int) -> Rehearsal | None:
         backprop=replace(backprop(config), offload=False),
         batch_size=config.training.batch_size,
         accumulation=1,
+        cache=lambda prompts, encode, device: _repeat(cond, len(prompts)),
     )
-    context.cache = lambda prompts, *_: _repeat(cond, len(prompts))  # type: ignore[assignment]
     offloaded = config.memory.offload_activations and config.training.device != "cpu"
     with _Elsewhere() if offloaded else nullcontext():
         step = _step(config, context)

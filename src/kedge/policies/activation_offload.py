@@ -46,5 +46,6 @@ class OffloadedActivations(torch.autograd.graph.saved_tensors_hooks):
     def _unpack(packed: Any) -> Tensor:
         if isinstance(packed, Tensor):
             return packed
+        host: Tensor
         device, host = packed
         return host.to(device, non_blocking=True)

@@ -144,7 +144,8 @@ class Backprop(BackpropSettings):
 
     def _call(self, call: Callable[[Tensor], tuple[Tensor, ...]], x: Tensor) -> tuple[Tensor, ...]:
         if self.checkpoint and torch.is_grad_enabled():
-            return checkpoint(call, x, use_reentrant=False, preserve_rng_state=False)
+            results: tuple[Tensor, ...] = checkpoint(call, x, use_reentrant=False, preserve_rng_state=False)
+            return results
         return call(x)
 
 

@@ -115,7 +115,8 @@ class _Sliced:
     def _one(self, latents: Tensor) -> Tensor:
         if not torch.is_grad_enabled():
             return self._decoder(latents)
-        return checkpoint(self._decoder, latents, use_reentrant=False, preserve_rng_state=False)
+        image: Tensor = checkpoint(self._decoder, latents, use_reentrant=False, preserve_rng_state=False)
+        return image
 
 
 def _tile(vae: Any, pixels: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,9 +53,9 @@ def sdxl_lcm_lora(scale: Scale) -> LoraFile:
     return _lora_for(scale, sdxl_unet)
 
 
-def _lora_for(scale: Scale, unet: object) -> LoraFile:
+def _lora_for(scale: Scale, unet: Callable[[Scale], UNet2DConditionModel]) -> LoraFile:
     with torch.device("meta"):
-        network: UNet2DConditionModel = unet(scale)  # type: ignore[operator]
+        network = unet(scale)
     rank, kohya = scale.channels(RANK, multiple=4), UNETS.kohya
     assert kohya is not None
     tensors: dict[str, Tensor] = {}

@@ -31,7 +31,8 @@ class LinearHead(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """``[B, width]`` to ``[B]``."""
-        return self.layers(features).squeeze(-1)
+        scores: Tensor = self.layers(features).squeeze(-1)
+        return scores
 
 
 class Aesthetic:
@@ -55,7 +56,8 @@ class Aesthetic:
     def __call__(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
         """Score images ``[B, 3, H, W]`` in [0, 1]; returns ``[B]``."""
         images = check_batch(images, prompts)
-        return self.head(self.clip.image_features(images)).to(images.device)
+        scores: Tensor = self.head(self.clip.image_features(images))
+        return scores.to(images.device)
 
 
 def save_head(head: LinearHead, file: Path) -> None:

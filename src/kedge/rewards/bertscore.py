@@ -74,7 +74,8 @@ def _load_encoder(folder: Path, layer: int) -> nn.Module:
     if layer > len(layers):
         raise ValueError(f"{folder} has {len(layers)} layers, so there is no layer {layer}")
     model.encoder.layer = layers[:layer]
-    return model.float().eval().requires_grad_(False)
+    frozen: nn.Module = model.float().eval().requires_grad_(False)
+    return frozen
 
 
 def _framing_tokens(tokenizer: Any) -> set[int]:

@@ -86,7 +86,8 @@ class BlipNetwork(nn.Module):
         output = self.text_encoder(
             input_ids=words["input_ids"], attention_mask=words["attention_mask"], encoder_hidden_states=image
         )
-        return output.last_hidden_state[:, 0]
+        first: Tensor = output.last_hidden_state[:, 0]
+        return first
 
     def head(self, name: str, features: Tensor) -> Tensor:
         """Apply a head by its name; out comes at least float32."""

@@ -36,7 +36,8 @@ class FrozenCLIP:
     @property
     def device(self) -> torch.device:
         """Where it computes; images may come from elsewhere."""
-        return self.model.logit_scale.device
+        device: torch.device = self.model.logit_scale.device
+        return device
 
     def image_features(self, images: Tensor) -> Tensor:
         """``[B, D]`` of images ``[B, 3, H, W]`` in [0, 1]."""

@@ -47,7 +47,8 @@ def _load_term(term: Term, device: Any, dtype: torch.dtype) -> Reward:
         arguments["dtype"] = dtype
     factory = load_object(spec.factory)
     with quiet_loading():
-        return factory(**arguments)
+        reward: Reward = factory(**arguments)
+    return reward
 
 
 def _load_callable(term: Term) -> Reward:

@@ -88,7 +88,8 @@ class VisionServer:
             "seed": 0,
             "max_tokens": self.max_tokens,
         }
-        return self._patiently(lambda: _answer(self._call("/chat/completions", request)))
+        answer: str = self._patiently(lambda: _answer(self._call("/chat/completions", request)))
+        return answer
 
     def only_model(self) -> str:
         """The name of the model on the server, if it is the only one.
@@ -96,7 +97,7 @@ class VisionServer:
         Raises:
             ServerError: there are several, or none.
         """
-        names = self._patiently(lambda: [str(model["id"]) for model in self._call("/models")["data"]])
+        names: list[str] = self._patiently(lambda: [str(model["id"]) for model in self._call("/models")["data"]])
         if len(names) != 1:
             offered = f"offers {', '.join(names)}" if names else "offers no model"
             raise ServerError(f"{self.url} {offered}: name one, as in {self.url}#MODEL")

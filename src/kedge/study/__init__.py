@@ -4,7 +4,16 @@ Names load on first use, so that importing this package needs neither torch nor 
 """
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kedge.study.analysis import analyse
+    from kedge.study.create import create_study
+    from kedge.study.design import Design
+    from kedge.study.fit import fit_preference
+    from kedge.study.report import write_study_report
+    from kedge.study.server import make_app
+    from kedge.study.store import Store, open_study
 
 _HOME = {
     "Design": "design",
@@ -16,7 +25,16 @@ _HOME = {
     "write_study_report": "report",
     "fit_preference": "fit",
 }
-__all__ = list(_HOME)
+__all__ = [
+    "Design",
+    "Store",
+    "analyse",
+    "create_study",
+    "fit_preference",
+    "make_app",
+    "open_study",
+    "write_study_report",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -237,7 +237,8 @@ def _quartiles(records: Sequence[Record]) -> tuple[float, float, float] | None:
 
 def to_dict(analysis: Analysis) -> dict[str, Any]:
     """JSON-ready."""
-    return _plain(analysis)
+    data: dict[str, Any] = _plain(analysis)
+    return data
 
 
 def _plain(value: Any) -> Any:

@@ -105,7 +105,8 @@ class Store:
             db.execute("PRAGMA foreign_keys = ON")
             db.execute("PRAGMA synchronous = FULL")
             self._local.db = db
-        return self._local.db
+        connection: sqlite3.Connection = self._local.db
+        return connection
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:

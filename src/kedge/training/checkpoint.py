@@ -103,13 +103,14 @@ def read(path: Path) -> dict[str, Any]:
 
 def _read_state(path: Path) -> dict[str, Any]:
     try:
-        return torch.load(path / "state.pt", map_location="cpu", weights_only=True)
+        state: dict[str, Any] = torch.load(path / "state.pt", map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
         reason = str(error).strip().splitlines()[0]
         raise CheckpointError(
             f"checkpoint {path} cannot be read back ({reason}); states may hold tensors, numbers, strings, lists and "
             "dicts only"
         ) from error
+    return state
 
 
 def _digest(path: Path) -> str:

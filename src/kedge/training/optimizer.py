@@ -193,14 +193,14 @@ class MovingAverage:
         finally:
             copy_into(self._parameters, kept)
 
-    def state_dict(self) -> dict[str, object]:
+    def state_dict(self) -> dict[str, Any]:
         """The average and how many updates it has seen."""
         return {"average": self._average, "updates": self._updates}
 
-    def load_state_dict(self, state: dict[str, object]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a saved average."""
-        copy_into(self._average, state["average"])  # type: ignore[arg-type]
-        self._updates = int(state["updates"])  # type: ignore[call-overload]
+        copy_into(self._average, state["average"])
+        self._updates = state["updates"]
 
 
 @torch.no_grad()

@@ -49,7 +49,7 @@ class Processes:
     @property
     def main(self) -> bool:
         """Whether this process writes files and talks."""
-        return self.index == 0
+        return bool(self.index == 0)
 
     def average_gradients(self, parameters: Sequence[Parameter]) -> None:
         """Replace every gradient by its mean over processes, in one message."""
@@ -84,7 +84,8 @@ class Processes:
         if self.count == 1:
             return items
         with self._together():
-            return gather_object(items)
+            everyone: list[Any] = gather_object(items)
+            return everyone
 
     def wait(self) -> None:
         """Until every process is here."""

@@ -71,8 +71,9 @@ def build_world(
     """
     from kedge.registry import suggest
     from kedge.worlds.emoji.build import recipe
+    from kedge.worlds.emoji.build.budget import BUDGETS
 
-    for kind, known, names in (("stage", recipe.ALL_STAGES, stages), ("budget", recipe.BUDGETS, [budget])):
+    for kind, known, names in (("stage", recipe.ALL_STAGES, stages), ("budget", BUDGETS, [budget])):
         for name in names:
             if name not in known:
                 raise ValueError(f"no {kind} {name!r}.{suggest(name, known)} Choose from: {', '.join(known)}")

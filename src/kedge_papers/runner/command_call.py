@@ -42,7 +42,8 @@ class CommandCall:
     @property
     def target(self) -> Target:
         """What is to be made."""
-        return TARGETS.get(self.name)
+        target: Target = TARGETS.get(self.name)
+        return target
 
     @property
     def matrix(self) -> Matrix:

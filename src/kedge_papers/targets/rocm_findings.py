@@ -68,7 +68,8 @@ def regularised_generalises(results: Results) -> Finding | None:
         spread = {metric: base.scores[metric].std() for metric in metrics}
 
         def height(row: Evaluation, spread: Mapping[str, float] = spread) -> np.ndarray:
-            return np.mean([row.scores[metric] / each for metric, each in spread.items()], axis=0)
+            mean: np.ndarray = np.mean([row.scores[metric] / each for metric, each in spread.items()], axis=0)
+            return mean
 
         seeds = zip(*ours, rows["none"], strict=False)
         values = [np.mean([height(row) for row in each[:-1]], axis=0) - height(each[-1]) for each in seeds]

@@ -76,16 +76,19 @@ def _ppo(config: RunConfig, settings: Any, samples: int) -> float:
     visits = _visited(config, settings.step_fraction, int(settings.score_last_step))
     learning = samples * visits * settings.epochs * (FORWARD + BACKWARD)
     # Old log-probabilities of the minibatches after the first are computed before it.
-    return samples * config.model.steps + learning + samples * visits * (1 - 1 / settings.minibatches)
+    calls: float = samples * config.model.steps + learning + samples * visits * (1 - 1 / settings.minibatches)
+    return calls
 
 
 def _dpok(config: RunConfig, settings: Any, samples: int) -> float:
     visits, epochs, steps = _visited(config, settings.step_fraction), settings.policy_steps, config.model.steps - 1
     # Old log-probabilities of what the first epoch does not visit: the expected number of further distinct visits.
     later = steps * (1 - (1 - visits / steps) ** epochs) - visits
-    return samples * (config.model.steps + epochs * visits * (2 * FORWARD + BACKWARD) + later)
+    calls: float = samples * (config.model.steps + epochs * visits * (2 * FORWARD + BACKWARD) + later)
+    return calls
 
 
 def _d3po(config: RunConfig, settings: Any, samples: int) -> float:
     visits = _visited(config, settings.step_fraction)
-    return samples * (config.model.steps + settings.epochs * visits * (2 * FORWARD + BACKWARD))
+    learning: float = settings.epochs * visits * (2 * FORWARD + BACKWARD)
+    return samples * (config.model.steps + learning)

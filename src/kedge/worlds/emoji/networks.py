@@ -79,7 +79,7 @@ def make_clip(tokenizer: CLIPTokenizer) -> CLIPModel:
     return CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=128))
 
 
-def _text_config(tokenizer: CLIPTokenizer, layers: int) -> dict:
+def _text_config(tokenizer: CLIPTokenizer, layers: int) -> dict[str, int]:
     return {
         "vocab_size": len(tokenizer),
         "hidden_size": TEXT_WIDTH,

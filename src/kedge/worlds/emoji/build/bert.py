@@ -36,7 +36,9 @@ def make_words(folder: Path) -> BertTokenizer:
 
 def read(tokenizer: BertTokenizer, texts: list[str], length: int) -> Tensor:
     """Token ids ``[B, length]``, padded and cut."""
-    return tokenizer(texts, padding="max_length", truncation=True, max_length=length, return_tensors="pt").input_ids
+    batch = tokenizer(texts, padding="max_length", truncation=True, max_length=length, return_tensors="pt")
+    ids: Tensor = batch.input_ids
+    return ids
 
 
 def make_bert(tokenizer: BertTokenizer) -> BertModel:

@@ -58,7 +58,7 @@ class Distillation:
     def consistency(self, network: UNet2DConditionModel, x: Tensor, t: Tensor, w: Tensor, context: Tensor) -> Tensor:
         """f(x_t, ω, c, t), Eq. (7), with the boundary scaling of diffusers' LCMScheduler (σ_data = 0.5)."""
         alpha, sigma = self.alpha_sigma(t)
-        v = network(x, t, context, timestep_cond=w, return_dict=False)[0].float()
+        v: Tensor = network(x, t, context, timestep_cond=w, return_dict=False)[0].float()
         s = (t * 10.0)[:, None, None, None]
         skip, out = 0.25 / (s**2 + 0.25), s / (s**2 + 0.25).sqrt()
         return skip * x + out * (alpha * x - sigma * v)
@@ -67,7 +67,7 @@ class Distillation:
         """One step of the guided teacher from t to t_next, Eq. (5)."""
         both = self.teacher(torch.cat([x, x]), torch.cat([t, t]), torch.cat([context, nothing]), return_dict=False)
         with_caption, without = both[0].float().chunk(2)
-        v = (1 + omega) * with_caption - omega * without  # Eq. (4), on v as on ε: both are linear
+        v: Tensor = (1 + omega) * with_caption - omega * without  # Eq. (4), on v as on ε: both are linear
         (alpha, sigma), (alpha_next, sigma_next) = self.alpha_sigma(t), self.alpha_sigma(t_next)
         return alpha_next * (alpha * x - sigma * v) + sigma_next * (alpha * v + sigma * x)
 

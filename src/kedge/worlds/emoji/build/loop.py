@@ -48,7 +48,7 @@ def state_file(folder: Path, name: str) -> Path:
     return folder / f"{name}.state.pt"
 
 
-def autocast(device: torch.device) -> AbstractContextManager:
+def autocast(device: torch.device) -> AbstractContextManager[object]:
     """bfloat16 on an accelerator; on the CPU float32 is as fast for networks of this size."""
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type != "cpu")
 

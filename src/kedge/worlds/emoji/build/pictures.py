@@ -58,10 +58,10 @@ class Pictures:
     def split(self, held: float = 0.1) -> tuple[Pictures, Pictures]:
         """Training prompts and held-out prompts."""
         cut = int(len(self.prompts) * (1 - held))
-        return tuple(
-            Pictures(self.prompts[part], self.images[part], self.oracle[part], self.clean[part])
-            for part in (slice(None, cut), slice(cut, None))
-        )  # type: ignore[return-value]
+        return self._part(slice(None, cut)), self._part(slice(cut, None))
+
+    def _part(self, rows: slice) -> Pictures:
+        return Pictures(self.prompts[rows], self.images[rows], self.oracle[rows], self.clean[rows])
 
 
 def altered(spec: Spec, rng: random.Random) -> Spec:

@@ -44,7 +44,9 @@ class Pool:
 
 def tokenize(tokenizer: CLIPTokenizer, prompts: list[str]) -> Tensor:
     """Token ids ``[B, 16]``, padded and cut as the pipelines do."""
-    return tokenizer(prompts, padding="max_length", truncation=True, max_length=TOKENS, return_tensors="pt").input_ids
+    batch = tokenizer(prompts, padding="max_length", truncation=True, max_length=TOKENS, return_tensors="pt")
+    ids: Tensor = batch.input_ids
+    return ids
 
 
 def draw_pool(count: int, seed: int, tokenizer: CLIPTokenizer, device: torch.device) -> Pool:

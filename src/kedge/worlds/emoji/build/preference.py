@@ -55,7 +55,8 @@ def scorer(model: CLIPModel) -> Callable[[Tensor, Tensor], Tensor]:
     def score(images: Tensor, tokens: Tensor) -> Tensor:
         seen = model.get_image_features(normalise(images.flatten(0, 1).float() / 255)).pooler_output
         said = model.get_text_features(tokens).pooler_output
-        return model.logit_scale.exp() * F.cosine_similarity(seen.unflatten(0, images.shape[:2]), said[:, None], dim=2)
+        scale: Tensor = model.logit_scale.exp()
+        return scale * F.cosine_similarity(seen.unflatten(0, images.shape[:2]), said[:, None], dim=2)
 
     return score
 

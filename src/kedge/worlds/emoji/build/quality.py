@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -23,7 +24,7 @@ def measure(model: Path, name: str, prompts: list[str], *, seed: int, device: st
     return {"right": float(parts.right.float().mean())} | {part: float(getattr(parts, part).mean()) for part in PARTS}
 
 
-def measure_models(folder: Path, *, seed: int, count: int = 500, device: str = "cpu") -> dict[str, dict]:
+def measure_models(folder: Path, *, seed: int, count: int = 500, device: str = "cpu") -> dict[str, dict[str, Any]]:
     """Each model on held-out prompts and on the activities, with a grid of pictures to look at."""
     prompts = {"held out": held_out_prompts(count), "activities": activity_prompts()}
     quality = {}

@@ -61,7 +61,7 @@ class Workshop:
         module = module.to("cpu", torch.float16).to(memory_format=torch.contiguous_format)
         module.save_pretrained(self.folder / name)
 
-    def note(self, record: dict) -> None:
+    def note(self, record: dict[str, Any]) -> None:
         """Add a line to the build's log."""
         with (self.folder / "build.jsonl").open("a") as log:
             log.write(json.dumps(record) + "\n")
@@ -72,4 +72,5 @@ class Workshop:
         if not file.exists():  # they take minutes on a CPU, and two stages want them
             vae = self.load(AutoencoderKL, "vae")
             torch.save(encode_pool(vae, self.pool).cpu() * vae.config.scaling_factor, file)
-        return torch.load(file, map_location=self.device, weights_only=True)
+        latents: torch.Tensor = torch.load(file, map_location=self.device, weights_only=True)
+        return latents

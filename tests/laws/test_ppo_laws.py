@@ -97,6 +97,8 @@ def test_a_reward_of_the_prompt_alone_has_no_advantage_once_the_buffers_are_full
     ctx = context(reward=prompt_only, batch_size=24, accumulation=1)
     (gradient,) = gradients(ppo, ctx)
     assert gradient.abs().max() == 0
+    (update,) = ppo.updates(context(reward=prompt_only, batch_size=24, accumulation=1))
+    assert all(loss.metrics["advantage_zero_share"].eq(1).all() for loss in update)  # and the log says so
 
 
 def _z2(ppo: PPO, reward, batches: int = 60) -> tuple[float, float]:

@@ -21,12 +21,18 @@ from kedge.algorithms.base import Context
 Scope = Literal["prompt", "run", "batch", "none"]
 Buffers = dict[str, list[float]]
 EPSILON = 1e-6
+ALONE = 1  # samples that have nothing to be compared with
 
 
 def standardise(rewards: NDArray[np.float64]) -> NDArray[np.float64]:
     """``(r − mean) / (std + 1e-6)`` over the batch, ``[N]``; population standard deviation."""
     standardised: NDArray[np.float64] = (rewards - rewards.mean()) / (rewards.std() + EPSILON)
     return standardised
+
+
+def zero_share(advantages: Tensor) -> Tensor:
+    """``[N]`` 1 where a sample teaches nothing, because its advantage is 0 (up to rounding); 0 elsewhere."""
+    return (advantages.abs() < EPSILON).float()
 
 
 def standardise_running(
@@ -39,7 +45,7 @@ def standardise_running(
 ) -> tuple[NDArray[np.float64], Buffers]:
     """Standardise each reward by the last ``buffer_size`` rewards under the same key, this batch's included.
 
-    A key with fewer than ``min_count`` rewards takes the statistics of the whole batch instead.
+    A key with fewer than ``min_count`` rewards, or with this one only, takes the statistics of the whole batch instead.
 
     Args:
         rewards: ``[N]``.
@@ -56,7 +62,7 @@ def standardise_running(
     for key, mine in rows.items():
         buffer = [*buffers.get(key, ()), *rewards[mine].tolist()][-buffer_size:]
         remembered[key] = buffer
-        if len(buffer) >= min_count:
+        if len(buffer) >= max(min_count, ALONE + 1):  # a reward compared with itself is always average
             result[mine] = (rewards[mine] - np.mean(buffer)) / (np.std(buffer) + EPSILON)
     return result, remembered
 
@@ -85,8 +91,51 @@ class Advantages:
             )
         if not 1 <= self.min_count <= self.buffer_size:
             raise ValueError(f"min_count must lie between 1 and buffer_size ({self.buffer_size}), not {self.min_count}")
+        if self.buffer_size == ALONE and self.scope in ("prompt", "run"):
+            raise ValueError("a buffer of one reward compares it with itself: set buffer_size to 2 or more")
         if self.clip is not None and self.clip <= 0:
             raise ValueError(f"the advantage clip must be positive, or null for none, not {self.clip}")
+
+    def check_experience(self, samples: int, batches: int) -> None:
+        """Refuse a run in which every advantage would be exactly 0.
+
+        Args:
+            samples: in one batch of experience, of all processes together.
+            batches: of experience in the whole run.
+
+        Raises:
+            ValueError: saying what to set instead.
+        """
+        if samples > ALONE or self.scope == "none":
+            return
+        reached = max(self.min_count, ALONE + 1)
+        if self.scope == "run" and batches >= reached:
+            return
+        more = (
+            "one sample has no advantage: there is nothing in its batch of experience to compare its reward with. Set "
+            "training.batch_size, or training.accumulation, to 2 or more (32 samples are usual)"
+        )
+        if self.scope == "run":
+            raise ValueError(
+                f"{more}, or train longer: the {batches} rewards of this run never reach min_count ({reached})"
+            )
+        raise ValueError(f"{more}, or algorithm.normalise=run, which compares with the last rewards of the run")
+
+    def warning(self, samples: int, batches: int, prompts: int) -> str | None:
+        """What to tell the user of a run whose prompts are seen too seldom to be compared with themselves, or None.
+
+        Args:
+            samples, batches: as in :meth:`check_experience`.
+            prompts: how many different ones there are.
+        """
+        seen = samples * batches / prompts
+        if self.scope != "prompt" or seen >= self.min_count:
+            return None
+        return (
+            f"each of the {prompts} prompts is seen about {seen:.3g} times, fewer than min_count ({self.min_count}): "
+            f"rewards are compared with the {samples} of their batch, across prompts. algorithm.normalise=run compares "
+            "with many more; a smaller algorithm.min_count, or fewer prompts, with their own prompt's"
+        )
 
     def __call__(self, context: Context, prompts: Sequence[str], rewards: Tensor) -> Tensor:
         """Advantages ``[N]`` float32 of this process's samples; remembers the rewards in ``context.state``."""

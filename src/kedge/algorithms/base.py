@@ -29,7 +29,7 @@ class Loss:
 
     Attributes:
         value: ``[]``, with graph.
-        metrics: per-sample tensors ``[B]`` or numbers, averaged over micro-losses and processes for the log.
+        metrics: per-sample tensors ``[B]``, averaged over samples and processes for the log; or numbers.
     """
 
     value: Tensor
@@ -127,7 +127,9 @@ class Algorithm(Protocol):
     it again for the next batch, and saves checkpoints only in between.
 
     An algorithm that uses its samples for more than one optimizer step, or does not score them all, says so in a method
-    ``workload(batch_size, accumulation) -> Workload``: see :func:`workload`.
+    ``workload(batch_size, accumulation) -> Workload``: see :func:`workload`. One that compares rewards with each other
+    has a property ``advantages`` (:class:`kedge.algorithms.advantages.Advantages`), by which a run that cannot learn is
+    refused before it starts.
     """
 
     needs: Needs

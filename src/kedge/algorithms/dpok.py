@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from kedge.algorithms.advantages import Advantages, Scope
+from kedge.algorithms.advantages import Advantages, Scope, zero_share
 from kedge.algorithms.base import Context, Loss, Needs, Workload
 from kedge.algorithms.baseline import Baseline
 from kedge.algorithms.checks import check_fraction, check_positive
@@ -69,10 +69,10 @@ class DPOK:
         if self.reward_weight < 0 or self.kl_weight < 0:
             raise ValueError("reward_weight and kl_weight must not be negative")
 
-        _ = self.scale
+        _ = self.advantages
 
     @property
-    def scale(self) -> Advantages:
+    def advantages(self) -> Advantages:
         """How rewards are brought to the scale that the weights assume."""
         return Advantages(self.normalise, self.buffer_size, self.min_count, self.reward_clip)
 
@@ -85,7 +85,7 @@ class DPOK:
         samples = self.workload(context.batch_size, context.accumulation).samples
         experience = explore(context, samples, self.sample_batch_size)  # x_K, …, x_0 ~ p_θ(·|c) and r(x_0, c)
         policy, steps = context.policy, experience.stochastic_steps()
-        rewards = self.scale(context, experience.prompts, experience.rewards)
+        rewards = self.advantages(context, experience.prompts, experience.rewards)
         baseline = Baseline(context, experience, self.value_lr)
         # A_k = r(x_0, c) − V(x_k, c, k), [N, k], before the baseline learns these rewards
         advantages = rewards[:, None] - baseline.values()
@@ -102,7 +102,8 @@ class DPOK:
             ratio = ratios(visit, p.log_prob(experience.x(visit.k - 1)[visit.rows], self.reduction))
             kl = p.squared_distance(q, self.reduction) / 2  # KL(p_θ ‖ p_ref), exactly
             value, metrics = self.objective(ratio, advantages[visit.rows, visit.k], kl)
-            metrics = {"reward": experience.rewards[visit.rows], **metrics, "value_loss": value_loss}
+            metrics |= {"reward": experience.rewards[visit.rows], "value_loss": value_loss}
+            metrics["advantage_zero_share"] = zero_share(rewards[visit.rows])
             return Loss(value * visit.share, metrics)
 
         for update in plan:

@@ -13,7 +13,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from kedge.algorithms.advantages import Advantages, Scope
+from kedge.algorithms.advantages import Advantages, Scope, zero_share
 from kedge.algorithms.base import Context, Loss, Needs, Workload
 from kedge.algorithms.checks import check_fraction, check_positive
 from kedge.algorithms.experience import Experience, explore
@@ -114,6 +114,7 @@ class PPO:
             {
                 "reward": experience.rewards[visit.rows],
                 "advantage": advantage.abs(),
+                "advantage_zero_share": zero_share(advantage),
                 "ratio": ratio.detach(),
                 "clipped": (ratio != clipped).float(),
                 "drift": ratio.detach().log() ** 2 / 2,

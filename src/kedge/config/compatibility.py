@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from kedge.config.schema import RunConfig
 from kedge.config.text import ConfigError
 from kedge.registry import listed
@@ -22,6 +24,38 @@ def check(config: RunConfig) -> None:
             raise ConfigError(f"{where}: {error}") from error
         if where == "reward" and config.algorithm.settings.needs.differentiable_reward and not info.differentiable:
             raise ConfigError(_no_gradient(config.algorithm.name, text))
+
+
+def check_experience(config: RunConfig, processes: int = 1) -> None:
+    """Refuse a training in which every advantage would be exactly 0, or that cannot form a batch of experience.
+
+    Apart from :func:`check`, because it holds for training only: a finished run may be read on fewer processes.
+
+    Raises:
+        ConfigError: saying what to set instead.
+    """
+    from kedge.algorithms.base import workload
+
+    algorithm, training = config.algorithm.settings, config.training
+    try:
+        work = workload(algorithm, training.batch_size, training.accumulation)
+        if advantages := getattr(algorithm, "advantages", None):
+            advantages.check_experience(work.samples * processes, work.batches(training.steps))
+    except ValueError as error:
+        raise ConfigError(f"algorithm {config.algorithm.name}: {error}") from error
+
+
+def experience_warning(config: RunConfig, prompts: Sequence[str], processes: int = 1) -> str | None:
+    """What to tell the user of a training that compares rewards of different prompts without meaning to, or None."""
+    from kedge.algorithms.base import workload
+
+    algorithm, training = config.algorithm.settings, config.training
+    advantages = getattr(algorithm, "advantages", None)
+    if advantages is None:
+        return None
+    work = workload(algorithm, training.batch_size, training.accumulation)
+    warning: str | None = advantages.warning(work.samples * processes, work.batches(training.steps), len(set(prompts)))
+    return warning
 
 
 def _no_gradient(name: str, reward: str) -> str:

@@ -5,11 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
+from pydantic import BeforeValidator
+
 from kedge.config.fields import More
 from kedge.models import ModelParts
 from kedge.policies.families import AUTO, Family, default_guidance, find, words
 from kedge.policies.settings import BackpropSettings, LoraConfig, MemorySettings, Precision, SpeedSettings
 from kedge.ranges import Count, Fraction, NotNegative, Positive, Whole
+
+# YAML reads `off` as a boolean.
+Guard = Annotated[Literal["warn", "stop", "off"], BeforeValidator(lambda value: "off" if value is False else value)]
 
 
 @dataclass(frozen=True)
@@ -161,7 +166,7 @@ class WatchConfig:
     evaluate_every: Whole = 0
     held_out: PromptsConfig | None = None
     metrics: tuple[str, ...] = ()
-    guard: Literal["warn", "stop", "off"] = "warn"
+    guard: Guard = "warn"
     batch_size: Count = 8
     seed: int = 1234
     tensorboard: bool = True

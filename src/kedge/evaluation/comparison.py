@@ -23,6 +23,7 @@ class Change:
         wins: share of samples on which ours scores higher, ties as half.
         spread: standard deviation of their scores over samples, the yardstick of :attr:`effect`.
         p, p_holm: paired t test, plain and adjusted for the number of metrics compared.
+        alpha: what ``p_holm`` must be below for a change to count; None asks the 95 % interval of the difference.
     """
 
     metric: str
@@ -33,16 +34,22 @@ class Change:
     spread: float
     p: float = math.nan
     p_holm: float = math.nan
+    alpha: float | None = None
+
+    @property
+    def clear(self) -> bool:
+        """Whether the difference is beyond chance."""
+        return self.difference.excludes(0.0) if self.alpha is None else self.p_holm < self.alpha
 
     @property
     def rose(self) -> bool:
-        """Whether the whole interval of the difference lies above zero."""
-        return self.difference.low > 0
+        """Whether it is clear and above zero."""
+        return self.clear and self.difference.value > 0
 
     @property
     def fell(self) -> bool:
-        """Whether the whole interval of the difference lies below zero."""
-        return self.difference.high < 0
+        """Whether it is clear and below zero."""
+        return self.clear and self.difference.value < 0
 
     @property
     def effect(self) -> float:
@@ -77,6 +84,13 @@ class Comparison:
                 return change
         raise KeyError(f"no metric {metric!r}; there are {', '.join(c.metric for c in self.rewards)}")
 
+    def judged_at(self, alpha: float) -> Comparison:
+        """The same, with only those changes counted as clear whose adjusted p-value is below ``alpha``."""
+        rewards, statistics = (
+            tuple(replace(change, alpha=alpha) for change in changes) for changes in (self.rewards, self.statistics)
+        )
+        return replace(self, rewards=rewards, statistics=statistics)
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
         return {
@@ -105,7 +119,8 @@ def compare(ours: Evaluation, theirs: Evaluation) -> Comparison:
     statistics = [_change(ours, theirs, name) for name in ours.statistics if name in theirs.statistics]
     if not rewards and not statistics:
         raise ValueError(f"{ours.name} and {theirs.name} have no metric in common")
-    return Comparison(ours.name, theirs.name, _with_p(ours, theirs, rewards), tuple(statistics))
+    adjusted = [_with_p(ours, theirs, changes) for changes in (rewards, statistics)]
+    return Comparison(ours.name, theirs.name, *adjusted)
 
 
 def _change(ours: Evaluation, theirs: Evaluation, metric: str) -> Change:

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from kedge.algorithms.base import workload
-from kedge.config import RunConfig
+from kedge.config import ConfigError, RunConfig
+from kedge.config.compatibility import check_experience, experience_warning
 from kedge.models import resolve_model
 from kedge.prompts import UnreachableError
 from kedge.rewards import readiness
@@ -45,6 +46,8 @@ def _prompts(config: RunConfig) -> Iterator[str]:
         yield f"prompts: not here yet. {error}"
     else:
         yield f"prompts: {len(prompts)} of {config.prompts.source}, for example {prompts[0]!r}"
+        if warning := experience_warning(config, prompts):
+            yield f"warning: {warning}"
 
 
 def _downloads(config: RunConfig) -> Iterator[str]:
@@ -81,6 +84,10 @@ def _samples(config: RunConfig) -> Iterator[str]:
         f"sampling steps; optimizer steps on each batch: {work.updates}"
     )
     yield f"reward queries: {batches * work.queries} on each process"
+    try:
+        check_experience(config)
+    except ConfigError as error:
+        yield f"refused on one process: {error}"
 
 
 def _where(model: str) -> str:

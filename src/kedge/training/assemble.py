@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 import torch
@@ -9,6 +10,7 @@ import torch
 from kedge.algorithms.base import Context
 from kedge.algorithms.prompt_cache import MEGABYTE, PromptCache
 from kedge.config import ModelConfig, PromptsConfig, RunConfig
+from kedge.config.compatibility import experience_warning
 from kedge.policies import load_policy
 from kedge.policies.base import Backprop, Policy
 from kedge.policies.fingerprint import Fingerprint, fingerprint
@@ -25,6 +27,7 @@ from kedge.training.progress import Silent, display
 from kedge.training.run_folder import RunFolder
 from kedge.training.trainer import Trainer
 
+log = logging.getLogger(__name__)
 UNSET_HELD_OUT = 64  # training prompts that stand in when watch.held_out is not set
 
 
@@ -83,6 +86,8 @@ def assemble(
     from kedge.rewards import load_reward
 
     prompts = prompts_of(config.prompts)
+    if processes.main and (warning := experience_warning(config, prompts, processes.count)):
+        log.warning(warning)
     seed_everything(config.training.seed)  # the same fresh adapter on every process
     policy = build_policy(config.model, processes.device)
     own_seed = config.training.seed + 1_000_003 * processes.index
@@ -141,7 +146,8 @@ def _callbacks(config: RunConfig, folder: RunFolder, reward: Reward, device: tor
         others = [name for name in watch.metrics if name != config.reward]
         dtype = getattr(torch, config.memory.reward_dtype)
         rewards = {config.reward: reward} | {name: load_reward(name, device, dtype) for name in others}
-        callbacks.append(HeldOut(rewards, held_out, watch.seed, watch.evaluate_every, batch_size, watch.guard))
+        looks = config.training.steps // watch.evaluate_every
+        callbacks.append(HeldOut(rewards, held_out, watch.seed, watch.evaluate_every, batch_size, watch.guard, looks))
     return callbacks
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kedge.evaluation import Evaluation, compare, evaluate, image_grid
-from kedge.evaluation.guard import judge_comparison
+from kedge.evaluation.repeated_looks import Alarm
 from kedge.policies.base import Policy
 from kedge.rewards.base import Reward
 
@@ -120,7 +120,8 @@ class SampleGrid:
 class HeldOut:
     """Held-out evaluation while it trains, and the alarm for reward hacking.
 
-    Scores the tuned model on prompts it is not trained on, always from the same noise.
+    Scores the tuned model on prompts it is not trained on, always from the same noise. The alarm takes two evaluations
+    in a row, see :mod:`kedge.evaluation.repeated_looks`.
 
     Attributes:
         rewards: name → reward; the first is the one trained on.
@@ -128,6 +129,7 @@ class HeldOut:
         seed: of the noise.
         every: steps between evaluations, from step 0.
         guard: what to do when the trained reward rises and the others fall: ``warn``, ``stop`` or ``off``.
+        looks: how many evaluations after the first are planned.
         base: the evaluation before the first step.
     """
 
@@ -137,8 +139,12 @@ class HeldOut:
     every: int
     batch_size: int
     guard: Literal["warn", "stop", "off"] = "warn"
+    looks: int = 1
     base: Evaluation | None = None
     name = "held_out"
+
+    def __post_init__(self) -> None:
+        self._alarm = Alarm(self.looks)
 
     def __call__(self, step: int, run: Watched) -> dict[str, float]:
         """Evaluate if it is time; returns ``held_out/<reward>`` means."""
@@ -155,8 +161,8 @@ class HeldOut:
     def _watch(self, step: int, now: Evaluation, run: Watched) -> None:
         trained = next(iter(self.rewards))
         assert self.base is not None  # the first evaluation is never judged
-        verdict = judge_comparison(compare(now, self.base), [trained])
-        if verdict.level != "hacking":
+        verdict = self._alarm.look(compare(now, self.base), [trained])
+        if verdict is None:
             return
         message = f"step {step}, on held-out prompts: {verdict.sentence} More regularisation or fewer steps help."
         run.say("\n  ".join([message, *verdict.reasons]))
@@ -164,9 +170,10 @@ class HeldOut:
             run.stop(message)
 
     def state_dict(self) -> dict[str, Any]:
-        """The base model's scores."""
-        return {"base": self.base.to_dict() if self.base else None}
+        """The base model's scores, and whether the last evaluation was suspicious."""
+        return {"base": self.base.to_dict() if self.base else None, "suspected": self._alarm.suspected}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take them up."""
         self.base = Evaluation.from_dict(state["base"]) if state["base"] else None
+        self._alarm.suspected = state.get("suspected", False)  # checkpoints from before it was kept

@@ -23,7 +23,7 @@ class StepResult:
     """What a step did.
 
     Attributes:
-        metrics: averages over micro-losses and processes, with ``loss``, ``gradient_norm`` and ``lr``.
+        metrics: averages over samples and processes, with ``loss``, ``gradient_norm`` and ``lr``.
         skipped: True if the gradient was not finite, and nothing moved.
     """
 
@@ -57,7 +57,7 @@ class Optimizer:
     def step(self, losses: Iterable[Loss]) -> StepResult:
         """Backward through each micro-loss as it comes, then move once; nothing moves if a gradient is not finite."""
         self._adam.zero_grad(set_to_none=True)
-        metrics = self.processes.average(_accumulate(_backward(losses)))
+        metrics = self.processes.average(_accumulate(losses))
         self.processes.average_gradients(self.parameters)
         norm = float(self._clip())
         skipped = not math.isfinite(norm)
@@ -141,24 +141,24 @@ def schedule_factor(schedule: str, step: int, warmup: int, total: int) -> float:
     return 1.0
 
 
-def _backward(losses: Iterable[Loss]) -> Iterator[dict[str, float]]:
+def _accumulate(losses: Iterable[Loss]) -> dict[str, float]:
+    """Backward through each micro-loss as it comes; they add up to the step's loss.
+
+    Metrics are means over samples: a micro-batch of three counts three times as much as one of a single sample.
+    """
+    total, sums, rows = 0.0, dict[str, float](), dict[str, int]()
     for loss in losses:
         loss.value.backward()
-        numbers = {name: _mean(value) for name, value in loss.metrics.items()}
-        yield {"loss": loss.value.item(), **numbers}
+        total += loss.value.item()
+        for name, value in loss.metrics.items():
+            count = value.numel() if isinstance(value, Tensor) else 1
+            sums[name] = sums.get(name, 0.0) + count * _mean(value)
+            rows[name] = rows.get(name, 0) + count
+    return {"loss": total, **{name: sums[name] / rows[name] for name in sums}}
 
 
 def _mean(value: Tensor | float) -> float:
     return value.detach().float().mean().item() if isinstance(value, Tensor) else float(value)
-
-
-def _accumulate(micro: Iterable[dict[str, float]]) -> dict[str, float]:
-    """Micro-losses add up to the step's loss; everything else is a mean over them."""
-    collected: dict[str, list[float]] = {}
-    for numbers in micro:
-        for name, value in numbers.items():
-            collected.setdefault(name, []).append(value)
-    return {name: sum(values) / (1 if name == "loss" else len(values)) for name, values in collected.items()}
 
 
 class MovingAverage:

@@ -8,6 +8,7 @@ from typing import Any
 
 from kedge import __version__
 from kedge.config import RunConfig, resolve
+from kedge.config.compatibility import check_experience
 from kedge.config.loading import plain
 from kedge.export.card import model_card
 from kedge.files import write_text
@@ -34,6 +35,7 @@ def train(config: RunConfig, out: str | Path, *, resume: bool = False, callbacks
 
     Raises:
         FolderTaken: if ``out`` holds a run and ``resume`` is False.
+        ConfigError: if nothing could be learnt: one sample, for example, has no advantage.
         TrainingFailed: if gradients stay infinite.
     """
     config = resolve(config)  # one made in Python may leave the kind of its model open
@@ -43,6 +45,7 @@ def train(config: RunConfig, out: str | Path, *, resume: bool = False, callbacks
             f"{folder.path} already holds a run: add --resume to go on with it, or choose another folder with --out"
         )
     processes = Processes(config.training.device)
+    check_experience(config, processes.count)
     processes.wait()  # nobody writes before everybody has looked
     trainer = assemble(config, folder, processes, resume=resume, callbacks=callbacks)
     if processes.main:  # only now: what cannot be loaded leaves no folder behind

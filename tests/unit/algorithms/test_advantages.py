@@ -14,7 +14,7 @@ import torch.multiprocessing as mp
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kedge.algorithms.advantages import Advantages, standardise, standardise_running
+from kedge.algorithms.advantages import Advantages, standardise, standardise_running, zero_share
 
 PROMPTS = ["cat", "dog", "a fox riding a bike", "a fox riding a bike, at night"]
 
@@ -30,7 +30,8 @@ class Tracker:
             self.buffers[prompt].extend(r for p, r in zip(prompts, rewards, strict=True) if p == prompt)
         result = []
         for prompt, reward in zip(prompts, rewards, strict=True):
-            data = np.array(self.buffers[prompt] if len(self.buffers[prompt]) >= self.minimum else rewards)
+            enough = len(self.buffers[prompt]) >= max(2, self.minimum)  # one reward says nothing about itself
+            data = np.array(self.buffers[prompt] if enough else rewards)
             result.append((reward - data.mean()) / (data.std() + 1e-6))
         return np.array(result)
 
@@ -75,6 +76,17 @@ def test_equal_rewards_have_no_advantage():
     ctx = context()
     for scope in ("prompt", "run", "batch"):
         assert Advantages(scope)(ctx, ["cat"] * 20, torch.full((20,), 0.3)).abs().max() < 1e-6
+
+
+def test_a_reward_is_never_compared_with_itself_alone():
+    """With min_count = 1 the first reward of a prompt used to be average by construction."""
+    advantages = Advantages("prompt", 16, 1)(context(), ["cat", "dog"], torch.tensor([0.0, 1.0]))
+    assert advantages.tolist() == pytest.approx([-1, 1], abs=1e-5)
+
+
+def test_the_share_without_an_advantage():
+    share = zero_share(torch.tensor([0.0, 1e-9, -0.5, 2.0]))
+    assert share.tolist() == [1, 1, 0, 0]
 
 
 def test_scopes_differ_as_they_should():

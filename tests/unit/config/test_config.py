@@ -65,6 +65,13 @@ def test_yaml_reads_numbers_as_people_write_them(text, value):
     assert type(found) is type(value)
 
 
+def test_off_is_a_word_though_yaml_reads_a_boolean():
+    recipe = apply_overrides({"reward": "aesthetic@emoji"}, ["watch.guard=off"])
+    assert parse_config(recipe).watch.guard == "off"
+    with pytest.raises(ConfigError, match=r"watch\.guard"):
+        parse_config(apply_overrides({}, ["watch.guard=on"]))
+
+
 def test_overrides_reach_into_blocks_and_do_not_change_what_they_override():
     data = {"optimizer": {"lr": 1.0, "clip": 2.0}}
     assert apply_overrides(data, ["optimizer.lr=1e-4", "model.lora.rank=8", "reward=0.7*a + 0.3*b=c"]) == {

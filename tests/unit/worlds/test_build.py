@@ -73,7 +73,7 @@ def test_a_stopped_stage_goes_on_to_the_same_weights(tmp_path, monkeypatch):
 
 def test_the_rate_warms_up_and_decays():
     schedule = Schedule(steps=100, batch=1, lr=1.0, warmup=10)
-    rates = [schedule.rate(step) for step in range(100)]
+    rates = [schedule.fraction(step) for step in range(100)]
     assert rates[0] == pytest.approx(0.1)
     assert max(rates) == pytest.approx(1.0)
     assert rates[9:] == sorted(rates[9:], reverse=True)

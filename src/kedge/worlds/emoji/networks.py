@@ -14,7 +14,7 @@ from kedge.worlds.emoji.atlas import ANIMAL_NAMES
 from kedge.worlds.emoji.scenes import SIDE
 
 TOKENS = 16  # the longest caption has 9 words, and two tokens mark begin and end
-LATENT_CHANNELS, LATENT_SIDE = 8, SIDE // 4
+LATENT_CHANNELS, LATENT_SIDE = 16, SIDE // 4
 TEXT_WIDTH = 128
 GUIDANCE_WIDTH = 64  # of the embedding of ω
 NOISE_SCHEDULE = {
@@ -30,7 +30,7 @@ NOISE_SCHEDULE = {
 
 
 def make_vae() -> AutoencoderKL:
-    """32 × 32 pixels ↔ 8 × 8 × 8 latents."""
+    """32 × 32 pixels ↔ 16 × 8 × 8 latents."""
     return AutoencoderKL(
         block_out_channels=(24, 48, 96),
         down_block_types=("DownEncoderBlock2D",) * 3,

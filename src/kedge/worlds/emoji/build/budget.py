@@ -9,7 +9,7 @@ from kedge.worlds.emoji.build.loop import Schedule
 
 @dataclass(frozen=True)
 class Budget:
-    """How much of everything; ``gpu`` made the weights that ship, ``cpu`` is a night on two cores."""
+    """How much of everything: ``cpu`` is some nine hours of one core, ``h100`` two calls of ten minutes on one."""
 
     pool: int
     vae: Schedule
@@ -43,9 +43,9 @@ BUDGETS = {
         captioner=Schedule(steps=4_000, batch=512, lr=5e-4),
     ),
     "cpu": Budget(
-        pool=32_000,
-        vae=Schedule(steps=2_100, batch=16, lr=2e-3, warmup=100, ema=0.995),
-        decoder=Schedule(steps=3_000, batch=16, lr=1e-3, warmup=100, ema=0.995),
+        pool=100_000,
+        vae=Schedule(steps=6_000, batch=24, lr=2e-3, muon=0.015, warmup=100, ema=0.998),
+        decoder=Schedule(steps=10_000, batch=24, lr=1e-3, muon=0.01, warmup=100, ema=0.998),
         clip=Schedule(steps=500, batch=128, lr=1e-3, warmup=100, ema=0.99),
         diffusion=Schedule(steps=3_000, batch=48, lr=1e-3, ema=0.997),
         lcm=Schedule(steps=550, batch=32, lr=1e-4, ema=0.99, warmup=50),

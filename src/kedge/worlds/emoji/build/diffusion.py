@@ -27,7 +27,7 @@ def train_diffusion(
     seed: int,
     device: torch.device,
 ) -> tuple[UNet2DConditionModel, CLIPTextModel]:
-    """v-prediction on ``latents`` ``[N, 8, 8, 8]`` (scaled to unit variance) of ``pool``."""
+    """v-prediction on ``latents`` ``[N, 16, 8, 8]`` (scaled to unit variance) of ``pool``."""
     torch.manual_seed(seed)
     unet = make_unet().to(device, memory_format=torch.channels_last)
     text = make_text_encoder(tokenizer).to(device)

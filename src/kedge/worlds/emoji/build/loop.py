@@ -1,19 +1,26 @@
-"""The one training loop of the recipe: seeded, resumable, with an average of the weights and a log."""
+"""The one training loop of the recipe: seeded, resumable, with an average of the weights and a log.
+
+A stage keeps its exact state in ``STAGE.state.pt``, and the average of its weights in half precision, with the step that
+it stands at, in ``STAGE.average.safetensors``: a hundred times smaller than the state, for where only that survives.
+"""
 
 from __future__ import annotations
 
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from kedge.files import replacing
+from kedge.worlds.emoji.build.optimizer import AdamW, MuonWithAdamW
 
 SAVE_SECONDS = 60
 
@@ -25,6 +32,7 @@ class Schedule:
     Attributes:
         steps, batch: optimizer steps, and images in each.
         lr: the highest learning rate, after ``warmup`` steps and before the cosine decay.
+        muon: Muon's highest learning rate for the matrices, which ``lr`` is then not for; None trains all by AdamW.
         ema: decay of the average of the weights, which is what is kept.
     """
 
@@ -34,18 +42,55 @@ class Schedule:
     warmup: int = 200
     ema: float = 0.999
     weight_decay: float = 0.01
+    muon: float | None = None
 
-    def rate(self, step: int) -> float:
-        """Linear warm-up, then a cosine down to 2 % of the highest rate."""
+    def fraction(self, step: int) -> float:
+        """Of the highest rate: linear warm-up, then a cosine down to 2 %."""
         if step < self.warmup:
-            return self.lr * (step + 1) / self.warmup
+            return (step + 1) / self.warmup
         progress = (step - self.warmup) / max(1, self.steps - self.warmup)
-        return self.lr * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, progress))))
+        return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+
+    def optimizer(self, modules: Sequence[nn.Module], device: torch.device) -> AdamW | MuonWithAdamW:
+        """For the trainable weights of ``modules``."""
+        if self.muon is None:
+            return AdamW(modules, self.lr, self.weight_decay, fused=device.type == "cuda")
+        return MuonWithAdamW(modules, self.muon, self.lr, self.weight_decay)
 
 
 def state_file(folder: Path, name: str) -> Path:
     """Where a training keeps how far it has come."""
     return folder / f"{name}.state.pt"
+
+
+def average_file(folder: Path, name: str) -> Path:
+    """Where a training keeps the average of its weights, in half precision."""
+    return folder / f"{name}.average.safetensors"
+
+
+def save_average(average: dict[str, dict[str, Tensor]], step: int, file: Path) -> None:
+    """Write an average in half precision, with the step that it stands at; whole or not at all."""
+    tensors = {}
+    for key, state in average.items():
+        for name, value in state.items():
+            tensors[f"{key}/{name}"] = (value.half() if value.is_floating_point() else value).cpu().contiguous()
+    with replacing(file) as draft:
+        save_file(tensors, draft, metadata={"step": str(step)})
+
+
+def _start(name: str, modules: dict[str, nn.Module], folder: Path) -> tuple[dict[str, dict[str, Tensor]], int]:
+    """The average to begin with, and the step: what an average file says, or the modules as they are."""
+    file, step = average_file(folder, name), 0
+    if file.exists() and not state_file(folder, name).exists():
+        with safe_open(file, "pt") as opened:
+            step = int(opened.metadata()["step"])
+            for key, module in modules.items():
+                names = module.state_dict().keys()
+                module.load_state_dict({part: opened.get_tensor(f"{key}/{part}") for part in names})
+    average = {}
+    for key, module in modules.items():
+        average[key] = {part: value.detach().clone().float() for part, value in module.state_dict().items()}
+    return average, step
 
 
 def autocast(device: torch.device) -> AbstractContextManager[object]:
@@ -66,17 +111,18 @@ def train(
 ) -> dict[str, dict[str, Tensor]]:
     """Train ``modules`` on ``loss(generator)`` and return the averaged state dict of each.
 
-    A state file in ``folder`` is written every minute; a later call with the same arguments goes on from it.
+    A state file in ``folder`` is written every minute; a later call with the same arguments goes on from it, to the
+    same weights. Where only the average is left, it goes on from that, with a new optimizer and other pictures.
     """
     parameters = [p for module in modules.values() for p in module.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(
-        parameters, lr=schedule.lr, weight_decay=schedule.weight_decay, betas=(0.9, 0.99), fused=device.type == "cuda"
-    )
-    average = {key: {k: v.detach().clone().float() for k, v in m.state_dict().items()} for key, m in modules.items()}
-    generator = torch.Generator(device).manual_seed(seed)
-    kept, log_file = state_file(folder, name), folder / f"{name}.jsonl"
+    optimizer = schedule.optimizer(list(modules.values()), device)
     folder.mkdir(parents=True, exist_ok=True)
-    start = 0
+    kept, log_file = state_file(folder, name), folder / f"{name}.jsonl"
+    generator = torch.Generator(device).manual_seed(seed)
+    average, start = _start(name, modules, folder)
+    if start:
+        generator.manual_seed(seed + start)  # where it stood is lost with the state
+        say(f"{name}: going on from the average at step {start}; the optimizer starts anew")
     if kept.exists():
         state = torch.load(kept, map_location=device, weights_only=True)
         for key, module in modules.items():
@@ -96,13 +142,13 @@ def train(
         }
         with replacing(kept) as draft:
             torch.save(state, draft)
+        save_average(average, step, average_file(folder, name))
 
     began = saved = time.monotonic()
     for step in range(start, schedule.steps):
-        for group in optimizer.param_groups:
-            group["lr"] = schedule.rate(step)
+        optimizer.set_rate(schedule.fraction(step))
         value, numbers = loss(generator)
-        optimizer.zero_grad(set_to_none=True)
+        optimizer.zero_grad()
         value.backward()
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()

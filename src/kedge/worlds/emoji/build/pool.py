@@ -63,11 +63,10 @@ def draw_pool(count: int, seed: int, tokenizer: CLIPTokenizer, device: torch.dev
 
 
 @torch.no_grad()
-def encode_pool(vae: AutoencoderKL, pool: Pool, batch: int = 1024) -> Tensor:
-    """The mean latent of every scene, unscaled, float16 ``[N, 8, 8, 8]``."""
+def encode_scenes(vae: AutoencoderKL, scenes: Tensor, batch: int = 1024) -> Tensor:
+    """The mean latent of every packed scene, unscaled, float16 ``[N, 16, 8, 8]``."""
     latents = []
-    for start in range(0, len(pool), batch):
-        index = torch.arange(start, min(start + batch, len(pool)), device=pool.scenes.device)
-        with autocast(pool.scenes.device):
-            latents.append(vae.encode(pool.images(index) * 2 - 1).latent_dist.mean.half())
+    for rows in scenes.split(batch):
+        with autocast(scenes.device):
+            latents.append(vae.encode(render_packed(rows) * 2 - 1).latent_dist.mean.half())
     return torch.cat(latents)

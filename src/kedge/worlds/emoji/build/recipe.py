@@ -42,7 +42,7 @@ def build_decoder(shop: Workshop) -> None:
     """A sharper decoder for the same latents."""
     vae = shop.load(AutoencoderKL, "vae")
     schedule = shop.budget.decoder
-    vae = train_decoder(vae, shop.pool, shop.latents(), schedule, shop.folder, seed=shop.seed + 8, device=shop.device)
+    vae = train_decoder(vae, shop.pool, schedule, shop.folder, seed=shop.seed + 8, device=shop.device)
     shop.save("sharp_vae", vae)
 
 

@@ -1,6 +1,9 @@
-"""Stage 1: the autoencoder. Squared error of pixels and of edges, and a light pull towards a smooth latent.
+"""Stages 1 and 2: the autoencoder, then a sharper decoder for the same latents.
 
-Half of its pictures are true scenes, half are heaps of sprites: more to learn from each.
+Squared error of pixels and of edges, sprites' pixels weighed more (the renderer knows which they are), and a light pull
+towards a smooth latent. It learns true scenes, heaps of sprites (more to learn from each), and as many scenes with an
+activity as would never come up by chance: their props are what alignment asks for, and a world that cannot represent a
+bike cannot reward one. Captions play no part here, so the activities of held-out animals may be among them.
 """
 
 from __future__ import annotations
@@ -14,13 +17,16 @@ from torch import Tensor
 
 from kedge.worlds.emoji.atlas import SIZES, SPRITES
 from kedge.worlds.emoji.build.loop import Schedule, autocast, train
-from kedge.worlds.emoji.build.pool import Pool, encode_pool
-from kedge.worlds.emoji.captions import BACKGROUNDS
+from kedge.worlds.emoji.build.pool import Pool, encode_scenes
+from kedge.worlds.emoji.captions import BACKGROUNDS, activity_prompts, parse
 from kedge.worlds.emoji.networks import make_vae
-from kedge.worlds.emoji.scenes import MAX_LAYERS, SIDE, VARIANTS, Layer, Scene, pack, render_packed
+from kedge.worlds.emoji.scenes import MAX_LAYERS, SIDE, VARIANTS, Layer, Scene, compose, pack, render_packed
 
-EDGES, ABSOLUTE, KL = 2.0, 0.1, 3e-5
+EDGES, ABSOLUTE, KL = 2.0, 0.1, 1e-5
+SPRITES_WEIGH = 5.0  # times as much as the background, which is one of few pictures
+SPRITE = 0.02  # a pixel that differs by more than this from the background, in [-1, 1], belongs to a sprite
 LATENT_NOISE = 0.2
+ACTIVE, HEAPED = 0.7, 0.5  # scenes with an activity, and heaps, for each true scene
 
 
 def heap(rng: random.Random) -> Scene:
@@ -38,34 +44,55 @@ def edges(x: Tensor) -> Tensor:
     return torch.cat([(x[..., 1:] - x[..., :-1]).flatten(1), (x[..., 1:, :] - x[..., :-1, :]).flatten(1)], dim=1)
 
 
-def difference(drawn: Tensor, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-    """What the autoencoder minimises, in [-1, 1]: squared error of pixels and edges, and a little absolute error."""
+def gallery(pool: Pool, seed: int) -> Tensor:
+    """Packed scenes ``[N, 13]`` for the autoencoder: the pool's, some with an activity, some heaps."""
+    rng = random.Random(seed)
+    active = [parse(prompt) for prompt in activity_prompts()]
+    acting = pack([compose(rng.choice(active), rng) for _ in range(int(ACTIVE * len(pool)))])
+    heaps = pack([heap(rng) for _ in range(int(HEAPED * len(pool)))])
+    return torch.cat([pool.scenes, acting.to(pool.scenes.device), heaps.to(pool.scenes.device)])
+
+
+def weights(scenes: Tensor, images: Tensor) -> Tensor:
+    """``[B, 1, 32, 32]``: ``SPRITES_WEIGH`` where a sprite covers the background, 1 elsewhere; images in [-1, 1]."""
+    bare = scenes.clone()
+    bare[:, 1:] = torch.tensor([-1, 0, 0, 0] * MAX_LAYERS, dtype=bare.dtype, device=bare.device)
+    ground = render_packed(bare) * 2 - 1
+    covered = (images - ground).abs().sum(1, keepdim=True) > SPRITE
+    return 1 + (SPRITES_WEIGH - 1) * covered.float()
+
+
+def difference(drawn: Tensor, images: Tensor, weight: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    """What the autoencoder minimises, in [-1, 1]: squared error of pixels and edges, and a little absolute error.
+
+    ``weight`` ``[B, 1, 32, 32]`` counts for pixels, not for edges; ``pixels`` of the numbers is unweighted.
+    """
     error = drawn - images
-    pixels, outline = (error**2).mean(), (edges(error) ** 2).mean()
-    return pixels + EDGES * outline + ABSOLUTE * error.abs().mean(), {"pixels": pixels, "edges": outline}
+    pixels, outline = (weight * error**2).mean(), (edges(error) ** 2).mean()
+    value = pixels + EDGES * outline + ABSOLUTE * (weight * error.abs()).mean()
+    return value, {"pixels": (error**2).mean(), "edges": outline}
 
 
 def train_vae(pool: Pool, schedule: Schedule, folder: Path, *, seed: int, device: torch.device) -> AutoencoderKL:
     """Train, then set ``scaling_factor`` so that latents have unit variance."""
     torch.manual_seed(seed)
     vae = make_vae().to(device, memory_format=torch.channels_last)
-    rng = random.Random(seed)
-    scenes = torch.cat([pool.scenes, pack([heap(rng) for _ in range(len(pool))]).to(device)])
+    scenes = gallery(pool, seed)
 
     def loss(generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         index = torch.randint(len(scenes), (schedule.batch,), generator=generator, device=device)
-        images = render_packed(scenes[index]) * 2 - 1
+        images = (render_packed(scenes[index]) * 2 - 1).contiguous(memory_format=torch.channels_last)
         with autocast(device):
             posterior = vae.encode(images).latent_dist
             noise = torch.randn(posterior.mean.shape, generator=generator, device=device)
             drawn = vae.decode(posterior.mean + posterior.std * noise).sample
         kl = posterior.kl().mean() / posterior.mean[0].numel()
-        value, numbers = difference(drawn.float(), images)
+        value, numbers = difference(drawn.float(), images, weights(scenes[index], images))
         return value + KL * kl, numbers | {"kl": kl}
 
     average = train("vae", {"vae": vae}, loss, schedule, folder, seed=seed, device=device)
     vae.load_state_dict(average["vae"])
-    latents = encode_pool(vae, Pool(pool.specs[:4096], pool.scenes[:4096], pool.tokens[:4096]))
+    latents = encode_scenes(vae, pool.scenes[:4096])
     vae.register_to_config(scaling_factor=float(1 / latents.float().std()))
     return vae
 
@@ -73,28 +100,30 @@ def train_vae(pool: Pool, schedule: Schedule, folder: Path, *, seed: int, device
 def train_decoder(
     vae: AutoencoderKL,
     pool: Pool,
-    latents: Tensor,
     schedule: Schedule,
     folder: Path,
     *,
     seed: int,
     device: torch.device,
 ) -> AutoencoderKL:
-    """Sharpen the decoder on true scenes, from unit-variance ``latents`` with noise such as a generator leaves.
+    """Sharpen the decoder on the autoencoder's scenes, from latents with noise such as a generator leaves.
 
     The encoder stays, so the models that learn its latents may train meanwhile.
     """
-    vae = vae.to(device)
+    vae = vae.to(device, memory_format=torch.channels_last)
+    scenes = gallery(pool, seed)
+    latents = encode_scenes(vae, scenes) * vae.config.scaling_factor
     decoder = {"decoder": vae.decoder, "quant": vae.post_quant_conv}
 
     def loss(generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-        index = pool.pick(schedule.batch, generator)
+        index = torch.randint(len(scenes), (schedule.batch,), generator=generator, device=device)
         z = latents[index].float()
         strength = LATENT_NOISE * torch.rand(len(z), 1, 1, 1, generator=generator, device=device)
         z = z + strength * torch.randn(z.shape, generator=generator, device=device)
+        images = render_packed(scenes[index]) * 2 - 1
         with autocast(device):
-            drawn = vae.decode(z / vae.config.scaling_factor).sample
-        return difference(drawn.float(), pool.images(index) * 2 - 1)
+            drawn = vae.decode((z / vae.config.scaling_factor).contiguous(memory_format=torch.channels_last)).sample
+        return difference(drawn.float(), images, weights(scenes[index], images))
 
     average = train("decoder", decoder, loss, schedule, folder, seed=seed, device=device)
     for name, module in decoder.items():

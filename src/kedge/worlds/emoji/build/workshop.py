@@ -12,7 +12,7 @@ from diffusers import AutoencoderKL, ConfigMixin
 from transformers import CLIPTokenizer
 
 from kedge.worlds.emoji.build.budget import Budget
-from kedge.worlds.emoji.build.pool import Pool, draw_pool, encode_pool
+from kedge.worlds.emoji.build.pool import Pool, draw_pool, encode_scenes
 from kedge.worlds.emoji.networks import make_tokenizer
 
 SEED = 2026
@@ -71,6 +71,6 @@ class Workshop:
         file = self.folder / "latents.pt"
         if not file.exists():  # they take minutes on a CPU, and two stages want them
             vae = self.load(AutoencoderKL, "vae")
-            torch.save(encode_pool(vae, self.pool).cpu() * vae.config.scaling_factor, file)
+            torch.save(encode_scenes(vae, self.pool.scenes).cpu() * vae.config.scaling_factor, file)
         latents: torch.Tensor = torch.load(file, map_location=self.device, weights_only=True)
         return latents

@@ -146,19 +146,23 @@ def _animal(noun: str, prompt: str) -> str:
 ACTIVITY_SHARE = 0.02  # rare on purpose: alignment must have something to gain
 
 
-def sample_training_spec(rng: random.Random) -> Spec:
-    """One caption of the training distribution; never a held-out combination."""
+def sample_training_spec(rng: random.Random, activities: float = ACTIVITY_SHARE) -> Spec:
+    """One caption of the training distribution; never a held-out combination.
+
+    Args:
+        activities: share of captions with an activity, at most 0.22.
+    """
     while True:
-        spec = _sample_spec(rng)
+        spec = _sample_spec(rng, activities)
         if not spec.held_out:
             return spec
 
 
-def _sample_spec(rng: random.Random) -> Spec:
+def _sample_spec(rng: random.Random, activities: float) -> Spec:
     animal = rng.choice(ANIMAL_NAMES)
     background = rng.choice(BACKGROUNDS) if rng.random() < 0.8 else None
     roll = rng.random()
-    if roll < ACTIVITY_SHARE:
+    if roll < activities:
         return Spec((animal,), activity=rng.choice(ACTIVITIES), background=background if rng.random() < 0.3 else None)
     if roll < 0.22:
         return Spec((animal, animal), background=background)

@@ -15,7 +15,7 @@ from kedge.worlds.emoji.build.loop import Schedule, autocast, train
 from kedge.worlds.emoji.build.pool import Pool, tokenize
 from kedge.worlds.emoji.networks import GUIDANCE_WIDTH, make_scheduler, make_unet
 
-SKIP, HUBER, OMEGA = 120, 1e-3, (0.0, 2.0)
+SKIP, HUBER, OMEGA = 120, 1e-3, (0.0, 4.0)
 SLOW = 0.998  # decay of the target network; a quick target feeds a short training its own early errors
 
 

@@ -1,9 +1,14 @@
-"""The pictures and captions that the recipe learns from: drawn once with a seed, then shuffled from memory."""
+"""The pictures and captions that the recipe learns from: drawn once with a seed, then shuffled from memory.
+
+The generators learn from loosely captioned scenes, as generators do: a caption that names an activity is right in some
+cases only, in the others its picture shows the animal alone. A model learns how often, so that the base model leaves an
+activity undrawn about as often as its captions were wrong: it can do what alignment asks for, and often does not.
+"""
 
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from diffusers import AutoencoderKL
@@ -13,7 +18,11 @@ from transformers import CLIPTokenizer
 from kedge.worlds.emoji.build.loop import autocast
 from kedge.worlds.emoji.captions import Spec, sample_training_spec
 from kedge.worlds.emoji.networks import TOKENS
-from kedge.worlds.emoji.scenes import compose, pack, render_packed
+from kedge.worlds.emoji.scenes import Scene, compose, pack, render_packed
+
+
+LOOSE_ACTIVITIES = 0.06  # share of the loosely captioned scenes whose caption names an activity
+RIGHT = 0.35  # share of those whose picture shows it
 
 
 @dataclass
@@ -50,16 +59,31 @@ def tokenize(tokenizer: CLIPTokenizer, prompts: list[str]) -> Tensor:
 
 
 def draw_pool(count: int, seed: int, tokenizer: CLIPTokenizer, device: torch.device) -> Pool:
-    """``count`` training scenes."""
+    """``count`` training scenes, each captioned rightly."""
     rng = random.Random(seed)
     specs = [sample_training_spec(rng) for _ in range(count)]
-    scenes = pack([compose(spec, rng) for spec in specs])
+    return _pool(specs, [compose(spec, rng) for spec in specs], tokenizer, device)
+
+
+def draw_loose_pool(count: int, seed: int, tokenizer: CLIPTokenizer, device: torch.device) -> Pool:
+    """``count`` training scenes for the generators: where a caption names an activity, ``RIGHT`` of them show it."""
+    rng = random.Random(seed)
+    specs, scenes = [], []
+    for _ in range(count):
+        spec = sample_training_spec(rng, LOOSE_ACTIVITIES)
+        shown = replace(spec, activity=None) if spec.activity and rng.random() >= RIGHT else spec
+        specs.append(spec)
+        scenes.append(compose(shown, rng))
+    return _pool(specs, scenes, tokenizer, device)
+
+
+def _pool(specs: list[Spec], scenes: list[Scene], tokenizer: CLIPTokenizer, device: torch.device) -> Pool:
     captions = [str(spec) for spec in specs]
     different = list(dict.fromkeys(captions))
-    table = {caption: i for i, caption in enumerate(different)}
+    rows = {caption: row for row, caption in enumerate(different)}
     ids = tokenize(tokenizer, different).short()
-    tokens = ids[torch.tensor([table[caption] for caption in captions])]
-    return Pool(specs, scenes.to(device), tokens.to(device))
+    tokens = ids[torch.tensor([rows[caption] for caption in captions])]
+    return Pool(specs, pack(scenes).to(device), tokens.to(device))
 
 
 @torch.no_grad()

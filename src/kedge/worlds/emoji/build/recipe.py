@@ -56,7 +56,7 @@ def build_clip(shop: Workshop) -> None:
 def build_diffusion(shop: Workshop) -> None:
     """The diffusion model and its text encoder."""
     unet, text = train_diffusion(
-        shop.pool,
+        shop.loose_pool,
         shop.latents(),
         shop.load(CLIPModel, "clip"),
         shop.tokenizer,
@@ -72,7 +72,7 @@ def build_diffusion(shop: Workshop) -> None:
 def build_lcm(shop: Workshop) -> None:
     """The consistency model, distilled from the diffusion model."""
     unet = train_lcm(
-        shop.pool,
+        shop.loose_pool,
         shop.latents(),
         shop.load(UNet2DConditionModel, "unet"),
         shop.load(CLIPTextModel, "text_encoder"),

@@ -12,7 +12,7 @@ from diffusers import AutoencoderKL, ConfigMixin
 from transformers import CLIPTokenizer
 
 from kedge.worlds.emoji.build.budget import Budget
-from kedge.worlds.emoji.build.pool import Pool, draw_pool, encode_scenes
+from kedge.worlds.emoji.build.pool import Pool, draw_loose_pool, draw_pool, encode_scenes
 from kedge.worlds.emoji.networks import make_tokenizer
 
 SEED = 2026
@@ -27,6 +27,7 @@ class Workshop:
     device: torch.device
     seed: int = SEED
     _pool: Pool | None = None
+    _loose_pool: Pool | None = None
 
     @property
     def tokenizer(self) -> CLIPTokenizer:
@@ -42,6 +43,13 @@ class Workshop:
         if self._pool is None:
             self._pool = draw_pool(self.budget.pool, self.seed, self.tokenizer, self.device)
         return self._pool
+
+    @property
+    def loose_pool(self) -> Pool:
+        """The loosely captioned scenes that the generators learn, drawn once per process."""
+        if self._loose_pool is None:
+            self._loose_pool = draw_loose_pool(self.budget.pool, self.seed + 20, self.tokenizer, self.device)
+        return self._loose_pool
 
     def load(self, kind: Any, name: str) -> Any:
         """A finished part, in float32.
@@ -67,10 +75,10 @@ class Workshop:
             log.write(json.dumps(record) + "\n")
 
     def latents(self) -> torch.Tensor:
-        """Unit-variance latents of the pool."""
+        """Unit-variance latents of the loosely captioned scenes."""
         file = self.folder / "latents.pt"
         if not file.exists():  # they take minutes on a CPU, and two stages want them
             vae = self.load(AutoencoderKL, "vae")
-            torch.save(encode_scenes(vae, self.pool.scenes).cpu() * vae.config.scaling_factor, file)
+            torch.save(encode_scenes(vae, self.loose_pool.scenes).cpu() * vae.config.scaling_factor, file)
         latents: torch.Tensor = torch.load(file, map_location=self.device, weights_only=True)
         return latents

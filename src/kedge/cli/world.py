@@ -44,7 +44,7 @@ def build(
         typer.Argument(metavar="[STAGE]...", help="vae, clip, …; all but install by default."),
     ] = None,
     out: Annotated[Path, typer.Option(help="The working folder; a stopped build goes on from it.")] = Path("world"),
-    budget: Annotated[str, typer.Option(help="How much of everything: gpu, cpu, or smoke for a trial.")] = "cpu",
+    budget: Annotated[str, typer.Option(help="How much of everything: cpu, h100, or smoke for a trial.")] = "cpu",
     device: Annotated[str | None, typer.Option(help="cpu, cuda, …; a GPU by default, if there is one.")] = None,
     again: Annotated[bool, typer.Option("--again", help="Train the stages anew, even where they were done.")] = False,
 ) -> None:

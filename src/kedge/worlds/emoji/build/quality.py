@@ -1,38 +1,104 @@
-"""Stage: measure the two generators by the oracle."""
+"""Stage: measure the autoencoder and the two generators by the oracle."""
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 from typing import Any
 
 import torch
+from diffusers import AutoencoderKL
+from torch import Tensor
 
 from kedge.models import BUNDLED_GUIDANCE
 from kedge.worlds.emoji.build.preview import grid, sample
-from kedge.worlds.emoji.captions import activity_prompts, held_out_prompts
-from kedge.worlds.emoji.oracle import Oracle
+from kedge.worlds.emoji.captions import activity_prompts, held_out_prompts, parse, sample_training_spec
+from kedge.worlds.emoji.oracle import Oracle, OracleParts
+from kedge.worlds.emoji.scenes import compose, render
 
 STEPS = {"emoji-diffusion": 20, "emoji-lcm": 8}
 MODELS = tuple(STEPS)
+FEW_STEPS = (1, 2, 4)  # of the consistency model, besides its 8
+OMEGAS = (0.0, 1.0, 2.0, 3.0, 4.0)
 PARTS = ("animal", "number", "place", "background", "clean", "activity", "total")
+DRAWN = 0.5  # the oracle's activity part from which an activity counts as drawn
 
 
-def measure(model: Path, name: str, prompts: list[str], *, seed: int, device: str = "cpu") -> dict[str, float]:
-    """The oracle's parts, averaged over one picture for each prompt; ``right`` is the share with the right animals."""
-    images = sample(model, prompts, steps=STEPS[name], omega=BUNDLED_GUIDANCE, seed=seed, device=device)
-    parts = Oracle().parts(torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255, prompts)
-    return {"right": float(parts.right.float().mean())} | {part: float(getattr(parts, part).mean()) for part in PARTS}
+def average(parts: OracleParts) -> dict[str, float]:
+    """Each part's mean; ``right`` is the share with the right animals, ``acting`` that with the activity drawn."""
+    means = {part: float(getattr(parts, part).mean()) for part in PARTS}
+    acting = (parts.activity >= DRAWN).float().mean()
+    return {"right": float(parts.right.float().mean()), "acting": float(acting)} | means
+
+
+def measure(
+    model: Path, prompts: list[str], *, steps: int, omega: float, seed: int, device: str = "cpu"
+) -> dict[str, float]:
+    """The oracle's parts of one picture for each prompt (see :func:`average`)."""
+    images = sample(model, prompts, steps=steps, omega=omega, seed=seed, device=device)
+    return average(Oracle().parts(torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255, prompts))
+
+
+@torch.no_grad()
+def reconstructed(vae: AutoencoderKL, images: Tensor, batch: int = 128) -> Tensor:
+    """Pictures ``[N, 3, 32, 32]`` in [0, 1] through encoder (its mean) and decoder."""
+    drawn = [vae.decode(vae.encode(part * 2 - 1).latent_dist.mean).sample for part in images.split(batch)]
+    return (torch.cat(drawn) / 2 + 0.5).clamp(0, 1)
+
+
+def measure_autoencoder(vae: AutoencoderKL, *, seed: int, count: int = 500) -> dict[str, dict[str, float]]:
+    """``count`` true scenes, and one of each activity prompt: error on [0, 1] and the oracle's parts of both."""
+    rng = random.Random(seed)
+    kinds = {
+        "scenes": [sample_training_spec(rng) for _ in range(count)],
+        "activities": [parse(prompt) for prompt in activity_prompts()],
+    }
+    quality = {}
+    for name, specs in kinds.items():
+        images = render([compose(spec, rng) for spec in specs])
+        drawn, prompts = reconstructed(vae, images), [str(spec) for spec in specs]
+        parts = average(Oracle().parts(drawn, prompts))
+        truth = average(Oracle().parts(images, prompts))
+        error = float((drawn - images).square().mean())
+        quality[name] = {"squared_error": error} | parts | {f"true_{part}": truth[part] for part in PARTS}
+    return quality
+
+
+def show_autoencoder(vae: AutoencoderKL, file: Path, *, seed: int, columns: int = 12) -> None:
+    """Originals above reconstructions: a row of scenes, then one of each activity in turn."""
+    rng = random.Random(seed)
+    active = [parse(prompt) for prompt in activity_prompts()]
+    rows = []
+    for specs in ([sample_training_spec(rng) for _ in range(columns)], rng.sample(active, columns)):
+        images = render([compose(spec, rng) for spec in specs])
+        rows += [images, reconstructed(vae, images)]
+    pictures = (torch.cat(rows) * 255).round().byte().permute(0, 2, 3, 1).numpy()
+    grid(pictures, columns, file)
 
 
 def measure_models(folder: Path, *, seed: int, count: int = 500, device: str = "cpu") -> dict[str, dict[str, Any]]:
     """Each model on held-out prompts and on the activities, with a grid of pictures to look at."""
     prompts = {"held out": held_out_prompts(count), "activities": activity_prompts()}
-    quality = {}
+    quality: dict[str, dict] = {}
     for name in MODELS:
-        quality[name] = {
-            key: measure(folder / name, name, texts, seed=seed, device=device) for key, texts in prompts.items()
-        }
+        quality[name] = {}
+        for kind, texts in prompts.items():
+            quality[name][kind] = measure(
+                folder / name, texts, steps=STEPS[name], omega=BUNDLED_GUIDANCE, seed=seed, device=device
+            )
         shown = [*prompts["held out"][:40], *prompts["activities"][:8]]
         drawn = sample(folder / name, shown, steps=STEPS[name], omega=BUNDLED_GUIDANCE, seed=seed, device=device)
         grid(drawn, 12, folder / f"{name}.png")
     return quality
+
+
+def measure_settings(folder: Path, *, seed: int, count: int = 200, device: str = "cpu") -> list[dict]:
+    """The consistency model at fewer steps, and at every ω, on held-out prompts and on the activities."""
+    model, records = folder / "emoji-lcm", []
+    settings = [(steps, BUNDLED_GUIDANCE) for steps in FEW_STEPS] + [(STEPS["emoji-lcm"], omega) for omega in OMEGAS]
+    for steps, omega in settings:
+        record: dict = {"steps": steps, "omega": omega}
+        for kind, texts in (("held out", held_out_prompts(count)), ("activities", activity_prompts())):
+            record[kind] = measure(model, texts, steps=steps, omega=omega, seed=seed, device=device)
+        records.append(record)
+    return records

@@ -27,7 +27,12 @@ from kedge.worlds.emoji.build.install import install
 from kedge.worlds.emoji.build.lcm import train_lcm
 from kedge.worlds.emoji.build.loop import Schedule, state_file
 from kedge.worlds.emoji.build.pictures import Pictures, draw_pictures
-from kedge.worlds.emoji.build.quality import measure_models
+from kedge.worlds.emoji.build.quality import (
+    measure_autoencoder,
+    measure_models,
+    measure_settings,
+    show_autoencoder,
+)
 from kedge.worlds.emoji.build.vae import train_decoder, train_vae
 from kedge.worlds.emoji.build.workshop import Workshop
 from kedge.worlds.emoji.networks import make_scheduler
@@ -117,10 +122,18 @@ def build_pictures(shop: Workshop) -> None:
     drawn.save(shop.folder / "pictures.npz")
 
 
+def build_reconstructions(shop: Workshop) -> None:
+    """Measure the autoencoder that ships, and draw originals above reconstructions."""
+    vae = shop.load(AutoencoderKL, "sharp_vae").cpu()
+    shop.note({"autoencoder": measure_autoencoder(vae, seed=shop.seed + 21)})
+    show_autoencoder(vae, shop.folder / "reconstructions.png", seed=shop.seed + 21)
+
+
 def build_quality(shop: Workshop) -> None:
     """Measure the two models by the oracle."""
     for name, scores in measure_models(shop.folder, seed=shop.seed + 9, device=str(shop.device)).items():
         shop.note({"model": name} | scores)
+    shop.note({"settings": measure_settings(shop.folder, seed=shop.seed + 22, device=str(shop.device))})
 
 
 def build_install(shop: Workshop) -> None:
@@ -135,6 +148,7 @@ def build_install(shop: Workshop) -> None:
 STAGES: dict[str, Callable[[Workshop], None]] = {
     "vae": build_vae,
     "decoder": build_decoder,
+    "reconstructions": build_reconstructions,
     "clip": build_clip,
     "diffusion": build_diffusion,
     "lcm": build_lcm,

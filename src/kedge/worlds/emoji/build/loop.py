@@ -1,7 +1,7 @@
 """The one training loop of the recipe: seeded, resumable, with an average of the weights and a log.
 
-A stage keeps its exact state in ``STAGE.state.pt``, and the average of its weights in half precision, with the step that
-it stands at, in ``STAGE.average.safetensors``: a hundred times smaller than the state, for where only that survives.
+A stage keeps its exact state in ``STAGE.state.pt``, and the average of its weights in half precision, with the step
+that it stands at, in ``STAGE.average.safetensors``: eight times smaller, for where the state cannot be kept.
 """
 
 from __future__ import annotations

@@ -20,8 +20,7 @@ from kedge.worlds.emoji.captions import Spec, sample_training_spec
 from kedge.worlds.emoji.networks import TOKENS
 from kedge.worlds.emoji.scenes import Scene, compose, pack, render_packed
 
-
-LOOSE_ACTIVITIES = 0.06  # share of the loosely captioned scenes whose caption names an activity
+LOOSE_ACTIVITIES = 0.06  # share of captions that name an activity, before held-out combinations are dropped
 RIGHT = 0.35  # share of those whose picture shows it
 
 

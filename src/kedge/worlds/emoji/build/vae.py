@@ -118,7 +118,7 @@ def train_decoder(
     def loss(generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         index = torch.randint(len(scenes), (schedule.batch,), generator=generator, device=device)
         z = latents[index].float()
-        strength = LATENT_NOISE * torch.rand(len(z), 1, 1, 1, generator=generator, device=device)
+        strength = LATENT_NOISE * torch.rand(len(z), 1, 1, 1, generator=generator, device=device) ** 2  # mostly little
         z = z + strength * torch.randn(z.shape, generator=generator, device=device)
         images = render_packed(scenes[index]) * 2 - 1
         with autocast(device):

@@ -28,7 +28,7 @@ def matrix_of(weight: Tensor) -> Tensor:
     return weight.flatten(1)
 
 
-def matrices(modules: Sequence[nn.Module]) -> list[nn.Parameter]:
+def matrices(modules: Sequence[nn.Module]) -> list[Tensor]:
     """The weights that Muon moves: of linear layers and convolutions, neither thin nor tables of embeddings."""
     chosen = []
     for module in modules:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from pathlib import Path
 from typing import Any
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKL
@@ -79,7 +80,7 @@ def show_autoencoder(vae: AutoencoderKL, file: Path, *, seed: int, columns: int 
 def measure_models(folder: Path, *, seed: int, count: int = 500, device: str = "cpu") -> dict[str, dict[str, Any]]:
     """Each model on held-out prompts and on the activities, with a grid of pictures to look at."""
     prompts = {"held out": held_out_prompts(count), "activities": activity_prompts()}
-    quality: dict[str, dict] = {}
+    quality: dict[str, dict[str, Any]] = {}
     for name in MODELS:
         quality[name] = {}
         for kind, texts in prompts.items():
@@ -92,12 +93,12 @@ def measure_models(folder: Path, *, seed: int, count: int = 500, device: str = "
     return quality
 
 
-def measure_settings(folder: Path, *, seed: int, count: int = 200, device: str = "cpu") -> list[dict]:
+def measure_settings(folder: Path, *, seed: int, count: int = 200, device: str = "cpu") -> list[dict[str, Any]]:
     """The consistency model at fewer steps, and at every ω, on held-out prompts and on the activities."""
     model, records = folder / "emoji-lcm", []
     settings = [(steps, BUNDLED_GUIDANCE) for steps in FEW_STEPS] + [(STEPS["emoji-lcm"], omega) for omega in OMEGAS]
     for steps, omega in settings:
-        record: dict = {"steps": steps, "omega": omega}
+        record: dict[str, Any] = {"steps": steps, "omega": omega}
         for kind, texts in (("held out", held_out_prompts(count)), ("activities", activity_prompts())):
             record[kind] = measure(model, texts, steps=steps, omega=omega, seed=seed, device=device)
         records.append(record)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from pathlib import Path
 from typing import Any
-from typing import Any
 
 import torch
 from diffusers import AutoencoderKL

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from kedge.policies.families import FAMILIES
 
 
 @pytest.fixture(scope="session")
@@ -21,3 +24,12 @@ def micro_diffusion(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from micro_models import save_micro_diffusion
 
     return save_micro_diffusion(tmp_path_factory.mktemp("models") / "micro-diffusion")
+
+
+@pytest.fixture
+def families_as_they_are() -> Iterator[None]:
+    """A test may register families of its own: afterwards there are those that ship."""
+    before = dict(FAMILIES)
+    yield
+    FAMILIES.clear()
+    FAMILIES.update(before)

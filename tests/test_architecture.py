@@ -17,6 +17,8 @@ from pathlib import Path
 
 import pytest
 
+from kedge.policies.families import FAMILIES
+
 SOURCE = Path(__file__).parents[1] / "src"
 
 FILE_LINES = 300
@@ -77,6 +79,7 @@ HEAVY = ("torch", "diffusers", "transformers", "peft", "accelerate", "matplotlib
 LIGHT = (
     *("kedge", "kedge.cli", "kedge.config", "kedge.prompts", "kedge.registry", "kedge.models", "kedge.export.card"),
     *("kedge.policies", "kedge.algorithms", "kedge.rewards", "kedge.evaluation", "kedge.training", "kedge.worlds"),
+    *("kedge.policies.families.words", "kedge.policies.settings"),
     "kedge.random_models",
     *("kedge.rewards.catalogue", "kedge.rewards.description", "kedge.rewards.expression", "kedge.rewards.sources"),
     *("kedge.rewards.spec", "kedge.rewards.user", "kedge.evaluation.statistics", "kedge.training.run_folder"),
@@ -220,6 +223,59 @@ def test_paths_in_strings_lead_somewhere():
     assert len(found) > 20
     for match, path in found:
         assert hasattr(importlib.import_module(match[1]), match[2]), f"{path}: {match[0]} leads nowhere"
+
+
+# Where a family of models may be named: its own room; and the emoji world, whose files and stages have such names.
+FAMILY_ROOMS = ("kedge.policies.families", "kedge.worlds")
+
+
+def families_named(module: Module) -> list[str]:
+    """Every family's name in its strings, help texts included; a paper's prose may use the words, but not its code."""
+    names = "|".join(sorted({name for family in FAMILIES.values() for name in (family.name, *family.aliases)}))
+    prose = module.part == "papers"
+    pattern = re.compile(f"^({names})$" if prose else rf"(?<![\w./@-])({names})(?![\w/-])")
+    unread = set() if module.part in ("cli", "config") else docstrings(module.tree)
+    found = []
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in unread:
+            found += [f"{module.name}, line {node.lineno}: {match[1]!r}" for match in pattern.finditer(node.value)]
+    return found
+
+
+def docstrings(tree: ast.Module) -> set[ast.AST]:
+    """The nodes that hold documentation."""
+    found: set[ast.AST] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(
+            node
+        ):
+            first = node.body[0]
+            assert isinstance(first, ast.Expr)
+            found.add(first.value)
+    return found
+
+
+def test_families_are_named_in_their_own_room_only():
+    elsewhere = [module for module in MODULES if not module.name.startswith(FAMILY_ROOMS)]
+    found = [text for module in elsewhere for text in families_named(module)]
+    assert not found, "read the record of kedge.policies.families.catalogue instead:\n" + "\n".join(found)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "named"),
+    [
+        ("kedge.planning.x", 'if kind == "lcm": pass', 1),
+        ("kedge.cli.x", 'help = "turbo or sana-sprint"', 2),
+        ("kedge.cli.x", 'def f():\n    """Draw with a turbo model."""', 1),
+        ("kedge.policies.x", 'def f():\n    """Not for diffusion."""', 0),
+        ("kedge.policies.x", 'path = "latent-consistency/lcm-sdxl", "emoji-lcm", "lcm_lora"', 0),
+        ("kedge_papers.x", 'KINDS = {"lcm": "consistency"}', 1),
+        ("kedge_papers.x", 'claim = "faster than diffusion models"', 0),
+    ],
+)
+def test_a_family_that_is_named_elsewhere_is_noticed(tmp_path, name, text, named):
+    (tmp_path / "x.py").write_text(text)
+    assert len(families_named(Module(name, tmp_path / "x.py"))) == named
 
 
 def test_light_modules_stay_light():

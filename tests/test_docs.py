@@ -104,7 +104,7 @@ RUNNABLE = [page for page in PAGES if any(block.marked for block in blocks(page)
 
 
 @pytest.mark.parametrize("page", RUNNABLE, ids=lambda page: page.name)
-def test_marked_examples_run(page, tmp_path, monkeypatch):
+def test_marked_examples_run(page, tmp_path, monkeypatch, families_as_they_are):
     """In their order and in one folder, with the page's files; Python blocks share their names."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)

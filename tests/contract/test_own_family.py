@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -189,11 +189,9 @@ def random_sana(scale: Scale) -> SanaPipeline:
 
 
 @pytest.fixture(autouse=True)
-def registered() -> Iterator[None]:
+def registered(families_as_they_are: None) -> None:
     """The only thing that a package with a family of its own does."""
     register(FLOW)
-    yield
-    del FAMILIES[FLOW.name]
 
 
 @pytest.fixture(scope="module")
@@ -228,15 +226,12 @@ def test_its_name_is_a_kind_with_its_own_defaults(folder: Path) -> None:
 
 def test_it_may_be_named_by_its_module_without_being_registered(folder: Path) -> None:
     del FAMILIES[FLOW.name]
-    try:
-        config = config_for(folder, kind="test_own_family:FLOW")
-        assert config.model.family is FLOW
-        assert (config.model.kind, config.model.steps) == ("test_own_family:FLOW", 3)
-        assert "FlowMatchEulerDiscreteScheduler" in diffusers_code(config.model)
-        policy = load_policy(config.model.kind, folder, steps=2)
-        assert (policy.steps, policy.guidance) == (2, 0.0)
-    finally:
-        register(FLOW)
+    config = config_for(folder, kind="test_own_family:FLOW")
+    assert config.model.family is FLOW
+    assert (config.model.kind, config.model.steps) == ("test_own_family:FLOW", 3)
+    assert "FlowMatchEulerDiscreteScheduler" in diffusers_code(config.model)
+    policy = load_policy(config.model.kind, folder, steps=2)
+    assert (policy.steps, policy.guidance) == (2, 0.0)
 
 
 def test_taken_names_are_refused() -> None:
@@ -315,12 +310,9 @@ def test_a_run_is_planned_trained_exported_and_described(folder: Path, tmp_path:
 def test_another_family_on_the_same_pipeline_may_recognise_a_model_first(folder: Path) -> None:
     nosy = replace(FLOW, name="nosy", aliases=(), layouts=(), recognises=lambda files: files.scheduler == {"a": 1})
     register(nosy)
-    try:
-        assert detect_kind(folder) == "sana-flow"
-        FAMILIES["nosy"] = replace(nosy, recognises=lambda files: files.scheduler["flow_shift"] == 3.0)
-        assert detect_kind(folder) == "nosy"
-        FAMILIES["nosy"] = replace(nosy, recognises=lambda files: "num_layers" in files.network("transformer"))
-        assert detect_kind(folder) == "nosy"
-        assert detect_kind("Efficient-Large-Model/Sana_Sprint_1.6B_1024px_diffusers") == SANA_SPRINT.name
-    finally:
-        del FAMILIES["nosy"]
+    assert detect_kind(folder) == "sana-flow"
+    FAMILIES["nosy"] = replace(nosy, recognises=lambda files: files.scheduler["flow_shift"] == 3.0)
+    assert detect_kind(folder) == "nosy"
+    FAMILIES["nosy"] = replace(nosy, recognises=lambda files: "num_layers" in files.network("transformer"))
+    assert detect_kind(folder) == "nosy"
+    assert detect_kind("Efficient-Large-Model/Sana_Sprint_1.6B_1024px_diffusers") == SANA_SPRINT.name

@@ -32,7 +32,7 @@ class ModelConfig:
         size: side of the pictures in pixels, or [height, width]; null is the model's own.
         dtype: precision of the networks; the adapter and all arithmetic on steps stay in float32.
         unet: a UNet in place of the model's own (latent-consistency/lcm-sdxl): a folder or hub id.
-        lcm_lora: an LCM-LoRA to make a consistency model of a diffusion model: a folder, file or hub id.
+        lcm_lora: an LCM-LoRA to make a consistency model of Stable Diffusion or SDXL: a folder, file or hub id.
         vae: a VAE in place of the model's own (madebyollin/sdxl-vae-fp16-fix): a folder or hub id.
         variant: fp16 takes the weight files that are marked so; null the unmarked ones, or a folder's only ones.
         lora: the adapter.

@@ -1,0 +1,110 @@
+"""Every family's record is true: of diffusers, of the model at random weights, of the policy, and of the pages."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import pytest
+import torch
+
+from family_models import FAMILIES as MODELS
+from family_models import TINY, Builder, build
+from kedge.config import ModelConfig, parse_config, resolve_kind
+from kedge.models import ModelParts
+from kedge.policies import load_policy
+from kedge.policies.families import FAMILIES, Family, network_calls
+from kedge.policies.families.catalogue import layout_of, layouts
+from kedge.policies.latent import LatentPolicy
+from kedge.random_models import build_layout
+from kedge.registry import load_object
+from kedge.workflows.runner.cost import step_cost
+
+PAGE = (Path(__file__).parents[2] / "docs" / "models.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Builder:
+    folder = tmp_path_factory.mktemp("families")
+    return lambda name: build(name, folder)
+
+
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=list(FAMILIES))
+def test_what_a_record_names_exists(family: Family) -> None:
+    assert callable(load_object(family.make))
+    assert all(hasattr(diffusers, name) for name in (*family.backbone.pipelines, *family.nearest))
+    assert {conversion.key for conversion in family.conversions} <= {field.name for field in fields(ModelParts)}
+    assert set(family.takes) <= {field.name for field in fields(ModelConfig)}
+    if family.scheduler:
+        scheduler = getattr(diffusers, family.scheduler)(**family.scheduler_options)
+        assert scheduler.config.items() >= family.scheduler_options.items()
+    trained = {name for other in FAMILIES.values() for name in other.backbone.pipelines}
+    assert not trained & set(family.nearest), "it is trained: nothing comes nearer"
+
+
+@pytest.mark.parametrize("layout", layouts().values(), ids=list(layouts()))
+def test_a_layout_is_known_by_the_models_that_have_it(layout: Any) -> None:
+    assert callable(load_object(layout.build))
+    assert layout.models
+    assert all(layout_of(model, layout.part) is layout for model in layout.models)
+    assert f"| `{layout.name}` | {layout.models[0]} |" in PAGE
+
+
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=list(FAMILIES))
+def test_a_backbone_is_that_of_the_random_models(family: Family, tmp_path: Path) -> None:
+    whole = [layout for layout in family.layouts if layout.part is None]
+    assert whole
+    for layout in whole:
+        folder = build_layout(layout.name, tmp_path / layout.name, TINY)
+        policy = load_policy("auto", folder, steps=1)
+        assert isinstance(policy, LatentPolicy)
+        pipeline, backbone = policy.pipeline, family.backbone
+        assert policy.backbone is backbone
+        assert type(pipeline).__name__ in backbone.pipelines
+        assert backbone.takes_guidance(policy.network.config) == family.embeds_guidance
+        assert {name for name in pipeline.components if name.startswith("text_enc")} <= set(backbone.text_encoders)
+        names = [name for name, _ in policy.network.named_modules()]
+        assert all(any(name.endswith(target) for name in names) for target in backbone.lora_targets)
+
+
+@pytest.mark.parametrize("guidance", [0.0, 1.5])
+@pytest.mark.parametrize("name", ["sd15-lcm", "sd15-diffusion", "sd15-lcm-lora", "sd-turbo", "sana-sprint"])
+def test_guidance_costs_as_many_network_calls_as_the_record_says(name: str, guidance: float, models: Builder) -> None:
+    built = models(name)
+    policy = load_policy(built.family.kind, built.folder, steps=2, guidance=guidance, parts=built.parts)
+    assert isinstance(policy, LatentPolicy)
+    rows = []
+    policy.network.register_forward_hook(lambda module, arguments, output: rows.append(len(output[0])))
+    with torch.no_grad():
+        policy.transition(torch.zeros(1, *policy.latent_shape), 2, policy.encode(["a cat"]))
+    assert sum(rows) == network_calls(built.family.kind, guidance, built.parts)
+
+
+@pytest.mark.parametrize("block", [{"name": "stabilityai/sd-turbo"}, {"name": "a/b", "lcm_lora": "c/d"}])
+def test_a_steps_cost_knows_classifier_free_guidance(block: dict[str, Any]) -> None:
+    free, guided = (
+        step_cost(parse_config({"model": {**block, "guidance": omega}, "reward": "pickscore"})).passes
+        for omega in (0, 1)
+    )
+    assert guided == 2 * free
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_models_own_guidance_and_steps_are_those_of_its_family(name: str, models: Builder) -> None:
+    built = models(name)
+    parts = {key: value for key, value in vars(built.parts).items() if value}
+    model = parse_config({"model": {"name": str(built.folder), **parts}, "reward": "pickscore"}).model
+    assert model == resolve_kind(model)
+    family = FAMILIES[built.family.kind]
+    assert (model.kind, model.steps) == (family.name, family.steps)
+    policy = load_policy("auto", built.folder, steps=1, parts=built.parts)
+    assert isinstance(policy, LatentPolicy)
+    assert policy.guidance == model.omega == (0.0 if "lcm_lora" in parts else family.guidance)
+
+
+def test_the_page_on_models_names_every_family() -> None:
+    for family in FAMILIES.values():
+        assert f"`{family.name}`" in PAGE
+        assert f"K = {family.steps}" in PAGE.partition("## Kinds")[2]

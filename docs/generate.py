@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
+from docs import floors
 from docs.result_pages import write_pages
 
 from kedge.config import load_config
@@ -81,6 +83,23 @@ def row(preset: Preset) -> str:
     return f"| {' | '.join(cells)} |"
 
 
+def architecture(text: str) -> str:
+    """ARCHITECTURE.md with its table of parts as the law has it today."""
+    marks = r"(<!-- floors: .*? -->\n).*(<!-- end of floors -->)"
+    return re.sub(marks, lambda mark: f"{mark[1]}{floors.table(floors.house())}\n{mark[2]}", text, flags=re.DOTALL)
+
+
+def written() -> dict[Path, str]:
+    """Every file that is made from the package alone, with what it should hold."""
+    overview = HERE.parent / "ARCHITECTURE.md"
+    return {
+        HERE / "recipes.md": recipes(),
+        HERE / "images" / "floors.svg": floors.picture(floors.house()),
+        overview: architecture(overview.read_text(encoding="utf-8")),
+    }
+
+
 if __name__ == "__main__":
-    (HERE / "recipes.md").write_text(recipes(), encoding="utf-8")
+    for file, text in written().items():
+        file.write_text(text, encoding="utf-8")
     write_pages()

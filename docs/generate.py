@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from docs import floors
+from docs.reference import reference
 from docs.result_pages import write_pages
 
 from kedge.config import load_config
@@ -90,10 +91,11 @@ def architecture(text: str) -> str:
 
 
 def written() -> dict[Path, str]:
-    """Every file that is made from the package alone, with what it should hold."""
+    """Every file that is made from the package and the house's law, with what it should hold."""
     overview = HERE.parent / "ARCHITECTURE.md"
     return {
         HERE / "recipes.md": recipes(),
+        HERE / "api" / "README.md": reference(),
         HERE / "images" / "floors.svg": floors.picture(floors.house()),
         overview: architecture(overview.read_text(encoding="utf-8")),
     }

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from docs import floors, generate
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from docs import floors, generate
+import kedge
 from kedge.algorithms import ALGORITHMS
 from kedge.cli.app import app
 from kedge.config import RunConfig, fields, load_config, preset
@@ -206,6 +207,11 @@ def anchors(page: Path) -> set[str]:
     """The headings of a page as links name them."""
     headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_the_reference_lists_what_import_kedge_offers():
+    listed = re.findall(r"^\| \[`(\w+)`\]", (DOCS / "api" / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert sorted(listed) == sorted(set(kedge.__all__) - {"__version__"})
 
 
 PLACES = (ROOT, ROOT / "src" / "kedge")

@@ -45,17 +45,16 @@ def test_the_navigation_names_every_page():
     pages = pages_of(yaml.safe_load(re.sub(r"!!python\S+", "", CONFIG.read_text(encoding="utf-8")))["nav"])
     assert len(pages) == len(set(pages))
     docs = ROOT / "docs"
-    there = {str(path.relative_to(docs)) for path in docs.rglob("*.md") if "data" not in path.parts}
+    there = {str(path.relative_to(docs)) for path in docs.rglob("*.md")}
     assert there <= set(pages), f"name these in mkdocs.yml: {sorted(there - set(pages))}"
 
 
 def test_every_page_is_built(site):
     docs = ROOT / "docs"
     for path in docs.rglob("*.md"):
-        if "data" not in path.parts:
-            built = site / path.relative_to(docs).with_suffix(".html")
-            built = built.with_name("index.html") if path.name == "README.md" else built
-            assert built.is_file(), path
+        built = site / path.relative_to(docs).with_suffix(".html")
+        built = built.with_name("index.html") if path.name == "README.md" else built
+        assert built.is_file(), path
 
 
 class Resources(HTMLParser):

@@ -51,6 +51,7 @@ DIVERGENCES = Registry(
     # With one covariance KL(p ‖ q) = KL(q ‖ p): one divergence, two names.
     aliases={"reverse_kl": "kl"},
 )
+"""The divergences by name."""
 
 
 def make_divergence(name: str, reduction: Reduction | None = None, **settings: Any) -> Divergence:

@@ -15,3 +15,4 @@ ALGORITHMS = Registry(
         "d3po": "kedge.algorithms.d3po:D3PO",
     },
 )
+"""The algorithms by name."""

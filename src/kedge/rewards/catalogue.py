@@ -228,6 +228,7 @@ _SPECS = (
 )
 
 REWARDS: dict[str, RewardSpec] = {spec.name: spec for spec in _SPECS}
+"""The rewards by name."""
 
 
 def register(spec: RewardSpec) -> None:

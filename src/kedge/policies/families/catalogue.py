@@ -141,6 +141,7 @@ SANA_SPRINT = Family(
 
 # From the most general to the most particular: where several recognise a model, it is the last one's.
 FAMILIES: dict[str, Family] = {family.name: family for family in (DIFFUSION, TURBO, LCM, SANA_SPRINT)}
+"""The families of models by name."""
 
 
 def register(family: Family) -> None:

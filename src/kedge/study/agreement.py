@@ -30,16 +30,15 @@ def krippendorff_alpha(units: Sequence[Sequence[float]], level: Level = "ordinal
         At most 1; NaN if no unit has two ratings, or all ratings are equal.
     """
     paired = [unit for unit in units if len(unit) > 1]
-    values = sorted({value for unit in paired for value in unit})
+    values = np.unique(np.concatenate([[], *paired]))
     if len(values) < 2:
         return math.nan
-    place = {value: i for i, value in enumerate(values)}
     coincidences = np.zeros((len(values), len(values)))
     for unit in paired:
-        counts = np.bincount([place[value] for value in unit], minlength=len(values))
+        counts = np.bincount(np.searchsorted(values, unit), minlength=len(values))
         coincidences += (np.outer(counts, counts) - np.diag(counts)) / (len(unit) - 1)
     totals = coincidences.sum(0)
-    distance = _distance(np.array(values), totals, level)
+    distance = _distance(values, totals, level)
     expected = (np.outer(totals, totals) * distance).sum() / (totals.sum() - 1)
     return float(1 - (coincidences * distance).sum() / expected)
 

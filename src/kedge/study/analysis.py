@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kedge.evaluation.bradley_terry import Votes, bradley_terry_intervals
 from kedge.evaluation.statistics import Interval, rate_interval, sign_test, wilson
 from kedge.study.agreement import krippendorff_alpha
 from kedge.study.questions import Question
-from kedge.study.records import Record
+from kedge.study.rater_checks import RaterCheck, check_raters
+from kedge.study.records import Record, answer_times, column
 
 MODELS_TO_RANK = 3
 
@@ -49,28 +51,6 @@ class Contest:
     prompts_lost: int
     p: float
     alpha: float
-
-
-@dataclass(frozen=True)
-class RaterCheck:
-    """One rater.
-
-    Attributes:
-        left, right: how often either side was chosen.
-        repeats, flipped: repeated questions, and how often the answer turned to the other picture.
-        seconds: median time of an answer; None if no page measured it.
-        agreement: share of this rater's decided votes that agree with the majority of the others.
-    """
-
-    rater: str
-    votes: int
-    left: int
-    right: int
-    ties: int
-    repeats: int
-    flipped: int
-    seconds: float | None
-    agreement: float | None
 
 
 @dataclass(frozen=True)
@@ -110,56 +90,88 @@ def analyse(
     first = [record for record in records if not record.repeat]
     if not first:
         raise ValueError("this study has no votes yet")
-    contests = [
-        _contest(some, question.key, ours, theirs, seed, draws)
-        for question in questions
-        for ours, theirs in itertools.combinations(models, 2)
-        if (some := [r for r in first if r.question == question.key and (r.first, r.second) == (ours, theirs)])
-    ]
-    ranking = {q.key: _ranking([r for r in first if r.question == q.key], models, seed, draws) for q in questions}
-    left, right = (sum(r.choice == side for r in first) for side in ("left", "right"))
-    bias = Interval(left / (left + right), *wilson(left, left + right), left + right) if left + right else None
+    contests: list[Contest] = []
+    ranking: dict[str, dict[str, Interval]] = {}
+    seconds: dict[str, tuple[float, float, float]] = {}
+    for question in questions:
+        answers = _about(first, question)
+        contests += _contests(answers, question, models, seed=seed, draws=draws)
+        strengths = _ranking(answers, models, seed, draws)
+        if strengths:
+            ranking[question.key] = strengths
+        quartiles = _quartiles(_about(records, question))
+        if quartiles:
+            seconds[question.key] = quartiles
+    choices = Counter(column(first, "choice"))
+    left, right = choices["left"], choices["right"]
     return Analysis(
-        tuple(questions),
-        tuple(models),
-        len(first),
-        len({r.prompt for r in first}),
-        tuple(contests),
-        {key: found for key, found in ranking.items() if found},
-        tuple(_rater(records, rater) for rater in sorted({r.rater for r in records}, key=lambda name: int(name[1:]))),
-        bias,
-        sign_test(left, right),
-        {q.key: found for q in questions if (found := _quartiles([r for r in records if r.question == q.key]))},
+        questions=tuple(questions),
+        models=tuple(models),
+        votes=len(first),
+        prompts=len(set(column(first, "prompt"))),
+        contests=tuple(contests),
+        ranking=ranking,
+        raters=tuple(check_raters(records)),
+        left=Interval(left / (left + right), *wilson(left, left + right), left + right) if left + right else None,
+        left_p=sign_test(left, right),
+        seconds=seconds,
     )
 
 
-def _contest(records: Sequence[Record], question: str, ours: str, theirs: str, seed: int, draws: int) -> Contest:
-    outcomes = np.array([record.outcome for record in records])
-    prompts = [record.prompt for record in records]
-    won = {prompt: 0.0 for prompt in prompts}
+def _about(records: Iterable[Record], question: Question) -> list[Record]:
+    return [record for record in records if record.question == question.key]
+
+
+def _contests(
+    records: Sequence[Record], question: Question, models: Sequence[str], *, seed: int, draws: int
+) -> Iterator[Contest]:
+    """One for each two models that met."""
+    for pair in itertools.combinations(models, 2):
+        votes = [record for record in records if (record.first, record.second) == pair]
+        if votes:
+            yield _contest(votes, question, *pair, seed=seed, draws=draws)
+
+
+def _contest(
+    records: Sequence[Record], question: Question, ours: str, theirs: str, *, seed: int, draws: int
+) -> Contest:
+    outcomes, prompts = np.array(column(records, "outcome")), column(records, "prompt")
+
+    def share(outcome: float) -> Interval:
+        return rate_interval((outcomes == outcome).astype(float), prompts)
+
+    lead: defaultdict[str, float] = defaultdict(float)
     for record in records:
-        won[record.prompt] += record.outcome - 0.5
-    signs = np.sign(list(won.values()))
+        lead[record.prompt] += record.outcome - 0.5
+    signs = np.sign(list(lead.values()))
+    won, lost = int((signs > 0).sum()), int((signs < 0).sum())
+    return Contest(
+        question=question.key,
+        ours=ours,
+        theirs=theirs,
+        wins=int((outcomes == 1).sum()),
+        ties=int((outcomes == 0.5).sum()),
+        losses=int((outcomes == 0).sum()),
+        shares=(share(1.0), share(0.5), share(0.0)),
+        rate=rate_interval(outcomes, prompts),
+        crossed=crossed_bootstrap(outcomes, column(records, "rater"), prompts, seed=seed, draws=draws),
+        prompts_won=won,
+        prompts_lost=lost,
+        p=sign_test(won, lost),
+        alpha=krippendorff_alpha(_both_ways_round(records)),
+    )
+
+
+def _both_ways_round(records: Sequence[Record]) -> list[Sequence[float]]:
+    """The outcomes of each pair, and the same with its two pictures exchanged."""
     by_pair: defaultdict[int, list[float]] = defaultdict(list)
     for record in records:
         by_pair[record.pair].append(record.outcome)
-    three = [rate_interval((outcomes == value).astype(float), prompts) for value in (1.0, 0.5, 0.0)]
-    up, down = int((signs > 0).sum()), int((signs < 0).sum())
-    return Contest(
-        question,
-        ours,
-        theirs,
-        int((outcomes == 1).sum()),
-        int((outcomes == 0.5).sum()),
-        int((outcomes == 0).sum()),
-        (three[0], three[1], three[2]),
-        rate_interval(outcomes, prompts),
-        crossed_bootstrap(outcomes, [r.rater for r in records], prompts, seed=seed, draws=draws),
-        up,
-        down,
-        sign_test(up, down),
-        krippendorff_alpha([side for own in by_pair.values() for side in (own, [1 - x for x in own])]),
-    )
+    units: list[Sequence[float]] = []
+    for outcomes in by_pair.values():
+        units.append(outcomes)
+        units.append([1 - outcome for outcome in outcomes])
+    return units
 
 
 def crossed_bootstrap(
@@ -171,64 +183,42 @@ def crossed_bootstrap(
     (Owen 2007, "The pigeonhole bootstrap": on the safe side, never too narrow for long).
     """
     x = np.asarray(outcomes, dtype=np.float64)
-    who, what = (
-        np.unique(np.array([str(label) for label in labels]), return_inverse=True)[1] for labels in (raters, prompts)
-    )
+    who, what = _numbers(raters), _numbers(prompts)
     shape = (int(who.max()) + 1, int(what.max()) + 1)
     total, count = np.zeros(shape), np.zeros(shape)
     np.add.at(total, (who, what), x)
     np.add.at(count, (who, what), 1)
     rng = np.random.default_rng(seed)
-    rows, columns = (rng.multinomial(n, np.full(n, 1 / n), size=draws).astype(float) for n in shape)
+    rows = rng.multinomial(shape[0], np.full(shape[0], 1 / shape[0]), size=draws).astype(float)
+    columns = rng.multinomial(shape[1], np.full(shape[1], 1 / shape[1]), size=draws).astype(float)
     weight = np.einsum("dr,rp,dp->d", rows, count, columns, optimize=True)
     means = np.einsum("dr,rp,dp->d", rows, total, columns, optimize=True)[weight > 0] / weight[weight > 0]
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return Interval(float(x.mean()), float(low), float(high), min(shape), level)
 
 
+def _numbers(labels: Sequence[object]) -> NDArray[np.intp]:
+    """Equal labels get equal numbers, from 0."""
+    return np.unique(np.array(list(map(str, labels))), return_inverse=True)[1]
+
+
 def _ranking(records: Sequence[Record], models: Sequence[str], seed: int, draws: int) -> dict[str, Interval]:
     """Strengths over prompts; nothing where two models need no ranking, or some model has no votes at all."""
-    met = {name for record in records for name in (record.first, record.second)}
+    met = {*column(records, "first"), *column(records, "second")}
     if len(models) < MODELS_TO_RANK or met != set(models):
         return {}
-    place = {model: i for i, model in enumerate(models)}
     votes = Votes(
-        np.array([place[r.first] for r in records]),
-        np.array([place[r.second] for r in records]),
-        np.array([r.outcome for r in records]),
-        [r.prompt for r in records],
+        np.array(list(map(models.index, column(records, "first")))),
+        np.array(list(map(models.index, column(records, "second")))),
+        np.array(column(records, "outcome")),
+        column(records, "prompt"),
     )
     strengths = bradley_terry_intervals(votes, len(models), seed=seed, draws=draws // 4)
     return dict(zip(models, strengths, strict=True))
 
 
-def _rater(records: Sequence[Record], rater: str) -> RaterCheck:
-    own = [r for r in records if r.rater == rater]
-    first = [r for r in own if not r.repeat]
-    before = {(r.pair, r.question): r.outcome for r in first}
-    again = [(r.outcome, before[r.pair, r.question]) for r in own if r.repeat and (r.pair, r.question) in before]
-    times = [r.seconds for r in own if r.seconds is not None]
-    left, right, ties = (sum(r.choice == choice for r in first) for choice in ("left", "right", "tie"))
-    flipped = sum({now, then} == {0.0, 1.0} for now, then in again)
-    seconds = float(np.median(times)) if times else None
-    agreement = _agreement(first, [r for r in records if r.rater != rater and not r.repeat])
-    return RaterCheck(rater, len(first), left, right, ties, len(again), flipped, seconds, agreement)
-
-
-def _agreement(own: Sequence[Record], others: Sequence[Record]) -> float | None:
-    lead: defaultdict[tuple[int, str], float] = defaultdict(float)
-    for record in others:
-        lead[record.pair, record.question] += record.outcome - 0.5
-    comparable = [
-        (record.outcome - 0.5) * lead[record.pair, record.question] > 0
-        for record in own
-        if record.outcome != 0.5 and lead[record.pair, record.question] != 0
-    ]
-    return sum(comparable) / len(comparable) if comparable else None
-
-
-def _quartiles(records: Sequence[Record]) -> tuple[float, float, float] | None:
-    times = [record.seconds for record in records if record.seconds is not None]
+def _quartiles(records: Iterable[Record]) -> tuple[float, float, float] | None:
+    times = answer_times(records)
     if not times:
         return None
     low, middle, high = np.quantile(times, [0.25, 0.5, 0.75])

@@ -38,11 +38,14 @@ class Split:
 
 def read_comparisons(stores: Sequence[Store], question: str | None = None) -> list[Comparison]:
     """All first-time votes on a question (each study's first by default), from any number of studies."""
-    return [
-        Comparison(record.prompt, store.pictures / record.files[0], store.pictures / record.files[1], record.outcome)
-        for store in stores
-        for record in main_votes(store, question)
-    ]
+    comparisons = []
+    for store in stores:
+        for record in main_votes(store, question):
+            first, second = record.files
+            comparisons.append(
+                Comparison(record.prompt, store.pictures / first, store.pictures / second, record.outcome)
+            )
+    return comparisons
 
 
 def split(comparisons: Sequence[Comparison], held_out: float, seed: int) -> Split:
@@ -59,9 +62,16 @@ def split(comparisons: Sequence[Comparison], held_out: float, seed: int) -> Spli
     stop = max(1, round(0.1 * (len(prompts) - judge)))
     if judge + stop >= len(prompts):
         raise ValueError(f"held_out={held_out} leaves no prompts to learn from")
-    part = {prompt: 0 if i < judge else 1 if i < judge + stop else 2 for i, prompt in enumerate(prompts)}
-    judged, stopping, learning = ([c for c in comparisons if part[c.prompt] == number] for number in range(3))
-    return Split(learning, stopping, judged)
+
+    def votes_on(part: Sequence[str]) -> list[Comparison]:
+        inside = set(part)
+        return [comparison for comparison in comparisons if comparison.prompt in inside]
+
+    return Split(
+        train=votes_on(prompts[judge + stop :]),
+        validation=votes_on(prompts[judge : judge + stop]),
+        held_out=votes_on(prompts[:judge]),
+    )
 
 
 def rater_agreement(comparisons: Sequence[Comparison]) -> float | None:
@@ -70,5 +80,9 @@ def rater_agreement(comparisons: Sequence[Comparison]) -> float | None:
     for comparison in comparisons:
         if comparison.label != 0.5:
             by_pair[comparison.first, comparison.second].append(comparison.label)
-    agreed = [one == other for labels in by_pair.values() for one, other in combinations(labels, 2)]
-    return sum(agreed) / len(agreed) if agreed else None
+    agreed = met = 0
+    for labels in by_pair.values():
+        for one, other in combinations(labels, 2):
+            agreed += one == other
+            met += 1
+    return agreed / met if met else None

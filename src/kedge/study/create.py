@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 
 from PIL import Image
@@ -78,22 +79,29 @@ def _draw(
         if not isinstance(source, ModelSource):
             raise ValueError(f"{source.name} cannot draw pairs: give a second folder or a model to compare it with")
         first, second = (source.twins if shared_noise else source.siblings)(texts, seeds)
-        pictures = list(zip(first, second, strict=True))
     else:
-        found = {
-            index: dict(
-                zip(wanted, source.pictures([texts[i] for i in wanted], [seeds[i] for i in wanted]), strict=True)
-            )
-            for index, source in enumerate(sources)
-            if (wanted := [i for i, pair in enumerate(planned) if index in (pair.first, pair.second)])
-        }
-        pictures = [(found[pair.first][i], found[pair.second][i]) for i, pair in enumerate(planned)]
+        first, second = _drawn_apart(sources, planned, texts, seeds)
     records = []
     for i, pair in enumerate(planned):
-        files = _save_alike(folder, *pictures[i])
-        seedless = any(isinstance(sources[j], FolderSource) for j in (pair.first, pair.second))
+        files = _save_alike(folder, first[i], second[i])
+        seedless = isinstance(sources[pair.first], FolderSource) or isinstance(sources[pair.second], FolderSource)
         records.append(PairRecord(texts[i], None if seedless else seeds[i], pair.first, pair.second, *files))
     return records
+
+
+def _drawn_apart(
+    sources: Sequence[Source], planned: Sequence[PlannedPair], texts: Sequence[str], seeds: Sequence[int]
+) -> tuple[list[Image.Image], list[Image.Image]]:
+    """The first and the second picture of each pair, each by its own source."""
+    pictures: dict[tuple[int, int], Image.Image] = {}  # by source and pair
+    for index, source in enumerate(sources):
+        rows = [i for i, pair in enumerate(planned) if index in (pair.first, pair.second)]
+        if rows:
+            drawn = source.pictures([texts[i] for i in rows], [seeds[i] for i in rows])
+            pictures.update(zip(product([index], rows), drawn, strict=True))
+    first = [pictures[pair.first, i] for i, pair in enumerate(planned)]
+    second = [pictures[pair.second, i] for i, pair in enumerate(planned)]
+    return first, second
 
 
 def _save_alike(folder: Path, *pair: Image.Image) -> list[str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -102,23 +102,27 @@ def assign(design: Design, rater: int, matchups: Sequence[object], shown: Sequen
         shown: for each pair, how often earlier raters were given it as it is, and swapped (repeats not counted).
     """
     rng = random.Random(f"rater {design.seed} {rater}")
-    chance = [rng.random() for _ in shown]
-    least = sorted(range(len(shown)), key=lambda pair: (sum(shown[pair]), chance[pair]))
-    chosen = least[: design.share]
-    sides = _sides(chosen, {pair: matchups[pair] for pair in chosen}, shown, rng)
+    order = sorted(range(len(shown)), key=lambda pair: (sum(shown[pair]), rng.random()))  # the least shown first
+    chosen = order[: design.share]
+    sides = _sides(chosen, matchups, shown, rng)
     rng.shuffle(chosen)
     return _with_repeats([Showing(pair, sides[pair]) for pair in chosen], design, rng)
 
 
 def _sides(
-    chosen: Sequence[int], matchups: Mapping[int, object], shown: Sequence[tuple[int, int]], rng: random.Random
+    chosen: Sequence[int], matchups: Sequence[object], shown: Sequence[tuple[int, int]], rng: random.Random
 ) -> dict[int, bool]:
     """A pair that was shown more often one way is shown the other; the rest even out this rater's matchups."""
-    sides = {pair: shown[pair][0] > shown[pair][1] for pair in chosen if shown[pair][0] != shown[pair][1]}
+    sides: dict[int, bool] = {}
     lead: Counter[object] = Counter()
-    for pair, swapped in sides.items():
-        lead[matchups[pair]] += 1 if swapped else -1
-    free = [pair for pair in chosen if pair not in sides]
+    free = []
+    for pair in chosen:
+        plain, swapped = shown[pair]
+        if plain == swapped:
+            free.append(pair)
+        else:
+            sides[pair] = plain > swapped
+            lead[matchups[pair]] += 1 if sides[pair] else -1
     rng.shuffle(free)
     for pair in free:
         ahead = lead[matchups[pair]]

@@ -21,7 +21,10 @@ COLUMNS = (
 
 def votes_csv(store: Store) -> str:
     """Every vote, with what was shown: one row each."""
-    return _csv(COLUMNS, ({**vars(r), "winner": r.winner, "at": _time(r.at)} for r in read_records(store)))
+    rows = []
+    for record in read_records(store):
+        rows.append({**vars(record), "winner": record.winner, "at": _time(record.at)})
+    return _csv(COLUMNS, rows)
 
 
 def pickapic_rows(store: Store) -> list[dict[str, Any]]:
@@ -30,22 +33,22 @@ def pickapic_rows(store: Store) -> list[dict[str, Any]]:
     ``label_0`` is 1 where the first picture won, ½ for a tie. Pictures are in ``jpg_0`` and ``jpg_1`` (as bytes, in
     whatever format they have) only where a file can hold bytes; ``image_*_url`` is the path inside the study.
     """
-    return [_pickapic(record) for record in main_votes(store)]
+    return list(map(_pickapic, main_votes(store)))
 
 
 def _pickapic(record: Record) -> dict[str, Any]:
-    uids = [Path(file).stem for file in record.files]
-    best = {"first": uids[0], "second": uids[1], "tie": "tie"}[record.winner]
+    first, second = record.files
+    uids = {"first": Path(first).stem, "second": Path(second).stem, "tie": "tie"}
     return {
-        "are_different": record.files[0] != record.files[1],
-        "best_image_uid": best,
+        "are_different": first != second,
+        "best_image_uid": uids[record.winner],
         "caption": record.prompt,
         "created_at": _time(record.at),
         "has_label": True,
-        "image_0_uid": uids[0],
-        "image_0_url": f"pictures/{record.files[0]}",
-        "image_1_uid": uids[1],
-        "image_1_url": f"pictures/{record.files[1]}",
+        "image_0_uid": uids["first"],
+        "image_0_url": f"pictures/{first}",
+        "image_1_uid": uids["second"],
+        "image_1_url": f"pictures/{second}",
         "label_0": record.outcome,
         "label_1": 1 - record.outcome,
         "model_0": record.first,
@@ -93,8 +96,11 @@ def d3po_jsonl(store: Store) -> str:
             "you will train, without an adapter"
         )
     drawn = {name: facts[name] for name in ("steps", "guidance") if facts.get(name) is not None}
-    rows = ({"prompt": r.prompt, "seed": r.seed, "preferred": 1 - r.outcome, **drawn} for r in main_votes(store))
-    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    lines = []
+    for record in main_votes(store):
+        vote = {"prompt": record.prompt, "seed": record.seed, "preferred": 1 - record.outcome, **drawn}
+        lines.append(json.dumps(vote, ensure_ascii=False) + "\n")
+    return "".join(lines)
 
 
 def main_votes(store: Store, question: str | None = None) -> list[Record]:
@@ -103,7 +109,7 @@ def main_votes(store: Store, question: str | None = None) -> list[Record]:
     Raises:
         ValueError: listing the questions, if there is no such one.
     """
-    keys = [asked.key for asked in store.facts().questions]
+    keys = [each.key for each in store.facts().questions]
     if question is not None and question not in keys:
         raise ValueError(f"this study has no question {question!r}; it asks {', '.join(keys)}")
     chosen = question or keys[0]

@@ -17,9 +17,11 @@ INK, FAINT, ON = "var(--ink, #1d1e22)", "var(--faint, #6b6e78)", "var(--paper, #
 def preference_chart(contests: Sequence[Contest], questions: Sequence[Question]) -> str:
     """Stacked bars with percentages, ours on the left; the dotted line is the middle."""
     titles = {question.key: question.title for question in questions}
+    matchups: dict[tuple[str, str], list[Contest]] = {}
+    for contest in contests:
+        matchups.setdefault((contest.ours, contest.theirs), []).append(contest)
     parts, y = [], 0
-    for ours, theirs in dict.fromkeys((c.ours, c.theirs) for c in contests):
-        rows = [c for c in contests if (c.ours, c.theirs) == (ours, theirs)]
+    for (ours, theirs), rows in matchups.items():
         parts.append(_heads(y, ours, theirs))
         y += HEAD
         for contest in rows:

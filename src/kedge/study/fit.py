@@ -11,6 +11,7 @@ import json
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -79,18 +80,24 @@ class Scorer:
         self.device = device
         preprocess = read_preprocess(folder, config.vision_config.image_size)
         tokenize = folder_tokenizer(folder, config.text_config.max_position_embeddings)
-        files = {path for c in comparisons for path in (c.first, c.second)}
-        self.pixels = {path: preprocess(_read(path))[0] for path in files}
-        self.tokens = {prompt: tokenize(prompt)[0] for prompt in {c.prompt for c in comparisons}}
+        self.pixels: dict[Path, Tensor] = {}
+        self.tokens: dict[str, Tensor] = {}
+        for comparison in comparisons:
+            if comparison.prompt not in self.tokens:
+                self.tokens[comparison.prompt] = tokenize(comparison.prompt)[0]
+            for path in (comparison.first, comparison.second):
+                if path not in self.pixels:
+                    self.pixels[path] = preprocess(_read(path))[0]
 
     def margins(self, batch: Sequence[Comparison]) -> Tensor:
         """``cos(first) − cos(second)`` of each, ``[B]``, without the scale."""
-        pixels = torch.stack([self.pixels[path] for path in (*(c.first for c in batch), *(c.second for c in batch))])
+        files = [*map(attrgetter("first"), batch), *map(attrgetter("second"), batch)]
+        pixels = torch.stack([self.pixels[path] for path in files])
         seen = self.model.visual_projection(self.model.vision_model(pixels.to(self.device)).pooler_output)
         # Attention is causal and pools at the first end token: what is repeated behind it changes nothing.
-        rows = [self.tokens[c.prompt] for c in batch]
-        longest = max(len(row) for row in rows)
-        ids = torch.stack([torch.cat([row, row[-1:].expand(longest - len(row))]) for row in rows])
+        rows = [self.tokens[comparison.prompt] for comparison in batch]
+        longest = max(map(len, rows))
+        ids = torch.stack([_padded(row, longest) for row in rows])
         said = self.model.text_projection(self.model.text_model(input_ids=ids.to(self.device)).pooler_output)
         first, second = F.cosine_similarity(seen, said.repeat(2, 1)).chunk(2)
         return first - second
@@ -98,34 +105,37 @@ class Scorer:
     @torch.no_grad()
     def all_margins(self, comparisons: Sequence[Comparison], batch_size: int) -> Tensor:
         """:meth:`margins` of any number, on the CPU."""
-        parts = [self.margins(comparisons[i : i + batch_size]).cpu() for i in range(0, len(comparisons), batch_size)]
-        return torch.cat(parts) if parts else torch.zeros(0)
+        margins = [torch.zeros(0)]
+        for start in range(0, len(comparisons), batch_size):
+            margins.append(self.margins(comparisons[start : start + batch_size]).cpu())
+        return torch.cat(margins)
 
     def loss(self, margins: Tensor, batch: Sequence[Comparison]) -> Tensor:
         """Cross-entropy of the votes; a tie is half a vote each way."""
-        labels = torch.tensor([c.label for c in batch], device=margins.device)
+        labels = torch.tensor(_labels(batch), device=margins.device)
         return F.binary_cross_entropy_with_logits(self.model.logit_scale.exp().to(margins.device) * margins, labels)
 
     def calibrate(self, margins: Tensor, batch: Sequence[Comparison]) -> None:
         """Set the scale under which these margins predict these votes best; CLIP's own makes them all look certain."""
-        labels = torch.tensor([c.label for c in batch])
-        losses = torch.stack([F.binary_cross_entropy_with_logits(s.exp() * margins, labels) for s in SCALES])
+        labels = torch.tensor(_labels(batch))
+        losses = torch.zeros(len(SCALES))
+        for i, scale in enumerate(SCALES):
+            losses[i] = F.binary_cross_entropy_with_logits(scale.exp() * margins, labels)
         self.model.logit_scale.data.fill_(float(SCALES[losses.argmin()]))
 
     def trainable(self, layers: int | None) -> list[torch.nn.Parameter]:
         """Open the parameters that may change, and return them."""
         model: Any = self.model
-        parts: list[Any] = [model]
-        if layers is not None:
-            towers = (model.vision_model.encoder.layers, model.text_model.encoder.layers)
-            parts = [block for tower in towers for block in list(tower)[len(tower) - layers :]]
-            parts += [model.visual_projection, model.text_projection]
-        found = [parameter for part in parts for parameter in part.parameters()]
-        if layers is not None:
-            found.append(model.logit_scale)
-        for parameter in found:
+        if layers is None:
+            opened = list(model.parameters())
+        else:
+            opened = []
+            for tower in (model.vision_model.encoder.layers, model.text_model.encoder.layers):
+                opened += tower[len(tower) - layers :].parameters()
+            opened += [*model.visual_projection.parameters(), *model.text_projection.parameters(), model.logit_scale]
+        for parameter in opened:
             parameter.requires_grad_(True)
-        return found
+        return opened
 
 
 def fit_preference(
@@ -168,7 +178,7 @@ def _train(scorer: Scorer, votes: Split, settings: FitSettings, say: Callable[[s
         with torch.no_grad():
             return float(scorer.loss(scorer.all_margins(votes.validation, size), votes.validation))
 
-    best, kept, weights = validation_loss(), 0, copy.deepcopy(scorer.model.state_dict())
+    best, best_epoch, weights = validation_loss(), 0, copy.deepcopy(scorer.model.state_dict())
     for epoch in range(1, settings.epochs + 1):
         order = torch.randperm(len(votes.train), generator=generator).tolist()
         for start in range(0, len(order), size):
@@ -181,23 +191,22 @@ def _train(scorer: Scorer, votes: Split, settings: FitSettings, say: Callable[[s
         now = validation_loss()
         say(f"epoch {epoch}: loss on validation votes {now:.4f}")
         if now < best:
-            best, kept, weights = now, epoch, copy.deepcopy(scorer.model.state_dict())
+            best, best_epoch, weights = now, epoch, copy.deepcopy(scorer.model.state_dict())
     scorer.model.load_state_dict(weights)
-    return kept
+    return best_epoch
 
 
 def _accuracy(scorer: Scorer, votes: Sequence[Comparison], batch_size: int) -> Interval | None:
     decided = [vote for vote in votes if vote.label != 0.5]
     if not decided:
         return None
-    margins = scorer.all_margins(decided, batch_size)
-    right = [(float(m) > 0) == (vote.label > 0.5) for m, vote in zip(margins, decided, strict=True)]
-    return rate_interval([float(hit) for hit in right], [vote.prompt for vote in decided])
+    right = (scorer.all_margins(decided, batch_size) > 0) == (torch.tensor(_labels(decided)) > 0.5)
+    return rate_interval(right.double().numpy(), [vote.prompt for vote in decided])
 
 
 def _save(scorer: Scorer, backbone: Path, out: Path, fit: Fit, settings: FitSettings) -> None:
     """The model with the backbone's tokenizer and image processor, and what is to be known about it."""
-    accuracy = {name: found and found.to_dict() for name, found in (("before", fit.before), ("after", fit.after))}
+    accuracy = {"before": fit.before and fit.before.to_dict(), "after": fit.after and fit.after.to_dict()}
     facts = {
         "votes": fit.votes, "held_out_votes": fit.held_out, "held_out_accuracy": accuracy, "raters_agree": fit.raters,
         "epoch": fit.epoch, "backbone": backbone.name, "settings": asdict(settings),
@@ -209,6 +218,15 @@ def _save(scorer: Scorer, backbone: Path, out: Path, fit: Fit, settings: FitSett
             if file.is_file() and file.name not in WEIGHTS and file.suffix in (".json", ".txt", ".model"):
                 shutil.copy(file, draft / file.name)
         (draft / "fit.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+
+
+def _labels(votes: Sequence[Comparison]) -> list[float]:
+    return [vote.label for vote in votes]
+
+
+def _padded(tokens: Tensor, length: int) -> Tensor:
+    """The last token again and again behind the others, ``[length]``."""
+    return torch.cat([tokens, tokens[-1:].expand(length - len(tokens))])
 
 
 def _read(path: Path) -> Tensor:

@@ -102,7 +102,7 @@ class OwnerPages:
 def progress(store: Store) -> dict[str, Any]:
     """Live numbers. How the votes fall is not among them: whoever watches that stops when it pleases them."""
     facts, db = store.facts(), store.db
-    asked = len(facts.questions)
+    questions = len(facts.questions)
     raters = db.execute(
         "SELECT r.id, r.name, r.token, count(DISTINCT s.id) AS total, count(v.id) AS votes, max(v.at) AS last "
         "FROM rater r LEFT JOIN showing s ON s.rater = r.id LEFT JOIN vote v ON v.showing = s.id GROUP BY r.id"
@@ -115,27 +115,28 @@ def progress(store: Store) -> dict[str, Any]:
         "SELECT p.id, p.prompt, count(DISTINCT s.id) AS wanted, count(v.id) AS votes FROM pair p "
         "LEFT JOIN showing s ON s.pair = p.id AND NOT s.repeat LEFT JOIN vote v ON v.showing = s.id GROUP BY p.id"
     ).fetchall()
+    by_rater, votes, wanted = [], 0, 0
+    for row in raters:
+        seconds = statistics.median(times[row["id"]]) / 1000 if row["id"] in times else None
+        link, done = f"r/{row['token']}/", row["votes"] / questions
+        by_rater.append(
+            {"name": row["name"], "link": link, "done": done, "total": row["total"], "last": row["last"],
+             "seconds": seconds}
+        )  # fmt: skip
+        votes += row["votes"]
+        wanted += row["total"] * questions
+    by_pair = []
+    for row in pairs:
+        shown = row["votes"] / questions
+        by_pair.append({"id": row["id"], "prompt": row["prompt"], "votes": shown, "wanted": row["wanted"]})
     return {
         "title": facts.title,
         "open": store.is_open(),
         "questions": [question.title for question in facts.questions],
         "models": [row["name"] for row in db.execute("SELECT name FROM model ORDER BY id")],
         "twins": facts.kind == "twins",
-        "raters": [
-            {
-                "name": row["name"],
-                "link": f"r/{row['token']}/",
-                "done": row["votes"] / asked,
-                "total": row["total"],
-                "last": row["last"],
-                "seconds": statistics.median(times[row["id"]]) / 1000 if row["id"] in times else None,
-            }
-            for row in raters
-        ],
-        "pairs": [
-            {"id": row["id"], "prompt": row["prompt"], "votes": row["votes"] / asked, "wanted": row["wanted"]}
-            for row in pairs
-        ],
-        "votes": sum(row["votes"] for row in raters),
-        "wanted": sum(row["total"] for row in raters) * asked,
+        "raters": by_rater,
+        "pairs": by_pair,
+        "votes": votes,
+        "wanted": wanted,
     }

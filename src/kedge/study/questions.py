@@ -39,19 +39,19 @@ def parse_questions(text: str) -> tuple[Question, ...]:
     Raises:
         ValueError: naming the part that is no question.
     """
-    parts = [part.strip() for part in re.split(r",(?=\s*\w+\s*(?:=|,|$))", text) if part.strip()]
-    found = [_question(part) for part in parts]
-    if not found:
+    parts = map(str.strip, re.split(r",(?=\s*\w+\s*(?:=|,|$))", text))
+    questions = tuple(map(_question, filter(None, parts)))
+    if not questions:
         raise ValueError(f"a study needs a question: {', '.join(QUESTIONS)}, or your own as key=text")
-    if len({question.key for question in found}) < len(found):
+    if len({question.key for question in questions}) < len(questions):
         raise ValueError(f"--questions {text!r} names a question twice")
-    if len(found) > MOST:
-        raise ValueError(f"{len(found)} questions for each pair are too many: at most {MOST}")
-    return tuple(found)
+    if len(questions) > MOST:
+        raise ValueError(f"{len(questions)} questions for each pair are too many: at most {MOST}")
+    return questions
 
 
 def _question(part: str) -> Question:
-    key, equals, words = (piece.strip() for piece in part.partition("="))
+    key, equals, words = map(str.strip, part.partition("="))
     if equals:
         if not re.fullmatch(r"[A-Za-z]\w{0,30}", key) or not words:
             raise ValueError(f"cannot read the question {part!r}: write key=text, for example cute=Which one is cuter?")

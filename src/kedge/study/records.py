@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 from kedge.study.store import Store
@@ -60,14 +62,15 @@ class Record:
 def read_records(store: Store) -> list[Record]:
     """Every vote, in the order in which they came."""
     questions = [question.key for question in store.facts().questions]
-    names = {row["id"]: row["name"] for row in store.db.execute("SELECT id, name FROM model")}
+    names = dict(map(tuple, store.db.execute("SELECT id, name FROM model")))
     rows = store.db.execute(
         "SELECT v.id AS vote, s.rater, s.position, s.swapped, s.repeat, v.question, v.choice, v.milliseconds, v.at, "
         "p.id AS pair, p.prompt, p.seed, p.first_model, p.second_model, p.first_file, p.second_file "
         "FROM vote v JOIN showing s ON s.id = v.showing JOIN pair p ON p.id = s.pair ORDER BY v.id"
     )
-    return [
-        Record(
+    records = []
+    for row in rows:
+        record = Record(
             vote=row["vote"],
             rater=f"r{row['rater']}",
             position=row["position"],
@@ -84,8 +87,18 @@ def read_records(store: Store) -> list[Record]:
             at=row["at"],
             files=(row["first_file"], row["second_file"]),
         )
-        for row in rows
-    ]
+        records.append(record)
+    return records
+
+
+def column(records: Iterable[Record], name: str) -> list[Any]:
+    """One attribute of every record."""
+    return list(map(attrgetter(name), records))
+
+
+def answer_times(records: Iterable[Record]) -> list[float]:
+    """Seconds for each answer whose time is known."""
+    return [record.seconds for record in records if record.seconds is not None]
 
 
 def model_facts(store: Store) -> dict[str, dict[str, Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
 
@@ -36,23 +36,24 @@ def write_study_report(store: Store, out: Path | None = None, *, exclude: Sequen
         ValueError: there are no votes, or no such rater.
     """
     records = read_records(store)
-    unknown = sorted(set(exclude) - {record.rater for record in records})
+    unknown = sorted(set(exclude).difference(record.rater for record in records))
     if unknown:
         raise ValueError(f"no votes by {', '.join(unknown)}; raters are called r1, r2, …")
-    kept = [record for record in records if record.rater not in exclude]
+    included = [record for record in records if record.rater not in exclude]
     models = list(model_facts(store))
-    analysis = analyse(kept, store.facts().questions, models, seed=store.facts().design.seed)
+    analysis = analyse(included, store.facts().questions, models, seed=store.facts().design.seed)
     folder = out or store.folder / "report"
     folder.mkdir(parents=True, exist_ok=True)
     chart = preference_chart(analysis.contests, analysis.questions)
+    numbers = {"excluded": list(exclude), **to_dict(analysis)}
     files = {
         "report.html": _html(analysis, store.facts().title, exclude, chart),
         "report.md": markdown(analysis, store.facts().title, exclude),
-        "report.json": json.dumps({"excluded": list(exclude), **to_dict(analysis)}, ensure_ascii=False, indent=2)
-        + "\n",
+        "report.json": json.dumps(numbers, ensure_ascii=False, indent=2) + "\n",
         "votes.csv": votes_csv(store),
-        **({"preference.svg": chart} if analysis.contests else {}),
     }
+    if analysis.contests:
+        files["preference.svg"] = chart
     for name, text in files.items():
         (folder / name).write_text(text, encoding="utf-8")
     return analysis
@@ -60,8 +61,13 @@ def write_study_report(store: Store, out: Path | None = None, *, exclude: Sequen
 
 def verdicts(analysis: Analysis) -> list[str]:
     """One sentence for each contest: what was preferred, by how much, and whether that is beyond chance."""
-    titles = {question.key: question.title for question in analysis.questions}
+    titles = _titles(analysis)
     return [f"{titles[contest.question]}: {_verdict(contest)}" for contest in analysis.contests]
+
+
+def _titles(analysis: Analysis) -> dict[str, str]:
+    """Of the questions, by key."""
+    return {question.key: question.title for question in analysis.questions}
 
 
 def _verdict(contest: Contest) -> str:
@@ -82,36 +88,38 @@ def _p(p: float) -> str:
 
 def warnings(analysis: Analysis) -> list[str]:
     """What a careful reader should know before they believe the numbers."""
-    found = []
+    lines = []
     if analysis.left is not None and analysis.left.excludes(0.5):
-        found.append(
+        lines.append(
             f"Position bias: the left picture was chosen in {100 * analysis.left.value:.0f} % of decided votes "
             f"(p {_p(analysis.left_p)}). Sides are balanced, so it widens the intervals but favours no model."
         )
     for rater in analysis.raters:
         if rater.repeats >= 3 and rater.flipped / rater.repeats >= 0.5:
-            found.append(
+            lines.append(
                 f"{rater.rater} turned {rater.flipped} of {rater.repeats} repeated answers round: that is guessing "
                 f"(kedge study report --exclude {rater.rater})."
             )
     if len(analysis.raters) < 3:
-        found.append("Fewer than three raters: the numbers speak about these people, not about people.")
+        lines.append("Fewer than three raters: the numbers speak about these people, not about people.")
     for contest in analysis.contests:
         if contest.alpha < LITTLE:
-            found.append(
+            lines.append(
                 f"Raters agree little on {contest.question} of {contest.ours} and {contest.theirs} "
                 f"(α = {_number(contest.alpha)}): tastes differ, or the pictures hardly do."
             )
-    return found
+    return lines
 
 
 def contest_table(analysis: Analysis) -> Table:
     """Wins, ties, losses and rates, a row for each question and matchup."""
-    titles = {question.key: question.title for question in analysis.questions}
-    several = len({(c.ours, c.theirs) for c in analysis.contests}) > 1
+    titles = _titles(analysis)
+    matchups = {(contest.ours, contest.theirs) for contest in analysis.contests}
     rows = []
     for contest in analysis.contests:
-        label = titles[contest.question] + (f": {contest.ours} – {contest.theirs}" if several else "")
+        label = titles[contest.question]
+        if len(matchups) > 1:
+            label += f": {contest.ours} – {contest.theirs}"
         shares = [Cell(share, style="percent", digits=0) for share in contest.shares]
         beyond = contest.crossed.excludes(0.5) and contest.p < 0.05
         rate = Cell(contest.rate, style="percent", digits=0, bold=beyond)
@@ -134,10 +142,13 @@ def ranking_table(analysis: Analysis) -> Table:
     """Bradley–Terry strengths, best first by the first question."""
     keys = list(analysis.ranking)
     order = sorted(analysis.models, key=lambda model: -analysis.ranking[keys[0]][model].value)
-    rows = [(model, tuple(Cell(analysis.ranking[key][model], style="signed") for key in keys)) for model in order]
-    titles = {question.key: question.title for question in analysis.questions}
+    rows = []
+    for model in order:
+        cells = [Cell(strengths[model], style="signed") for strengths in analysis.ranking.values()]
+        rows.append((model, tuple(cells)))
+    titles = _titles(analysis)
     note = "Log-odds: a model that is 1 above another wins 73 % against it. Intervals resample prompts."
-    return Table("Model", tuple(titles[key] for key in keys), tuple(keys), tuple(rows), note=note)
+    return Table("Model", tuple(map(titles.__getitem__, keys)), tuple(keys), tuple(rows), note=note)
 
 
 def rater_rows(analysis: Analysis) -> list[list[str]]:
@@ -152,15 +163,14 @@ def rater_rows(analysis: Analysis) -> list[list[str]]:
 
 
 def _summary(analysis: Analysis, exclude: Sequence[str]) -> dict[str, object]:
-    left: Interval | None = analysis.left
+    left = analysis.left
+    share = left and f"{100 * left.value:.0f} % ({100 * left.low:.0f}–{100 * left.high:.0f})"
     return {
         "Models": ", ".join(analysis.models),
         "Raters": len(analysis.raters),
         "Prompts": analysis.prompts,
         "Votes": analysis.votes,
-        "Left chosen": None
-        if left is None
-        else f"{100 * left.value:.0f} % ({100 * left.low:.0f}–{100 * left.high:.0f})",
+        "Left chosen": share,
         "Excluded": ", ".join(exclude) or None,
     }
 
@@ -171,33 +181,45 @@ def _number(x: float) -> str:
 
 def markdown(analysis: Analysis, title: str, exclude: Sequence[str] = ()) -> str:
     """The report as Markdown."""
-    summary = [f"- {name}: {value}" for name, value in _summary(analysis, exclude).items() if value is not None]
-    parts = [f"# {title}", "\n".join(f"**{line}**" + "  " for line in verdicts(analysis)), "\n".join(summary)]
-    parts += [render(contest_table(analysis), "markdown").strip()] if analysis.contests else []
-    parts += [render(ranking_table(analysis), "markdown").strip()] if analysis.ranking else []
-    parts += ["\n".join(f"- {line}" for line in warnings(analysis))]
+    summary = []
+    for name, value in _summary(analysis, exclude).items():
+        if value is not None:
+            summary.append(f"{name}: {value}")
+    parts = [f"# {title}", _lines("**{}**  ", verdicts(analysis)), _lines("- {}", summary)]
+    if analysis.contests:
+        parts.append(render(contest_table(analysis), "markdown").strip())
+    if analysis.ranking:
+        parts.append(render(ranking_table(analysis), "markdown").strip())
+    parts.append(_lines("- {}", warnings(analysis)))
     head, *rows = rater_rows(analysis)
-    lines = ["| " + " | ".join(row) + " |" for row in (head, [":---", *["---:"] * (len(head) - 1)], *rows)]
-    return "\n\n".join(part for part in [*parts, "\n".join(lines)] if part) + "\n"
+    table = [head, [":---", *["---:"] * (len(head) - 1)], *rows]
+    parts.append(_lines("| {} |", map(" | ".join, table)))
+    return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def _lines(form: str, items: Iterable[str]) -> str:
+    return "\n".join(map(form.format, items))
+
+
+def _elements(tag: str, texts: Iterable[str]) -> str:
+    return "".join(f"<{tag}>{escape(text)}</{tag}>" for text in texts)
 
 
 def _html(analysis: Analysis, title: str, exclude: Sequence[str], chart: str) -> str:
-    said, careful = verdicts(analysis), warnings(analysis)
     sections = [f"<h1>{escape(title)}</h1>", facts(_summary(analysis, exclude))]
-    if said:
-        lines = "".join(f"<p>{escape(line)}</p>" for line in said)
-        sections.append(f'<section class="verdict calm">{lines}</section>')
-    if careful:
-        lines = "".join(f"<li>{escape(line)}</li>" for line in careful)
-        sections.append(f'<section class="verdict warn"><ul>{lines}</ul></section>')
+    sentences, cautions = _elements("p", verdicts(analysis)), _elements("li", warnings(analysis))
+    if sentences:
+        sections.append(f'<section class="verdict calm">{sentences}</section>')
+    if cautions:
+        sections.append(f'<section class="verdict warn"><ul>{cautions}</ul></section>')
     if analysis.contests:
         sections.append(f'<h2>Preference</h2><figure class="wide">{chart}</figure>')
         sections.append(table_html(contest_table(analysis)))
     if analysis.ranking:
         sections += ["<h2>Ranking (Bradley–Terry)</h2>", table_html(ranking_table(analysis))]
-    head, *rows = ([f"<td>{escape(text)}</td>" for text in row] for row in rater_rows(analysis))
-    body = "".join(f"<tr>{''.join(row)}</tr>" for row in rows)
-    heads = "".join(head).replace("td>", "th>")
+    head, *rows = rater_rows(analysis)
+    heads = _elements("th", head)
+    body = "".join(f"<tr>{_elements('td', row)}</tr>" for row in rows)
     sections.append(
         f'<h2>Raters</h2><div class="scroll"><table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>'
     )

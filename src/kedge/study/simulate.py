@@ -63,8 +63,8 @@ def oracle_look() -> Look:
         if question == "appeal":
             scores = parts.clean
         elif question == "alignment":
-            said = torch.stack([parts.animal, parts.number, parts.place, parts.background, parts.activity])
-            scores = said.clamp(min=0.02).log().mean(0).exp()
+            aspects = torch.stack([parts.animal, parts.number, parts.place, parts.background, parts.activity])
+            scores = aspects.clamp(min=0.02).log().mean(0).exp()
         else:
             scores = parts.total
         return float(scores[0]), float(scores[1])
@@ -78,9 +78,12 @@ def simulate(links: Sequence[str], look: Look, habits: Habits, *, seed: int = 0,
     Raises:
         ValueError: a link leads nowhere, or the server refuses a vote.
     """
+
+    def rate(i: int, link: str) -> int:
+        return _rate(link, look, habits, random.Random(f"{seed} {i}"))
+
     with ThreadPoolExecutor(at_once) as pool:
-        work = [pool.submit(_rate, link, look, habits, random.Random(f"{seed} {i}")) for i, link in enumerate(links)]
-        return sum(each.result() for each in work)
+        return sum(pool.map(rate, range(len(links)), links))
 
 
 def _rate(link: str, look: Look, habits: Habits, rng: random.Random) -> int:
@@ -90,10 +93,8 @@ def _rate(link: str, look: Look, habits: Habits, rng: random.Random) -> int:
         while now["open"] and now["position"] < now["total"]:
             question = KEYS.get(now["questions"][now["question"]], "preference")
             if key != (now["position"], question):
-                key, scores = (
-                    (now["position"], question),
-                    look(_pictures(client, now["position"]), now["prompt"], question),
-                )
+                key = (now["position"], question)
+                scores = look(_pictures(client, now["position"]), now["prompt"], question)
             choice = habits.choose(*scores, rng)
             vote = {"position": now["position"], "question": now["question"], "choice": choice}
             now = _answer(client.post("vote", json=vote | {"milliseconds": _thinking(scores, rng)}))
@@ -107,8 +108,11 @@ def _thinking(scores: tuple[float, float], rng: random.Random) -> int:
 
 
 def _pictures(client: httpx2.Client, position: int) -> Tensor:
-    found = [client.get(f"picture/{position}/{side}").content for side in ("left", "right")]
-    return from_uint8(np.stack([np.array(as_rgb(Image.open(io.BytesIO(data)))) for data in found]))
+    pixels = []
+    for side in ("left", "right"):
+        data = client.get(f"picture/{position}/{side}").content
+        pixels.append(np.array(as_rgb(Image.open(io.BytesIO(data)))))
+    return from_uint8(np.stack(pixels))
 
 
 def _answer(response: httpx2.Response) -> dict[str, Any]:

@@ -54,15 +54,15 @@ class ModelSource:
     def pictures(self, prompts: Sequence[str], seeds: Sequence[int]) -> list[Image.Image]:
         """See :func:`kedge.policies.sampling.draw`: the same seed gives every model the same noise."""
         with self.policy.reference() if self.reference else nullcontext():
-            return [as_image(image) for image in draw(self.policy, prompts, seeds, self.batch_size)]
+            return list(map(as_image, draw(self.policy, prompts, seeds, self.batch_size)))
 
     @torch.no_grad()
     def twins(self, prompts: Sequence[str], seeds: Sequence[int]) -> tuple[list[Image.Image], list[Image.Image]]:
         """Two pictures for each prompt, which share their first noise: exactly those that D3PO draws for the seed."""
         first, second = [], []
         for start in range(0, len(prompts), self.batch_size):
-            some = slice(start, start + self.batch_size)
-            images = self._draw_twins(prompts[some], seeds[some])
+            batch = slice(start, start + self.batch_size)
+            images = self._draw_twins(prompts[batch], seeds[batch])
             first += images[: len(images) // 2]
             second += images[len(images) // 2 :]
         return first, second
@@ -75,7 +75,7 @@ class ModelSource:
         noise = seeded_pairs(self.policy, seeds)
         with self.policy.reference() if self.reference else nullcontext():
             x0 = rollout(self.policy, self.policy.encode([*prompts, *prompts]), noise).x0
-        return [as_image(image) for image in self.policy.decode(x0).float().cpu()]
+        return list(map(as_image, self.policy.decode(x0).float().cpu()))
 
 
 class FolderSource:

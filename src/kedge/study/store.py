@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -133,9 +133,13 @@ class Store:
         """What the study is; it never changes."""
         if not hasattr(self, "_facts"):
             values = {row["key"]: json.loads(row["value"]) for row in self.db.execute("SELECT key, value FROM study")}
-            questions = tuple(Question(**question) for question in values["questions"])
-            design = Design(**values["design"])
-            self._facts = Facts(values["title"], questions, design, values["kind"], values["owner"])
+            self._facts = Facts(
+                title=values["title"],
+                questions=tuple(Question(**question) for question in values["questions"]),
+                design=Design(**values["design"]),
+                kind=values["kind"],
+                owner=values["owner"],
+            )
         return self._facts
 
     def is_open(self) -> bool:
@@ -154,13 +158,12 @@ class Store:
         token = new_token()
         with self.writing() as db:
             number = db.execute("SELECT count(*) FROM rater").fetchone()[0]
-            matchups = [tuple(row) for row in db.execute("SELECT first_model, second_model FROM pair ORDER BY id")]
-            showings = assign(facts.design, number, matchups, _shown(db))
+            matchups = list(map(tuple, db.execute("SELECT first_model, second_model FROM pair ORDER BY id")))
             row = (name.strip() or f"Rater {number + 1}", token, digest(token), time.time())
             rater = db.execute("INSERT INTO rater (name, token, digest, created) VALUES (?, ?, ?, ?)", row).lastrowid
-            rows = [(rater, i, s.pair + 1, s.swapped, s.repeat) for i, s in enumerate(showings)]
             insert = "INSERT INTO showing (rater, position, pair, swapped, repeat) VALUES (?, ?, ?, ?, ?)"
-            db.executemany(insert, rows)
+            for i, showing in enumerate(assign(facts.design, number, matchups, _shown(db))):
+                db.execute(insert, (rater, i, showing.pair + 1, showing.swapped, showing.repeat))
         return token
 
     def rater(self, token: str) -> int | None:
@@ -174,7 +177,7 @@ class Store:
 
     def links(self) -> list[tuple[str, str]]:
         """Name and token of every rater."""
-        return [(row["name"], row["token"]) for row in self.db.execute("SELECT name, token FROM rater ORDER BY id")]
+        return list(map(tuple, self.db.execute("SELECT name, token FROM rater ORDER BY id")))
 
     def close(self) -> None:
         """Close this thread's connection."""
@@ -188,7 +191,7 @@ def _shown(db: sqlite3.Connection) -> list[tuple[int, int]]:
         "SELECT count(s.id) - coalesce(sum(s.swapped), 0), coalesce(sum(s.swapped), 0) FROM pair p "
         "LEFT JOIN showing s ON s.pair = p.id AND NOT s.repeat GROUP BY p.id ORDER BY p.id"
     )
-    return [(row[0], row[1]) for row in rows]
+    return list(map(tuple, rows))
 
 
 def open_study(folder: str | Path) -> Store:
@@ -220,20 +223,21 @@ def write_study(
     db.execute("BEGIN")
     values = {
         "title": facts.title,
-        "questions": [asdict(question) for question in facts.questions],
+        "questions": list(map(asdict, facts.questions)),
         "design": asdict(facts.design),
         "kind": facts.kind,
         "owner": facts.owner,
         "open": True,
         "created": time.time(),
     }
-    db.executemany("INSERT INTO study VALUES (?, ?)", [(key, json.dumps(value)) for key, value in values.items()])
-    rows = [(i, name, json.dumps(about)) for i, (name, about) in enumerate(models)]
-    db.executemany("INSERT INTO model VALUES (?, ?, ?)", rows)
+    for key, value in values.items():
+        db.execute("INSERT INTO study VALUES (?, ?)", (key, json.dumps(value)))
+    for i, (name, about) in enumerate(models):
+        db.execute("INSERT INTO model VALUES (?, ?, ?)", (i, name, json.dumps(about)))
     insert = (
         "INSERT INTO pair (prompt, seed, first_model, second_model, first_file, second_file) VALUES (?, ?, ?, ?, ?, ?)"
     )
-    db.executemany(insert, [tuple(asdict(pair).values()) for pair in pairs])
+    db.executemany(insert, map(astuple, pairs))
     db.execute("COMMIT")
     db.execute(f"PRAGMA user_version = {VERSION}")
     db.close()

@@ -43,9 +43,11 @@ class PrivateHeaders:
 
         async def add(message: Message) -> None:
             if message["type"] == "http.response.start":
-                given = {name.lower() for name, _ in message["headers"]}
-                extra = HEADERS if b"cache-control" in given else HEADERS | {"Cache-Control": "no-store"}
-                message["headers"] += [(name.lower().encode(), value.encode()) for name, value in extra.items()]
+                present = {name.lower() for name, _ in message["headers"]}
+                for name, value in HEADERS.items():
+                    message["headers"].append((name.lower().encode(), value.encode()))
+                if b"cache-control" not in present:
+                    message["headers"].append((b"cache-control", b"no-store"))
             await send(message)
 
         await self.app(scope, receive, add if scope["type"] == "http" else send)

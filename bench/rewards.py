@@ -26,16 +26,10 @@ from kedge.rewards import load_reward
 from kedge.rewards.aesthetic import LinearHead
 from kedge.rewards.blip import BlipNetwork, blip_large, projections, to_published
 from kedge.rewards.image_reward import to_published as image_reward_to_published
-from kedge.rewards.openclip import VIT_H_14, to_clip_config, to_open_clip
+from kedge.rewards.openclip import VIT_H_14, VIT_L_14, to_clip_config, to_open_clip
 from kedge.training.meter import peak_memory
 
 PROMPTS = ["a photo of a fox riding a bike through the snow, highly detailed, golden hour"]
-VIT_L_14 = {
-    "embed_dim": 768,
-    "quick_gelu": True,
-    "vision_cfg": {"image_size": 224, "layers": 24, "width": 1024, "patch_size": 14},
-    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 768, "heads": 12, "layers": 12},
-}
 
 
 def random_state(module: nn.Module) -> dict[str, Tensor]:

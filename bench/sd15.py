@@ -77,11 +77,10 @@ def build(setting: Setting) -> tuple[Any, Any]:
     import torch
     from transformers import CLIPModel
 
-    from kedge.planning.reward_skeletons import VIT_L_14
     from kedge.random_models.scale import Scale
     from kedge.random_models.stable_diffusion import sd15_lcm
     from kedge.rewards.clip import FrozenCLIP
-    from kedge.rewards.openclip import VIT_H_14, to_clip_config
+    from kedge.rewards.openclip import VIT_H_14, VIT_L_14, to_clip_config
     from kedge.rewards.preprocess import PadPreprocess
 
     torch.manual_seed(0)

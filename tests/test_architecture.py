@@ -25,7 +25,7 @@ FILE_LINES = 300
 FUNCTION_LINES = 70
 
 # Small tools that import nothing of kedge: whoever imports anything of it may use them.
-TOOLS = ("files", "lru", "pixels")
+TOOLS = ("units", "files", "lru", "pixels")
 
 # Package or module below kedge → those that it may import. Nobody imports cli; rewards and policies do not know each
 # other; evaluation, study and export know no training.

@@ -18,8 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from kedge.algorithms.base import Context, Loss, Needs
+from kedge.algorithms.workload import Passes, Workload
 from kedge.gaussian import Gaussian
-from kedge.policies.base import Conditioning, rollout
+from kedge.policies.base import Backprop, Conditioning, rollout
 
 
 class Paint:
@@ -92,6 +93,13 @@ class Climb:
     def updates(self, context: Context) -> Iterator[Iterable[Loss]]:
         for _ in range(self.updates_per_batch):
             yield self._losses(context)
+
+    def workload(self, batch_size: int, accumulation: int, steps: int, backprop: Backprop) -> Workload:
+        samples = batch_size * accumulation * self.updates_per_batch
+        kept = steps if backprop.last_steps is None else min(steps, backprop.last_steps)
+        return Workload(
+            samples, samples, self.updates_per_batch, Passes(forward=samples * steps, backward=samples * kept)
+        )
 
     def _losses(self, context: Context) -> Iterator[Loss]:
         number = int(context.state.get("updates", 0))

@@ -13,13 +13,14 @@ if TYPE_CHECKING:
     from kedge.algorithms.base import Context as Context
     from kedge.algorithms.base import Loss as Loss
     from kedge.algorithms.base import Needs as Needs
-    from kedge.algorithms.base import Workload as Workload
     from kedge.algorithms.d3po import D3PO as D3PO
     from kedge.algorithms.dpok import DPOK as DPOK
     from kedge.algorithms.ppo import DDPO as DDPO
     from kedge.algorithms.ppo import PPO as PPO
     from kedge.algorithms.ppo import RLCM as RLCM
     from kedge.algorithms.rocm import ROCM as ROCM
+    from kedge.algorithms.workload import Passes as Passes
+    from kedge.algorithms.workload import Workload as Workload
     from kedge.config import ConfigError as ConfigError
     from kedge.config import RunConfig as RunConfig
     from kedge.config import load_config as load_config
@@ -96,7 +97,8 @@ _NAMES = {
     "kedge.prompts": ("PromptError", "PromptStream", "load_prompts"),
     # Algorithms; RLCM and DDPO are PPO with their papers' constants.
     "kedge.algorithms": ("ALGORITHMS",),
-    "kedge.algorithms.base": ("Algorithm", "Context", "Loss", "Needs", "Workload"),
+    "kedge.algorithms.base": ("Algorithm", "Context", "Loss", "Needs"),
+    "kedge.algorithms.workload": ("Passes", "Workload"),
     "kedge.algorithms.rocm": ("ROCM",),
     "kedge.algorithms.ppo": ("DDPO", "PPO", "RLCM"),
     "kedge.algorithms.dpok": ("DPOK",),

@@ -15,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from kedge.algorithms.base import Context
 from kedge.algorithms.rocm import ROCM
+from kedge.planning.step import OnePrompt
 from kedge.policies import load_policy
 from kedge.policies.base import Backprop, Conditioning
 from kedge.policies.families.diffusion import diffusion_policy
@@ -53,7 +54,7 @@ def on_meta(folder: Path, kind: str) -> LatentPolicy:
 
 
 def encoded(policy: LatentPolicy) -> Conditioning:
-    states = torch.empty(2, 77, policy.network.config.cross_attention_dim, device="meta")
+    states = torch.empty(1, 77, policy.network.config.cross_attention_dim, device="meta")
     return Conditioning({"text": states, "empty_text": states})
 
 
@@ -61,8 +62,8 @@ def encoded(policy: LatentPolicy) -> Conditioning:
 @pytest.mark.parametrize("kind", FAMILIES)
 def test_nothing_crosses_between_host_and_device(micro_lcm: Path, micro_diffusion: Path, kind: str, way: str) -> None:
     policy = on_meta(micro_lcm if kind == "lcm" else micro_diffusion, kind)
-    context = Context(policy, Contrast(), Cycle(PROMPTS), torch.Generator(), WAYS[way], batch_size=2, accumulation=1)
-    context.cache = lambda *_: encoded(policy)
+    cache, generator = OnePrompt(encoded(policy)), torch.Generator()
+    context = Context(policy, Contrast(), Cycle(PROMPTS), generator, WAYS[way], 2, accumulation=1, cache=cache)
     noise = torch.empty(3, 2, *policy.latent_shape, device="meta")
     with Device() as device:
         reward, divergence = ROCM(beta=1.0).evaluate(context, PROMPTS[:2], noise)
@@ -84,10 +85,8 @@ def test_no_synchronisation_on_a_gpu(micro_lcm: Path) -> None:
     """The same with CUDA's own alarm."""
     policy = load_policy("lcm", micro_lcm, steps=3, guidance=7.5, lora=LoraConfig(rank=2), device="cuda")
     context = Context(policy, Contrast(), Cycle(PROMPTS), torch.Generator(), Backprop(), batch_size=2, accumulation=1)
-    context.encode(PROMPTS[:2])
     noise = context.noise(2)
-    cond = context.encode(PROMPTS[:2])
-    context.cache = lambda *_: cond
+    context.cache = OnePrompt(context.encode(PROMPTS[:1]))
     before = torch.cuda.get_sync_debug_mode()
     torch.cuda.set_sync_debug_mode("error")
     try:

@@ -100,25 +100,6 @@ class Context:
         return draw_noise(self.policy, self.generator, batch)
 
 
-@dataclass(frozen=True)
-class Workload:
-    """What one batch of experience takes, on each process.
-
-    Attributes:
-        samples: trajectories that are sampled.
-        queries: images that the reward scores.
-        updates: optimizer steps that are made of them.
-    """
-
-    samples: int
-    queries: int
-    updates: int
-
-    def batches(self, steps: int) -> int:
-        """How many batches of experience reach ``steps`` optimizer steps; the last is used to its end."""
-        return -(-steps // self.updates)
-
-
 class Algorithm(Protocol):
     """A frozen dataclass of an algorithm's own hyper-parameters.
 
@@ -126,25 +107,12 @@ class Algorithm(Protocol):
     micro-losses, evaluated lazily so that one micro-batch's graph is freed before the next is built. The trainer calls
     it again for the next batch, and saves checkpoints only in between.
 
-    An algorithm that uses its samples for more than one optimizer step, or does not score them all, says so in a method
-    ``workload(batch_size, accumulation) -> Workload``: see :func:`workload`. One that compares rewards with each other
-    has a property ``advantages`` (:class:`kedge.algorithms.advantages.Advantages`), by which a run that cannot learn is
-    refused before it starts.
+    What it costs, it says itself, in two methods that it may have: see :mod:`kedge.algorithms.workload`. One that
+    compares rewards with each other has a property ``advantages`` (:class:`kedge.algorithms.advantages.Advantages`), by
+    which a run that cannot learn is refused before it starts.
     """
 
     needs: Needs
 
     def updates(self, context: Context) -> Iterator[Iterable[Loss]]:
         """One batch of experience: an iterable of micro-losses for each optimizer step."""
-
-
-def workload(algorithm: Algorithm, batch_size: int, accumulation: int) -> Workload:
-    """The algorithm's own account of a batch of experience; without one, fresh scored samples for every step.
-
-    Args:
-        batch_size: samples in one micro-batch.
-        accumulation: micro-batches in one optimizer step.
-    """
-    own: Callable[[int, int], Workload] | None = getattr(algorithm, "workload", None)
-    samples = batch_size * accumulation
-    return own(batch_size, accumulation) if own else Workload(samples, queries=samples, updates=1)

@@ -14,12 +14,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from kedge.algorithms.base import Context, Loss, Needs, Workload
+from kedge.algorithms.base import Context, Loss, Needs
 from kedge.algorithms.checks import check_fraction, check_positive
 from kedge.algorithms.experience import Experience, collect
-from kedge.algorithms.schedule import MicroBatch, schedule
+from kedge.algorithms.schedule import MicroBatch, schedule, visits
 from kedge.algorithms.votes import check_drawing, next_votes, paired_noise, read_votes, seeded_pairs
+from kedge.algorithms.workload import Passes, Workload
 from kedge.gaussian import Reduction
+from kedge.policies.base import Backprop
 
 
 @dataclass(frozen=True)
@@ -54,21 +56,31 @@ class D3PO:
         if self.ratio_clip is not None and not 0 < self.ratio_clip < 1:
             raise ValueError(f"ratio_clip must lie in (0, 1), or null for none, not {self.ratio_clip}")
 
-    def workload(self, batch_size: int, accumulation: int) -> Workload:
-        """Whole pairs, visited ``epochs`` times; recorded votes ask no reward.
+    def workload(self, batch_size: int, accumulation: int, steps: int, backprop: Backprop) -> Workload:
+        """Whole pairs, visited ``epochs`` times; recorded votes ask no reward, and their pictures are the reference's.
 
         Raises:
             ValueError: if a micro-batch cannot hold a pair.
         """
+        samples = 2 * self._pairs(batch_size) * accumulation
+        learnt = samples * visits(steps - 1, self.step_fraction) * self.epochs
+        if self.votes:
+            passes = Passes(forward=learnt, backward=learnt, reference=samples * steps + learnt)
+            return Workload(samples, queries=0, updates=self.epochs, passes=passes)
+        passes = Passes(forward=samples * steps + learnt, backward=learnt, reference=learnt)
+        return Workload(samples, queries=samples, updates=self.epochs, passes=passes)
+
+    @staticmethod
+    def _pairs(batch_size: int) -> int:
+        """How many pairs a micro-batch holds."""
         if batch_size < 2:
             raise ValueError("D3PO compares pairs of pictures: set training.batch_size to 2 or more")
-        samples = batch_size // 2 * 2 * accumulation
-        return Workload(samples, queries=0 if self.votes else samples, updates=self.epochs)
+        return batch_size // 2
 
     def updates(self, context: Context) -> Iterator[Iterable[Loss]]:
         """Gather pairs with their preferences, then one optimizer step for each epoch over them."""
-        pairs = self.workload(context.batch_size, context.accumulation).samples // 2
-        micro = context.batch_size // 2
+        micro = self._pairs(context.batch_size)
+        pairs = micro * context.accumulation
         experience, labels = self._voted(context, pairs) if self.votes else self._compared(context, pairs)
         plan = schedule(
             pairs,

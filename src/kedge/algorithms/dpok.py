@@ -12,13 +12,15 @@ from typing import ClassVar
 from torch import Tensor
 
 from kedge.algorithms.advantages import Advantages, Scope, zero_share
-from kedge.algorithms.base import Context, Loss, Needs, Workload
+from kedge.algorithms.base import Context, Loss, Needs
 from kedge.algorithms.baseline import Baseline
 from kedge.algorithms.checks import check_fraction, check_positive
 from kedge.algorithms.experience import explore
-from kedge.algorithms.importance import ImportanceRatios
-from kedge.algorithms.schedule import MicroBatch, schedule
+from kedge.algorithms.importance import ImportanceRatios, expected_old_passes
+from kedge.algorithms.schedule import MicroBatch, schedule, visits
+from kedge.algorithms.workload import Passes, Workload
 from kedge.gaussian import Reduction
+from kedge.policies.base import Backprop
 
 
 @dataclass(frozen=True)
@@ -76,13 +78,17 @@ class DPOK:
         """How rewards are brought to the scale that the weights assume."""
         return Advantages(self.normalise, self.buffer_size, self.min_count, self.reward_clip)
 
-    def workload(self, batch_size: int, accumulation: int) -> Workload:
-        """``policy_steps`` optimizer steps over one step's samples."""
-        return Workload(batch_size * accumulation, batch_size * accumulation, self.policy_steps)
+    def workload(self, batch_size: int, accumulation: int, steps: int, backprop: Backprop) -> Workload:
+        """``policy_steps`` optimizer steps over one step's samples; the reference is asked at every visit."""
+        samples, epochs = batch_size * accumulation, self.policy_steps
+        learnt = samples * visits(steps - 1, self.step_fraction) * epochs
+        old = expected_old_passes(samples, steps - 1, batch_size, epochs=epochs, step_fraction=self.step_fraction)
+        passes = Passes(forward=samples * steps + learnt + old, backward=learnt, reference=learnt)
+        return Workload(samples, queries=samples, updates=epochs, passes=passes)
 
     def updates(self, context: Context) -> Iterator[Iterable[Loss]]:
         """Gather experience, fit the baseline, then ``policy_steps`` optimizer steps."""
-        samples = self.workload(context.batch_size, context.accumulation).samples
+        samples = context.batch_size * context.accumulation
         experience = explore(context, samples, self.sample_batch_size)  # x_K, …, x_0 ~ p_θ(·|c) and r(x_0, c)
         policy, steps = context.policy, experience.stochastic_steps()
         rewards = self.advantages(context, experience.prompts, experience.rewards)

@@ -2,12 +2,46 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-from kedge.algorithms.schedule import MicroBatch, Update
+from kedge.algorithms.schedule import MicroBatch, Update, visits
+
+
+def expected_old_passes(
+    samples: int, steps: int, batch_size: int, *, epochs: int, minibatches: int = 1, step_fraction: float = 1.0
+) -> float:
+    """How many passes :class:`ImportanceRatios` makes for old log-probabilities, beside learning's own; expected.
+
+    Arguments as :func:`~kedge.algorithms.schedule.schedule` has them. A micro-batch is passed through once more if any
+    of its samples had not been at this sampling step in an update before it.
+    """
+    visited = visits(steps, step_fraction)
+    first = samples * visited * (1 - 1 / minibatches)  # of the first epoch, all but its first update's
+    if visited >= steps:  # every epoch visits them all
+        return first
+    dealt, share = samples // minibatches, visited / steps
+    later = 0.0
+    for epoch in range(1, epochs):
+        seen = 1 - (1 - share) ** epoch  # each epoch draws a sample's steps afresh
+        for rows in range(1, dealt + 1):  # of an update's samples, so many are at this step
+            later += steps * minibatches * _binomial(dealt, rows, share) * _renewed(rows, batch_size, seen)
+    return first + later
+
+
+def _renewed(rows: int, batch_size: int, seen: float) -> float:
+    """Expected size of those micro-batches, of ``rows`` samples in all, that hold one not seen before."""
+    full, rest = divmod(rows, batch_size)
+    return full * batch_size * (1 - seen**batch_size) + rest * (1 - seen**rest)
+
+
+def _binomial(n: int, k: int, p: float) -> float:
+    """The probability of k successes in n tries, 0 < p < 1; by logarithms, which do not overflow."""
+    ways = math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
+    return math.exp(ways + k * math.log(p) + (n - k) * math.log1p(-p))
 
 
 class ImportanceRatios:

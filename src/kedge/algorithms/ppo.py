@@ -14,12 +14,14 @@ import torch
 from torch import Tensor
 
 from kedge.algorithms.advantages import Advantages, Scope, zero_share
-from kedge.algorithms.base import Context, Loss, Needs, Workload
+from kedge.algorithms.base import Context, Loss, Needs
 from kedge.algorithms.checks import check_fraction, check_positive
 from kedge.algorithms.experience import Experience, explore
-from kedge.algorithms.importance import ImportanceRatios
-from kedge.algorithms.schedule import MicroBatch, schedule
+from kedge.algorithms.importance import ImportanceRatios, expected_old_passes
+from kedge.algorithms.schedule import MicroBatch, schedule, visits
+from kedge.algorithms.workload import Passes, Workload
 from kedge.gaussian import Gaussian, Reduction
+from kedge.policies.base import Backprop
 
 
 @dataclass(frozen=True)
@@ -70,14 +72,25 @@ class PPO:
         """How rewards become advantages."""
         return Advantages(self.normalise, self.buffer_size, self.min_count, self.advantage_clip)
 
-    def workload(self, batch_size: int, accumulation: int) -> Workload:
+    def workload(self, batch_size: int, accumulation: int, steps: int, backprop: Backprop) -> Workload:
         """``epochs × minibatches`` optimizer steps over as many samples as one epoch of them needs."""
         samples = batch_size * accumulation * self.minibatches
-        return Workload(samples, queries=samples, updates=self.epochs * self.minibatches)
+        scored = steps if self.score_last_step else steps - 1
+        learnt = samples * visits(scored, self.step_fraction) * self.epochs
+        old = expected_old_passes(
+            samples,
+            scored,
+            batch_size,
+            epochs=self.epochs,
+            minibatches=self.minibatches,
+            step_fraction=self.step_fraction,
+        )
+        passes = Passes(forward=samples * steps + learnt + old, backward=learnt)
+        return Workload(samples, queries=samples, updates=self.epochs * self.minibatches, passes=passes)
 
     def updates(self, context: Context) -> Iterator[Iterable[Loss]]:
         """Gather experience, then ``epochs × minibatches`` optimizer steps over it."""
-        samples = self.workload(context.batch_size, context.accumulation).samples
+        samples = context.batch_size * context.accumulation * self.minibatches
         experience = explore(context, samples, self.sample_batch_size)  # lines 3 and 4: c ~ C, X_0 = P(f_θ, H, c)
         advantages = self.advantages(context, experience.prompts, experience.rewards)  # line 5: r normalised per c
         policy, steps = context.policy, experience.stochastic_steps()

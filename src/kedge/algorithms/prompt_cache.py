@@ -9,8 +9,7 @@ import torch
 
 from kedge.lru import Lru
 from kedge.policies.base import Conditioning
-
-MEGABYTE = 10**6
+from kedge.units import MB
 
 
 class PromptCache:
@@ -26,7 +25,7 @@ class PromptCache:
         encoded: how many prompts were encoded so far.
     """
 
-    def __init__(self, limit: int = 1024 * MEGABYTE):
+    def __init__(self, limit: int = 1024 * MB):
         self.encoded = 0
         self._conditionings = Lru(limit, measure=_bytes)
 

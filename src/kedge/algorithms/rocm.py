@@ -18,9 +18,10 @@ import torch
 from torch import Tensor
 
 from kedge.algorithms.base import Context, Loss, Needs
+from kedge.algorithms.workload import Passes, Workload
 from kedge.divergences import make_divergence
 from kedge.gaussian import Reduction
-from kedge.policies.base import Alongside, Trajectory, rollout
+from kedge.policies.base import Alongside, Backprop, Trajectory, rollout
 
 # Table 2. They fit the reductions that the divergences default to.
 PAPER_BETA = {"none": 0.0, "kl": 1e-4, "reverse_kl": 1e-4, "hellinger": 0.5, "js": 2000.0, "fisher": 5e-5}
@@ -67,6 +68,31 @@ class ROCM:
         """β, from Table 2 if it was not given."""
         return PAPER_BETA[self.divergence] if self.beta is None else self.beta
 
+    @property
+    def exact(self) -> bool:
+        """Whether the gradient flows through the reference; with β = 0 the divergence is measured only."""
+        return self.reference_gradient == "exact" and self.weight > 0
+
+    def workload(self, batch_size: int, accumulation: int, steps: int, backprop: Backprop) -> Workload:
+        """Fresh trajectories for every step, with the gradient through the last ``backprop.last_steps`` of them."""
+        samples = batch_size * accumulation
+        kept = steps if backprop.last_steps is None else min(backprop.last_steps, steps)
+        terms = self._terms(steps)
+        # The reference passes a gradient on to x_k where the step before made x_k with one; paired, it always does.
+        differentiated = max(0, kept - (1 if backprop.paired else 2)) if self.exact else 0
+        through = terms * differentiated / max(1, steps - 1)
+        again = 1 if backprop.checkpoint else 0
+        passes = Passes(
+            forward=samples * (steps + again * kept),
+            backward=samples * (kept + through),
+            reference=samples * (terms + again * through),
+        )
+        return Workload(samples, queries=samples, updates=1, passes=passes)
+
+    def rehearse(self, context: Context) -> Iterator[Iterable[Loss]]:
+        """The step itself: no value decides anything in it."""
+        return self.updates(context)
+
     def updates(self, context: Context) -> Iterator[Iterable[Loss]]:
         """One optimizer step: ``accumulation`` micro-batches of fresh trajectories."""
         if context.backprop.last_steps == 0:
@@ -90,15 +116,17 @@ class ROCM:
     def evaluate(self, context: Context, prompts: Sequence[str], noise: Tensor) -> tuple[Tensor, Tensor]:
         """R(x_0, c) and Σ_{k=2..K} D_f for given noise ``[K, B, …]``: each ``[B]``, with graph."""
         policy, backprop = context.policy, context.backprop
-        # With β = 0 the divergence is measured only: no graph for the reference.
-        exact = self.reference_gradient == "exact" and self.weight > 0
         steps = self._steps(context)
         with backprop.storage():
             # Line 9: {x_k} = G(θ, ε, c), and the reference's step at the same x_k.
-            trajectory = rollout(policy, context.encode(prompts), noise, backprop, Alongside(steps, exact))
+            trajectory = rollout(policy, context.encode(prompts), noise, backprop, Alongside(steps, self.exact))
             reward = context.reward(policy.decode(trajectory.x0), prompts)  # line 10: R_i = R(x_0, c_i)
             with nullcontext() if self.weight else torch.no_grad():
                 return reward, self._divergence(trajectory, steps, torch.zeros_like(reward))  # line 11: D_i
+
+    def _terms(self, steps: int) -> int:
+        """How many divergences are taken along a trajectory: none at k = 1, which draws nothing."""
+        return 0 if self.divergence == "none" else min(self.reference_steps or steps - 1, steps - 1)
 
     def _steps(self, context: Context) -> list[int]:
         """Where the divergence is taken: k = K, …, 2, or a random subset of ``reference_steps`` of them."""

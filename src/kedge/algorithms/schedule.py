@@ -43,7 +43,7 @@ def schedule(
     ``step_fraction`` of the sampling steps. Within an optimizer step the visits are grouped by sampling step, because
     the network is called with one k at a time; their order there does not change the sum.
     """
-    kept = max(1, round(step_fraction * len(steps)))
+    kept = visits(len(steps), step_fraction)
     updates = []
     for _ in range(epochs):
         order = torch.randperm(samples, generator=generator, device=generator.device).cpu()
@@ -52,6 +52,11 @@ def schedule(
         for part in order.chunk(minibatches):
             updates.append(_group(part, visited[part], steps, batch_size))
     return updates
+
+
+def visits(steps: int, fraction: float) -> int:
+    """How many of ``steps`` sampling steps an epoch visits of each sample: their ``fraction``, but one at least."""
+    return max(1, round(fraction * steps))
 
 
 def _group(samples: Tensor, visited: Tensor, steps: Sequence[int], batch_size: int) -> Update:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from kedge.config.schema import RunConfig
 from kedge.config.text import ConfigError
+from kedge.config.workload import workload_of
 from kedge.registry import listed
 
 
@@ -34,11 +35,9 @@ def check_experience(config: RunConfig, processes: int = 1) -> None:
     Raises:
         ConfigError: saying what to set instead.
     """
-    from kedge.algorithms.base import workload
-
     algorithm, training = config.algorithm.settings, config.training
     try:
-        work = workload(algorithm, training.batch_size, training.accumulation)
+        work = workload_of(config)
         if advantages := getattr(algorithm, "advantages", None):
             advantages.check_experience(work.samples * processes, work.batches(training.steps))
     except ValueError as error:
@@ -47,13 +46,11 @@ def check_experience(config: RunConfig, processes: int = 1) -> None:
 
 def experience_warning(config: RunConfig, prompts: Sequence[str], processes: int = 1) -> str | None:
     """What to tell the user of a training that compares rewards of different prompts without meaning to, or None."""
-    from kedge.algorithms.base import workload
-
     algorithm, training = config.algorithm.settings, config.training
     advantages = getattr(algorithm, "advantages", None)
     if advantages is None:
         return None
-    work = workload(algorithm, training.batch_size, training.accumulation)
+    work = workload_of(config)
     warning: str | None = advantages.warning(work.samples * processes, work.batches(training.steps), len(set(prompts)))
     return warning
 

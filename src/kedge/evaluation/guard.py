@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from kedge.evaluation.comparison import Change, Comparison
 from kedge.evaluation.tables import display
+from kedge.rewards import single
 
 Level = Literal["sound", "watch", "hacking", "unclear", "unchanged", "worse", "unjudged"]
 
@@ -61,11 +62,6 @@ class Verdict:
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
         return {"level": self.level, "sentence": self.sentence, "reasons": list(self.reasons)}
-
-
-def base_name(metric: str) -> str:
-    """``pickscore`` for ``pickscore@emoji``."""
-    return metric.partition("@")[0]
 
 
 def judge(
@@ -133,6 +129,11 @@ def judge_comparison(comparison: Comparison, trained: Iterable[str]) -> Verdict:
     """The verdict on a comparison, given the names of the rewards that were trained on."""
     names = set(trained)
     ours = [change for change in comparison.rewards if change.metric in names]
-    truth = next((c for c in comparison.rewards if base_name(c.metric) in TRUTHS and c.metric not in names), None)
+    truth = next((c for c in comparison.rewards if _is_truth(c.metric) and c.metric not in names), None)
     held_out = [change for change in comparison.rewards if change.metric not in names and change is not truth]
     return judge(ours, held_out, comparison.statistics, truth)
+
+
+def _is_truth(metric: str) -> bool:
+    term = single(metric)
+    return term is not None and term.name in TRUTHS

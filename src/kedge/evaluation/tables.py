@@ -15,6 +15,7 @@ from typing import Literal
 from kedge.evaluation.comparison import Comparison, paired
 from kedge.evaluation.result import Evaluation
 from kedge.evaluation.statistics import Interval, paired_difference
+from kedge.rewards import REWARDS, display_title, single
 
 Style = Literal["plain", "signed", "percent"]
 
@@ -82,32 +83,12 @@ class Display:
         return self.title if self.scale == 1 else f"{self.title} ×{self.scale:g}"
 
 
-_TITLES = {
-    "pickscore": "PickScore",
-    "hpsv2": "HPSv2",
-    "hpsv2.1": "HPSv2.1",
-    "clipscore": "CLIPScore",
-    "aesthetic": "Aesthetic",
-    "blipscore": "BLIPScore",
-    "imagereward": "ImageReward",
-    "oracle": "Oracle (true preference)",
-}
-
-
 def display(metric: str, scales: dict[str, float] | None = None) -> Display:
-    """Title and factor of a metric; ``scales`` overrides the factor.
-
-    ``pickscore@emoji`` is shown as PickScore, and a user's ``module:my_reward`` as "my reward".
-    """
-    from kedge.rewards import REWARDS
-
-    name, _, source = metric.partition("@")
-    title = _TITLES.get(name, (name if name in REWARDS else metric.rpartition(":")[2]).replace("_", " "))
-    if name in REWARDS and source not in ("", "emoji"):
-        title = f"{title} ({source})"
+    """Title and factor of a metric, a reward or an image statistic; ``scales`` overrides the factor."""
+    chosen, term = scales or {}, single(metric)
+    name = term.name if term else metric
     usual = REWARDS[name].display if name in REWARDS else 1.0
-    chosen = scales or {}
-    return Display(title, chosen.get(metric, chosen.get(name, usual)))
+    return Display(display_title(metric), chosen.get(metric, chosen.get(name, usual)))
 
 
 def decimals(intervals: Sequence[Interval]) -> int:

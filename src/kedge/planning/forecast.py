@@ -8,14 +8,12 @@ from dataclasses import dataclass
 import psutil
 import torch
 
-from kedge.algorithms.base import workload
-from kedge.algorithms.prompt_cache import MEGABYTE
 from kedge.config import RunConfig
+from kedge.config.workload import workload_of
 from kedge.devices import find_device
 from kedge.planning.step import Rehearsal, rehearse
 from kedge.planning.timing import seconds
-
-GIGABYTE = 10**9
+from kedge.units import GB, MB
 
 
 @dataclass(frozen=True)
@@ -71,8 +69,8 @@ def describe(config: RunConfig, found: Forecast) -> Iterator[str]:
     where = "the process" if found.device == "cpu" else "tensors on the GPU"
     activations = found.rehearsal.step.peak
     yield (
-        f"peak memory: {found.peak / GIGABYTE:.2f} GB ({where}), of which weights {networks.bytes / GIGABYTE:.2f} and "
-        f"what a step needs besides {activations / GIGABYTE:.2f}"
+        f"peak memory: {found.peak / GB:.2f} GB ({where}), of which weights {networks.bytes / GB:.2f} and "
+        f"what a step needs besides {activations / GB:.2f}"
     )
     flops = found.rehearsal.step.flops
     if found.seconds is None:
@@ -83,13 +81,13 @@ def describe(config: RunConfig, found: Forecast) -> Iterator[str]:
             f"time: {found.seconds:.3g} s a step ({flops / 1e12:.3g} TFLOP, each operation timed here), "
             f"{_duration(hours)} for {config.training.steps} steps without watching"
         )
-    yield f"disk: {max(1, round(found.disk / MEGABYTE))} MB for checkpoints and adapters"
+    yield f"disk: {max(1, round(found.disk / MB))} MB for checkpoints and adapters"
 
 
 def _cached_prompts(config: RunConfig, found: Rehearsal) -> int:
-    work = workload(config.algorithm.settings, config.training.batch_size, config.training.accumulation)
+    work = workload_of(config)
     seen = work.batches(config.training.steps) * work.samples
-    return min(config.memory.prompt_cache_mb * MEGABYTE, seen * found.prompt)
+    return min(config.memory.prompt_cache_mb * MB, seen * found.prompt)
 
 
 def _count(number: int) -> str:

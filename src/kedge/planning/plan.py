@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from kedge.algorithms.base import workload
 from kedge.config import ConfigError, RunConfig
 from kedge.config.compatibility import check_experience, experience_warning
+from kedge.config.workload import workload_of
 from kedge.models import resolve_model
 from kedge.prompts import UnreachableError
 from kedge.rewards import readiness
@@ -76,7 +76,7 @@ def _forecast(config: RunConfig) -> Iterator[str]:
 def _samples(config: RunConfig) -> Iterator[str]:
     """How much is sampled and scored, as the algorithm itself counts."""
     training = config.training
-    work = workload(config.algorithm.settings, training.batch_size, training.accumulation)
+    work = workload_of(config)
     batches = work.batches(training.steps)
     samples = batches * work.samples
     yield (

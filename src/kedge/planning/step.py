@@ -1,6 +1,8 @@
 """An optimizer step gone through on the meta device: the real code on the real architecture, and nothing computed.
 
-What it takes grows by the same amount with every further sampling step, so that two short rollouts tell the long one.
+An algorithm that rehearses its step is gone through; of any other, single sampling steps are counted, and multiplied by
+the passes that it states. What a long rollout takes grows by the same amount with every further sampling step, so that
+two shorter ones tell.
 """
 
 from __future__ import annotations
@@ -14,21 +16,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn import Parameter
 
-from kedge.algorithms.base import Algorithm, Context, workload
-from kedge.algorithms.rocm import ROCM
+from kedge.algorithms.base import Algorithm, Context
+from kedge.algorithms.workload import Passes, Rehearses
 from kedge.config import RunConfig
+from kedge.config.workload import backprop_of, workload_of
+from kedge.planning.meta_reward import MetaReward
 from kedge.planning.operations import Cost, counting
-from kedge.planning.reward_skeletons import Planned
 from kedge.planning.skeletons import draw_policy
 from kedge.policies.activation_offload import SMALL
-from kedge.policies.base import Conditioning, rollout
+from kedge.policies.base import Conditioning
 from kedge.policies.latent import LatentPolicy
 from kedge.policies.loading import UNUSED
 from kedge.policies.memory import apply_memory_settings
 from kedge.prompts import PromptStream
-from kedge.training.assemble import backprop
 
 PROMPT = "a photo of a fox"
+WHOLE = 8  # sampling steps that are gone through one by one; each further one costs as much as the last of them
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,9 @@ class Rehearsal:
 def rehearse(config: RunConfig) -> Rehearsal | None:
     """Go through one step of the run that ``config`` describes; None if the architecture is not known."""
     model, last = config.model, config.backprop.last_steps
-    short = min(model.steps, max(2, (last or 0) + 1))
+    if not isinstance(config.algorithm.settings, Rehearses):
+        return _rehearse(config, model.steps)  # single sampling steps are counted, and the passes stated
+    short = min(model.steps, max(WHOLE, (last or 0) + 1))
     found = _rehearse(config, short)
     if found is None or short == model.steps:
         return found
@@ -96,18 +101,18 @@ def _rehearse(config: RunConfig, steps: int) -> Rehearsal | None:
     # Where text encoders wait is for the list of networks; nothing is there to be moved or compiled.
     memory, speed = replace(config.memory, offload_text_encoders=False), replace(config.speed, compile=False)
     apply_memory_settings(policy, memory, speed)
-    reward = Planned(config.reward, getattr(torch, config.memory.reward_dtype))
-    others = [Planned(text, getattr(torch, config.memory.reward_dtype)) for text in _metrics(config)]
+    reward = MetaReward(config.reward, getattr(torch, config.memory.reward_dtype))
+    others = [MetaReward(text, getattr(torch, config.memory.reward_dtype)) for text in _metrics(config)]
     cond = policy.encode([PROMPT])
     context = Context(
         policy=policy,
         reward=reward,
         prompts=PromptStream([PROMPT], seed=0, shuffle=False),
         generator=torch.Generator(),
-        backprop=replace(backprop(config), offload=False),
+        backprop=replace(backprop_of(config), offload=False),
         batch_size=config.training.batch_size,
         accumulation=1,
-        cache=lambda prompts, encode, device: _repeat(cond, len(prompts)),
+        cache=OnePrompt(cond),
     )
     offloaded = config.memory.offload_activations and config.training.device != "cpu"
     with _Elsewhere() if offloaded else nullcontext():
@@ -121,23 +126,37 @@ def _rehearse(config: RunConfig, steps: int) -> Rehearsal | None:
 
 
 def _step(config: RunConfig, context: Context) -> Cost:
-    """One optimizer step on this process."""
+    """One optimizer step on this process, as the algorithm rehearses it, or else by the passes that it states."""
     algorithm: Algorithm = config.algorithm.settings
-    if isinstance(algorithm, ROCM):
-        micro = _count(lambda: [loss.value.backward() for update in algorithm.updates(context) for loss in update])
-        return micro * config.training.accumulation
-    return _policy_gradient(config, context)
+    if isinstance(algorithm, Rehearses):
+        return _rehearsed(algorithm, context) * config.training.accumulation
+    return _by_passes(config, context)
 
 
-def _policy_gradient(config: RunConfig, context: Context) -> Cost:
-    """Sampling without gradient, then single transitions with it: PPO, DPOK, D3PO. Their own arithmetic is left out."""
+def _rehearsed(algorithm: Rehearses, context: Context) -> Cost:
+    """One micro-batch of one optimizer step."""
+    updates = 0
+
+    def learn() -> None:
+        nonlocal updates
+        for losses in algorithm.rehearse(context):
+            updates += 1
+            for loss in losses:
+                loss.value.backward()
+
+    return _count(learn) * (1 / max(1, updates))
+
+
+def _by_passes(config: RunConfig, context: Context) -> Cost:
+    """Single sampling steps, without gradient and with, as often as stated; arithmetic of the algorithm is left out."""
     policy, batch, steps = context.policy, context.batch_size, context.policy.steps
-    work = workload(config.algorithm.settings, batch, config.training.accumulation)
+    work = workload_of(config)
+    passes = work.passes or Passes(forward=work.samples * config.model.steps, backward=0)
     cond, noise = context.encode([PROMPT] * batch), context.noise(batch)
 
-    def sample() -> Tensor:
+    def sample() -> None:
         with torch.no_grad():
-            return context.reward(policy.decode(rollout(policy, cond, noise).x0), [PROMPT] * batch)
+            policy.transition(noise[0], steps, cond)
 
     def learn() -> None:
         policy.transition(noise[0], steps, cond).mean.sum().backward()
@@ -146,10 +165,16 @@ def _policy_gradient(config: RunConfig, context: Context) -> Cost:
         with torch.no_grad(), policy.reference():
             policy.transition(noise[0], steps, cond)
 
-    sampled = _count(sample) * (work.samples / batch)
-    visits = config.training.accumulation * (steps - 1) * getattr(config.algorithm.settings, "step_fraction", 1.0)
-    learnt = _count(learn) + (_count(compare) if config.algorithm.settings.needs.reference else Cost())
-    return sampled * (1 / work.updates) + learnt * visits
+    def score() -> None:
+        with torch.no_grad():
+            context.reward(policy.decode(noise[0]), [PROMPT] * batch)
+
+    times = (passes.forward - passes.backward, passes.backward, passes.reference, work.queries)
+    total = Cost()
+    for part, count in zip((sample, learn, compare, score), times, strict=True):
+        if count > 0:
+            total += _count(part) * (count / batch)
+    return total * (1 / work.updates)
 
 
 def _watching(policy: LatentPolicy, cond: Conditioning, batch: int) -> Cost:
@@ -173,7 +198,7 @@ def _metrics(config: RunConfig) -> Iterator[str]:
         yield from (name for name in config.watch.metrics if name != config.reward)
 
 
-def _networks(policy: LatentPolicy, rewards: Sequence[Planned], texts_elsewhere: bool) -> Networks:
+def _networks(policy: LatentPolicy, rewards: Sequence[MetaReward], texts_elsewhere: bool) -> Networks:
     components = policy.pipeline.components.items()
     parts = {name: part for name, part in components if isinstance(part, nn.Module) and name not in UNUSED}
     if texts_elsewhere:
@@ -191,6 +216,17 @@ def _networks(policy: LatentPolicy, rewards: Sequence[Planned], texts_elsewhere:
 
 def _repeat(cond: Conditioning, batch: int) -> Conditioning:
     return Conditioning({name: torch.cat([tensor] * batch) for name, tensor in cond.tensors.items()})
+
+
+@dataclass(frozen=True)
+class OnePrompt:
+    """Encodes every prompt as the same one, whose encoding is known already."""
+
+    cond: Conditioning
+
+    def __call__(self, prompts: Sequence[str], encode: Callable[..., object], device: torch.device) -> Conditioning:
+        """``cond``, as often as there are prompts."""
+        return _repeat(self.cond, len(prompts))
 
 
 class _Elsewhere(torch.autograd.graph.saved_tensors_hooks):

@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from kedge.rewards.catalogue import REWARDS, find, register
-from kedge.rewards.description import RewardInfo, describe
-from kedge.rewards.expression import Term, parse
+from kedge.rewards.description import RewardInfo, describe, display_title
+from kedge.rewards.expression import Term, parse, single
 from kedge.rewards.sources import MissingWeightsError, Readiness, readiness
 from kedge.rewards.spec import Part, RewardSpec
 
@@ -25,11 +25,13 @@ __all__ = [
     "RewardSpec",
     "Term",
     "describe",
+    "display_title",
     "find",
     "load_reward",
     "parse",
     "readiness",
     "register",
+    "single",
 ]
 
 

@@ -8,8 +8,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from kedge.rewards.clip import load_clip
+from kedge.rewards.clip import load_clip, meta_clip_of
+from kedge.rewards.openclip import VIT_L_14
 from kedge.rewards.preprocess import check_batch
+from kedge.rewards.skeleton import Paths, Skeleton, on_meta
 from kedge.rewards.weights import Device, build_frozen, read_state
 
 WIDTHS = (1024, 128, 64, 16, 1)
@@ -63,3 +65,10 @@ class Aesthetic:
 def save_head(head: LinearHead, file: Path) -> None:
     """Write a head in the published format."""
     torch.save(head.state_dict(), file)
+
+
+def skeleton(paths: Paths, dtype: torch.dtype) -> Skeleton:
+    """CLIP ViT-L/14, or the folder's, and the head, which stays in float32."""
+    clip = meta_clip_of(paths, dtype, VIT_L_14)
+    head = on_meta(lambda: LinearHead(clip.model.projection_dim), torch.float32)
+    return Skeleton(nn.ModuleList([clip.model, head]), lambda images: head(clip.image_features(images.float())))

@@ -9,9 +9,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, AutoTokenizer
+from transformers import AutoConfig, AutoModel, AutoTokenizer, CLIPTextModel, DebertaConfig, PretrainedConfig
 
 from kedge.rewards.clip import load_clip
+from kedge.rewards.skeleton import Paths, Skeleton, on_meta
 from kedge.rewards.weights import Device, WrongWeightsError
 
 # The layer whose embeddings agree best with people, by (model type, number of layers): the bert-score package's table.
@@ -37,7 +38,7 @@ class BertScore:
             self.model = load_clip(folder, device, "openai").model.text_model
             self.longest = config.text_config.max_position_embeddings
         else:
-            layer = layer or BEST_LAYER.get((config.model_type, config.num_hidden_layers), config.num_hidden_layers)
+            layer = layer or best_layer(config)
             self.model = _load_encoder(folder, layer).to(self.device)
             # Some tokenizers claim 10³⁰; position tables of RoBERTa's kind have two rows to spare.
             self.longest = min(self.tokenizer.model_max_length, config.max_position_embeddings, LONGEST)
@@ -65,6 +66,12 @@ class BertScore:
         return F.normalize(states, dim=-1), ids[0].tolist()
 
 
+def best_layer(config: PretrainedConfig) -> int:
+    """How many layers of such a network to use: those known to agree best with people, else all."""
+    layers: int = config.num_hidden_layers
+    return BEST_LAYER.get((config.model_type, layers), layers)
+
+
 def _load_encoder(folder: Path, layer: int) -> nn.Module:
     model, report = AutoModel.from_pretrained(folder, local_files_only=True, output_loading_info=True)
     missing = sorted(key for key in report["missing_keys"] if "pooler" not in key)
@@ -82,3 +89,34 @@ def _framing_tokens(tokenizer: Any) -> set[int]:
     """The tokens that frame every text, whose recall does not count."""
     pairs = ((tokenizer.cls_token_id, tokenizer.sep_token_id), (tokenizer.bos_token_id, tokenizer.eos_token_id))
     return next(({*pair} for pair in pairs if None not in pair), set())
+
+
+def deberta_xlarge() -> DebertaConfig:
+    """The published network, microsoft/deberta-xlarge-mnli."""
+    return DebertaConfig(
+        vocab_size=50265,
+        hidden_size=1024,
+        num_hidden_layers=48,
+        num_attention_heads=16,
+        intermediate_size=4096,
+        type_vocab_size=0,
+        relative_attention=True,
+        position_biased_input=False,
+        pos_att_type=["c2p", "p2c"],
+    )
+
+
+def skeleton(paths: Paths, dtype: torch.dtype) -> Skeleton:
+    """The encoder, always in float32; it reads some twenty words for a picture, little beside what the server does."""
+    config = AutoConfig.from_pretrained(paths["encoder"]) if "encoder" in paths else deberta_xlarge()
+
+    def build() -> nn.Module:
+        if config.model_type == "clip":
+            text: nn.Module = CLIPTextModel(config.text_config)
+            return text
+        model: nn.Module = AutoModel.from_config(config)
+        layers: Any = model.get_submodule("encoder.layer")
+        model.set_submodule("encoder.layer", layers[: best_layer(config)])
+        return model
+
+    return Skeleton(on_meta(build, torch.float32))

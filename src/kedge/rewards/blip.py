@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from transformers import AutoTokenizer, BlipConfig, BlipTextModel, BlipVisionModel
 
 from kedge.rewards.preprocess import CropPreprocess
+from kedge.rewards.skeleton import Paths, Skeleton, on_meta
 from kedge.rewards.weights import (
     Device,
     StateDict,
@@ -76,6 +77,7 @@ class BlipNetwork(nn.Module):
 
     def __init__(self, config: BlipConfig, heads: dict[str, nn.Module]):
         super().__init__()
+        self.config = config
         self.vision_model = BlipVisionModel(config.vision_config)
         self.text_encoder = BlipTextModel(config.text_config, add_pooling_layer=False)
         for name, head in heads.items():
@@ -146,7 +148,7 @@ class BlipReader:
 
     def __init__(self, folder: Path, config: BlipConfig):
         self.tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        self.length = min(MAX_WORDS, config.text_config.max_position_embeddings)
+        self.length = words_read(config)
 
     def __call__(self, prompts: Sequence[str], device: Device) -> dict[str, Tensor]:
         """``input_ids`` and ``attention_mask``, ``[B, 35]``."""
@@ -159,3 +161,30 @@ class BlipReader:
 def blip_preprocess(config: BlipConfig) -> CropPreprocess:
     """Shortest side, centre crop (torchvision's), CLIP's mean and deviation."""
     return CropPreprocess(config.vision_config.image_size, offset="round")
+
+
+def meta_network(paths: Paths, dtype: torch.dtype, heads: Callable[[BlipConfig], dict[str, nn.Module]]) -> BlipNetwork:
+    """The network on the meta device: by the config beside ``paths["checkpoint"]``, or as published."""
+    config = architecture(paths["checkpoint"]) if "checkpoint" in paths else blip_large()
+    return on_meta(lambda: BlipNetwork(config, heads(config)), dtype)
+
+
+def reading_skeleton(
+    paths: Paths, dtype: torch.dtype, name: str, heads: Callable[[BlipConfig], dict[str, nn.Module]]
+) -> Skeleton:
+    """Of a score for which the prompt is read while looking at the image, for each image anew; ``name`` is its head."""
+    network = meta_network(paths, dtype, heads)
+    preprocess, length = blip_preprocess(network.config), words_read(network.config)
+
+    def score(images: Tensor) -> Tensor:
+        states = network.vision_model(pixel_values=preprocess(images.float())).last_hidden_state
+        ids = torch.ones(len(images), length, dtype=torch.long, device="meta")
+        read = network.read({"input_ids": ids, "attention_mask": ids}, states)
+        return network.head(name, read).reshape(len(images), -1).sum(1)
+
+    return Skeleton(network, score)
+
+
+def words_read(config: BlipConfig) -> int:
+    """Tokens of a prompt, padding included."""
+    return min(MAX_WORDS, int(config.text_config.max_position_embeddings))

@@ -8,9 +8,19 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from transformers import BlipConfig
 
-from kedge.rewards.blip import BlipReader, architecture, blip_preprocess, build_network, projections
+from kedge.rewards.blip import (
+    BlipReader,
+    architecture,
+    blip_preprocess,
+    build_network,
+    meta_network,
+    projections,
+    reading_skeleton,
+)
 from kedge.rewards.preprocess import check_batch
+from kedge.rewards.skeleton import Paths, Skeleton
 from kedge.rewards.text_cache import TextCache
 from kedge.rewards.weights import Device, read_state
 
@@ -73,7 +83,7 @@ class BLIPMatch:
         self.name, self.device = name, torch.device(device)
         config = architecture(checkpoint)
         with torch.device("meta"):
-            heads = {**projections(config), "itm_head": nn.Linear(config.text_config.hidden_size, 2)}
+            heads = matching_heads(config)
         self.network = build_network(config, heads, read_state(checkpoint, unwrap="model"), checkpoint, device, dtype)
         self.read = BlipReader(tokenizer, config)
         self.preprocess = blip_preprocess(config)
@@ -84,3 +94,25 @@ class BLIPMatch:
         states = self.network.vision_model(pixel_values=self.preprocess(images.to(self.device))).last_hidden_state
         logits = self.network.head("itm_head", self.network.read(self.read(prompts, self.device), states))
         return logits.softmax(-1)[:, 1].to(images.device)
+
+
+def matching_heads(config: BlipConfig) -> dict[str, nn.Module]:
+    """The projections, which only lie in the file, and the head that tells a match from none."""
+    return {**projections(config), "itm_head": nn.Linear(config.text_config.hidden_size, 2)}
+
+
+def skeleton(paths: Paths, dtype: torch.dtype) -> Skeleton:
+    """BLIPScore's network; its text features are computed once for a prompt."""
+    network = meta_network(paths, dtype, projections)
+    preprocess = blip_preprocess(network.config)
+
+    def score(images: Tensor) -> Tensor:
+        states = network.vision_model(pixel_values=preprocess(images.float())).last_hidden_state
+        return F.normalize(network.head("vision_proj", states[:, 0]), dim=-1).sum(-1)
+
+    return Skeleton(network, score)
+
+
+def matching_skeleton(paths: Paths, dtype: torch.dtype) -> Skeleton:
+    """BLIPMatch's network."""
+    return reading_skeleton(paths, dtype, "itm_head", matching_heads)

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from kedge.registry import UnknownNameError, suggest
 from kedge.rewards.spec import HUB_FOLDER, TOKENIZER, Part, RewardSpec
+from kedge.units import GB, MB
 
-GB, MB = 10**9, 10**6
+NO_NETWORK = "kedge.rewards.skeleton:no_network"
 DEBERTA_WORDS = "tokenizer.json|vocab.json|vocab.txt|bpe_encoder.bin"
 DEBERTA_FOLDER = ("config.json", "pytorch_model.bin|model.safetensors", DEBERTA_WORDS)
 
@@ -59,6 +60,8 @@ _SPECS = (
     RewardSpec(
         "pickscore",
         "kedge.rewards.clip:PickScore",
+        skeleton="kedge.rewards.clip:skeleton",
+        title="PickScore",
         differentiable=True,
         needs_prompt=True,
         measures="which of two pictures for a prompt people picked (Pick-a-Pic)",
@@ -70,6 +73,8 @@ _SPECS = (
     RewardSpec(
         "hpsv2",
         "kedge.rewards.hps:HPS",
+        skeleton="kedge.rewards.hps:skeleton",
+        title="HPSv2",
         differentiable=True,
         needs_prompt=True,
         measures="which pictures people prefer for a prompt (Human Preference Dataset v2)",
@@ -82,6 +87,8 @@ _SPECS = (
     RewardSpec(
         "hpsv2.1",
         "kedge.rewards.hps:HPS",
+        skeleton="kedge.rewards.hps:skeleton",
+        title="HPSv2.1",
         differentiable=True,
         needs_prompt=True,
         measures="as hpsv2, trained on better data; not comparable with hpsv2",
@@ -94,6 +101,8 @@ _SPECS = (
     RewardSpec(
         "clipscore",
         "kedge.rewards.clip:CLIPScore",
+        skeleton="kedge.rewards.clip:vit_l14_skeleton",
+        title="CLIPScore",
         differentiable=True,
         needs_prompt=True,
         measures="whether the picture shows the prompt (CLIP ViT-L/14), as in ROCM's tables",
@@ -105,6 +114,7 @@ _SPECS = (
     RewardSpec(
         "clipscore-torchmetrics",
         "kedge.rewards.clip:CLIPScore",
+        skeleton="kedge.rewards.clip:vit_l14_skeleton",
         differentiable=True,
         needs_prompt=True,
         measures="as clipscore, in torchmetrics' convention",
@@ -117,6 +127,7 @@ _SPECS = (
     RewardSpec(
         "clipscore-hessel",
         "kedge.rewards.clip:CLIPScore",
+        skeleton="kedge.rewards.clip:vit_b32_skeleton",
         differentiable=True,
         needs_prompt=True,
         measures="CLIPScore as first published (Hessel et al. 2021): ViT-B/32, the prompt behind 'A photo depicts'",
@@ -129,6 +140,8 @@ _SPECS = (
     RewardSpec(
         "aesthetic",
         "kedge.rewards.aesthetic:Aesthetic",
+        skeleton="kedge.rewards.aesthetic:skeleton",
+        title="Aesthetic",
         differentiable=True,
         needs_prompt=False,
         measures="how beautiful people found pictures like this one (LAION aesthetic predictor v2)",
@@ -140,6 +153,8 @@ _SPECS = (
     RewardSpec(
         "blipscore",
         "kedge.rewards.blipscore:BLIPScore",
+        skeleton="kedge.rewards.blipscore:skeleton",
+        title="BLIPScore",
         differentiable=True,
         needs_prompt=True,
         measures="whether the picture shows the prompt (BLIP ViT-L, contrastive), as in ROCM's tables",
@@ -151,6 +166,7 @@ _SPECS = (
     RewardSpec(
         "blipscore-itm",
         "kedge.rewards.blipscore:BLIPMatch",
+        skeleton="kedge.rewards.blipscore:matching_skeleton",
         differentiable=True,
         needs_prompt=True,
         measures="BLIP's probability that picture and prompt match (its cross-attending head)",
@@ -162,6 +178,8 @@ _SPECS = (
     RewardSpec(
         "imagereward",
         "kedge.rewards.image_reward:ImageReward",
+        skeleton="kedge.rewards.image_reward:skeleton",
+        title="ImageReward",
         differentiable=True,
         needs_prompt=True,
         measures="how people rank pictures for a prompt (ImageReward v1.0)",
@@ -173,6 +191,7 @@ _SPECS = (
     RewardSpec(
         "compressibility",
         "kedge.rewards.jpeg:JpegSize",
+        skeleton=NO_NETWORK,
         differentiable=False,
         needs_prompt=False,
         measures="minus the size as JPEG (quality 95), as in DDPO and RLCM",
@@ -182,6 +201,7 @@ _SPECS = (
     RewardSpec(
         "incompressibility",
         "kedge.rewards.jpeg:JpegSize",
+        skeleton=NO_NETWORK,
         differentiable=False,
         needs_prompt=False,
         measures="the size as JPEG (quality 95), as in DDPO and RLCM",
@@ -191,6 +211,7 @@ _SPECS = (
     RewardSpec(
         "compressibility_proxy",
         "kedge.rewards.jpeg_rate:JpegRate",
+        skeleton="kedge.rewards.jpeg_rate:skeleton",
         differentiable=True,
         needs_prompt=False,
         measures="a smooth estimate of compressibility, for algorithms that need a gradient",
@@ -200,6 +221,7 @@ _SPECS = (
     RewardSpec(
         "incompressibility_proxy",
         "kedge.rewards.jpeg_rate:JpegRate",
+        skeleton="kedge.rewards.jpeg_rate:skeleton",
         differentiable=True,
         needs_prompt=False,
         measures="a smooth estimate of incompressibility, for algorithms that need a gradient",
@@ -209,6 +231,7 @@ _SPECS = (
     RewardSpec(
         "alignment",
         "kedge.rewards.alignment:Alignment",
+        skeleton="kedge.rewards.bertscore:skeleton",
         differentiable=False,
         needs_prompt=True,
         measures="whether a vision-language model, asked what it sees, recalls the prompt (RLCM: LLaVA, BERTScore)",
@@ -220,6 +243,8 @@ _SPECS = (
     RewardSpec(
         "oracle",
         "kedge.worlds.emoji.oracle:OracleReward",
+        skeleton=NO_NETWORK,
+        title="Oracle (true preference)",
         differentiable=False,
         needs_prompt=True,
         measures="the emoji world's true preference: right animals, number, place and a clean picture",

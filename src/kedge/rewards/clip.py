@@ -7,14 +7,16 @@ import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from transformers import AutoTokenizer, CLIPConfig, CLIPModel
 
+from kedge.rewards.openclip import VIT_B_32, VIT_H_14, VIT_L_14, to_clip_config
 from kedge.rewards.preprocess import CropPreprocess, PadPreprocess, check_batch, read_preprocess
+from kedge.rewards.skeleton import Paths, Skeleton, on_meta
 from kedge.rewards.text_cache import TextCache
 from kedge.rewards.text_cleaning import clean_text
 from kedge.rewards.weights import Device, at_least_float32, build_frozen, read_folder, without
@@ -153,3 +155,31 @@ class CLIPScore:
         """Score images ``[B, 3, H, W]`` in [0, 1]; returns ``[B]``."""
         cosine = self.clip.cosine(images, [self.prefix + prompt for prompt in prompts])
         return self.scale * (cosine.clamp(min=0) if self.clip_negative else cosine)
+
+
+def meta_clip(config: CLIPConfig, preprocess: CropPreprocess | PadPreprocess, dtype: torch.dtype) -> FrozenCLIP:
+    """A CLIP on the meta device, that sees images and reads nothing."""
+    network = on_meta(lambda: CLIPModel(config), dtype)
+    return FrozenCLIP(network, lambda _: torch.zeros(1, 1, dtype=torch.long), preprocess)
+
+
+def skeleton(paths: Paths, dtype: torch.dtype, published: dict[str, Any] = VIT_H_14) -> Skeleton:
+    """The CLIP of a cosine: by its folder's config, or as published (PickScore's: ViT-H/14)."""
+    clip = meta_clip_of(paths, dtype, published)
+    return Skeleton(clip.model, lambda images: clip.image_features(images.float()).sum(-1))
+
+
+def vit_l14_skeleton(paths: Paths, dtype: torch.dtype) -> Skeleton:
+    """As :func:`skeleton`, published as ViT-L/14."""
+    return skeleton(paths, dtype, VIT_L_14)
+
+
+def vit_b32_skeleton(paths: Paths, dtype: torch.dtype) -> Skeleton:
+    """As :func:`skeleton`, published as ViT-B/32."""
+    return skeleton(paths, dtype, VIT_B_32)
+
+
+def meta_clip_of(paths: Paths, dtype: torch.dtype, published: dict[str, Any]) -> FrozenCLIP:
+    """The CLIP in the folder ``paths["clip"]`` on the meta device; without that folder, the published architecture."""
+    config = read_config(paths["clip"]) if "clip" in paths else to_clip_config(published)
+    return meta_clip(config, CropPreprocess(config.vision_config.image_size), dtype)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from kedge.rewards.catalogue import REWARDS, check_in_world, find
-from kedge.rewards.expression import Term, parse
+from kedge.rewards.expression import Term, parse, single
 from kedge.rewards.spec import Part
 from kedge.rewards.user import load_callable
 
@@ -62,6 +62,21 @@ def describe(text: str) -> RewardInfo:
         parts=tuple(parts),
         terms=terms,
     )
+
+
+def display_title(text: str) -> str:
+    """How a reward is called in tables and charts.
+
+    ``pickscore@emoji`` is PickScore, ``pickscore@my/model`` is PickScore (my/model), ``module:my_reward`` is my reward.
+    A weighted sum is shown as it is written.
+    """
+    term = single(text)
+    if term is None:
+        return text
+    spec = REWARDS.get(term.name)
+    name = term.name.rpartition(":")[2].replace("_", " ")
+    title = spec.title or name if spec else name
+    return title if term.source in (None, "emoji") else f"{title} ({term.source})"
 
 
 def _describe(text: str, term: Term) -> RewardInfo:

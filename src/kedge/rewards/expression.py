@@ -63,6 +63,16 @@ def parse(text: str) -> tuple[Term, ...]:
     return tuple(terms)
 
 
+def single(text: str) -> Term | None:
+    """The one reward that ``text`` names, as ``NAME`` or ``NAME@SOURCE``; None for anything else."""
+    try:
+        terms = parse(text)
+    except ValueError:
+        return None
+    alone = len(terms) == 1 and terms[0].weight == 1 and not terms[0].standardised
+    return terms[0] if alone else None
+
+
 def _term(text: str, found: re.Match[str], sign: float) -> Term:
     weight = sign * float(found["weight"] or 1)
     if weight == 0:

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 from transformers import CLIPModel
 
-from kedge.rewards.clip import FrozenCLIP, folder_tokenizer
-from kedge.rewards.openclip import architecture, from_open_clip, to_open_clip
+from kedge.rewards.clip import FrozenCLIP, folder_tokenizer, meta_clip
+from kedge.rewards.openclip import VIT_H_14, architecture, from_open_clip, to_clip_config, to_open_clip
 from kedge.rewards.preprocess import PadPreprocess
+from kedge.rewards.skeleton import Paths, Skeleton
 from kedge.rewards.text_cleaning import clean_text
 from kedge.rewards.weights import Device, build_frozen, check_match, read_state, without
 
@@ -50,3 +51,10 @@ class HPS:
     def __call__(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
         """Score images ``[B, 3, H, W]`` in [0, 1]; returns ``[B]``."""
         return self.clip.cosine(images, prompts)
+
+
+def skeleton(paths: Paths, dtype: torch.dtype) -> Skeleton:
+    """The network by the config beside its checkpoint, or as published: ViT-H/14."""
+    config = architecture(paths["checkpoint"]) if "checkpoint" in paths else to_clip_config(VIT_H_14)
+    clip = meta_clip(config, PadPreprocess(config.vision_config.image_size), dtype)
+    return Skeleton(clip.model, lambda images: clip.image_features(images.float()).sum(-1))

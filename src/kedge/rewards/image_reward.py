@@ -6,12 +6,22 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from transformers import BlipConfig
 
 from kedge.rewards.aesthetic import LinearHead
-from kedge.rewards.blip import BlipNetwork, BlipReader, architecture, blip_preprocess, build_network, projections
+from kedge.rewards.blip import (
+    BlipNetwork,
+    BlipReader,
+    architecture,
+    blip_preprocess,
+    build_network,
+    projections,
+    reading_skeleton,
+)
 from kedge.rewards.blip import to_published as blip_to_published
 from kedge.rewards.preprocess import check_batch
+from kedge.rewards.skeleton import Paths, Skeleton
 from kedge.rewards.weights import Device, StateDict, read_state
 
 # Mean and deviation of the raw score over ImageReward's training pairs, from its published code.
@@ -42,8 +52,8 @@ class ImageReward:
         config = architecture(checkpoint)
         state = {key.removeprefix("blip."): value for key, value in read_state(checkpoint).items()}
         with torch.device("meta"):
-            heads = {**projections(config), "mlp": LinearHead(config.text_config.hidden_size)}
-        self.network = build_network(config, heads, state, checkpoint, device, dtype)
+            parts = heads(config)
+        self.network = build_network(config, parts, state, checkpoint, device, dtype)
         self.read = BlipReader(tokenizer, config)
         self.preprocess = blip_preprocess(config)
 
@@ -59,3 +69,13 @@ def to_published(network: BlipNetwork) -> StateDict:
     """The state dict of a network with an ``mlp`` head, as ``ImageReward.pt`` has it."""
     state = blip_to_published(network.state_dict())
     return {key if key.startswith("mlp.") else f"blip.{key}": value for key, value in state.items()}
+
+
+def heads(config: BlipConfig) -> dict[str, nn.Module]:
+    """The projections, which only lie in the file, and the head that scores."""
+    return {**projections(config), "mlp": LinearHead(config.text_config.hidden_size)}
+
+
+def skeleton(paths: Paths, dtype: torch.dtype) -> Skeleton:
+    """ImageReward's network."""
+    return reading_skeleton(paths, dtype, "mlp", heads)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from kedge.rewards.jpeg import KILOBYTE, QUALITY
 from kedge.rewards.preprocess import check_batch
+from kedge.rewards.skeleton import Paths, Skeleton
 
 # Bits for the magnitude of an AC coefficient, for its presence, for a DC step, for a luma block; kB of header.
 MAGNITUDE, PRESENCE, STEP, BLOCK, HEADER = 1.595, 2.974, 1.508, 16.014, 0.641
@@ -92,3 +93,8 @@ class JpegRate:
     def __call__(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
         """Score images ``[B, 3, H, W]`` in [0, 1]; returns ``[B]``."""
         return self.sign * jpeg_rate(check_batch(images, prompts))
+
+
+def skeleton(paths: Paths, dtype: torch.dtype) -> Skeleton:
+    """No network: the estimate itself."""
+    return Skeleton(score=lambda images: jpeg_rate(images.float()))

@@ -9,11 +9,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kedge.rewards.catalogue import REWARDS, check_in_world
 from kedge.rewards.spec import Part, RewardSpec
+from kedge.units import GB, MB
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
@@ -49,7 +51,7 @@ def weights_folder() -> Path:
 
 def size_in_words(size: int) -> str:
     """``3.94 GB``, ``605 MB``."""
-    return f"{size / 1e9:.2f} GB" if size >= 10**9 else f"{max(1, round(size / 1e6))} MB"
+    return f"{size / GB:.2f} GB" if size >= GB else f"{max(1, round(size / MB))} MB"
 
 
 def fetch_command(part: Part) -> str:
@@ -74,6 +76,15 @@ def locate(spec: RewardSpec, source: str | None) -> dict[str, Path]:
     if source == "emoji" and spec.parts:
         check_in_world(spec)
     return {part.key: _locate(spec, part, source, main=part is spec.parts[0]) for part in spec.parts}
+
+
+def locate_here(spec: RewardSpec, source: str | None) -> dict[str, Path]:
+    """As :func:`locate`, without the parts that are not on this machine."""
+    paths = {}
+    for part in spec.parts:
+        with suppress(MissingWeightsError):
+            paths[part.key] = _locate(spec, part, source, main=part is spec.parts[0])
+    return paths
 
 
 def _locate(spec: RewardSpec, part: Part, source: str | None, main: bool) -> Path:

@@ -46,6 +46,9 @@ class RewardSpec:
         units: of the number that it returns.
         typical: the range in which published models score, ends included; None where there is no such range.
         display: multiply by this for tables (HPS is printed ×10 in ROCM's Table 1); scores are never scaled.
+        skeleton: ``module:function`` that draws its network before the weights are here; see
+            :mod:`kedge.rewards.skeleton`. None: what it takes is unknown when a run is planned.
+        title: its name in tables and charts; empty takes ``name``, with spaces.
         parts: what it is loaded from; the first is what ``NAME@SOURCE`` replaces.
         options: further keywords of the factory.
         source: the meaning of SOURCE: ``weights`` (path or hub id), ``server`` (address), or ``none``.
@@ -59,6 +62,8 @@ class RewardSpec:
     units: str
     typical: tuple[float, float] | None = None
     display: float = 1.0
+    skeleton: str | None = None
+    title: str = ""
     parts: tuple[Part, ...] = ()
     options: dict[str, Any] = field(default_factory=dict)
     source: str = "none"

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 import torch
 
 from kedge.algorithms.base import Context
-from kedge.algorithms.prompt_cache import MEGABYTE, PromptCache
+from kedge.algorithms.prompt_cache import PromptCache
 from kedge.config import ModelConfig, PromptsConfig, RunConfig
 from kedge.config.compatibility import experience_warning
+from kedge.config.workload import backprop_of
 from kedge.policies import load_policy
-from kedge.policies.base import Backprop, Policy
+from kedge.policies.base import Policy
 from kedge.policies.fingerprint import Fingerprint, fingerprint
 from kedge.policies.memory import apply_memory_settings
 from kedge.prompts import PromptStream, load_prompts
@@ -26,6 +27,7 @@ from kedge.training.processes import Processes
 from kedge.training.progress import Silent, display
 from kedge.training.run_folder import RunFolder
 from kedge.training.trainer import Trainer
+from kedge.units import MB
 
 log = logging.getLogger(__name__)
 UNSET_HELD_OUT = 64  # training prompts that stand in when watch.held_out is not set
@@ -64,16 +66,6 @@ def base_of(model: ModelConfig) -> Fingerprint | None:
     return None if model.family is None else fingerprint(model.name, model.parts)
 
 
-def backprop(config: RunConfig) -> Backprop:
-    """How its rollouts are computed."""
-    return Backprop(
-        last_steps=config.backprop.last_steps,
-        checkpoint=config.backprop.checkpoint,
-        offload=config.memory.offload_activations,
-        paired=config.speed.paired_reference,
-    )
-
-
 def assemble(
     config: RunConfig,
     folder: RunFolder,
@@ -104,13 +96,13 @@ def assemble(
             prompts, config.training.seed, config.prompts.shuffle, rank=processes.index, world=processes.count
         ),
         generator=torch.Generator().manual_seed(own_seed),
-        backprop=backprop(config),
+        backprop=backprop_of(config),
         batch_size=config.training.batch_size,
         accumulation=config.training.accumulation,
         processes=processes.count,
         process=processes.index,
         gather=processes.gather,
-        cache=PromptCache(config.memory.prompt_cache_mb * MEGABYTE),
+        cache=PromptCache(config.memory.prompt_cache_mb * MB),
     )
     watching = _callbacks(config, folder, reward, processes.device) if processes.main else ()
     trainer = Trainer(

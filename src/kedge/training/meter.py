@@ -16,8 +16,7 @@ from torch import Tensor
 
 from kedge.rewards.base import Reward
 from kedge.training.processes import Processes
-
-MEGABYTE = 1_000_000
+from kedge.units import MB
 
 
 class CountedReward:
@@ -64,7 +63,7 @@ class Meter:
         parts = self._processes.gather([(self._reward.images, peak_memory(self._processes.device))])
         total = sum(images for images, _ in parts)
         queries, self._read = total - self._read, total
-        memory = max(memory for _, memory in parts) / MEGABYTE
+        memory = max(memory for _, memory in parts) / MB
         return {"queries": queries, "total_queries": total, "seconds": seconds, "peak_memory_mb": memory}
 
     def state_dict(self) -> dict[str, int]:

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from kedge.rewards import Readiness
 
-GIB = 2**30
-
 Rows = list[tuple[str, str]]
 
 
@@ -29,6 +27,7 @@ def _machine() -> Rows:
 
     from kedge.devices import find_device
     from kedge.training.run_folder import environment
+    from kedge.units import GIB
 
     facts = environment(processes=1, device=str(find_device("auto")))
     memory = f"{psutil.virtual_memory().total / GIB:.0f} GiB"

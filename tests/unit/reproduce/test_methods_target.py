@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from kedge.algorithms.base import workload
+from kedge.config.workload import workload_of
 from kedge.evaluation.result import Evaluation
 from kedge.workflows.runner.runs import Run
 from kedge_papers import TARGETS
@@ -29,7 +29,7 @@ def trained(target: str) -> list[Run]:
 
 def queries(run: Run) -> int:
     config = run.config()
-    work = workload(config.algorithm.settings, config.training.batch_size, config.training.accumulation)
+    work = workload_of(config)
     return work.batches(config.training.steps) * work.queries
 
 

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 import training_world
-from kedge.algorithms.base import workload
 from kedge.config import parse_config
+from kedge.config.workload import workload_of
 from kedge.planning.plan import plan
 from kedge.training.assemble import assemble
 from kedge.training.loggers import read_log
@@ -80,7 +80,7 @@ def test_queries_are_the_images_that_the_reward_saw(settings, expected, tmp_path
     assert [line["total_queries"] for line in log][:6] == [sum(expected[: i + 1]) for i in range(6)]
     assert spent(log).queries == sum(SEEN)
 
-    work = workload(config.algorithm.settings, 2, 3)
+    work = workload_of(config)
     assert work.batches(6) * work.queries == sum(SEEN)
     assert f"reward queries: {sum(SEEN)} on each process" in list(plan(config))
 

@@ -125,14 +125,16 @@ def _to_measure(run: Run, home: Path) -> dict[str, Measure]:
 
 
 def _loadable(metric: str) -> bool:
-    from kedge.rewards import REWARDS, MissingWeightsError
+    from kedge.rewards import REWARDS, MissingWeightsError, parse
     from kedge.rewards.sources import locate
 
-    name, _, source = metric.partition("@")
     try:
-        return name not in REWARDS or bool(locate(REWARDS[name], source or None) or True)
+        for term in parse(metric):
+            if term.name in REWARDS:
+                locate(REWARDS[term.name], term.source)
     except (MissingWeightsError, ValueError):
         return False
+    return True
 
 
 def _measure_one(run: Run, home: Path, policy: Policy, role: str, asked: Measure) -> None:

@@ -84,14 +84,18 @@ def bradley_terry_intervals(
     labels = range(len(votes.left)) if votes.groups is None else votes.groups
     order: dict[object, int] = {}
     index = np.array([order.setdefault(label, len(order)) for label in labels])
+    groups = len(order)
     best = bradley_terry(votes.wins(models), prior=prior)
     rng = np.random.default_rng(seed)
     samples = np.empty((draws, models))
     for i in range(draws):
-        counts = np.bincount(rng.integers(0, len(order), len(order)), minlength=len(order))
+        counts = np.bincount(rng.integers(0, groups, groups), minlength=groups)
         samples[i] = bradley_terry(votes.wins(models, counts[index].astype(float)), prior=prior)
     low, high = np.quantile(samples, [(1 - level) / 2, (1 + level) / 2], axis=0)
-    return [Interval(float(v), float(a), float(b), len(order), level) for v, a, b in zip(best, low, high, strict=True)]
+    intervals = []
+    for i in range(models):
+        intervals.append(Interval(float(best[i]), float(low[i]), float(high[i]), groups, level))
+    return intervals
 
 
 def _strongly_connected(edges: NDArray[np.bool_]) -> bool:

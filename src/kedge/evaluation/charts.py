@@ -67,7 +67,8 @@ def curve_chart(curves: Sequence[Curve], *, size: tuple[float, float] = (6.4, 2.
         axes.plot(x, y, color=ACCENT if curve.kind == "smooth" else FAINT, linewidth=1.6, label=curve.label)
     axes.set_xlabel(x_label, color=FAINT, fontsize=8.5)
     axes.margins(x=0.01)
-    if sum(bool(curve.label) for curve in curves) > 1:
+    labelled = [curve for curve in curves if curve.label]
+    if len(labelled) > 1:
         axes.legend(frameon=False, fontsize=8.5, labelcolor=INK)
     return _svg(figure)
 

@@ -20,7 +20,7 @@ from PIL import Image
 from torch import Tensor
 
 from kedge.evaluation.image_statistics import DIVERSITY, diversity, image_statistics, thumbnails
-from kedge.evaluation.partial_scores import Ledger, Row
+from kedge.evaluation.partial_scores import PartialScores, Row
 from kedge.evaluation.result import Evaluation
 from kedge.pixels import as_rgb, from_uint8, to_uint8
 from kedge.policies.base import Policy, draw_noise, rollout
@@ -46,7 +46,7 @@ def evaluate(
     reference: bool = False,
     name: str | None = None,
     keep_images: int = 0,
-    ledger: Path | None = None,
+    partial_scores: Path | None = None,
     identity: str = "",
     progress: Progress | None = None,
 ) -> Evaluation:
@@ -56,17 +56,20 @@ def evaluate(
         reference: evaluate the frozen base model instead (``policy.reference()``), from the same noise.
         name: for tables; "base" or "tuned" by default.
         keep_images: for how many of the first prompts to keep the images.
-        ledger: a file that remembers finished samples; give the same one again to continue a stopped evaluation.
-        identity: what the policy is, for the ledger, so that another model's samples are not continued.
+        partial_scores: a file that remembers finished samples; give the same one again to continue a stopped
+            evaluation.
+        identity: what the policy is, for that file, so that another model's samples are not continued.
         progress: called with (samples done, samples in all) after each batch.
 
     Raises:
-        ValueError: no prompts, pixels or scores that are not numbers, or a ledger of another evaluation.
+        ValueError: no prompts, pixels or scores that are not numbers, or partial scores of another evaluation.
     """
     if not prompts or samples_per_prompt < 1 or batch_size < 1:
         raise ValueError("an evaluation needs prompts, and samples_per_prompt and batch_size of at least 1")
     name = name or ("base" if reference else "tuned")
-    shown = [prompt for prompt in prompts for _ in range(samples_per_prompt)]
+    samples: list[str] = []  # the prompt of each
+    for prompt in prompts:
+        samples += [prompt] * samples_per_prompt
     header = {
         "model": [identity, name, reference, policy.steps],
         "seed": seed,
@@ -74,28 +77,29 @@ def evaluate(
         "prompts": hashlib.sha256("\0".join(prompts).encode()).hexdigest(),
         "rewards": list(rewards),
     }
-    book = Ledger(ledger, header)
-    kept: dict[int, Tensor] = {}
-    first = min(keep_images, len(prompts)) * samples_per_prompt
-    for start in range(0, len(shown), batch_size):
-        batch = range(start, min(start + batch_size, len(shown)))
-        if all(i in book for i in batch) and start >= first:
+    scored = PartialScores(partial_scores, header)
+    images: list[Tensor] = []
+    keep = min(keep_images, len(prompts)) * samples_per_prompt
+    for start in range(0, len(samples), batch_size):
+        batch = range(start, min(start + batch_size, len(samples)))
+        done = scored.hold(batch)
+        if done and start >= keep:
             continue
+        texts = samples[batch.start : batch.stop]
         seeds = [sample_seed(seed, *divmod(i, samples_per_prompt)) for i in batch]
-        pixels = _draw(policy, [shown[i] for i in batch], seeds, reference)
-        kept.update({i: image for i, image in zip(batch, pixels, strict=True) if i < first})
-        if not all(i in book for i in batch):
-            book.add(_score(pixels, [shown[i] for i in batch], batch, rewards, policy.device))
+        pixels = _draw(policy, texts, seeds, reference)
+        images += pixels[: max(0, keep - start)]
+        if not done:
+            scored.add(_score(pixels, texts, batch, rewards, policy.device))
         if progress is not None:
-            progress(batch.stop, len(shown))
-    images = torch.stack([kept[i] for i in range(first)]).numpy() if first else None
+            progress(batch.stop, len(samples))
     facts = {"samples_per_prompt": samples_per_prompt, "steps": policy.steps, "batch_size": batch_size}
-    return _collect(book, name, shown, seed, images, facts)
+    return _collect(scored, name, samples, seed, torch.stack(images).numpy() if images else None, facts)
 
 
 def _draw(policy: Policy, prompts: list[str], seeds: list[int], reference: bool) -> Tensor:
     # Generators live on the CPU, so that the noise does not depend on the device.
-    noise = draw_noise(policy, [torch.Generator().manual_seed(s) for s in seeds], len(prompts))
+    noise = draw_noise(policy, [torch.Generator().manual_seed(seed) for seed in seeds], len(prompts))
     with policy.reference() if reference else nullcontext():
         x0 = rollout(policy, policy.encode(prompts), noise).x0
         return to_uint8(policy.decode(x0))
@@ -110,34 +114,38 @@ def _score(
         scores[name] = checked_scores(name, reward(images, prompts).detach().double(), prompts).tolist()
     statistics = {name: values.tolist() for name, values in image_statistics(images).items()}
     small = thumbnails(images).tolist()
-    return [
-        {
-            "index": index[i],
-            "scores": {name: values[i] for name, values in scores.items()},
-            "statistics": {name: values[i] for name, values in statistics.items()},
-            "thumbnail": [round(x, 4) for x in small[i]],
-        }
-        for i in range(len(prompts))
-    ]
+    rows = []
+    for i in range(len(prompts)):
+        row = {"index": index[i], "scores": _at(scores, i), "statistics": _at(statistics, i)}
+        rows.append({**row, "thumbnail": [round(x, 4) for x in small[i]]})
+    return rows
+
+
+def _at(columns: Mapping[str, Sequence[float]], i: int) -> dict[str, float]:
+    """One row of a table of columns."""
+    return {name: values[i] for name, values in columns.items()}
 
 
 def _collect(
-    book: Ledger,
+    scored: PartialScores,
     name: str,
     prompts: Sequence[str],
     seed: int | None,
     images: NDArray[np.uint8] | None,
     facts: dict[str, Any],
 ) -> Evaluation:
-    rows = [book.rows[i] for i in range(len(prompts))]
-
-    def column(kind: str, key: str) -> NDArray[np.float64]:
-        return np.array([row[kind][key] for row in rows], dtype=np.float64)
-
-    scores = {key: column("scores", key) for key in rows[0]["scores"]}
-    statistics = {key: column("statistics", key) for key in rows[0]["statistics"]}
+    rows = [scored.rows[i] for i in range(len(prompts))]
+    scores, statistics = _columns(rows, "scores"), _columns(rows, "statistics")
     statistics[DIVERSITY] = diversity(np.array([row["thumbnail"] for row in rows]))
     return Evaluation(name, tuple(prompts), seed, scores, statistics, images, facts)
+
+
+def _columns(rows: Sequence[Row], kind: str) -> dict[str, NDArray[np.float64]]:
+    """Of each score, or each statistic, all rows."""
+    columns = {}
+    for key in rows[0][kind]:
+        columns[key] = np.array([row[kind][key] for row in rows], dtype=np.float64)
+    return columns
 
 
 @torch.no_grad()
@@ -159,26 +167,28 @@ def evaluate_images(
     """
     if len(images) != len(prompts) or not prompts:
         raise ValueError(f"{len(images)} images but {len(prompts)} prompts: give one prompt for each image")
-    book, kept = Ledger(None, {}), []
-    for index, pixels in _batches(images, batch_size):
-        book.add(_score(pixels, [prompts[i] for i in index], index, rewards, torch.device(device)))
-        kept += [pixels[j] for j, i in enumerate(index) if i < keep_images]
+    scored = PartialScores(None, {})
+    kept: list[Tensor] = []
+    done = 0
+    for pixels in _batches(images, batch_size):
+        batch = range(done, done + len(pixels))
+        scored.add(_score(pixels, prompts[batch.start : batch.stop], batch, rewards, torch.device(device)))
+        kept += pixels[: max(0, keep_images - done)]
+        done = batch.stop
         if progress is not None:
-            progress(index[-1] + 1, len(prompts))
-    same_size = len({tuple(image.shape) for image in kept}) == 1
-    return _collect(book, name, prompts, None, torch.stack(kept).numpy() if same_size else None, {})
+            progress(done, len(prompts))
+    same_size = len({image.shape for image in kept}) == 1
+    return _collect(scored, name, prompts, None, torch.stack(kept).numpy() if same_size else None, {})
 
 
-def _batches(images: Sequence[Path | Image.Image] | Tensor, size: int) -> Iterator[tuple[list[int], Tensor]]:
+def _batches(images: Sequence[Path | Image.Image] | Tensor, size: int) -> Iterator[Tensor]:
     """Consecutive images of one size, as uint8 ``[B, H, W, 3]``."""
-    index: list[int] = []
     pixels: list[Tensor] = []
-    for i, item in enumerate(images):
+    for item in images:
         image = to_uint8(item[None])[0] if isinstance(item, Tensor) else torch.from_numpy(np.array(as_rgb(item)))
         if pixels and (len(pixels) == size or image.shape != pixels[0].shape):
-            yield index, torch.stack(pixels)
-            index, pixels = [], []
-        index.append(i)
+            yield torch.stack(pixels)
+            pixels = []
         pixels.append(image)
     if pixels:
-        yield index, torch.stack(pixels)
+        yield torch.stack(pixels)

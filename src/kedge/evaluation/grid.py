@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from torch import Tensor
 from kedge.pixels import to_uint8
 
 Picture = Tensor | NDArray[np.uint8] | Image.Image
+Pictures = Sequence[Picture | None] | NDArray[np.uint8] | Tensor
 
 SMALLEST, LARGEST = 160, 512  # pixels a cell may take
 
@@ -65,7 +67,7 @@ class _Layout:
 
 
 def image_grid(
-    columns: Mapping[str, Sequence[Picture | None] | NDArray[np.uint8] | Tensor],
+    columns: Mapping[str, Pictures],
     prompts: Sequence[str] = (),
     *,
     captions: Mapping[str, Sequence[str]] | None = None,
@@ -87,13 +89,13 @@ def image_grid(
     Raises:
         ValueError: no pictures, or not as many prompts as rows.
     """
-    names, rows = list(columns), max((len(pictures) for pictures in columns.values()), default=0)
+    names, rows = list(columns), max(map(len, columns.values()), default=0)
     if not rows:
         raise ValueError("a grid needs at least one picture")
     if prompts and len(prompts) != rows:
         raise ValueError(f"{len(prompts)} prompts for {rows} rows of pictures")
-    cells = {name: [None if p is None else as_image(p) for p in pictures] for name, pictures in columns.items()}
-    size = _cell_size([cell for column in cells.values() for cell in column if cell is not None])
+    cells = _images(columns)
+    size = _cell_size(list(cells.values()))
     headers = names if any(names) else []
     layout = _measure(size, prompts, headers, bool(captions), title, note)
 
@@ -106,8 +108,9 @@ def image_grid(
     for j, name in enumerate(names):
         texts = (captions or {}).get(name, ())
         for i in range(rows):
-            cell = cells[name][i] if i < len(cells[name]) else None
-            _draw_cell(canvas, draw, cell, layout, layout.corner(i, j), texts[i] if i < len(texts) else "", theme)
+            _draw_cell(canvas, draw, cells.get((i, j)), layout, layout.corner(i, j), theme)
+            if i < len(texts):
+                _draw_caption(draw, texts[i], layout, layout.corner(i, j), theme)
     _draw_labels(draw, layout, prompts, headers, theme)
     if title:
         draw.text((layout.margin, layout.margin), title, theme.ink, _font(layout.text + 4, True), anchor="lt")
@@ -116,6 +119,16 @@ def image_grid(
         y = bottom - layout.gap + layout.note // 3
         draw.multiline_text((layout.margin, y), "\n".join(lines), theme.faint, _font(layout.text - 1))
     return canvas
+
+
+def _images(columns: Mapping[str, Pictures]) -> dict[tuple[int, int], Image.Image]:
+    """All pictures by row and column."""
+    images = {}
+    for j, pictures in enumerate(columns.values()):
+        for i, picture in enumerate(pictures):
+            if picture is not None:
+                images[i, j] = as_image(picture)
+    return images
 
 
 def as_image(picture: Picture) -> Image.Image:
@@ -137,8 +150,8 @@ def enlarge(image: Image.Image, size: tuple[int, int]) -> Image.Image:
 
 def _cell_size(images: Sequence[Image.Image]) -> tuple[int, int]:
     """The size of all cells: that of the largest picture, enlarged by a whole factor or reduced."""
-    width = max((image.width for image in images), default=SMALLEST)
-    height = max((image.height for image in images), default=SMALLEST)
+    width = max(map(attrgetter("width"), images), default=SMALLEST)
+    height = max(map(attrgetter("height"), images), default=SMALLEST)
     side = max(width, height)
     if side < SMALLEST:
         factor = -(-SMALLEST // side)
@@ -156,9 +169,11 @@ def _measure(
     note: str,
 ) -> _Layout:
     text = _Layout(*size, 0, 0, 0, 0, 0).text
-    longest = max((_font(text).getlength(label) for label in row_labels), default=0)
+    longest = max(map(_font(text).getlength, row_labels), default=0)
     label = min(int(longest), max(size[0], 9 * text)) + text if row_labels else 0
-    headers = max((len(wrap(each, _font(text, True), size[0], 2)) for each in column_labels), default=0)
+    headers = 0  # lines
+    for each in column_labels:
+        headers = max(headers, len(wrap(each, _font(text, True), size[0], 2)))
     return _Layout(
         *size,
         label=label,
@@ -175,18 +190,22 @@ def _draw_cell(
     cell: Image.Image | None,
     layout: _Layout,
     corner: tuple[int, int],
-    caption: str,
     theme: Theme,
 ) -> None:
     x, y = corner
-    size = (layout.width, layout.height)
     if cell is None:
-        draw.rectangle((x, y, x + size[0] - 1, y + size[1] - 1), theme.empty)
+        draw.rectangle((x, y, x + layout.width - 1, y + layout.height - 1), theme.empty)
     else:
-        canvas.paste(enlarge(cell, size), corner)
-    if caption:
-        where = (x + size[0] // 2, y + size[1] + layout.caption // 2)
-        draw.text(where, caption, theme.faint, _font(layout.text - 2), anchor="mm")
+        canvas.paste(enlarge(cell, (layout.width, layout.height)), corner)
+
+
+def _draw_caption(
+    draw: ImageDraw.ImageDraw, caption: str, layout: _Layout, corner: tuple[int, int], theme: Theme
+) -> None:
+    """Under a cell."""
+    x, y = corner
+    where = (x + layout.width // 2, y + layout.height + layout.caption // 2)
+    draw.text(where, caption, theme.faint, _font(layout.text - 2), anchor="mm")
 
 
 def _draw_labels(

@@ -22,7 +22,7 @@ METADATA, LIST = "metadata.jsonl", "prompts.txt"
 
 def is_image_folder(path: Path) -> bool:
     """Whether there are images directly inside ``path``."""
-    return path.is_dir() and any(child.suffix.lower() in SUFFIXES for child in path.iterdir())
+    return path.is_dir() and any(map(_is_image, path.iterdir()))
 
 
 def read_image_folder(folder: Path, prompts: Sequence[str] | None = None) -> tuple[list[Path], list[str]]:
@@ -34,26 +34,35 @@ def read_image_folder(folder: Path, prompts: Sequence[str] | None = None) -> tup
     Raises:
         ValueError: no images, or prompts that are missing or do not match; says what to add.
     """
-    images = sorted((p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES), key=_natural)
+    images = sorted(filter(_is_image, folder.iterdir()), key=_natural)
     if not images:
         raise ValueError(f"{folder} holds no images ({', '.join(SUFFIXES)})")
-    found = list(prompts) if prompts is not None else _prompts(folder, images)
-    if len(found) != len(images):
-        raise ValueError(f"{folder} holds {len(images)} images, but there are {len(found)} prompts: give one for each")
-    return images, found
+    texts = list(prompts) if prompts is not None else _prompts(folder, images)
+    if len(texts) != len(images):
+        raise ValueError(f"{folder} holds {len(images)} images, but there are {len(texts)} prompts: give one for each")
+    return images, texts
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES
 
 
 def _natural(path: Path) -> list[tuple[int, int | str]]:
-    return [(0, int(part)) if part.isdigit() else (1, part) for part in re.split(r"(\d+)", path.name.lower()) if part]
+    """A key that sorts numbers in a name by their value, and before letters."""
+    key: list[tuple[int, int | str]] = []
+    for part in filter(None, re.split(r"(\d+)", path.name.lower())):
+        key.append((0, int(part)) if part.isdigit() else (1, part))
+    return key
 
 
 def _prompts(folder: Path, images: Sequence[Path]) -> list[str]:
     if (folder / METADATA).exists():
         return _from_metadata(folder / METADATA, images)
     if (folder / LIST).exists():
-        return [line.strip() for line in (folder / LIST).read_text(encoding="utf-8").splitlines() if line.strip()]
+        lines = (folder / LIST).read_text(encoding="utf-8").splitlines()
+        return list(filter(None, map(str.strip, lines)))
     beside = [image.with_suffix(".txt") for image in images]
-    if all(path.exists() for path in beside):
+    if all(map(Path.exists, beside)):
         return [path.read_text(encoding="utf-8").strip() for path in beside]
     raise ValueError(
         f"{folder} does not say what its images should show: add {LIST} (a line for each image), {METADATA} "
@@ -78,10 +87,10 @@ def _from_metadata(path: Path, images: Sequence[Path]) -> list[str]:
 def write_image_folder(folder: Path, images: NDArray[np.uint8], prompts: Sequence[str]) -> Path:
     """Write ``[N, H, W, 3]`` uint8 as PNG with ``metadata.jsonl``; reading it back gives the same."""
     folder.mkdir(parents=True, exist_ok=True)
-    names = [f"{i:05d}.png" for i in range(len(images))]
-    for name, image in zip(names, images, strict=True):
+    lines = []
+    for i, (image, prompt) in enumerate(zip(images, prompts, strict=True)):
+        name = f"{i:05d}.png"
         Image.fromarray(image).save(folder / name)
-    rows = [{"file_name": name, "text": prompt} for name, prompt in zip(names, prompts, strict=True)]
-    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    (folder / METADATA).write_text(text, encoding="utf-8")
+        lines.append(json.dumps({"file_name": name, "text": prompt}, ensure_ascii=False) + "\n")
+    (folder / METADATA).write_text("".join(lines), encoding="utf-8")
     return folder

@@ -37,8 +37,8 @@ class Plan:
 
     def key(self, identity: str) -> str:
         """Equal for evaluations that would give equal scores (up to rounding in another batch size)."""
-        told = [identity, list(self.rewards), list(self.prompts), self.seed, self.samples_per_prompt, self.keep_images]
-        return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
+        what = [identity, list(self.rewards), list(self.prompts), self.seed, self.samples_per_prompt, self.keep_images]
+        return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]
 
 
 def identity(policy: Policy, model: str, reference: bool = False) -> str:
@@ -76,9 +76,9 @@ def measure(
         stored = load_record(folder, role or name)
         if stored is not None and stored.facts.get("key") == key:
             return replace(stored, name=name)
-    ledger = folder / f".{file_name(role or name)}-{key}.jsonl" if folder is not None else None
-    if ledger is not None and fresh:
-        ledger.unlink(missing_ok=True)
+    partial_scores = folder / f".{file_name(role or name)}-{key}.jsonl" if folder is not None else None
+    if partial_scores is not None and fresh:
+        partial_scores.unlink(missing_ok=True)
     result = evaluate(
         policy,
         plan.rewards,
@@ -89,7 +89,7 @@ def measure(
         reference=reference,
         name=name,
         keep_images=plan.keep_images,
-        ledger=ledger,
+        partial_scores=partial_scores,
         identity=key,
         progress=progress,
     )

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 Row = dict[str, Any]
 
 
-class Ledger:
+class PartialScores:
     """An append-only JSONL file: a header that says what is being evaluated, then one line per finished sample.
 
     Args:
@@ -26,7 +26,8 @@ class Ledger:
         if path is None:
             return
         header = json.loads(json.dumps(header))
-        if path.exists() and (lines := path.read_text(encoding="utf-8").splitlines()):
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        if lines:
             self._read(lines, header)
         else:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -39,29 +40,40 @@ class Ledger:
                 parsed.append(json.loads(line))
             except json.JSONDecodeError:
                 break  # the line being written when the process was killed
-        found = parsed[0] if parsed and isinstance(parsed[0], dict) else {}
-        if differing := sorted(key for key in {*found, *header} if found.get(key) != header.get(key)):
+        stored = parsed[0] if parsed and isinstance(parsed[0], dict) else {}
+        differing = sorted(key for key in {*stored, *header} if stored.get(key) != header.get(key))
+        if differing:
             raise ValueError(
                 f"{self.path} holds the beginning of another evaluation ({', '.join(differing)} differ): "
                 "delete it, or give another path"
             )
-        self.rows = {row["index"]: row for row in parsed[1:]}
+        self._take(parsed[1:])
         if len(parsed) < len(lines):
-            text = "".join(json.dumps(item) + "\n" for item in parsed)
             assert self.path is not None
-            self.path.write_text(text, encoding="utf-8")
+            with self.path.open("w", encoding="utf-8") as file:
+                _write(file, parsed)
 
-    def __contains__(self, index: int) -> bool:
-        return index in self.rows
+    def _take(self, rows: list[Row]) -> None:
+        for row in rows:
+            self.rows[row["index"]] = row
+
+    def hold(self, indices: Iterable[int]) -> bool:
+        """Whether all of these samples are finished."""
+        return self.rows.keys() >= set(indices)
 
     def add(self, rows: list[Row]) -> None:
         """Record finished samples, each with its ``index``."""
-        self.rows.update({row["index"]: row for row in rows})
+        self._take(rows)
         if self.path is not None:
             with self.path.open("a", encoding="utf-8") as file:
-                file.writelines(json.dumps(row) + "\n" for row in rows)
+                _write(file, rows)
 
     def finish(self) -> None:
         """Remove the file: the evaluation is complete and saved elsewhere."""
         if self.path is not None:
             self.path.unlink(missing_ok=True)
+
+
+def _write(file: TextIO, rows: Iterable[Row]) -> None:
+    for row in rows:
+        file.write(json.dumps(row) + "\n")

@@ -53,4 +53,4 @@ def load_record(folder: Path, role: str) -> Evaluation | None:
     if not pictures.is_dir():
         return evaluation
     paths, _ = read_image_folder(pictures)
-    return replace(evaluation, images=np.stack([np.asarray(Image.open(p).convert("RGB")) for p in paths]))
+    return replace(evaluation, images=np.stack([np.asarray(Image.open(path).convert("RGB")) for path in paths]))

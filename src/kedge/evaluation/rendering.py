@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kedge.evaluation.tables import Cell, Table
 
@@ -17,21 +17,23 @@ if TYPE_CHECKING:
 
 FORMATS = ("table", "markdown", "json", "csv", "latex")
 
-_LATEX = {
-    "\\": r"\textbackslash{}",
-    "&": r"\&",
-    "%": r"\%",
-    "$": r"\$",
-    "#": r"\#",
-    "_": r"\_",
-    "{": r"\{",
-    "}": r"\}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "×": r"$\times$",
-    "±": r"$\pm$",
-    "→": r"$\rightarrow$",
-}
+_LATEX = str.maketrans(
+    {
+        "\\": r"\textbackslash{}",
+        "&": r"\&",
+        "%": r"\%",
+        "$": r"\$",
+        "#": r"\#",
+        "_": r"\_",
+        "{": r"\{",
+        "}": r"\}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "×": r"$\times$",
+        "±": r"$\pm$",
+        "→": r"$\rightarrow$",
+    }
+)
 
 
 def render(table: Table, format: str) -> str:
@@ -65,8 +67,10 @@ def rich_table(table: Table) -> rich.table.Table:
     for header in table.headers:
         drawn.add_column(Text(header), justify="right", no_wrap=True)
     for label, cells in table.rows:
-        shown = [Text(plain(cell), style="bold" if cell and cell.bold else "") for cell in cells]
-        drawn.add_row(Text(label), *shown)
+        row = [Text(label)]
+        for cell in cells:
+            row.append(Text(plain(cell), style="bold" if cell and cell.bold else ""))
+        drawn.add_row(*row)
     return drawn
 
 
@@ -78,7 +82,7 @@ def _terminal(table: Table) -> str:
     wide = Console(width=10_000)
     console = Console(file=buffer, width=max(wide.measure(drawn).maximum, 60), color_system=None)
     console.print(drawn)
-    return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n"
+    return "\n".join(map(str.rstrip, buffer.getvalue().splitlines())) + "\n"
 
 
 def _markdown(table: Table) -> str:
@@ -91,15 +95,18 @@ def _markdown(table: Table) -> str:
         return f"{value} {uncertainty}".rstrip()
 
     lines = [f"**{escape(table.title)}**", ""] if table.title else []
-    lines.append("| " + " | ".join(escape(text) for text in (table.corner, *table.headers)) + " |")
+    lines.append("| " + " | ".join(map(escape, (table.corner, *table.headers))) + " |")
     lines.append("|:---|" + "---:|" * len(table.headers))
-    lines += [f"| {escape(label)} | " + " | ".join(map(cell_text, cells)) + " |" for label, cells in table.rows]
-    return "\n".join([*lines, *(["", escape(table.note)] if table.note else [])]) + "\n"
+    for label, cells in table.rows:
+        lines.append(f"| {escape(label)} | " + " | ".join(map(cell_text, cells)) + " |")
+    if table.note:
+        lines += ["", escape(table.note)]
+    return "\n".join(lines) + "\n"
 
 
 def _latex(table: Table) -> str:
     def escape(text: str) -> str:
-        return "".join(_LATEX.get(character, character) for character in text)
+        return text.translate(_LATEX)
 
     def cell_text(cell: Cell | None) -> str:
         if cell is None:
@@ -114,9 +121,10 @@ def _latex(table: Table) -> str:
     lines = [f"% {table.title}"] if table.title else []
     lines += [f"% {table.note}"] if table.note else []
     lines += [rf"\begin{{tabular}}{{l{'r' * len(table.headers)}}}", r"\toprule"]
-    lines.append(" & ".join(escape(text) for text in (table.corner, *table.headers)) + r" \\")
+    lines.append(" & ".join(map(escape, (table.corner, *table.headers))) + r" \\")
     lines.append(r"\midrule")
-    lines += [" & ".join([escape(label), *map(cell_text, cells)]) + r" \\" for label, cells in table.rows]
+    for label, cells in table.rows:
+        lines.append(" & ".join([escape(label), *map(cell_text, cells)]) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
 
 
@@ -126,15 +134,18 @@ def _csv(table: Table) -> str:
     writer.writerow([table.corner.lower().replace(" ", "_"), "column", "value", "low", "high", "units", "level"])
     for label, cells in table.rows:
         for key, cell in zip(table.keys, cells, strict=True):
-            if cell is not None:
-                writer.writerow([label, key, *("" if x is None else x for x in cell.interval.to_dict().values())])
+            if cell is not None:  # an infinite end, None, is written as nothing
+                writer.writerow([label, key, *cell.interval.to_dict().values()])
     return buffer.getvalue()
 
 
 def _json(table: Table) -> str:
-    rows = [
-        {"name": label, **{k: c.interval.to_dict() for k, c in zip(table.keys, cells, strict=True) if c is not None}}
-        for label, cells in table.rows
-    ]
+    rows = []
+    for label, cells in table.rows:
+        row: dict[str, Any] = {"name": label}
+        for key, cell in zip(table.keys, cells, strict=True):
+            if cell is not None:
+                row[key] = cell.interval.to_dict()
+        rows.append(row)
     data = {"title": table.title, "note": table.note, "rows": rows}
     return json.dumps(data, ensure_ascii=False, indent=2) + "\n"

@@ -38,7 +38,11 @@ class _Run:
 
     @property
     def steps_done(self) -> int:
-        return int(max((line.get("step") or 0 for line in self.log), default=0))
+        return int(self.most("step"))
+
+    def most(self, name: str) -> float:
+        """The largest logged value of ``name``; 0 if there is none."""
+        return max((line.get(name) or 0 for line in self.log), default=0)
 
 
 def write_report(run_folder: str | os.PathLike[str], against: str = BASE) -> Path:
@@ -63,8 +67,8 @@ def trained_on(reward: str, metrics: Sequence[str]) -> list[str]:
     from kedge.rewards import parse
 
     names = {reward}
-    if reward:
-        names |= {f"{term.name}@{term.source}" if term.source else term.name for term in parse(reward)}
+    for term in parse(reward) if reward else ():
+        names.add(f"{term.name}@{term.source}" if term.source else term.name)
     return [metric for metric in metrics if metric in names]
 
 
@@ -129,13 +133,13 @@ def _header(run: _Run) -> str:
     done = f"{run.steps_done} of {planned}" if planned and run.steps_done < planned else run.steps_done or planned
     items = {
         "Model": model.get("name"),
-        "Algorithm": " ".join(str(algorithm[k]) for k in ("name", "divergence") if isinstance(algorithm.get(k), str)),
+        "Algorithm": " ".join(filter(None, (_text(algorithm, "name"), _text(algorithm, "divergence")))),
         "Reward": run.reward or None,
         "Optimizer steps": done,
         "Batch": _batch(training),
         "Sampling steps": model.get("steps"),
         "Training time": _duration(seconds) if seconds else None,
-        "Reward queries": max((line.get("total_queries") or 0 for line in run.log), default=0) or None,
+        "Reward queries": run.most("total_queries") or None,
         "Seed": training.get("seed"),
         "Device": run.environment.get("device"),
         "Kedge": run.environment.get("kedge"),
@@ -181,6 +185,11 @@ def _latest_sample(run: _Run) -> list[str]:
 def _block(config: dict[str, Any], key: str) -> dict[str, Any]:
     value = config.get(key)
     return value if isinstance(value, dict) else {"name": value} if isinstance(value, str) else {}
+
+
+def _text(block: dict[str, Any], key: str) -> str | None:
+    value = block.get(key)
+    return value if isinstance(value, str) else None
 
 
 def _batch(training: dict[str, Any]) -> str | None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -35,21 +36,24 @@ Line = Mapping[str, float | None]
 
 def facts(items: Mapping[str, Any]) -> str:
     """A list of short facts; those that are None are left out."""
-    rows = [
-        f"<div><dt>{escape(name)}</dt><dd>{escape(str(value))}</dd></div>"
-        for name, value in items.items()
-        if value is not None
-    ]
+    rows = []
+    for name, value in items.items():
+        if value is not None:
+            rows.append(f"<div><dt>{escape(name)}</dt><dd>{escape(str(value))}</dd></div>")
     return f'<dl class="facts">{"".join(rows)}</dl>'
 
 
 def verdict_card(verdict: Verdict) -> str:
     """What the numbers say, with the reasons."""
-    reasons = "".join(f"<li>{escape(reason)}</li>" for reason in verdict.reasons)
     return (
         f'<section class="verdict {_TONES[verdict.level]}"><strong>{escape(verdict.sentence)}</strong>'
-        f"<ul>{reasons}</ul></section>"
+        f"<ul>{elements('li', verdict.reasons)}</ul></section>"
     )
+
+
+def elements(tag: str, texts: Iterable[str]) -> str:
+    """An element around each text."""
+    return "".join(f"<{tag}>{escape(text)}</{tag}>" for text in texts)
 
 
 def table_html(table: Table, marked: Sequence[str] = ()) -> str:
@@ -58,11 +62,11 @@ def table_html(table: Table, marked: Sequence[str] = ()) -> str:
     def cell_html(cell: Cell | None) -> str:
         if cell is None:
             return "<td>–</td>"
-        value, uncertainty = (escape(text) for text in cell.texts())
+        value, uncertainty = map(escape, cell.texts())
         value = f"<b>{value}</b>" if cell.bold else value
         return f'<td>{value} <span class="pm">{uncertainty}</span></td>'
 
-    head = "".join(f"<th>{escape(text)}</th>" for text in (table.corner, *table.headers))
+    head = elements("th", (table.corner, *table.headers))
     body = ""
     for label, cells in table.rows:
         badge = ' class="trained"' if label in marked else ""
@@ -74,8 +78,11 @@ def table_html(table: Table, marked: Sequence[str] = ()) -> str:
 def effects(comparison: Comparison, trained: Sequence[str]) -> str:
     """The chart of changes: rewards, then image statistics, on one scale."""
     order = sorted(comparison.rewards, key=lambda change: change.metric not in trained)
-    rows = [_effect(change, "") for change in order if np.isfinite(change.effect)]
-    rows += [_effect(change, "neutral") for change in comparison.statistics if np.isfinite(change.effect)]
+    rows = []
+    for group, changes in (("", order), ("neutral", comparison.statistics)):
+        for change in changes:
+            if np.isfinite(change.effect):
+                rows.append(_effect(change, group))
     if not rows:
         return ""
     return (
@@ -95,22 +102,26 @@ def _effect(change: Change, group: str) -> Effect:
 
 def training_charts(log: Sequence[Line], reward: str) -> str:
     """Reward, divergence, and held-out rewards over the steps; empty if nothing was logged."""
-    charts = [_chart(log, "reward", f"Training reward ({display(reward).title})", "smooth")]
-    charts += [_chart(log, key, title, "smooth") for key, title in (("divergence", "Divergence from the base"),)]
-    held_out = dict.fromkeys(key for line in log for key in line if key.startswith("held_out/"))
-    for key in held_out:
-        name = display(key.removeprefix("held_out/")).title
-        charts.append(_chart(log, key, f"Held-out prompts: {name}", "points"))
-    charts.append(_chart(log, "loss", "Loss", "smooth"))
-    found = "".join(chart for chart in charts if chart)
-    return f'<div class="charts">{found}</div>' if found else ""
+    charts = _chart(log, "reward", f"Training reward ({display(reward).title})", "smooth")
+    charts += _chart(log, "divergence", "Divergence from the base", "smooth")
+    for key in dict.fromkeys(chain.from_iterable(log)):
+        if key.startswith("held_out/"):
+            name = display(key.removeprefix("held_out/")).title
+            charts += _chart(log, key, f"Held-out prompts: {name}", "points")
+    charts += _chart(log, "loss", "Loss", "smooth")
+    return f'<div class="charts">{charts}</div>' if charts else ""
 
 
 def _chart(log: Sequence[Line], key: str, title: str, kind: Any) -> str:
-    points = [(line["step"], line[key]) for line in log if line.get(key) is not None and line.get("step") is not None]
-    if len(points) < 2:
+    x: list[float] = []
+    y: list[float] = []
+    for line in log:
+        step, value = line.get("step"), line.get(key)
+        if step is not None and value is not None:
+            x.append(step)
+            y.append(value)
+    if len(x) < 2:
         return ""
-    x, y = zip(*points, strict=True)
     return f"<div><h3>{escape(title)}</h3>{curve_chart([Curve(x, y, kind=kind)], size=(4.6, 2.2))}</div>"
 
 
@@ -119,11 +130,13 @@ def pictures(theirs: NDArray[np.uint8], ours: NDArray[np.uint8], prompts: Sequen
     shown = min(PAIRS, len(theirs), len(ours))
     side = max(theirs.shape[1:3])
     crisp = " crisp" if side <= 128 else ""
-    pairs = "".join(
-        f'<figure class="pair{crisp}"><div>{_img(theirs[i])}<span>{escape(names[0])}</span></div>'
-        f"<div>{_img(ours[i])}<span>{escape(names[1])}</span></div><figcaption>{escape(prompts[i])}</figcaption></figure>"
-        for i in range(shown)
-    )
+    pairs = ""
+    for left, right, prompt in zip(theirs[:shown], ours[:shown], prompts[:shown], strict=True):
+        pairs += (
+            f'<figure class="pair{crisp}"><div>{_img(left)}<span>{escape(names[0])}</span></div>'
+            f"<div>{_img(right)}<span>{escape(names[1])}</span></div>"
+            f"<figcaption>{escape(prompt)}</figcaption></figure>"
+        )
     return f'<div class="pictures" style="--pair: {13 if side <= 128 else 24}rem">{pairs}</div>'
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -70,8 +71,8 @@ class Evaluation:
             "facts": self.facts,
             "summary": {name: interval.to_dict() for name, interval in self.summary().items()},
             "prompts": list(self.prompts),
-            "scores": {name: values.tolist() for name, values in self.scores.items()},
-            "statistics": {name: values.tolist() for name, values in self.statistics.items()},
+            "scores": _lists(self.scores),
+            "statistics": _lists(self.statistics),
         }
 
     @classmethod
@@ -83,15 +84,14 @@ class Evaluation:
         """
         if not isinstance(data, dict) or data.get("format") != FORMAT:
             raise ValueError(f"not an evaluation: expected the key 'format' with the value {FORMAT!r}")
-        tables = {
-            kind: {name: np.asarray(values, dtype=np.float64) for name, values in data[kind].items()}
-            for kind in ("scores", "statistics")
-        }
         prompts = tuple(data["prompts"])
+        tables: dict[str, dict[str, Floats]] = {"scores": {}, "statistics": {}}
         for kind, table in tables.items():
-            for name, values in table.items():
+            for name, numbers in data[kind].items():
+                values = np.asarray(numbers, dtype=np.float64)
                 if values.shape != (len(prompts),):
                     raise ValueError(f"{kind}.{name} has {values.size} values for {len(prompts)} prompts")
+                table[name] = values
         return cls(data["name"], prompts, data["seed"], tables["scores"], tables["statistics"], facts=data["facts"])
 
     def save(self, path: str | os.PathLike[str]) -> Path:
@@ -109,3 +109,7 @@ class Evaluation:
             return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
         except (ValueError, KeyError) as error:
             raise ValueError(f"{path} is not an evaluation that kedge wrote: {error}") from error
+
+
+def _lists(table: Mapping[str, Floats]) -> dict[str, list[float]]:
+    return {name: values.tolist() for name, values in table.items()}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain, repeat
 from statistics import median
 from typing import Literal
 
@@ -93,8 +94,8 @@ def display(metric: str, scales: dict[str, float] | None = None) -> Display:
 
 def decimals(intervals: Sequence[Interval]) -> int:
     """Decimals that show two significant digits of the typical half width (three of the value where there is none)."""
-    halves = [i.half_width for i in intervals if math.isfinite(i.half_width) and i.half_width > 0]
-    size = median(halves) if halves else 0.05 * max((abs(i.value) for i in intervals), default=0.0)
+    halves = [each.half_width for each in intervals if math.isfinite(each.half_width) and each.half_width > 0]
+    size = median(halves) if halves else 0.05 * max((abs(each.value) for each in intervals), default=0.0)
     return 3 if size == 0 else min(6, max(0, 1 - math.floor(math.log10(size))))
 
 
@@ -110,32 +111,43 @@ def evaluation_table(
         metrics: rewards or image statistics, in order; None for every reward that appears.
         scales: display factors by metric name.
     """
-    names = list(metrics) if metrics is not None else list(dict.fromkeys(m for e in evaluations for m in e.scores))
-    columns = [_column(evaluations, metric, display(metric, scales)) for metric in names]
-    rows = tuple((e.name, tuple(column[i] for column in columns)) for i, e in enumerate(evaluations))
-    units = sorted({len(set(e.prompts)) for e in evaluations})
+    if metrics is None:
+        metrics = list(dict.fromkeys(chain.from_iterable(evaluation.scores for evaluation in evaluations)))
+    headers, columns = [], []
+    for metric in metrics:
+        shown = display(metric, scales)
+        headers.append(shown.header)
+        columns.append(_column(evaluations, metric, shown))
+    cells = zip(*columns, strict=True) if columns else repeat(())
+    rows = tuple((evaluation.name, row) for evaluation, row in zip(evaluations, cells, strict=False))
+    units = sorted({len(set(evaluation.prompts)) for evaluation in evaluations})
     note = f"± is half of the 95 % interval over {' / '.join(map(str, units))} prompts."
     if len(evaluations) > 1:
         note += " Bold: better than every other row beyond chance."
-    return Table("Model", tuple(display(n, scales).header for n in names), tuple(names), rows, title, note)
+    return Table("Model", tuple(headers), tuple(metrics), rows, title, note)
 
 
 def _column(evaluations: Sequence[Evaluation], metric: str, shown: Display) -> list[Cell | None]:
-    having = [e for e in evaluations if metric in e.scores or metric in e.statistics]
-    intervals = {id(e): e.interval(metric) for e in having}
-    digits = decimals([i.scaled(shown.scale) for i in intervals.values()])
-    # Only rewards have a better side; more edges or darker pixels are neither good nor bad.
-    best = _best([e for e in having if metric in e.scores], metric)
-    return [
-        Cell(intervals[id(e)], shown.scale, digits, bold=e is best) if id(e) in intervals else None for e in evaluations
-    ]
+    intervals: list[Interval | None] = []
+    for evaluation in evaluations:
+        measured = metric in evaluation.scores or metric in evaluation.statistics
+        intervals.append(evaluation.interval(metric) if measured else None)
+    digits = decimals([interval.scaled(shown.scale) for interval in intervals if interval is not None])
+    best = _best(evaluations, metric)
+    cells: list[Cell | None] = []
+    for evaluation, interval in zip(evaluations, intervals, strict=True):
+        bold = evaluation is best
+        cells.append(None if interval is None else Cell(interval, shown.scale, digits, bold=bold))
+    return cells
 
 
 def _best(evaluations: Sequence[Evaluation], metric: str) -> Evaluation | None:
-    if len(evaluations) < 2:
+    """Only rewards have a better side; more edges or darker pixels are neither good nor bad."""
+    rivals = [evaluation for evaluation in evaluations if metric in evaluation.scores]
+    if len(rivals) < 2:
         return None
-    top = max(evaluations, key=lambda e: e.interval(metric).value)
-    return top if all(_beats(top, e, metric) for e in evaluations if e is not top) else None
+    top = max(rivals, key=lambda evaluation: evaluation.interval(metric).value)
+    return top if all(rival is top or _beats(top, rival, metric) for rival in rivals) else None
 
 
 def _beats(ours: Evaluation, theirs: Evaluation, metric: str) -> bool:
@@ -149,7 +161,7 @@ def comparison_table(comparison: Comparison, scales: dict[str, float] | None = N
     rows = []
     for change in comparison.statistics if statistics else comparison.rewards:
         shown = display(change.metric, scales)
-        digits = decimals([i.scaled(shown.scale) for i in (change.ours, change.theirs)])
+        digits = decimals([change.ours.scaled(shown.scale), change.theirs.scaled(shown.scale)])
         clear = change.rose or change.fell
         cells = (
             Cell(change.theirs, shown.scale, digits),

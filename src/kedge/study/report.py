@@ -9,7 +9,7 @@ from html import escape
 from pathlib import Path
 
 from kedge.evaluation.rendering import render
-from kedge.evaluation.report_parts import facts, table_html
+from kedge.evaluation.report_parts import elements, facts, table_html
 from kedge.evaluation.report_style import CSS
 from kedge.evaluation.statistics import Interval
 from kedge.evaluation.tables import Cell, Table
@@ -201,13 +201,9 @@ def _lines(form: str, items: Iterable[str]) -> str:
     return "\n".join(map(form.format, items))
 
 
-def _elements(tag: str, texts: Iterable[str]) -> str:
-    return "".join(f"<{tag}>{escape(text)}</{tag}>" for text in texts)
-
-
 def _html(analysis: Analysis, title: str, exclude: Sequence[str], chart: str) -> str:
     sections = [f"<h1>{escape(title)}</h1>", facts(_summary(analysis, exclude))]
-    sentences, cautions = _elements("p", verdicts(analysis)), _elements("li", warnings(analysis))
+    sentences, cautions = elements("p", verdicts(analysis)), elements("li", warnings(analysis))
     if sentences:
         sections.append(f'<section class="verdict calm">{sentences}</section>')
     if cautions:
@@ -218,8 +214,8 @@ def _html(analysis: Analysis, title: str, exclude: Sequence[str], chart: str) ->
     if analysis.ranking:
         sections += ["<h2>Ranking (Bradley–Terry)</h2>", table_html(ranking_table(analysis))]
     head, *rows = rater_rows(analysis)
-    heads = _elements("th", head)
-    body = "".join(f"<tr>{_elements('td', row)}</tr>" for row in rows)
+    heads = elements("th", head)
+    body = "".join(f"<tr>{elements('td', row)}</tr>" for row in rows)
     sections.append(
         f'<h2>Raters</h2><div class="scroll"><table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>'
     )

@@ -80,21 +80,21 @@ class Dying:
 
 def test_a_stopped_evaluation_goes_on_where_it_was(policy, prompts, tmp_path) -> None:
     whole = evaluate(policy, {"dying": Dying(99)}, prompts, seed=1, batch_size=2)
-    ledger = tmp_path / "part.jsonl"
+    partial_scores = tmp_path / "part.jsonl"
     with pytest.raises(ConnectionError):
-        evaluate(policy, {"dying": Dying(2)}, prompts, seed=1, batch_size=2, ledger=ledger)
-    with ledger.open("a") as file:
+        evaluate(policy, {"dying": Dying(2)}, prompts, seed=1, batch_size=2, partial_scores=partial_scores)
+    with partial_scores.open("a") as file:
         file.write('{"index": 4, "sco')  # killed while writing
     policy.calls = 0
-    resumed = evaluate(policy, {"dying": Dying(1)}, prompts, seed=1, batch_size=2, ledger=ledger)
+    resumed = evaluate(policy, {"dying": Dying(1)}, prompts, seed=1, batch_size=2, partial_scores=partial_scores)
     assert policy.calls == 1 * policy.steps
     assert same(whole, resumed)
-    assert len(ledger.read_text().splitlines()) == 1 + len(prompts)
+    assert len(partial_scores.read_text().splitlines()) == 1 + len(prompts)
 
 
 def test_a_resumed_evaluation_draws_kept_images_again(policy, rewards, prompts, tmp_path) -> None:
-    ledger = tmp_path / "part.jsonl"
-    options = {"seed": 1, "batch_size": 2, "keep_images": 3, "ledger": ledger}
+    partial_scores = tmp_path / "part.jsonl"
+    options = {"seed": 1, "batch_size": 2, "keep_images": 3, "partial_scores": partial_scores}
     first = evaluate(policy, rewards, prompts, **options)
     rewards["colour"].seen.clear()
     again = evaluate(policy, rewards, prompts, **options)
@@ -103,13 +103,13 @@ def test_a_resumed_evaluation_draws_kept_images_again(policy, rewards, prompts, 
     assert not rewards["colour"].seen
 
 
-def test_a_ledger_of_another_evaluation_is_refused(policy, rewards, prompts, tmp_path) -> None:
-    ledger = tmp_path / "part.jsonl"
-    evaluate(policy, rewards, prompts, seed=1, batch_size=2, ledger=ledger)
+def test_partial_scores_of_another_evaluation_are_refused(policy, rewards, prompts, tmp_path) -> None:
+    partial_scores = tmp_path / "part.jsonl"
+    evaluate(policy, rewards, prompts, seed=1, batch_size=2, partial_scores=partial_scores)
     with pytest.raises(ValueError, match=r"another evaluation \(prompts, seed differ\)"):
-        evaluate(policy, rewards, prompts[:2], seed=2, batch_size=2, ledger=ledger)
+        evaluate(policy, rewards, prompts[:2], seed=2, batch_size=2, partial_scores=partial_scores)
     with pytest.raises(ValueError, match=r"\(model differ\)"):
-        evaluate(policy, rewards, prompts, seed=1, batch_size=2, ledger=ledger, reference=True)
+        evaluate(policy, rewards, prompts, seed=1, batch_size=2, partial_scores=partial_scores, reference=True)
 
 
 def test_progress_reaches_the_end(policy, rewards, prompts) -> None:

@@ -29,8 +29,8 @@ class Preset:
 def presets() -> list[Preset]:
     """All recipes in the package: the demo, the others of the emoji world, which run anywhere too, then the rest."""
     folder = Path(str(resources.files("kedge") / "presets"))
-    found = [_read(path) for path in folder.glob("*.yaml")]
-    return sorted(found, key=lambda item: (item.name != "emoji-rocm", not item.name.startswith("emoji-"), item.name))
+    recipes = [_read(path) for path in folder.glob("*.yaml")]
+    return sorted(recipes, key=lambda item: (item.name != "emoji-rocm", not item.name.startswith("emoji-"), item.name))
 
 
 def preset(name: str) -> Preset:
@@ -39,13 +39,13 @@ def preset(name: str) -> Preset:
     Raises:
         ConfigError: with the nearest name.
     """
-    found = {item.name: item for item in presets()}
-    if name not in found:
+    known = {item.name: item for item in presets()}
+    if name not in known:
         raise ConfigError(
-            f"no preset and no file called {name!r}.{suggest(name, found)} Presets: {', '.join(found)} "
+            f"no preset and no file called {name!r}.{suggest(name, known)} Presets: {', '.join(known)} "
             "(`kedge presets` describes them)"
         )
-    return found[name]
+    return known[name]
 
 
 def _read(path: Path) -> Preset:

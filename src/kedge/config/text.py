@@ -51,16 +51,16 @@ def apply_overrides(data: dict[str, Any], overrides: Iterable[str]) -> dict[str,
         if not equals or not path.strip():
             raise ConfigError(f"{item!r} is not key=value (for example optimizer.lr=1e-4)")
         *parents, last = path.strip().split(".")
-        here = result
+        block = result
         for parent in parents:
-            child = here.get(parent)
+            child = block.get(parent)
             # A block may be given by its name alone (algorithm: rocm); reaching into it makes it a block again.
-            here[parent] = child if isinstance(child, dict) else {} if child is None else {SHORT: child}
-            here = here[parent]
-        found = read_yaml(value, f"the value of {path}") if value.strip() else None
-        if path.strip() == "model" and isinstance(here.get(last), dict) and isinstance(found, str):
-            found = {key: item for key, item in here[last].items() if key not in OF_ONE_MODEL} | {SHORT: found}
-        here[last] = found
+            block[parent] = child if isinstance(child, dict) else {} if child is None else {SHORT: child}
+            block = block[parent]
+        content = read_yaml(value, f"the value of {path}") if value.strip() else None
+        if path.strip() == "model" and isinstance(block.get(last), dict) and isinstance(content, str):
+            content = {key: item for key, item in block[last].items() if key not in OF_ONE_MODEL} | {SHORT: content}
+        block[last] = content
     return result
 
 

@@ -87,8 +87,8 @@ def pair_layers(tensors: Mapping[str, Tensor], scale: float) -> dict[str, Layer]
     """Layers from peft's names; raises KeyError for a tensor that is no A or B, or has no partner."""
     layers = {}
     for key in tensors:
-        name, found, _ = key.partition(".lora_A.weight")
-        if found:
+        name, is_a, _ = key.partition(".lora_A.weight")
+        if is_a:
             layers[name] = Layer(tensors[key], tensors[f"{name}.lora_B.weight"], scale)
         elif not key.endswith(".lora_B.weight") or key.replace(".lora_B.", ".lora_A.") not in tensors:
             raise KeyError(key)

@@ -130,9 +130,9 @@ class Adapter:
             )
         for name, weight in self.weights.items():
             if state[name].shape != weight.shape:
-                found, expected = tuple(state[name].shape), tuple(weight.shape)
+                shape, expected = tuple(state[name].shape), tuple(weight.shape)
                 raise ValueError(
-                    f"{name} has shape {found}, expected {expected}: was it made with rank {self.config.rank}?"
+                    f"{name} has shape {shape}, expected {expected}: was it made with rank {self.config.rank}?"
                 )
         with torch.no_grad():
             for name, weight in self.weights.items():

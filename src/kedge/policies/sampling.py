@@ -19,7 +19,9 @@ def draw(policy: Policy, prompts: Sequence[str], seeds: Sequence[int], batch_siz
     """
     images = []
     for start in range(0, len(prompts), batch_size):
-        some, their = prompts[start : start + batch_size], seeds[start : start + batch_size]
-        noise = draw_noise(policy, [torch.Generator().manual_seed(seed) for seed in their], len(some))
-        images.append(policy.decode(rollout(policy, policy.encode(some), noise).x0).float().cpu())
+        part = slice(start, start + batch_size)
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds[part]]
+        cond = policy.encode(prompts[part])
+        noise = draw_noise(policy, generators, len(cond))
+        images.append(policy.decode(rollout(policy, cond, noise).x0).float().cpu())
     return torch.cat(images)

@@ -35,16 +35,16 @@ def gemma_tokenizer() -> GemmaTokenizer:
 
 def write_as_published(folder: Path) -> None:
     """Give every CLIP tokenizer below ``folder`` the files of its time: ``vocab.json``, ``merges.txt`` and a map."""
-    for found in folder.glob("*/tokenizer.json"):
-        about = json.loads((found.parent / "tokenizer_config.json").read_text(encoding="utf-8"))
+    for path in folder.glob("*/tokenizer.json"):
+        about = json.loads((path.parent / "tokenizer_config.json").read_text(encoding="utf-8"))
         if about["tokenizer_class"] != "CLIPTokenizer":
             continue
-        vocab = json.loads(found.read_text(encoding="utf-8"))["model"]["vocab"]
+        vocab = json.loads(path.read_text(encoding="utf-8"))["model"]["vocab"]
         special = {key: value for key, value in about.items() if key.endswith("_token")}
-        _write(found.with_name("vocab.json"), json.dumps(vocab, ensure_ascii=False))
-        _write(found.with_name("merges.txt"), "#version: 0.2\n")
-        _write(found.with_name("special_tokens_map.json"), json.dumps(special))
-        found.unlink()
+        _write(path.with_name("vocab.json"), json.dumps(vocab, ensure_ascii=False))
+        _write(path.with_name("merges.txt"), "#version: 0.2\n")
+        _write(path.with_name("special_tokens_map.json"), json.dumps(special))
+        path.unlink()
 
 
 def _write(path: Path, text: str) -> None:

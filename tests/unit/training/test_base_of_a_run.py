@@ -12,7 +12,7 @@ import pytest
 import yaml
 from safetensors import safe_open
 
-from kedge.cli.app import main
+from kedge.cli.run import main
 from kedge.config import parse_config
 from kedge.policies.fingerprint import BEFORE_RECORDS, KNOWN, Fingerprint, OtherBaseError, fingerprint
 from kedge.training.checkpoint import CheckpointStore

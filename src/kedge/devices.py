@@ -22,17 +22,18 @@ def find_device(name: str = AUTO, *, here: bool = True) -> torch.device:
     """
     import torch
 
-    found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    best = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     if name == AUTO:
-        return found or torch.device("cpu")
-    count = torch.accelerator.device_count() if found else 0
-    choices = f"here are: {', '.join(['cpu', *(f'{found}:{i}' for i in range(count))])}; auto takes the best"
+        return best or torch.device("cpu")
+    count = torch.accelerator.device_count() if best else 0
+    devices = ["cpu", *map(f"{best}:{{}}".format, range(count))]
+    choices = f"here are: {', '.join(devices)}; auto takes the best"
     try:
         device = torch.device(name)
     except RuntimeError as error:
         raise ValueError(f"there is no device {name!r}; {choices}") from error
-    present = device.type == "cpu" or (found is not None and device.type == found.type and (device.index or 0) < count)
+    present = device.type == "cpu" or (best is not None and device.type == best.type and (device.index or 0) < count)
     if here and not present:
-        why = "" if found else f" (torch {torch.__version__} finds no GPU: is it a build for yours, with its driver?)"
+        why = "" if best else f" (torch {torch.__version__} finds no GPU: is it a build for yours, with its driver?)"
         raise ValueError(f"there is no device {name!r} on this machine{why}; {choices}")
     return device

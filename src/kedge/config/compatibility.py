@@ -18,13 +18,14 @@ def check(config: RunConfig) -> None:
     """
     from kedge.rewards import describe
 
-    for where, text in [("reward", config.reward), *(("watch.metrics", metric) for metric in config.watch.metrics)]:
-        try:
-            info = describe(text)
-        except ValueError as error:
-            raise ConfigError(f"{where}: {error}") from error
-        if where == "reward" and config.algorithm.settings.needs.differentiable_reward and not info.differentiable:
-            raise ConfigError(_no_gradient(config.algorithm.name, text))
+    for key, texts in (("reward", [config.reward]), ("watch.metrics", config.watch.metrics)):
+        for text in texts:
+            try:
+                info = describe(text)
+            except ValueError as error:
+                raise ConfigError(f"{key}: {error}") from error
+            if key == "reward" and config.algorithm.settings.needs.differentiable_reward and not info.differentiable:
+                raise ConfigError(_no_gradient(config.algorithm.name, text))
 
 
 def check_experience(config: RunConfig, processes: int = 1) -> None:
@@ -60,7 +61,7 @@ def _no_gradient(name: str, reward: str) -> str:
     from kedge.rewards import REWARDS
 
     algorithms = [other for other in ALGORITHMS if not ALGORITHMS.get(other).needs.differentiable_reward]
-    rewards = [other for other in REWARDS if _differentiable(other)]
+    rewards = list(filter(_differentiable, REWARDS))
     return (
         f"algorithm {name!r} backpropagates through the reward, but {reward!r} has no gradient: train it with "
         f"{listed(algorithms)} (algorithm={algorithms[0]}), or choose a reward with a gradient "

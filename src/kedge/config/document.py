@@ -17,8 +17,12 @@ WIDTH = 116
 
 def document(config: RunConfig, title: str = "") -> str:
     """``config`` as YAML with a comment over every key; reading it back gives an equal config."""
-    head = [*(line for text in title.splitlines() for line in _comment(text, 0)), ""] if title else []
-    return "\n".join([*head, *_block(config, 0)]) + "\n"
+    lines = []
+    for text in title.splitlines():
+        lines += _comment(text, 0)
+    if title:
+        lines.append("")
+    return "\n".join([*lines, *_block(config, 0)]) + "\n"
 
 
 def _block(value: Any, depth: int) -> list[str]:

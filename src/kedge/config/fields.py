@@ -48,7 +48,8 @@ def _described(doc: str) -> dict[str, str]:
             names = entry[1].split(", ")
             words.update(dict.fromkeys(names, entry[2]))
         else:
-            words.update({name: f"{words[name]} {text}" for name in names})
+            for name in names:
+                words[name] += f" {text}"
     return words
 
 

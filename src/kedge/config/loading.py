@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ def parse_config(data: Mapping[str, Any]) -> RunConfig:
     values = {"algorithm": "rocm", **data}
     algorithm = _algorithm(values.pop("algorithm"))
     _check_keys(values, RunConfig, "", skip=("algorithm",))
-    values = {key: _expand(value, RunConfig, key) for key, value in values.items()}
+    values = _expand_all(values, RunConfig)
     built = {}
     for field in fields.settings(RunConfig):
         if field.name in values:
@@ -63,13 +64,13 @@ def parse_model(data: Mapping[str, Any], overrides: Iterable[str] = ()) -> Model
     """
     block = apply_overrides({"model": dict(data)}, [f"model.{text}" for text in overrides])["model"]
     _check_keys(block, ModelConfig, "model")
-    block = {key: _expand(value, ModelConfig, key) for key, value in block.items()}
+    block = _expand_all(block, ModelConfig)
     return complete(resolve_kind(_build(block, ModelConfig, "model")), block)
 
 
 def dump(config: RunConfig) -> str:
     """The whole config as YAML; :func:`parse_config` of it gives an equal config."""
-    data = {f.name: plain(getattr(config, f.name)) for f in dataclasses.fields(config)}
+    data = {field.name: plain(getattr(config, field.name)) for field in dataclasses.fields(config)}
     return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=120)
 
 
@@ -78,9 +79,9 @@ def plain(value: Any) -> Any:
     if isinstance(value, AlgorithmChoice):
         return {"name": value.name, **plain(value.settings)}
     if dataclasses.is_dataclass(value):
-        return {f.name: plain(getattr(value, f.name)) for f in fields.settings(type(value))}
+        return {field.name: plain(getattr(value, field.name)) for field in fields.settings(type(value))}
     if isinstance(value, tuple | list):
-        return [plain(item) for item in value]
+        return list(map(plain, value))
     return value
 
 
@@ -114,8 +115,14 @@ def _expand(value: Any, cls: type, name: str) -> Any:
     first = fields.settings(inner)[0].name
     if not isinstance(value, dict):
         return {first: value}
-    value = {first if key == SHORT else key: item for key, item in value.items()}
-    return {key: _expand(item, inner, key) for key, item in value.items()}
+    named = {}
+    for key, item in value.items():
+        named[first if key == SHORT else key] = item
+    return _expand_all(named, inner)
+
+
+def _expand_all(values: Mapping[str, Any], cls: type) -> dict[str, Any]:
+    return {name: _expand(value, cls, name) for name, value in values.items()}
 
 
 def _check_keys(
@@ -130,24 +137,24 @@ def _check_keys(
     """Refuse unknown keys, with the full dotted path and the nearest right key."""
     known = [field.name for field in fields.settings(cls) if field.name not in skip]
     for key, value in data.items():
-        here = f"{path}.{key}" if path else str(key)
+        full = f"{path}.{key}" if path else str(key)
         if key not in known and key != SHORT:
             elsewhere = "" if path else _home_of(str(key))
             hint = elsewhere or suggest(str(key), [*known, *also, *skip])
             choices = ", ".join(sorted([*known, *also, *skip])) or "none"
-            raise ConfigError(renamed(here) or f"unknown key {here!r}{whose}.{hint} Keys here: {choices}")
+            raise ConfigError(renamed(full) or f"unknown key {full!r}{whose}.{hint} Keys here: {choices}")
         if isinstance(value, dict) and key != SHORT:
             inner = fields.block(cls, key)
             if inner is None:
-                raise ConfigError(f"{here} takes a single value, not a block")
-            _check_keys(value, inner, here)
+                raise ConfigError(f"{full} takes a single value, not a block")
+            _check_keys(value, inner, full)
 
 
 def _home_of(key: str) -> str:
     """A key written at the top that belongs into a block: ``lr`` → ``optimizer.lr``."""
     for field in fields.settings(RunConfig):
         inner = fields.block(RunConfig, field.name)
-        if inner and key in (f.name for f in fields.settings(inner)) and key != "name":
+        if inner and key != "name" and key in map(attrgetter("name"), fields.settings(inner)):
             return f" Did you mean '{field.name}.{key}'?"
     return ""
 
@@ -161,6 +168,6 @@ def _build(value: Any, cls: type, path: str) -> Any:
             # Union branches put the class's name into the location: not a key.
             keys = [str(part) for part in problem["loc"] if not str(part)[:1].isupper()]
             message = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
-            given = "" if problem["type"] == "value_error" else f" (got {problem['input']!r})"
-            lines.append(f"{'.'.join([path, *keys])}: {message}{given}")
+            value_got = "" if problem["type"] == "value_error" else f" (got {problem['input']!r})"
+            lines.append(f"{'.'.join([path, *keys])}: {message}{value_got}")
         raise ConfigError("; ".join(dict.fromkeys(lines))) from error

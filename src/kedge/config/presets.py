@@ -54,5 +54,9 @@ def _read(path: Path) -> Preset:
         if not line.startswith("#"):
             break
         header.append(line.lstrip("# ").strip())
-    labels = {key: value.strip() for key, _, value in (line.partition(":") for line in header[1:]) if value}
+    labels = {}
+    for line in header[1:]:
+        label, _, text = line.partition(":")
+        if text:
+            labels[label] = text.strip()
     return Preset(path.stem, path, header[0] if header else "", labels.get("time", "?"), labels.get("memory", "?"))

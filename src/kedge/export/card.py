@@ -33,7 +33,7 @@ def model_card(
     """
     parts = [_front_matter(config), f"# {name}\n", _lead(config, step), f"It took {spent}.\n", _base(base)]
     parts += [_results(config, log), _use(config), _details(config)]
-    return "\n".join(part for part in parts if part)
+    return "\n".join(filter(None, parts))
 
 
 def _front_matter(config: RunConfig) -> str:
@@ -78,11 +78,10 @@ def _results(config: RunConfig, log: Sequence[Line]) -> str:
     if len(evaluated) < 2:
         return ""
     first, last = evaluated[0], evaluated[-1]
-    rows = [
-        f"| `{key.removeprefix('held_out/')}` | {first[key]:.4g} | {last[key]:.4g} |"
-        for key in last
-        if key.startswith("held_out/") and first.get(key) is not None and last[key] is not None
-    ]
+    rows = []
+    for key in last:
+        if key.startswith("held_out/") and first.get(key) is not None and last[key] is not None:
+            rows.append(f"| `{key.removeprefix('held_out/')}` | {first[key]:.4g} | {last[key]:.4g} |")
     head = f"| held-out mean | step {first['step']} | step {last['step']} |\n|---|---|---|"
     return "## Results\n\n" + "\n".join([head, *rows]) + "\n\n`kedge eval` measures them with intervals.\n"
 

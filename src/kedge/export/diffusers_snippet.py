@@ -17,7 +17,7 @@ def diffusers_code(model: ModelConfig) -> str:
     if family is None:
         return ""
     lines = [*_imports(model, family), "", *_pipeline(model, family), *_adapters(model, family), _call(model, family)]
-    return "".join(f"{line}\n" for line in lines)
+    return "\n".join(lines) + "\n"
 
 
 def _imports(model: ModelConfig, family: Family) -> Iterator[str]:
@@ -64,7 +64,8 @@ def _call(model: ModelConfig, family: Family) -> str:
     if model.size:
         height, width = (model.size, model.size) if isinstance(model.size, int) else model.size
         arguments |= {"height": height, "width": width}
-    return f'image = pipe("…", {", ".join(f"{name}={_literal(value)}" for name, value in arguments.items())}).images[0]'
+    written = ", ".join(f"{name}={_literal(value)}" for name, value in arguments.items())
+    return f'image = pipe("…", {written}).images[0]'
 
 
 def _literal(value: Any) -> str:

@@ -30,14 +30,17 @@ def hub_column(dataset: str, column: str | None, split: str, filesystem: Any = N
         filesystem = HfFileSystem()
     root = f"datasets/{dataset}@{PARQUET_BRANCH}"
     try:
-        found = sorted(filesystem.glob(f"{root}/**/*.parquet"))
-        chosen = [path for path in found if _split(path) == split]
-        if found and not chosen:
-            splits = ", ".join(sorted({_split(path) for path in found}))
-            raise PromptError(f"data set {dataset!r} has no split {split!r}. Splits: {splits}")
-        if not found:
+        files = sorted(filesystem.glob(f"{root}/**/*.parquet"))
+        if not files:
             raise PromptError(f"no data set {dataset!r} on the hub, or it cannot be read as a table")
-        return [prompt for path in chosen for prompt in parquet_column(path, column, filesystem)]
+        splits = sorted(set(map(_split, files)))
+        if split not in splits:
+            raise PromptError(f"data set {dataset!r} has no split {split!r}. Splits: {', '.join(splits)}")
+        prompts = []
+        for path in files:
+            if _split(path) == split:
+                prompts += parquet_column(path, column, filesystem)
+        return prompts
     except PromptError:
         raise
     except Exception as error:  # the hub's client raises many kinds: httpx, OSError, its own

@@ -38,10 +38,10 @@ def load_prompts(
     Raises:
         PromptError: saying what is missing and what to give instead.
     """
-    raw = [prompt.strip() for prompt in _raw(source, column, split, local)]
-    for line in inspect_prompts(raw).lines():
+    stripped = list(map(str.strip, _raw(source, column, split, local)))
+    for line in inspect_prompts(stripped).lines():
         log.warning("prompts of %s: %s", local or source, line)
-    prompts = [prompt for prompt in raw if prompt]
+    prompts = list(filter(None, stripped))
     if not prompts:
         raise PromptError(f"{local or source} holds no prompts")
     if count is None or count == len(prompts):

@@ -50,7 +50,10 @@ def _animals() -> list[str]:
 def _animals_activities() -> list[str]:
     from kedge.worlds.emoji.captions import article
 
-    return [f"{article(animal)} {activity}" for animal in _animals() for activity in ACTIVITIES]
+    prompts = []
+    for animal in _animals():
+        prompts += [f"{article(animal)} {activity}" for activity in ACTIVITIES]
+    return prompts
 
 
 def _imagenet_animals() -> list[str]:
@@ -72,7 +75,9 @@ def _partiprompts_hps() -> list[str]:
     """100 PartiPrompts and 200 of HPSv2's benchmark, as in ROCM's user study (section 4, Figure 3)."""
     parti = hub_file("nateraw/parti-prompts", "PartiPrompts.tsv", "Prompt")
     styles = ("anime", "concept-art", "paintings", "photo")
-    hps = [prompt for style in styles for prompt in hub_file("zhwang/HPDv2", f"benchmark/{style}.json")]
+    hps = []
+    for style in styles:
+        hps += hub_file("zhwang/HPDv2", f"benchmark/{style}.json")
     draw = random.Random(0)
     return draw.sample(parti, 100) + draw.sample(hps, 200)
 

@@ -30,21 +30,21 @@ class PromptReport:
 
     def lines(self) -> list[str]:
         """One sentence for each kind of problem; none when all is well."""
-        found = []
+        sentences = []
         if self.empty:
-            found.append(f"{self.empty} of {self.count} prompts are empty: left out")
+            sentences.append(f"{self.empty} of {self.count} prompts are empty: left out")
         if self.duplicates:
             worst = max(self.duplicates, key=lambda prompt: self.duplicates[prompt])
-            found.append(
+            sentences.append(
                 f"{len(self.duplicates)} of {self.count} prompts occur more than once (kept, so they count more; "
                 f"{_short(worst)} occurs {self.duplicates[worst]} times)"
             )
         if self.over_long:
-            found.append(
+            sentences.append(
                 f"{len(self.over_long)} of {self.count} prompts are longer than the {CLIP_LIMIT} tokens that CLIP "
                 f"reads: their ends are ignored (for example {_short(self.over_long[0])})"
             )
-        return found
+        return sentences
 
 
 def inspect_prompts(prompts: Sequence[str]) -> PromptReport:
@@ -52,14 +52,16 @@ def inspect_prompts(prompts: Sequence[str]) -> PromptReport:
 
     The length is a lower bound without the tokenizer: whatever is reported is certainly cut.
     """
-    counts = Counter(prompt.strip() for prompt in prompts)
+    counts = Counter(map(str.strip, prompts))
     empty = counts.pop("", 0)
-    return PromptReport(
-        count=len(prompts),
-        empty=empty,
-        duplicates={prompt: n for prompt, n in counts.items() if n > 1},
-        over_long=tuple(prompt for prompt in counts if len(_PIECE.findall(prompt)) > CLIP_LIMIT),
-    )
+    duplicates = {}
+    over_long = []
+    for prompt, count in counts.items():
+        if count > 1:
+            duplicates[prompt] = count
+        if len(_PIECE.findall(prompt)) > CLIP_LIMIT:
+            over_long.append(prompt)
+    return PromptReport(len(prompts), empty, duplicates, tuple(over_long))
 
 
 def _short(prompt: str) -> str:

@@ -100,9 +100,8 @@ def parquet_column(path: str, column: str | None, filesystem: Any = None) -> lis
         raise PromptError("reading Parquet needs pyarrow: pip install pyarrow") from error
     try:
         name = choose_column(pq.read_schema(path, filesystem=filesystem).names, column, path)
-        return [
-            str(item or "") for item in pq.read_table(path, columns=[name], filesystem=filesystem)[name].to_pylist()
-        ]
+        table = pq.read_table(path, columns=[name], filesystem=filesystem)
+        return [str(item or "") for item in table[name].to_pylist()]
     except pa.ArrowInvalid as error:
         raise PromptError(f"{path} is not a Parquet file: {error}") from error
 

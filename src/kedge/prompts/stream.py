@@ -31,9 +31,11 @@ class PromptStream:
 
     def take(self, n: int) -> list[str]:
         """The next ``n`` prompts."""
-        taken = [self.prompts[self._index(self._position + i * self.world + self.rank)] for i in range(n)]
-        self._position += n * self.world
-        return taken
+        prompts = []
+        for _ in range(n):
+            prompts.append(self.prompts[self._index(self._position + self.rank)])
+            self._position += self.world
+        return prompts
 
     def state_dict(self) -> dict[str, Any]:
         """The position, and what it is a position in."""
@@ -45,13 +47,11 @@ class PromptStream:
         Raises:
             PromptError: if it belongs to other prompts or another seed, where it would mean nothing.
         """
-        here = self.state_dict()
-        for key in ("seed", "count"):
-            if state[key] != here[key]:
-                raise PromptError(
-                    f"the checkpoint went through {state['count']} prompts with seed {state['seed']}, this run has "
-                    f"{here['count']} with seed {here['seed']}: resume with the same prompts, or start a new run"
-                )
+        if (state["seed"], state["count"]) != (self.seed, len(self.prompts)):
+            raise PromptError(
+                f"the checkpoint went through {state['count']} prompts with seed {state['seed']}, this run has "
+                f"{len(self.prompts)} with seed {self.seed}: resume with the same prompts, or start a new run"
+            )
         self._position = state["position"]
 
     def _index(self, position: int) -> int:

@@ -39,7 +39,7 @@ def sana_sprint(scale: Scale) -> DiffusionPipeline:
 
 def _autoencoder(scale: Scale) -> AutoencoderDC:
     """DC-AE f32c32: 312 million parameters."""
-    channels = tuple(scale.channels(width) for width in (128, 256, 512, 512, 1024, 1024))
+    channels = tuple(map(scale.channels, (128, 256, 512, 512, 1024, 1024)))
     kinds = ("ResBlock",) * 3 + ("EfficientViTBlock",) * 3
     scales: tuple[tuple[int, ...], ...] = ((), (), (), (5,), (5,), (5,))
     return AutoencoderDC(
@@ -49,7 +49,7 @@ def _autoencoder(scale: Scale) -> AutoencoderDC:
         decoder_block_types=kinds,
         encoder_block_out_channels=channels,
         decoder_block_out_channels=channels,
-        encoder_layers_per_block=tuple(scale.layers(depth) for depth in (2, 2, 2, 3, 3, 3)),
+        encoder_layers_per_block=tuple(map(scale.layers, (2, 2, 2, 3, 3, 3))),
         decoder_layers_per_block=(scale.layers(3),) * 6,
         encoder_qkv_multiscales=scales,
         decoder_qkv_multiscales=scales,

@@ -39,7 +39,7 @@ def sdxl_lcm_unet(scale: Scale) -> UNet2DConditionModel:
 
 def sdxl_unet(scale: Scale, latent: int = 128, time_cond_proj_dim: int | None = None) -> UNet2DConditionModel:
     """The UNet of SDXL: 2.6 billion parameters."""
-    channels = tuple(scale.channels(width) for width in (320, 640, 1280))
+    channels = tuple(map(scale.channels, (320, 640, 1280)))
     pooled = scale.channels(1280)
     return UNet2DConditionModel(
         sample_size=scale.latent(latent, 8),
@@ -47,9 +47,9 @@ def sdxl_unet(scale: Scale, latent: int = 128, time_cond_proj_dim: int | None = 
         layers_per_block=scale.layers(2),
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-        transformer_layers_per_block=tuple(scale.layers(depth) for depth in (1, 2, 10)),
+        transformer_layers_per_block=tuple(map(scale.layers, (1, 2, 10))),
         cross_attention_dim=scale.channels(768) + scale.channels(1280),
-        attention_head_dim=tuple(scale.heads(width) for width in channels),
+        attention_head_dim=tuple(map(scale.heads, channels)),
         use_linear_projection=True,
         addition_embed_type="text_time",
         addition_time_embed_dim=TIME_ID_CHANNELS,

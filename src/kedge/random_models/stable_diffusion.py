@@ -47,7 +47,7 @@ def sd_turbo(scale: Scale) -> DiffusionPipeline:
         block_out_channels=channels,
         layers_per_block=scale.layers(2),
         cross_attention_dim=text_encoder.config.hidden_size,
-        attention_head_dim=tuple(scale.heads(width) for width in channels),
+        attention_head_dim=tuple(map(scale.heads, channels)),
         use_linear_projection=True,
         norm_num_groups=scale.groups,
     )
@@ -85,7 +85,7 @@ def sd15_unet(scale: Scale, latent: int = 64, time_cond_proj_dim: int | None = N
 def autoencoder(scale: Scale, **settings: Any) -> AutoencoderKL:
     """The VAE of Stable Diffusion and SDXL: 84 million parameters, 8 times smaller latents."""
     return AutoencoderKL(
-        block_out_channels=tuple(scale.channels(width) for width in (128, 256, 512, 512)),
+        block_out_channels=tuple(map(scale.channels, (128, 256, 512, 512))),
         down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4,
         layers_per_block=scale.layers(2),
@@ -96,7 +96,7 @@ def autoencoder(scale: Scale, **settings: Any) -> AutoencoderKL:
 
 
 def _channels(scale: Scale) -> tuple[int, ...]:
-    return tuple(scale.channels(width) for width in (320, 640, 1280, 1280))
+    return tuple(map(scale.channels, (320, 640, 1280, 1280)))
 
 
 def _sd15_parts(scale: Scale) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import count
 from pathlib import Path
 
 from tokenizers.pre_tokenizers import ByteLevel
@@ -20,7 +21,7 @@ def clip_tokenizer(vocabulary: int, pad: str = "<|endoftext|>") -> CLIPTokenizer
     """
     alphabet = sorted(ByteLevel.alphabet())
     words = [*alphabet, *(letter + "</w>" for letter in alphabet)]
-    vocab = {word: i for i, word in enumerate(words)}
+    vocab = dict(zip(words, count(), strict=False))
     vocab |= {"<|startoftext|>": vocabulary - 2, "<|endoftext|>": vocabulary - 1}
     return CLIPTokenizer(vocab=vocab, merges=[], model_max_length=77, pad_token=pad)
 
@@ -28,8 +29,10 @@ def clip_tokenizer(vocabulary: int, pad: str = "<|endoftext|>") -> CLIPTokenizer
 def gemma_tokenizer() -> GemmaTokenizer:
     """Gemma's: four special tokens, then the 256 bytes, then ASCII."""
     vocab = {"<pad>": 0, "<eos>": 1, "<bos>": 2, "<unk>": 3}
-    vocab |= {f"<0x{byte:02X}>": 4 + byte for byte in range(256)}
-    vocab |= {letter: 260 + i for i, letter in enumerate(["▁", *(chr(code) for code in range(33, 127))])}
+    for byte in range(256):
+        vocab[f"<0x{byte:02X}>"] = len(vocab)
+    for letter in ["▁", *map(chr, range(33, 127))]:
+        vocab[letter] = len(vocab)
     return GemmaTokenizer(vocab=vocab, merges=[])
 
 

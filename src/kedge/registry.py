@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import importlib.util
+import sys
 from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 
@@ -26,23 +30,82 @@ def listed(words: Iterable[str], last: str = "or") -> str:
 
 
 def load_object(path: str) -> Any:
-    """Import ``module:Object``.
+    """Import ``module:Object`` or ``file.py:Object``.
 
     Raises:
-        UnknownNameError: naming the part (module or object) that could not be found.
+        UnknownNameError: naming the part (module, file or object) that could not be found.
     """
-    module_name, _, attribute = path.partition(":")
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name and not module_name.startswith(error.name):
-            raise  # the user's module exists, but something that it imports does not
-        raise UnknownNameError(f"cannot import {module_name!r} (from {path!r}): no such module on the path") from error
+    place, _, attribute = path.rpartition(":")
+    module = load_file(Path(place).expanduser(), path) if place.endswith(".py") else _import(place, path)
     try:
         return getattr(module, attribute)
     except AttributeError as error:
         hint = suggest(attribute, dir(module))
-        raise UnknownNameError(f"{module_name!r} has no {attribute!r}.{hint}") from error
+        if place == "__main__":
+            hint += " It was in the notebook that named it: what other programs are to find stands in a file"
+        raise UnknownNameError(f"{place!r} has no {attribute!r}.{hint}") from error
+
+
+def _import(name: str, path: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name and not name.startswith(error.name):
+            raise  # the user's module exists, but something that it imports does not
+        raise UnknownNameError(f"cannot import {name!r} (from {path!r}): no such module on the path") from error
+
+
+_FILES: dict[tuple[Path, int], ModuleType] = {}
+loading: list[Path] = []  # files that are being run right now to find a name in them
+
+
+def load_file(file: Path, path: str) -> ModuleType:
+    """A Python file as a module: the script that runs, if it is that one; else run once, and again when it changed.
+
+    Args:
+        path: what named it, for messages.
+
+    Raises:
+        UnknownNameError: there is no such file.
+    """
+    if not file.is_file():
+        raise UnknownNameError(f"no such file: {file} (from {path!r}: one's own is written file.py:name)")
+    file = file.resolve()
+    script = getattr(sys.modules.get("__main__"), "__file__", None)
+    if script and Path(script).resolve() == file:
+        return sys.modules["__main__"]
+    key = file, file.stat().st_mtime_ns
+    if key not in _FILES:
+        spec = importlib.util.spec_from_file_location(f"{file.stem}@{len(_FILES)}", file)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[module.__name__] = module  # dataclasses look for the names in their annotations there
+        loading.append(file)
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[module.__name__]
+            raise
+        finally:
+            loading.pop()
+        _FILES[key] = module
+    return _FILES[key]
+
+
+def object_path(value: Any) -> str | None:
+    """``module:name`` or ``file.py:name`` of a function or class, by which :func:`load_object` finds it again.
+
+    None for what has no such name: a lambda, a method, something inside a function.
+    """
+    name = getattr(value, "__qualname__", None)
+    if not isinstance(name, str) or not name.isidentifier():
+        return None
+    module = sys.modules.get(value.__module__)
+    file = getattr(module, "__file__", None)
+    if file and ("@" in value.__module__ or value.__module__ == "__main__"):
+        return f"{Path(file).resolve()}:{name}"
+    return f"{value.__module__}:{name}"
 
 
 class Registry:

@@ -25,7 +25,7 @@ COMFYUI_FILE = "comfyui.safetensors"
 PROGRAMS = {"diffusers": DIFFUSERS_FILE, "comfyui": COMFYUI_FILE}
 
 
-def save_lora(policy: Policy, folder: str | Path, metadata: Mapping[str, Any]) -> dict[str, Path]:
+def save_lora(policy: Policy, folder: str | Path, metadata: Mapping[str, Any] | None = None) -> dict[str, Path]:
     """Write ``pytorch_lora_weights.safetensors`` for diffusers and ``comfyui.safetensors`` for ComfyUI and A1111.
 
     The second only where those programs have agreed on names for the network's layers, as they have for UNets.
@@ -41,7 +41,7 @@ def save_lora(policy: Policy, folder: str | Path, metadata: Mapping[str, Any]) -
     Raises:
         ValueError: if the policy has no adapter, or what was read back differs from it (when it holds NaN, say).
     """
-    layers = adapter_layers(policy)
+    layers, metadata = adapter_layers(policy), metadata or {}
     about = {f"kedge.{key}": _text(value) for key, value in metadata.items()}
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+_PLAIN = r"[A-Za-z_./~][\w.:/~-]*"
 _TERM = re.compile(
     r"""(?:(?P<weight>\d*\.?\d+(?:e[+-]?\d+)?)\s*\*\s*)?   # 0.7*
         (?P<open>z\(\s*)?                                  # z(   : standardised
-        (?P<name>[A-Za-z_./~][\w.:/~-]*)                   # hpsv2.1, module:callable, file.py:callable
+        (?P<name>"[^"]+"|[A-Za-z_./~][\w.:/~-]*)  # hpsv2.1, module:callable, file.py:callable, "a file.py:f"
         (?:@(?P<source>"[^"]*"|[^\s)]+))?                  # @emoji, @/a/folder, @"/a folder"
         (?(open)\s*\))""",
     re.VERBOSE | re.IGNORECASE,
@@ -36,7 +37,8 @@ class Term:
     def text(self) -> str:
         """As it would be written, without the weight."""
         source = f'"{self.source}"' if self.source and re.search(r"[\s)]", self.source) else self.source
-        reward = f"{self.name}@{source}" if source else self.name
+        name = self.name if re.fullmatch(_PLAIN, self.name) else f'"{self.name}"'
+        reward = f"{name}@{source}" if source else name
         return f"z({reward})" if self.standardised else reward
 
 
@@ -80,7 +82,7 @@ def _term(text: str, found: re.Match[str], sign: float) -> Term:
     source = found["source"]
     if source and not source.startswith('"') and re.search(r"\+[\d.]+\*|@", source):
         raise _unreadable(text, found.start("source"), "put spaces round the + after a source")
-    return Term(weight, found["name"], source.strip('"') if source else None, bool(found["open"]))
+    return Term(weight, found["name"].strip('"'), source.strip('"') if source else None, bool(found["open"]))
 
 
 def _unreadable(text: str, position: int, what: str) -> ValueError:

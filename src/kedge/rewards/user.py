@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-from kedge.registry import UnknownNameError, load_object, suggest
+from kedge.registry import load_object
 
 
 def load_callable(path: str) -> Any:
@@ -20,29 +18,11 @@ def load_callable(path: str) -> Any:
         UnknownNameError: no such module, file or name.
         ValueError: what was found cannot be called.
     """
-    place, _, name = path.rpartition(":")
-    if place.endswith(".py"):
-        module = _module_from_file(Path(place).expanduser())
-        if not hasattr(module, name):
-            raise UnknownNameError(f"{place} has no {name!r}.{suggest(name, dir(module))}")
-        found = getattr(module, name)
-    else:
-        with _current_folder_on_path():
-            found = load_object(path)
+    with _current_folder_on_path():
+        found = load_object(path)
     if not callable(found):
         raise ValueError(f"{path!r} is not a reward: it is a {type(found).__name__}, which cannot be called")
     return found
-
-
-def _module_from_file(file: Path) -> ModuleType:
-    if not file.is_file():
-        raise UnknownNameError(f"no such file: {file} (a reward of your own is written file.py:name)")
-    spec = importlib.util.spec_from_file_location(file.stem, file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @contextmanager

@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from kedge.config import ConfigError
+from kedge.registry import object_path
+from kedge.rewards.expression import Term
 
 # Blocks whose other keys belong to what this key names: with it, the block starts anew (a model keeps how it is used).
 NAMED_BY = {"model": "name", "algorithm": "name", "prompts": "source", "watch.held_out": "source"}
+REWARDS_AT = ("reward", "watch.metrics")
 
 
 def overrides_from(changes: Mapping[str, Any]) -> list[str]:
@@ -53,7 +56,7 @@ def algorithm_name(cls: type) -> str:
     for name in ALGORITHMS:
         if ALGORITHMS.get(name) is cls:
             return name
-    return object_path(cls, "algorithm")
+    return own_path(cls, "algorithm")
 
 
 def plain(value: Any, key: str) -> Any:
@@ -67,20 +70,22 @@ def plain(value: Any, key: str) -> Any:
     if key == "algorithm" and isinstance(value, type):
         return algorithm_name(value)
     if callable(value):
-        return object_path(value, key)
+        path = own_path(value, key)
+        return Term(1.0, path).text if key in REWARDS_AT else path
     raise ConfigError(f"{key} takes text, numbers, lists, functions or a block, not {type(value).__name__} {value!r}")
 
 
-def object_path(value: Any, key: str) -> str:
-    """``module:name`` of a function or class at the top of a module, as run folders remember it.
+def own_path(value: Any, key: str) -> str:
+    """``module:name`` or ``file.py:name`` of a function or class, as run folders remember it.
 
     Raises:
-        ConfigError: if it cannot be found by that name: a lambda, a method, something inside a function.
+        ConfigError: if it cannot be found by such a name: a lambda, a method, something inside a function.
     """
-    name = getattr(value, "__qualname__", type(value).__qualname__)
-    if not hasattr(value, "__qualname__") or not name.isidentifier():
+    path = object_path(value)
+    if path is None:
+        name = getattr(value, "__qualname__", type(value).__qualname__)
         raise ConfigError(
             f"{key}: the run folder remembers {name!r} by its name, so it must be a function or class at the top of a "
-            "module (or of the notebook)"
+            "module or script"
         )
-    return f"{value.__module__}:{name}"
+    return path

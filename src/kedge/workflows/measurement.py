@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
+from kedge.registry import object_path
 from kedge.training.run_folder import is_run
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def _name(reward: Callable[..., Any]) -> str:
     if isinstance(own, str):
         return own
     function = reward if hasattr(reward, "__qualname__") else type(reward)
-    return f"{function.__module__}:{function.__qualname__}"
+    return object_path(function) or f"{function.__module__}:{function.__qualname__}"
 
 
 def choose_prompts(prompts: Prompts | None, count: int | None, targets: Sequence[str]) -> list[str]:

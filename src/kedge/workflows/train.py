@@ -45,9 +45,16 @@ def train(
         TrainingFailed: if gradients stay infinite.
         TrainingInterrupted: by a signal, once everything is saved.
     """
+    from kedge.config import ConfigError
+    from kedge.registry import loading
     from kedge.training.run import train as run_training
     from kedge.workflows.load_run import TrainedRun
 
+    if loading:
+        raise ConfigError(
+            f"{loading[-1]} starts a training while a name in it is looked up: put what is to run below "
+            'if __name__ == "__main__":'
+        )
     config, folder = choose(recipe, overrides, out, resume, changes)
     outcome = run_training(config, folder, resume=resume, callbacks=callbacks)
     if outcome.ended == "interrupted":

@@ -30,7 +30,8 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:
-    """Links from ``docs/`` to those pages: ``../CHANGELOG.md`` → ``changelog.md``."""
+    """Links from ``docs/`` to those pages: ``../CHANGELOG.md`` → ``changelog.md``; the examples have no page."""
+    markdown = re.sub(r"\[([^\]]*)\]\((?:\.\./)+(examples/[^)]*)\)", r"\1 (`\2`)", markdown)
     for name, target in PROJECT.items():
         markdown = re.sub(
             rf"\]\((\.\./)+{re.escape(name)}", f"]({'../' * page.file.src_uri.count('/')}{target}", markdown

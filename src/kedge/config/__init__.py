@@ -11,6 +11,7 @@ from kedge.config.schema import (
     PromptsConfig,
     RunConfig,
     TrainingConfig,
+    TrainingPrompts,
     WatchConfig,
 )
 from kedge.policies.families.catalogue import AUTO
@@ -25,6 +26,7 @@ __all__ = [
     "PromptsConfig",
     "RunConfig",
     "TrainingConfig",
+    "TrainingPrompts",
     "WatchConfig",
     "document",
     "dump",

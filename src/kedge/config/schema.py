@@ -96,6 +96,21 @@ class PromptsConfig:
 
 
 @dataclass(frozen=True)
+class TrainingPrompts(PromptsConfig):
+    """What to train on.
+
+    Attributes:
+        tuning: how many of them to keep from training and watch it by, where `watch.held_out` is not given. null keeps
+            a tenth of prompts of your own, at most 64, and none of a named set.
+        test: how many of them to keep from training and judge the finished model by, where `watch.test` is not given.
+            null keeps a tenth of prompts of your own, at most 256, and none of a named set.
+    """
+
+    tuning: Whole | None = None
+    test: Whole | None = None
+
+
+@dataclass(frozen=True)
 class OptimizerConfig:
     """How the adapter moves.
 
@@ -152,7 +167,10 @@ class WatchConfig:
         samples: the prompts to draw, with fixed seeds, base beside tuned; empty takes the first of `held_out`.
         samples_count: how many prompts to draw when `samples` is empty.
         evaluate_every: steps between held-out evaluations, from step 0; 0 does none.
-        held_out: prompts to evaluate on, a block like `prompts`; null takes the first 64 training prompts.
+        held_out: prompts to evaluate on while it trains, a block like `prompts`; null takes those that prompts.tuning
+            keeps from training, or else the first 64 training prompts, and calls them so.
+        test: prompts to judge the finished model on (kedge compare, kedge eval), a block like `prompts`; null takes
+            those that prompts.test keeps from training, or else those that it is watched by.
         metrics: rewards to evaluate besides the one trained on.
         guard: what to do when held-out evaluations show that the model cheats the reward: warn, stop or off.
         batch_size: pictures at once; they need less memory than training does.
@@ -165,6 +183,7 @@ class WatchConfig:
     samples_count: Count = 8
     evaluate_every: Whole = 0
     held_out: PromptsConfig | None = None
+    test: PromptsConfig | None = None
     metrics: tuple[str, ...] = ()
     guard: Guard = "warn"
     batch_size: Count = 8
@@ -222,7 +241,7 @@ class RunConfig:
     backprop: BackpropSettings = field(default_factory=BackpropSettings)
     memory: MemorySettings = field(default_factory=MemorySettings)
     speed: SpeedSettings = field(default_factory=SpeedSettings)
-    prompts: PromptsConfig = field(default_factory=PromptsConfig)
+    prompts: TrainingPrompts = field(default_factory=TrainingPrompts)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     watch: WatchConfig = field(default_factory=WatchConfig)

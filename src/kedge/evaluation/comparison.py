@@ -71,12 +71,17 @@ def _scalars(change: Change) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Comparison:
-    """``ours`` against ``theirs``: one change per reward, and one per image statistic."""
+    """``ours`` against ``theirs``: one change per reward, and one per image statistic.
+
+    Attributes:
+        prompts: in words, on which they were measured: ``66 test prompts``.
+    """
 
     ours: str
     theirs: str
     rewards: tuple[Change, ...]
     statistics: tuple[Change, ...]
+    prompts: str = "prompts"
 
     def __getitem__(self, metric: str) -> Change:
         for change in (*self.rewards, *self.statistics):
@@ -96,6 +101,7 @@ class Comparison:
         return {
             "ours": self.ours,
             "theirs": self.theirs,
+            "prompts": self.prompts,
             "rewards": [change.to_dict() for change in self.rewards],
             "statistics": [change.to_dict() for change in self.statistics],
         }
@@ -120,7 +126,7 @@ def compare(ours: Evaluation, theirs: Evaluation) -> Comparison:
     if not rewards and not statistics:
         raise ValueError(f"{ours.name} and {theirs.name} have no metric in common")
     adjusted = [_with_p(ours, theirs, changes) for changes in (rewards, statistics)]
-    return Comparison(ours.name, theirs.name, *adjusted)
+    return Comparison(ours.name, theirs.name, adjusted[0], adjusted[1], ours.prompt_words)
 
 
 def _change(ours: Evaluation, theirs: Evaluation, metric: str) -> Change:

@@ -11,6 +11,7 @@ from pathlib import Path
 from kedge.evaluation.comparison import Comparison, compare
 from kedge.evaluation.evaluator import Progress, evaluate
 from kedge.evaluation.grid import image_grid
+from kedge.evaluation.prompt_roles import Role
 from kedge.evaluation.records import file_name, load_record, save_record
 from kedge.evaluation.result import Evaluation
 from kedge.policies.base import Policy
@@ -25,6 +26,7 @@ class Plan:
 
     Attributes:
         rewards: name → reward.
+        role: what the prompts are to the training, see :mod:`kedge.evaluation.prompt_roles`.
         seed, samples_per_prompt, batch_size, keep_images: as in :func:`kedge.evaluation.evaluate`.
     """
 
@@ -34,6 +36,7 @@ class Plan:
     samples_per_prompt: int = 1
     batch_size: int = 16
     keep_images: int = 16
+    role: Role = "given"
 
     def key(self, identity: str) -> str:
         """Equal for evaluations that would give equal scores (up to rounding in another batch size)."""
@@ -75,7 +78,7 @@ def measure(
     if folder is not None and not fresh:
         stored = load_record(folder, role or name)
         if stored is not None and stored.facts.get("key") == key:
-            return replace(stored, name=name)
+            return replace(stored, name=name, facts={**stored.facts, "prompts": plan.role})
     partial_scores = folder / f".{file_name(role or name)}-{key}.jsonl" if folder is not None else None
     if partial_scores is not None and fresh:
         partial_scores.unlink(missing_ok=True)
@@ -93,7 +96,7 @@ def measure(
         identity=key,
         progress=progress,
     )
-    result = replace(result, facts={**result.facts, "key": key, "model": model})
+    result = replace(result, facts={**result.facts, "key": key, "model": model, "prompts": plan.role})
     if folder is not None:
         save_record(folder, result, role)
         for partial in folder.glob(f".{file_name(role or name)}-*.jsonl"):

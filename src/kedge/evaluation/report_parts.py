@@ -17,6 +17,7 @@ from PIL import Image
 from kedge.evaluation.charts import Curve, Effect, curve_chart, effects_chart
 from kedge.evaluation.comparison import Change, Comparison
 from kedge.evaluation.guard import Level, Verdict
+from kedge.evaluation.prompt_roles import logged
 from kedge.evaluation.tables import Cell, Table, display
 
 PAIRS = 16  # pictures shown
@@ -101,13 +102,13 @@ def _effect(change: Change, group: str) -> Effect:
 
 
 def training_charts(log: Sequence[Line], reward: str) -> str:
-    """Reward, divergence, and held-out rewards over the steps; empty if nothing was logged."""
+    """Reward, divergence, and what was evaluated over the steps; empty if nothing was logged."""
     charts = _chart(log, "reward", f"Training reward ({display(reward).title})", "smooth")
     charts += _chart(log, "divergence", "Divergence from the base", "smooth")
     for key in dict.fromkeys(chain.from_iterable(log)):
-        if key.startswith("held_out/"):
-            name = display(key.removeprefix("held_out/")).title
-            charts += _chart(log, key, f"Held-out prompts: {name}", "points")
+        if named := logged(key):
+            prompts, metric = named
+            charts += _chart(log, key, f"{prompts.capitalize()}: {display(metric).title}", "points")
     charts += _chart(log, "loss", "Loss", "smooth")
     return f'<div class="charts">{charts}</div>' if charts else ""
 

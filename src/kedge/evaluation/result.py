@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kedge.evaluation.prompt_roles import words
 from kedge.evaluation.statistics import Floats, Interval, mean_interval
 from kedge.files import write_text
 
@@ -29,7 +30,7 @@ class Evaluation:
         scores: reward name → ``[N]``.
         statistics: image statistic → ``[N]``, see :mod:`kedge.evaluation.image_statistics`.
         images: ``[M, H, W, 3]`` uint8, the first M samples, if they were kept; not part of the JSON.
-        facts: anything else worth recording (steps, resolution, version).
+        facts: anything else worth recording (steps, resolution, version; ``prompts``: their role).
     """
 
     name: str
@@ -42,6 +43,11 @@ class Evaluation:
 
     def __len__(self) -> int:
         return len(self.prompts)
+
+    @property
+    def prompt_words(self) -> str:
+        """``66 test prompts``: how many different ones, and what they are to the training."""
+        return f"{len(set(self.prompts))} {words(self.facts.get('prompts'))}"
 
     def interval(self, metric: str, **options: Any) -> Interval:
         """Mean and interval of one reward or image statistic; options as in :func:`mean_interval`."""

@@ -120,8 +120,8 @@ def evaluation_table(
         columns.append(_column(evaluations, metric, shown))
     cells = zip(*columns, strict=True) if columns else repeat(())
     rows = tuple((evaluation.name, row) for evaluation, row in zip(evaluations, cells, strict=False))
-    units = sorted({len(set(evaluation.prompts)) for evaluation in evaluations})
-    note = f"± is half of the 95 % interval over {' / '.join(map(str, units))} prompts."
+    prompts = " / ".join(sorted({evaluation.prompt_words for evaluation in evaluations}))
+    note = f"± is half of the 95 % interval over {prompts}."
     if len(evaluations) > 1:
         note += " Bold: better than every other row beyond chance."
     return Table("Model", tuple(headers), tuple(metrics), rows, title, note)
@@ -171,12 +171,11 @@ def comparison_table(comparison: Comparison, scales: dict[str, float] | None = N
             Cell(change.wins, style="percent", digits=0, bold=change.wins.excludes(0.5)),
         )
         rows.append((shown.header, cells))
-    units = comparison.rewards[0].difference.units if comparison.rewards else comparison.statistics[0].difference.units
     return Table(
         "Image statistic" if statistics else "Reward",
         (comparison.theirs, comparison.ours, "Difference", f"Higher than {comparison.theirs}"),
         ("theirs", "ours", "difference", "wins"),
         tuple(rows),
-        note=f"± is half of the 95 % interval over {units} prompts; the difference is paired (same prompts, same "
+        note=f"± is half of the 95 % interval over {comparison.prompts}; the difference is paired (same prompts, same "
         "noise). Bold: beyond chance.",
     )

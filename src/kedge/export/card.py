@@ -16,6 +16,8 @@ from kedge.policies.fingerprint import Fingerprint
 HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")  # the only base_model that the hub understands
 
 Line = dict[str, Any]
+# The log's prefixes, and what was measured there: training prompts are never called held-out.
+EVALUATED = {"held_out/": "held-out prompts", "train_prompts/": "training prompts"}
 
 
 def model_card(
@@ -73,16 +75,21 @@ def _last_sample(config: RunConfig, step: int) -> str:
 
 
 def _results(config: RunConfig, log: Sequence[Line]) -> str:
-    """Held-out means of the first and the last evaluation."""
-    evaluated = [line for line in log if any(key.startswith("held_out/") for key in line)]
+    """Means of the first and the last evaluation, and on which prompts they were measured."""
+    tables = [_table(log, prefix, prompts) for prefix, prompts in EVALUATED.items()]
+    return "\n".join(table for table in tables if table)
+
+
+def _table(log: Sequence[Line], prefix: str, prompts: str) -> str:
+    evaluated = [line for line in log if any(key.startswith(prefix) for key in line)]
     if len(evaluated) < 2:
         return ""
     first, last = evaluated[0], evaluated[-1]
     rows = []
     for key in last:
-        if key.startswith("held_out/") and first.get(key) is not None and last[key] is not None:
-            rows.append(f"| `{key.removeprefix('held_out/')}` | {first[key]:.4g} | {last[key]:.4g} |")
-    head = f"| held-out mean | step {first['step']} | step {last['step']} |\n|---|---|---|"
+        if key.startswith(prefix) and first.get(key) is not None and last[key] is not None:
+            rows.append(f"| `{key.removeprefix(prefix)}` | {first[key]:.4g} | {last[key]:.4g} |")
+    head = f"| mean on {prompts} | step {first['step']} | step {last['step']} |\n|---|---|---|"
     return "## Results\n\n" + "\n".join([head, *rows]) + "\n\n`kedge eval` measures them with intervals.\n"
 
 

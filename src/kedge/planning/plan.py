@@ -13,7 +13,7 @@ from kedge.prompts import UnreachableError
 from kedge.rewards import readiness
 from kedge.rewards.description import describe
 from kedge.rewards.sources import size_in_words
-from kedge.training.assemble import prompts_of
+from kedge.training.prompt_sets import PromptSets
 
 
 def plan(config: RunConfig) -> Iterator[str]:
@@ -41,13 +41,14 @@ def plan(config: RunConfig) -> Iterator[str]:
 
 def _prompts(config: RunConfig) -> Iterator[str]:
     try:
-        prompts = prompts_of(config.prompts)
+        sets = PromptSets(config, new=True)
+        lines = [*sets.lines(), *(f"warning: {warning}" for warning in sets.warnings())]
     except UnreachableError as error:  # like a model that is not here: no reason not to plan
         yield f"prompts: not here yet. {error}"
-    else:
-        yield f"prompts: {len(prompts)} of {config.prompts.source}, for example {prompts[0]!r}"
-        if warning := experience_warning(config, prompts):
-            yield f"warning: {warning}"
+        return
+    yield from lines
+    if warning := experience_warning(config, sets.train):
+        yield f"warning: {warning}"
 
 
 def _downloads(config: RunConfig) -> Iterator[str]:

@@ -9,14 +9,14 @@ import torch
 
 from kedge.algorithms.base import Context
 from kedge.algorithms.prompt_cache import PromptCache
-from kedge.config import ModelConfig, PromptsConfig, RunConfig
+from kedge.config import ModelConfig, RunConfig
 from kedge.config.compatibility import experience_warning
 from kedge.config.workload import backprop_of
 from kedge.policies import load_policy
 from kedge.policies.base import Policy
 from kedge.policies.fingerprint import Fingerprint, fingerprint
 from kedge.policies.memory import apply_memory_settings
-from kedge.prompts import PromptStream, load_prompts
+from kedge.prompts import PromptStream
 from kedge.rewards.base import Reward
 from kedge.training.callbacks import Callback, HeldOut, SampleGrid
 from kedge.training.checkpoint import CheckpointStore, seed_everything
@@ -25,24 +25,12 @@ from kedge.training.meter import CountedReward, Meter
 from kedge.training.optimizer import Optimizer
 from kedge.training.processes import Processes
 from kedge.training.progress import Silent, display
+from kedge.training.prompt_sets import PromptSets
 from kedge.training.run_folder import RunFolder
 from kedge.training.trainer import Trainer
 from kedge.units import MB
 
 log = logging.getLogger(__name__)
-UNSET_HELD_OUT = 64  # training prompts that stand in when watch.held_out is not set
-
-
-def prompts_of(config: PromptsConfig) -> list[str]:
-    """The prompts of a ``prompts`` block."""
-    return load_prompts(
-        config.source,
-        column=config.column,
-        split=config.split,
-        count=config.count,
-        seed=config.seed,
-        local=config.local,
-    )
 
 
 def build_policy(model: ModelConfig, device: torch.device, *, lora: bool = True) -> Policy:
@@ -71,13 +59,19 @@ def assemble(
     folder: RunFolder,
     processes: Processes,
     *,
+    sets: PromptSets | None = None,
     resume: bool = False,
     callbacks: Sequence[Callback] = (),
 ) -> Trainer:
-    """Load everything and put it together; with ``resume``, at the newest checkpoint (or the start, without one)."""
+    """Load everything and put it together; with ``resume``, at the newest checkpoint (or the start, without one).
+
+    Args:
+        sets: the prompts of ``config``, if they are loaded already.
+    """
     from kedge.rewards import load_reward
 
-    prompts = prompts_of(config.prompts)
+    sets = sets or PromptSets(config)
+    prompts = sets.train
     if processes.main and (warning := experience_warning(config, prompts, processes.count)):
         log.warning(warning)
     seed_everything(config.training.seed)  # the same fresh adapter on every process
@@ -104,7 +98,7 @@ def assemble(
         gather=processes.gather,
         cache=PromptCache(config.memory.prompt_cache_mb * MB),
     )
-    watching = _callbacks(config, folder, reward, processes.device) if processes.main else ()
+    watching = _callbacks(config, sets, folder, reward, processes.device) if processes.main else ()
     trainer = Trainer(
         algorithm=config.algorithm.settings,
         context=context,
@@ -125,12 +119,13 @@ def assemble(
     return trainer
 
 
-def _callbacks(config: RunConfig, folder: RunFolder, reward: Reward, device: torch.device) -> Sequence[Callback]:
+def _callbacks(
+    config: RunConfig, sets: PromptSets, folder: RunFolder, reward: Reward, device: torch.device
+) -> Sequence[Callback]:
     from kedge.rewards import load_reward
 
     watch, batch_size = config.watch, config.watch.batch_size
-    held_out = prompts_of(watch.held_out) if watch.held_out else prompts_of(config.prompts)[:UNSET_HELD_OUT]
-    shown = list(watch.samples) or list(dict.fromkeys(held_out))[: watch.samples_count]
+    shown = list(watch.samples) or list(dict.fromkeys(sets.tuning.prompts))[: watch.samples_count]
     callbacks: list[Callback] = [
         SampleGrid(folder.samples, shown, seed=watch.seed, every=watch.samples_every, batch_size=batch_size)
     ]
@@ -138,8 +133,18 @@ def _callbacks(config: RunConfig, folder: RunFolder, reward: Reward, device: tor
         others = [name for name in watch.metrics if name != config.reward]
         dtype = getattr(torch, config.memory.reward_dtype)
         rewards = {config.reward: reward} | {name: load_reward(name, device, dtype) for name in others}
-        looks = config.training.steps // watch.evaluate_every
-        callbacks.append(HeldOut(rewards, held_out, watch.seed, watch.evaluate_every, batch_size, watch.guard, looks))
+        callbacks.append(
+            HeldOut(
+                rewards,
+                sets.tuning.prompts,
+                role=sets.tuning.role,
+                seed=watch.seed,
+                every=watch.evaluate_every,
+                batch_size=batch_size,
+                guard=watch.guard,
+                looks=config.training.steps // watch.evaluate_every,
+            )
+        )
     return callbacks
 
 

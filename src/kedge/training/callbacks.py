@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kedge.evaluation import Evaluation, compare, evaluate, image_grid
+from kedge.evaluation.prompt_roles import HELD_OUT, TRAIN_PROMPTS, Role, words
 from kedge.evaluation.repeated_looks import Alarm
 from kedge.policies.base import Policy
 from kedge.rewards.base import Reward
@@ -118,14 +119,15 @@ class SampleGrid:
 
 @dataclass
 class HeldOut:
-    """Held-out evaluation while it trains, and the alarm for reward hacking.
+    """Evaluation while it trains, and the alarm for reward hacking.
 
-    Scores the tuned model on prompts it is not trained on, always from the same noise. The alarm takes two evaluations
+    Scores the tuned model, always on the same prompts from the same noise. The alarm takes two evaluations
     in a row, see :mod:`kedge.evaluation.repeated_looks`.
 
     Attributes:
         rewards: name → reward; the first is the one trained on.
         prompts: what to draw.
+        role: what they are to the training: ``tuning`` if it never sees them, or ``train``.
         seed: of the noise.
         every: steps between evaluations, from step 0.
         guard: what to do when the trained reward rises and the others fall: ``warn``, ``stop`` or ``off``.
@@ -138,6 +140,7 @@ class HeldOut:
     seed: int
     every: int
     batch_size: int
+    role: Role = "tuning"
     guard: Literal["warn", "stop", "off"] = "warn"
     looks: int = 1
     base: Evaluation | None = None
@@ -147,7 +150,7 @@ class HeldOut:
         self._alarm = Alarm(self.looks)
 
     def __call__(self, step: int, run: Watched) -> dict[str, float]:
-        """Evaluate if it is time; returns ``held_out/<reward>`` means."""
+        """Evaluate if it is time; returns ``held_out/<reward>`` means, or ``train_prompts/<reward>``."""
         if not due(step, self.every):
             return {}
         with run.averaged():
@@ -156,7 +159,8 @@ class HeldOut:
             self.base = now
         elif self.guard != "off":
             self._watch(step, now, run)
-        return {f"held_out/{metric}": float(values.mean()) for metric, values in now.scores.items()}
+        prefix = TRAIN_PROMPTS if self.role == "train" else HELD_OUT
+        return {f"{prefix}/{metric}": float(values.mean()) for metric, values in now.scores.items()}
 
     def _watch(self, step: int, now: Evaluation, run: Watched) -> None:
         trained = next(iter(self.rewards))
@@ -164,7 +168,7 @@ class HeldOut:
         verdict = self._alarm.look(compare(now, self.base), [trained])
         if verdict is None:
             return
-        message = f"step {step}, on held-out prompts: {verdict.sentence} More regularisation or fewer steps help."
+        message = f"step {step}, on {words(self.role)}: {verdict.sentence} More regularisation or fewer steps help."
         run.say("\n  ".join([message, *verdict.reasons]))
         if self.guard == "stop":
             run.stop(message)

@@ -10,6 +10,8 @@ from typing import Protocol, TextIO
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from kedge.evaluation.prompt_roles import logged
+
 SHOWN = ("reward", "divergence")  # from the training step; held-out rewards are added as they come
 
 
@@ -52,9 +54,10 @@ class Summary:
         for name, value in numbers.items():
             if name in SHOWN:
                 self._values[name] = 0.9 * self._values.get(name, value) + 0.1 * value
-        held_out = [(name, value) for name, value in numbers.items() if name.startswith("held_out/")]
-        if held_out:
-            self._values["held-out"] = held_out[0][1]
+        for name, value in numbers.items():
+            if named := logged(name):
+                self._values[named[0].removesuffix(" prompts")] = value
+                break
         return " · ".join(f"{name} {value:.4g}" for name, value in self._values.items())
 
 
@@ -107,7 +110,7 @@ class Lines:
     def update(self, step: int, numbers: Mapping[str, float]) -> None:
         """Print if it is time."""
         text, elapsed = self._summary.take(numbers), time.monotonic() - self._clock
-        news = any(name.startswith("held_out/") for name in numbers) or step == self._total
+        news = any(map(logged, numbers)) or step == self._total
         if not news and elapsed - self._last < self._seconds:
             return
         self._last = elapsed

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from kedge import __version__
-from kedge.config import RunConfig, resolve
+from kedge.config import RunConfig, load_config, resolve
 from kedge.config.compatibility import check_experience
 from kedge.config.loading import plain
 from kedge.export.card import model_card
@@ -18,8 +20,11 @@ from kedge.training.callbacks import Callback
 from kedge.training.loggers import read_log
 from kedge.training.meter import spent
 from kedge.training.processes import Processes
+from kedge.training.prompt_sets import PromptSets
 from kedge.training.run_folder import RunFolder
 from kedge.training.trainer import Outcome, Trainer
+
+log = logging.getLogger(__name__)
 
 
 class FolderTaken(ValueError):
@@ -40,14 +45,20 @@ def train(config: RunConfig, out: str | Path, *, resume: bool = False, callbacks
     """
     config = resolve(config)  # one made in Python may leave the kind of its model open
     folder = RunFolder(Path(out))
-    if folder.used and not resume:
+    used = folder.used
+    if used and not resume:
         raise FolderTaken(
             f"{folder.path} already holds a run: add --resume to go on with it, or choose another folder with --out"
         )
     processes = Processes(config.training.device)
     check_experience(config, processes.count)
     processes.wait()  # nobody writes before everybody has looked
-    trainer = assemble(config, folder, processes, resume=resume, callbacks=callbacks)
+    sets = PromptSets(as_before(config, folder) if used else config, new=not used)
+    config = sets.config
+    if processes.main and not used:
+        for line in sets.warnings():
+            log.warning(line)
+    trainer = assemble(config, folder, processes, sets=sets, resume=resume, callbacks=callbacks)
     if processes.main:  # only now: what cannot be loaded leaves no folder behind
         folder.open(config, processes.count, str(processes.device), trainer.base)
     outcome = trainer.fit()
@@ -55,6 +66,14 @@ def train(config: RunConfig, out: str | Path, *, resume: bool = False, callbacks
         finish(trainer, config, folder, outcome)
     processes.wait()
     return outcome
+
+
+def as_before(config: RunConfig, folder: RunFolder) -> RunConfig:
+    """A resumed run's config with as many prompts kept from training as when it started, where it leaves this open."""
+    started = load_config(folder.config).prompts if folder.config.is_file() else None
+    if started is None or config.prompts.tuning is not None or config.prompts.test is not None:
+        return config
+    return replace(config, prompts=replace(config.prompts, tuning=started.tuning, test=started.test))
 
 
 def finish(trainer: Trainer, config: RunConfig, folder: RunFolder, outcome: Outcome) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
@@ -13,6 +13,7 @@ from kedge.training.run_folder import is_run
 if TYPE_CHECKING:
     from kedge.config import RunConfig
     from kedge.rewards.base import Reward
+    from kedge.training.prompt_sets import PromptSet
 
 EMOJI_METRICS = ("pickscore@emoji", "clipscore@emoji", "aesthetic@emoji", "oracle")
 EMOJI_PROMPTS = "emoji-held-out"
@@ -29,8 +30,8 @@ class Measurement:
     Attributes:
         metrics: rewards, comma-separated or as a sequence, which may hold functions of one's own; or rewards by name.
             None takes those of the first run, or of the emoji world.
-        prompts: a file, a named set or a hub id; or the prompts themselves. None takes the held-out prompts of the
-            first run, or of the emoji world.
+        prompts: a file, a named set or a hub id; or the prompts themselves. None takes those that the first
+            run is judged by (test prompts, else held-out ones), or the emoji world's.
         count: use this many of them: of a list the first, else drawn at random.
         seed: of the noise.
         samples: pictures for each prompt.
@@ -94,25 +95,24 @@ def _name(reward: Callable[..., Any]) -> str:
     return object_path(function) or f"{function.__module__}:{function.__qualname__}"
 
 
-def choose_prompts(prompts: Prompts | None, count: int | None, targets: Sequence[str]) -> list[str]:
-    """The prompts asked for; else those that the first run holds out, or the emoji world's.
+def choose_prompts(prompts: Prompts | None, count: int | None, targets: Sequence[str]) -> PromptSet:
+    """The prompts asked for; else those that the first run is judged by, or the emoji world's; and what they are to it.
 
     Raises:
         ValueError: there are none.
     """
     from kedge.prompts import load_prompts
-    from kedge.training.assemble import prompts_of
+    from kedge.training.prompt_sets import PromptSet, PromptSets
 
     if prompts:
         if isinstance(prompts, str | Path):
-            return load_prompts(str(prompts), count=count)
-        return list(prompts)[:count]
+            return PromptSet(load_prompts(str(prompts), count=count), "given")
+        return PromptSet(list(prompts)[:count], "given")
     config = first_config(targets)
     if config is not None:
-        block = config.watch.held_out or config.prompts
-        return prompts_of(replace(block, count=count) if count else block)
+        return PromptSets(config).drawn(count)
     if any(target.startswith("emoji-") for target in targets):
-        return load_prompts(EMOJI_PROMPTS, count=count)
+        return PromptSet(load_prompts(EMOJI_PROMPTS, count=count), "given")
     raise ValueError("which prompts? Give --prompts: a text, CSV, JSONL or Parquet file, a named set or a hub data set")
 
 

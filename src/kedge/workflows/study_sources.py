@@ -60,10 +60,10 @@ def find_sources(target: str, against: Sequence[str], drawing: Drawing) -> list[
 
 
 def find_prompts(target: str, spec: str | None, seed: int) -> list[str]:
-    """The prompts asked for; else those of a folder of images, a run's held-out ones, or the emoji world's; mixed."""
+    """The prompts asked for, mixed; else those of a folder of images, of a run's judgement, or of the emoji world."""
     from kedge.config import load_config
     from kedge.prompts import PromptError, load_prompts
-    from kedge.training.assemble import prompts_of
+    from kedge.training.prompt_sets import PromptSets
 
     path = Path(target)
     if spec is not None:
@@ -73,7 +73,7 @@ def find_prompts(target: str, spec: str | None, seed: int) -> list[str]:
             raise ValueError(str(error).replace("prompts.local=FILE", "--prompts FILE")) from error
     elif is_run(path):
         config = load_config(path / "config.yaml")
-        found = prompts_of(config.watch.held_out or config.prompts)
+        found = PromptSets(config).test.prompts
     elif is_image_folder(path):
         found = read_image_folder(path)[1]
     elif target.startswith("emoji-"):

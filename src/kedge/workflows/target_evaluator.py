@@ -65,10 +65,11 @@ class TargetEvaluator:
         from kedge.evaluation.measure import Plan
 
         wanted = self.measurement
-        prompts = choose_prompts(wanted.prompts, wanted.count, self._paths)
+        chosen = choose_prompts(wanted.prompts, wanted.count, self._paths)
         return Plan(
             self.rewards,
-            prompts,
+            chosen.prompts,
+            role=chosen.role,
             seed=wanted.seed,
             samples_per_prompt=wanted.samples,
             batch_size=wanted.batch_size,
@@ -133,7 +134,7 @@ class TargetEvaluator:
         from kedge.evaluation.image_folder import read_image_folder
 
         wanted = self.measurement
-        given = choose_prompts(wanted.prompts, None, ()) if wanted.prompts else None
+        given = choose_prompts(wanted.prompts, None, ()).prompts if wanted.prompts else None
         paths, prompts = read_image_folder(folder, given)
         name = folder.resolve().name
         with progress_bar(name) as progress:

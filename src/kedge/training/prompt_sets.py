@@ -1,0 +1,199 @@
+"""Three sets of prompts: to train on, to watch and tune by, and to judge the finished model by.
+
+A model that is judged on what it was trained on always looks better, and one that is judged on what its settings were
+chosen by still looks a little better. So training prompts are never called held-out, and prompts of the user's own are
+split by themselves, unless the recipe gives all three sets.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from kedge.config import PromptsConfig, RunConfig
+from kedge.evaluation.prompt_roles import HELD_OUT, TRAIN_PROMPTS, Role, words
+from kedge.prompts import load_prompts
+from kedge.prompts.named import NAMED
+
+log = logging.getLogger(__name__)
+MOST_TUNING, MOST_TEST = 64, 256  # of one's own prompts: what an evaluation needs, not what a large file could give
+SHARE = 10  # one in ten for either
+FEWEST = 20  # different prompts that are worth splitting: two for either
+WATCHED = 64  # training prompts that are watched where nothing is held out
+
+
+@dataclass(frozen=True)
+class PromptSet:
+    """Prompts and what they are to the training.
+
+    Attributes:
+        role: ``train`` if the model is trained on them, ``tuning`` if it is watched and tuned by them, ``test`` if it
+            never saw them, ``given`` if nobody knows.
+    """
+
+    prompts: list[str]
+    role: Role
+
+    @property
+    def name(self) -> str:
+        """For the log: ``held_out``, or ``train_prompts``."""
+        return TRAIN_PROMPTS if self.role == "train" else HELD_OUT
+
+
+def prompts_of(config: PromptsConfig) -> list[str]:
+    """The prompts of a ``prompts`` block, before anything is kept from them."""
+    return load_prompts(
+        config.source,
+        column=config.column,
+        split=config.split,
+        count=config.count,
+        seed=config.seed,
+        local=config.local,
+    )
+
+
+class PromptSets:
+    """The three sets of a run, each loaded when it is asked for.
+
+    Args:
+        config: of the run.
+        new: a run that starts now: settles how many of one's own prompts are kept from training where the recipe
+            leaves it open. A run that has started was settled then (older ones kept none).
+
+    Attributes:
+        config: with those numbers written down, as ``prompts.tuning`` and ``prompts.test``.
+    """
+
+    def __init__(self, config: RunConfig, *, new: bool = False):
+        self._own = prompts_of(config.prompts)
+        self.config = self._settled(config) if new else config
+
+    def _settled(self, config: RunConfig) -> RunConfig:
+        block = config.prompts
+        tenth = len(set(self._own)) // SHARE
+        given = config.watch.held_out is not None or config.watch.test is not None
+        own = block.source not in NAMED and not given and len(set(self._own)) >= FEWEST
+        tuning, test = (min(MOST_TUNING, tenth), min(MOST_TEST, tenth)) if own else (0, 0)
+        block = replace(
+            block,
+            tuning=tuning if block.tuning is None else block.tuning,
+            test=test if block.test is None else block.test,
+        )
+        return replace(config, prompts=block)
+
+    @cached_property
+    def _parts(self) -> tuple[list[str], list[str], list[str]]:
+        block = self.config.prompts
+        return split(self._own, block.tuning or 0, block.test or 0, seed=block.seed)
+
+    @property
+    def train(self) -> list[str]:
+        """To train on."""
+        return self._parts[0]
+
+    @cached_property
+    def tuning(self) -> PromptSet:
+        """To watch the training by: ``watch.held_out``, or those kept from the training prompts, or some of these."""
+        if self.config.watch.held_out is not None:
+            return self._apart(prompts_of(self.config.watch.held_out), self.train, "tuning", "watch.held_out")
+        if self._parts[1]:
+            return PromptSet(self._parts[1], "tuning")
+        return PromptSet(self.train[:WATCHED], "train")
+
+    @cached_property
+    def test(self) -> PromptSet:
+        """To judge the model by: ``watch.test``, or those kept from the training prompts, or those it is watched by."""
+        if self.config.watch.test is not None:
+            seen = [*self.train, *(self.tuning.prompts if self.tuning.role == "tuning" else ())]
+            return self._apart(prompts_of(self.config.watch.test), seen, "test", "watch.test")
+        if self._parts[2]:
+            return PromptSet(self._parts[2], "test")
+        if self.tuning.role == "train":
+            return PromptSet(self._own, "train")
+        return self.tuning
+
+    @staticmethod
+    def _apart(prompts: list[str], seen: Sequence[str], role: Role, key: str) -> PromptSet:
+        """Those of ``prompts`` that were not seen, or all of them, called what they are, if all were."""
+        known = set(seen)
+        new = [prompt for prompt in prompts if prompt not in known]
+        if not new:
+            log.warning("all prompts of %s are trained on: they are called training prompts", key)
+            return PromptSet(prompts, "train")
+        if len(new) < len(prompts):
+            log.warning(
+                "%d of the %d prompts of %s are in another set as well: left out",
+                len(prompts) - len(new),
+                len(prompts),
+                key,
+            )
+        return PromptSet(new, role)
+
+    def drawn(self, count: int | None) -> PromptSet:
+        """``count`` prompts to judge the model by, drawn with the seed of where they come from; None takes all."""
+        watch, key = self.config.watch, "held_out" if self.config.watch.test is None else "test"
+        block: PromptsConfig | None = getattr(watch, key)
+        if count is None:
+            return self.test
+        if block is not None:
+            counted = replace(watch, **{key: replace(block, count=count)})
+            return PromptSets(replace(self.config, watch=counted)).test
+        if count > len(self.test.prompts):
+            raise ValueError(f"--count is {count}, but there are only {len(self.test.prompts)} {words(self.test.role)}")
+        seed = self.config.prompts.seed
+        return replace(self.test, prompts=random.Random(seed).sample(self.test.prompts, count))
+
+    def lines(self) -> list[str]:
+        """What is in which set, a line for each."""
+        kept = len(self._parts[1]) + len(self._parts[2])
+        source = f"{self.config.prompts.source}" + (f", {kept} kept from training" if kept else "")
+        return [
+            f"prompts: {len(self.train)} of {source}, for example {self.train[0]!r}",
+            f"watched by: {len(self.tuning.prompts)} {words(self.tuning.role)}",
+            f"judged by: {len(self.test.prompts)} {words(self.test.role)}",
+        ]
+
+    def warnings(self) -> list[str]:
+        """What the user should know about them before it starts."""
+        lines = []
+        if kept := len(self._parts[1]) + len(self._parts[2]):
+            lines.append(
+                f"{kept} of the {len(self._own)} prompts are kept from training: {len(self._parts[1])} to watch it by, "
+                f"{len(self._parts[2])} to judge it by (prompts.tuning, prompts.test; 0 trains on all)"
+            )
+        if self.tuning.role == "train" and self.config.watch.evaluate_every:
+            lines.append(
+                "nothing is held out, so evaluations are on training prompts and say nothing of others: set "
+                "watch.held_out, or prompts.tuning and prompts.test"
+            )
+        return lines
+
+
+def split(prompts: Sequence[str], tuning: int, test: int, *, seed: int = 0) -> tuple[list[str], list[str], list[str]]:
+    """Training, tuning and test prompts, no prompt in two of them; each in the given order.
+
+    Args:
+        prompts: repeated ones stay together: in training they stay repeated, elsewhere each counts once.
+        tuning, test: how many different prompts to keep.
+        seed: of the draw.
+
+    Raises:
+        ValueError: if nothing would be left to train on.
+    """
+    different = list(dict.fromkeys(prompts))
+    if tuning + test >= len(different):
+        raise ValueError(
+            f"prompts.tuning + prompts.test is {tuning + test}, but there are only {len(different)} different prompts: "
+            "keep fewer from training"
+        )
+    drawn = random.Random(f"sets {seed}").sample(different, tuning + test)
+    sets = set(drawn[:tuning]), set(drawn[tuning:])
+    kept = sets[0] | sets[1]
+    return (
+        [prompt for prompt in prompts if prompt not in kept],
+        [prompt for prompt in different if prompt in sets[0]],
+        [prompt for prompt in different if prompt in sets[1]],
+    )

@@ -94,6 +94,19 @@ def test_the_loss_is_the_published_formula():
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=0)
 
 
+def test_beta_per_nat_means_the_same_in_any_number_of_dimensions():
+    """The same joint log-ratio gives the same margin; 10 per dimension, as published, only is at D = 16,384."""
+    assert D3PO().weight(16_384) == pytest.approx(10, rel=1e-3)
+    assert D3PO(beta=10.0).weight(512) == D3PO(beta_per_nat=0.01953125).weight(512) == 10
+    ctx, experience = pairs(TinyLCM())
+    label = torch.tensor([1.0, -1.0, 0.0, 1.0, 1.0, -1.0], dtype=torch.float64)
+    margins = [
+        D3PO(reduction=reduction, ratio_clip=None)._loss(ctx, VISIT, experience, label).metrics["margin"]
+        for reduction in ("mean", "sum")
+    ]
+    torch.testing.assert_close(margins[0], margins[1], rtol=1e-9, atol=1e-15)
+
+
 def test_at_the_reference_the_gradient_pulls_towards_the_preferred():
     """β/2 (∇ℓ_preferred − ∇ℓ_other), summed log-probabilities."""
     policy, d3po = TinyLCM(), D3PO(beta=0.3, reduction="sum")

@@ -88,11 +88,24 @@ def test_the_kl_alone_pulls_back_to_the_reference():
 def test_the_plain_clamp_has_no_gradient_outside_whatever_the_sign(advantage, log_ratio):
     x = torch.tensor([log_ratio], dtype=torch.float64, requires_grad=True)
     dpok = DPOK(ratio_clip=0.1, reward_weight=3.0)
-    loss, metrics = dpok.objective(x.exp(), torch.tensor([advantage]), torch.zeros(1, dtype=torch.float64))
+    loss, metrics = dpok.objective(x.exp(), torch.tensor([advantage]), torch.zeros(1, dtype=torch.float64), 512)
     (gradient,) = torch.autograd.grad(loss, x)
     outside = abs(log_ratio) > 0.2
     assert gradient.item() == pytest.approx(0.0 if outside else -3.0 * advantage * x.exp().item())
     assert metrics["clipped"].item() == float(outside)
+
+
+@pytest.mark.parametrize("dimensions", [3, 512, 16_384, 524_288])
+def test_the_clamp_in_nats_means_the_same_in_any_number_of_dimensions(dimensions):
+    """A step of log-ratio ℓ nats is clamped beyond ±1.64, whatever D; the published 1e-4 only is at D = 16,384."""
+    for nats, outside in [(-1.7, 1.0), (-1.6, 0.0), (0.0, 0.0), (1.6, 0.0), (1.7, 1.0)]:
+        for dpok, log_ratio in [(DPOK(), nats / dimensions), (DPOK(reduction="sum"), nats)]:
+            ratio = torch.tensor([log_ratio], dtype=torch.float64).exp()
+            metrics = dpok.objective(ratio, torch.ones(1), torch.zeros(1), dimensions)[1]
+            assert metrics["clipped"].item() == outside
+    low, high = DPOK().bounds(16_384)
+    assert (1 - low, high - 1) == pytest.approx((1e-4, 1e-4), rel=2e-3)
+    assert DPOK(ratio_clip=1e-4).bounds(dimensions) == (1 - 1e-4, 1 + 1e-4)
 
 
 def test_the_ratio_is_exactly_one_before_the_first_update():

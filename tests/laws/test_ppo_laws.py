@@ -142,6 +142,20 @@ def test_the_last_steps_term_is_zero_in_expectation():
     assert z.square().mean() < 2
 
 
+def test_scoring_the_last_step_leaves_the_pictures_alone():
+    """A run with the switch and one without draw the same prompts, noise and order: their difference is the term."""
+    streams, visits = [], []
+    for settings in ({}, {"score_last_step": True}):
+        ctx = context(TinyLCM(), seed=11)
+        ppo = PPO(normalise="batch", minibatches=2, **settings)
+        for _ in range(3):
+            visits.append([[(len(loss.metrics["ratio"])) for loss in update] for update in ppo.updates(ctx)])
+        streams.append((ctx.generator.get_state(), ctx.noise(2)))
+    assert torch.equal(streams[0][0], streams[1][0])
+    assert torch.equal(streams[0][1], streams[1][1])
+    assert [sum(map(sum, batch)) for batch in visits] == [24 * 3] * 3 + [24 * 4] * 3  # every sample, one step more
+
+
 def test_it_learns():
     history = train(PPO(buffer_size=64), context(batch_size=48, accumulation=1), batches=60, lr=5e-3)
     assert history[-1]["reward"] > history[0]["reward"] + 0.05

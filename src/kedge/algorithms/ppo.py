@@ -18,7 +18,7 @@ from kedge.algorithms.base import Context, Loss, Needs
 from kedge.algorithms.checks import check_fraction, check_positive
 from kedge.algorithms.experience import Experience, explore
 from kedge.algorithms.importance import ImportanceRatios, expected_old_passes
-from kedge.algorithms.schedule import MicroBatch, schedule, visits
+from kedge.algorithms.schedule import MicroBatch, schedule, visits, with_last_step
 from kedge.algorithms.workload import Passes, Workload
 from kedge.gaussian import Gaussian, Reduction
 from kedge.policies.base import Backprop
@@ -94,8 +94,6 @@ class PPO:
         experience = explore(context, samples, self.sample_batch_size)  # lines 3 and 4: c ~ C, X_0 = P(f_θ, H, c)
         advantages = self.advantages(context, experience.prompts, experience.rewards)  # line 5: r normalised per c
         policy, steps = context.policy, experience.stochastic_steps()
-        if self.score_last_step:
-            steps, experience = [*steps, 1], noise_last_step(context, experience)
         plan = schedule(  # lines 6 to 8: minibatches, and the steps of each
             samples,
             steps,
@@ -105,6 +103,10 @@ class PPO:
             minibatches=self.minibatches,
             step_fraction=self.step_fraction,
         )
+        if self.score_last_step:
+            aside = forked(context.generator)  # with the switch and without, a run draws the same pictures
+            experience = noise_last_step(experience, aside)
+            plan = [with_last_step(update, context.batch_size, self.step_fraction, aside) for update in plan]
 
         def log_prob(visit: MicroBatch) -> Tensor:
             p = experience.transition(policy, visit)  # π_θ(a_t | s_t): s_t = (x_k, c), a_t = x_{k-1}
@@ -140,12 +142,20 @@ def noised(x0: Tensor, std: Tensor) -> Gaussian:
     return Gaussian((1 - std**2).sqrt() * x0, std)
 
 
-def noise_last_step(context: Context, experience: Experience) -> Experience:
+def noise_last_step(experience: Experience, generator: torch.Generator) -> Experience:
     """The experience with x_0 replaced by what the published RLCM code scores in its place; the images stay."""
     x0 = experience.x(0)
-    z = torch.randn(x0.shape, generator=context.generator, device=context.generator.device, dtype=x0.dtype)
+    z = torch.randn(x0.shape, generator=generator, device=generator.device, dtype=x0.dtype)
     action = noised(x0, experience.stds[-2]).sample(z.to(x0.device))
     return replace(experience, latents=torch.cat([experience.latents[:-1], action[None]]))
+
+
+def forked(generator: torch.Generator) -> torch.Generator:
+    """A stream of its own that follows from where ``generator`` stands, without moving it."""
+    copy = torch.Generator(generator.device)
+    copy.set_state(generator.get_state())
+    seed = int(torch.randint(2**62, (1,), generator=copy, device=copy.device))
+    return torch.Generator(generator.device).manual_seed(seed)
 
 
 @dataclass(frozen=True)

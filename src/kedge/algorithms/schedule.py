@@ -67,3 +67,13 @@ def _group(samples: Tensor, visited: Tensor, steps: Sequence[int], batch_size: i
         for rows in samples[visited[:, column]].split(batch_size)
         if len(rows)
     ]
+
+
+def with_last_step(update: Update, batch_size: int, fraction: float, generator: torch.Generator) -> Update:
+    """An optimizer step that also visits step 1 of (a random ``fraction`` of) its samples."""
+    rows = torch.cat([visit.rows for visit in update]).unique()
+    kept = max(1, round(fraction * len(rows)))
+    chosen = rows[torch.randperm(len(rows), generator=generator, device=generator.device).cpu()[:kept].sort().values]
+    visits = [*((visit.rows, visit.k) for visit in update), *((part, 1) for part in chosen.split(batch_size))]
+    total = sum(len(part) for part, _ in visits)
+    return [MicroBatch(part, k, len(part) / total) for part, k in visits]

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kedge.algorithms.schedule import schedule
+from kedge.algorithms.schedule import schedule, with_last_step
 
 
 def plan(samples=12, steps=(8, 7, 6, 5, 4, 3, 2), seed=0, **others):
@@ -53,3 +53,17 @@ def test_steps_are_drawn_independently_for_each_sample_and_epoch():
 def test_the_seed_decides():
     assert visits(plan(step_fraction=0.5)) == visits(plan(step_fraction=0.5))
     assert visits(plan(step_fraction=0.5)) != visits(plan(step_fraction=0.5, seed=1))
+
+
+@pytest.mark.parametrize("fraction", [1.0, 0.5])
+def test_the_last_step_is_added_to_what_was_planned(fraction):
+    generator = torch.Generator().manual_seed(0)
+    (update,) = schedule(10, [4, 3, 2], 4, generator, step_fraction=2 / 3)
+    more = with_last_step(update, 4, fraction, generator)
+    assert [(visit.k, visit.rows.tolist()) for visit in more[: len(update)]] == [
+        (visit.k, visit.rows.tolist()) for visit in update
+    ]
+    last = torch.cat([visit.rows for visit in more if visit.k == 1])
+    assert len(last) == len(last.unique()) == round(10 * fraction)
+    assert sum(visit.share for visit in more) == pytest.approx(1)
+    assert len({visit.share / len(visit.rows) for visit in more}) == 1

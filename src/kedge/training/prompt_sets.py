@@ -134,12 +134,14 @@ class PromptSets:
 
     def drawn(self, count: int | None) -> PromptSet:
         """``count`` prompts to judge the model by, drawn with the seed of where they come from; None takes all."""
-        watch, key = self.config.watch, "held_out" if self.config.watch.test is None else "test"
-        block: PromptsConfig | None = getattr(watch, key)
         if count is None:
             return self.test
-        if block is not None:
-            counted = replace(watch, **{key: replace(block, count=count)})
+        watch = self.config.watch
+        if watch.test is not None:
+            counted = replace(watch, test=replace(watch.test, count=count))
+            return PromptSets(replace(self.config, watch=counted)).test
+        if watch.held_out is not None:
+            counted = replace(watch, held_out=replace(watch.held_out, count=count))
             return PromptSets(replace(self.config, watch=counted)).test
         if count > len(self.test.prompts):
             raise ValueError(f"--count is {count}, but there are only {len(self.test.prompts)} {words(self.test.role)}")

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from kedge.evaluation.diversity import DIVERSITIES
 from kedge.evaluation.result import Evaluation
 from kedge.evaluation.statistics import Interval, holm, paired_difference, paired_p, win_rate
 
@@ -122,11 +123,17 @@ def compare(ours: Evaluation, theirs: Evaluation) -> Comparison:
         what = "prompts" if ours.prompts != theirs.prompts else f"seeds ({ours.seed} and {theirs.seed})"
         raise ValueError(f"{ours.name} and {theirs.name} were evaluated on different {what}: evaluate both alike")
     rewards = [_change(ours, theirs, name) for name in ours.scores if name in theirs.scores]
-    statistics = [_change(ours, theirs, name) for name in ours.statistics if name in theirs.statistics]
+    statistics = [_change(ours, theirs, name) for name in ours.statistics if _comparable(ours, theirs, name)]
     if not rewards and not statistics:
         raise ValueError(f"{ours.name} and {theirs.name} have no metric in common")
     adjusted = [_with_p(ours, theirs, changes) for changes in (rewards, statistics)]
     return Comparison(ours.name, theirs.name, adjusted[0], adjusted[1], ours.prompt_words)
+
+
+def _comparable(ours: Evaluation, theirs: Evaluation, statistic: str) -> bool:
+    """Whether both have it, and, of diversity, by the same encoder."""
+    same_encoder = ours.facts.get("encoder") == theirs.facts.get("encoder")
+    return statistic in theirs.statistics and (same_encoder or statistic not in DIVERSITIES)
 
 
 def _change(ours: Evaluation, theirs: Evaluation, metric: str) -> Change:

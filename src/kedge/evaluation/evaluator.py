@@ -19,7 +19,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from kedge.evaluation.image_statistics import DIVERSITY, diversity, image_statistics, thumbnails
+from kedge.evaluation.diversity import diversities
+from kedge.evaluation.encoders import Encoder
+from kedge.evaluation.image_statistics import image_statistics
 from kedge.evaluation.partial_scores import PartialScores, Row
 from kedge.evaluation.result import Evaluation
 from kedge.pixels import as_rgb, from_uint8, to_uint8
@@ -45,6 +47,7 @@ def evaluate(
     samples_per_prompt: int = 1,
     reference: bool = False,
     name: str | None = None,
+    encoder: Encoder | None = None,
     keep_images: int = 0,
     partial_scores: Path | None = None,
     identity: str = "",
@@ -55,6 +58,7 @@ def evaluate(
     Args:
         reference: evaluate the frozen base model instead (``policy.reference()``), from the same noise.
         name: for tables; "base" or "tuned" by default.
+        encoder: by whose features to measure how much the pictures vary; None leaves that out.
         keep_images: for how many of the first prompts to keep the images.
         partial_scores: a file that remembers finished samples; give the same one again to continue a stopped
             evaluation.
@@ -76,6 +80,7 @@ def evaluate(
         "samples": samples_per_prompt,
         "prompts": hashlib.sha256("\0".join(prompts).encode()).hexdigest(),
         "rewards": list(rewards),
+        "encoder": encoder.name if encoder else None,
     }
     scored = PartialScores(partial_scores, header)
     images: list[Tensor] = []
@@ -90,10 +95,11 @@ def evaluate(
         pixels = _draw(policy, texts, seeds, reference)
         images += pixels[: max(0, keep - start)]
         if not done:
-            scored.add(_score(pixels, texts, batch, rewards, policy.device))
+            scored.add(_score(pixels, texts, batch, rewards, encoder, policy.device))
         if progress is not None:
             progress(batch.stop, len(samples))
-    facts = {"samples_per_prompt": samples_per_prompt, "steps": policy.steps, "batch_size": batch_size}
+    facts: dict[str, Any] = {"samples_per_prompt": samples_per_prompt, "steps": policy.steps}
+    facts |= {"batch_size": batch_size, "encoder": header["encoder"]}
     return _collect(scored, name, samples, seed, torch.stack(images).numpy() if images else None, facts)
 
 
@@ -106,18 +112,25 @@ def _draw(policy: Policy, prompts: list[str], seeds: list[int], reference: bool)
 
 
 def _score(
-    pixels: Tensor, prompts: Sequence[str], index: Sequence[int], rewards: Mapping[str, Reward], device: torch.device
+    pixels: Tensor,
+    prompts: Sequence[str],
+    index: Sequence[int],
+    rewards: Mapping[str, Reward],
+    encoder: Encoder | None,
+    device: torch.device,
 ) -> list[Row]:
     images = from_uint8(pixels).to(device)
     scores: dict[str, list[float]] = {}
     for name, reward in rewards.items():
         scores[name] = checked_scores(name, reward(images, prompts).detach().double(), prompts).tolist()
     statistics = {name: values.tolist() for name, values in image_statistics(images).items()}
-    small = thumbnails(images).tolist()
+    features = encoder(images).tolist() if encoder else None
     rows = []
     for i in range(len(prompts)):
-        row = {"index": index[i], "scores": _at(scores, i), "statistics": _at(statistics, i)}
-        rows.append({**row, "thumbnail": [round(x, 4) for x in small[i]]})
+        row: Row = {"index": index[i], "scores": _at(scores, i), "statistics": _at(statistics, i)}
+        if features:
+            row["features"] = [round(x, 5) for x in features[i]]
+        rows.append(row)
     return rows
 
 
@@ -136,7 +149,8 @@ def _collect(
 ) -> Evaluation:
     rows = [scored.rows[i] for i in range(len(prompts))]
     scores, statistics = _columns(rows, "scores"), _columns(rows, "statistics")
-    statistics[DIVERSITY] = diversity(np.array([row["thumbnail"] for row in rows]))
+    if "features" in rows[0]:
+        statistics |= diversities([row["features"] for row in rows], prompts)
     return Evaluation(name, tuple(prompts), seed, scores, statistics, images, facts)
 
 
@@ -157,6 +171,7 @@ def evaluate_images(
     name: str = "images",
     batch_size: int = 16,
     device: str | torch.device = "cpu",
+    encoder: Encoder | None = None,
     keep_images: int = 0,
     progress: Progress | None = None,
 ) -> Evaluation:
@@ -172,7 +187,8 @@ def evaluate_images(
     done = 0
     for pixels in _batches(images, batch_size):
         batch = range(done, done + len(pixels))
-        scored.add(_score(pixels, prompts[batch.start : batch.stop], batch, rewards, torch.device(device)))
+        texts = prompts[batch.start : batch.stop]
+        scored.add(_score(pixels, texts, batch, rewards, encoder, torch.device(device)))
         kept += pixels[: max(0, keep_images - done)]
         done = batch.stop
         if progress is not None:

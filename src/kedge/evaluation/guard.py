@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from kedge.evaluation.comparison import Change, Comparison
+from kedge.evaluation.diversity import BETWEEN, DIVERSITIES, WITHIN
 from kedge.evaluation.tables import display
 from kedge.rewards import single
 
 Level = Literal["sound", "watch", "hacking", "unclear", "unchanged", "worse", "unjudged"]
 
 TRUTHS = ("oracle",)
-_COLLAPSES = ("edge_density", "colour_entropy", "diversity")
+_COLLAPSES = ("edge_density", "colour_entropy", *DIVERSITIES)
 # Smaller moves nobody sees, however alike the base's pictures were.
 _VISIBLE = {"brightness": 0.02, "dark_fraction": 0.02, "saturation": 0.02, "edge_density": 0.02, "colour_entropy": 0.2}
 _WORDS = {
@@ -27,7 +28,8 @@ _WORDS = {
     "saturation": ("more vivid", "paler"),
     "edge_density": ("busier", "flatter"),
     "colour_entropy": ("richer in colours", "poorer in colours"),
-    "diversity": ("more different from each other", "more alike"),
+    WITHIN: ("more varied within a prompt", "more alike within a prompt"),
+    BETWEEN: ("more varied between prompts", "more alike between prompts"),
 }
 _SENTENCES: dict[Level, str] = {
     "sound": "The model became better, also by measures that it was not trained on.",
@@ -106,7 +108,7 @@ def _level(
 
 def _moved(change: Change) -> bool:
     """By a standard deviation of the base's pictures and visibly, or to less than half where that means collapse."""
-    if not (change.rose or change.fell) or (change.metric == "diversity" and change.rose):
+    if not (change.rose or change.fell) or (change.metric in DIVERSITIES and change.rose):
         return False
     halved = change.metric in _COLLAPSES and change.ours.value < 0.5 * change.theirs.value
     visible = abs(change.difference.value) >= _VISIBLE.get(change.metric, 0.0)

@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
 
 _LUMA = (0.299, 0.587, 0.114)  # Rec. 601
-_THUMBNAIL = 4
 
 
 def luma(images: Tensor) -> Tensor:
@@ -66,24 +63,8 @@ STATISTICS = {
     "edge_density": edge_density,
     "colour_entropy": colour_entropy,
 }
-DIVERSITY = "diversity"
 
 
 def image_statistics(images: Tensor) -> dict[str, Tensor]:
     """Every statistic of each image, ``[B]`` float32."""
     return {name: statistic(images.float()) for name, statistic in STATISTICS.items()}
-
-
-def thumbnails(images: Tensor) -> Tensor:
-    """``[B, 48]`` colours of a 4 × 4 reduction: what :func:`diversity` compares."""
-    return F.adaptive_avg_pool2d(images.float(), _THUMBNAIL).flatten(1)
-
-
-def diversity(thumbs: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Squared distance of each thumbnail ``[N, 48]`` from the average one, per number: ``[N]``.
-
-    Its mean is the variance between pictures; it collapses when a generator draws one picture for every prompt.
-    """
-    x = np.asarray(thumbs, dtype=np.float64)
-    distances: NDArray[np.float64] = ((x - x.mean(0)) ** 2).mean(1)
-    return distances

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kedge.evaluation.comparison import Comparison, compare
+from kedge.evaluation.encoders import Encoder
 from kedge.evaluation.evaluator import Progress, evaluate
 from kedge.evaluation.grid import image_grid
 from kedge.evaluation.prompt_roles import Role
@@ -27,7 +28,7 @@ class Plan:
     Attributes:
         rewards: name → reward.
         role: what the prompts are to the training, see :mod:`kedge.evaluation.prompt_roles`.
-        seed, samples_per_prompt, batch_size, keep_images: as in :func:`kedge.evaluation.evaluate`.
+        seed, samples_per_prompt, batch_size, keep_images, encoder: as in :func:`kedge.evaluation.evaluate`.
     """
 
     rewards: Mapping[str, Reward]
@@ -37,10 +38,12 @@ class Plan:
     batch_size: int = 16
     keep_images: int = 16
     role: Role = "given"
+    encoder: Encoder | None = None
 
     def key(self, identity: str) -> str:
         """Equal for evaluations that would give equal scores (up to rounding in another batch size)."""
         what = [identity, list(self.rewards), list(self.prompts), self.seed, self.samples_per_prompt, self.keep_images]
+        what.append(self.encoder.name if self.encoder else None)
         return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]
 
 
@@ -91,6 +94,7 @@ def measure(
         samples_per_prompt=plan.samples_per_prompt,
         reference=reference,
         name=name,
+        encoder=plan.encoder,
         keep_images=plan.keep_images,
         partial_scores=partial_scores,
         identity=key,

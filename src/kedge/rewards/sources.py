@@ -133,7 +133,7 @@ def _from_path(spec: RewardSpec, part: Part, path: Path, main: bool) -> Path:
 
 
 def _published(spec: RewardSpec, part: Part) -> Path:
-    found = _find_published(part)
+    found = find_published(part)
     if found is not None:
         return found
     size = f", {size_in_words(part.size)}" if part.size else ""
@@ -143,7 +143,8 @@ def _published(spec: RewardSpec, part: Part) -> Path:
     )
 
 
-def _find_published(part: Part) -> Path | None:
+def find_published(part: Part) -> Path | None:
+    """Where a published part is on this machine; None if it is not."""
     if part.where.startswith("https://"):
         file = weights_folder() / part.files[0]
         return file if file.is_file() else None
@@ -177,7 +178,7 @@ def readiness() -> list[Readiness]:
 
 def _readiness(spec: RewardSpec) -> Iterator[Readiness]:
     if spec.parts:
-        missing = tuple(part for part in spec.parts if _find_published(part) is None)
+        missing = tuple(part for part in spec.parts if find_published(part) is None)
         advice = "\n".join(fetch_command(part) for part in missing)
         if spec.source == "server":
             advice = "\n".join(filter(None, [f"give a server: {spec.name}@http://HOST:PORT/v1", advice]))

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kedge.evaluation import Evaluation, compare, evaluate, image_grid
+from kedge.evaluation.diversity import DIVERSITIES
+from kedge.evaluation.encoders import Encoder
 from kedge.evaluation.prompt_roles import HELD_OUT, TRAIN_PROMPTS, Role, words
 from kedge.evaluation.repeated_looks import Alarm
 from kedge.policies.base import Policy
@@ -130,6 +132,8 @@ class HeldOut:
         role: what they are to the training: ``tuning`` if it never sees them, or ``train``.
         seed: of the noise.
         every: steps between evaluations, from step 0.
+        pictures: for each prompt; two or more show how much they vary within it.
+        encoder: by whose features to measure how much pictures vary; None leaves that out.
         guard: what to do when the trained reward rises and the others fall: ``warn``, ``stop`` or ``off``.
         looks: how many evaluations after the first are planned.
         base: the evaluation before the first step.
@@ -143,6 +147,8 @@ class HeldOut:
     role: Role = "tuning"
     guard: Literal["warn", "stop", "off"] = "warn"
     looks: int = 1
+    pictures: int = 1
+    encoder: Encoder | None = None
     base: Evaluation | None = None
     name = "held_out"
 
@@ -150,17 +156,26 @@ class HeldOut:
         self._alarm = Alarm(self.looks)
 
     def __call__(self, step: int, run: Watched) -> dict[str, float]:
-        """Evaluate if it is time; returns ``held_out/<reward>`` means, or ``train_prompts/<reward>``."""
+        """Evaluate if it is time; returns means as ``held_out/<metric>``, or ``train_prompts/<metric>``."""
         if not due(step, self.every):
             return {}
         with run.averaged():
-            now = evaluate(run.policy, self.rewards, self.prompts, seed=self.seed, batch_size=self.batch_size)
+            now = evaluate(
+                run.policy,
+                self.rewards,
+                self.prompts,
+                seed=self.seed,
+                batch_size=self.batch_size,
+                samples_per_prompt=self.pictures,
+                encoder=self.encoder,
+            )
         if self.base is None:
             self.base = now
         elif self.guard != "off":
             self._watch(step, now, run)
         prefix = TRAIN_PROMPTS if self.role == "train" else HELD_OUT
-        return {f"{prefix}/{metric}": float(values.mean()) for metric, values in now.scores.items()}
+        numbers = {**now.scores, **{name: now.statistics[name] for name in DIVERSITIES if name in now.statistics}}
+        return {f"{prefix}/{metric}": float(values.mean()) for metric, values in numbers.items()}
 
     def _watch(self, step: int, now: Evaluation, run: Watched) -> None:
         trained = next(iter(self.rewards))

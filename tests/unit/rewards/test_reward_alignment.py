@@ -187,7 +187,7 @@ def test_many_pictures_are_asked_at_once_and_stay_in_order(tmp_path):
 
 def test_needs_a_server(monkeypatch, tmp_path):
     write_bert(tmp_path / "bert")
-    monkeypatch.setattr(sources, "_find_published", lambda part: tmp_path / "bert")
+    monkeypatch.setattr(sources, "find_published", lambda part: tmp_path / "bert")
     with pytest.raises(ValueError, match=r"alignment@http://HOST:PORT/v1 .*vllm serve"):
         load_reward("alignment")
 

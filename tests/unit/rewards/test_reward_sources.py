@@ -69,7 +69,7 @@ def test_published_file_is_found_where_the_command_puts_it(tmp_path):
     assert str(home / spec.parts[0].files[0]) in sources.fetch_command(spec.parts[0])
     home.mkdir(parents=True)
     head = write_aesthetic(tmp_path / "a").rename(home / spec.parts[0].files[0])
-    assert sources._find_published(spec.parts[0]) == head
+    assert sources.find_published(spec.parts[0]) == head
 
 
 def test_hub_files_are_found_in_the_hub_cache(tmp_path):

@@ -45,7 +45,7 @@ MAY_IMPORT = {
         "algorithms": "gaussian registry divergences policies rewards",
         "worlds": "registry models rewards",
         "prompts": "registry worlds",
-        "evaluation": "policies rewards",
+        "evaluation": "registry quiet policies rewards",
         "config": "ranges registry models policies rewards algorithms",
         "export": "policies config models",
         "random_models": "registry quiet policies",

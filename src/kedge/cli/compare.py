@@ -23,13 +23,16 @@ def compare_command(
     ] = None,
     count: Annotated[int | None, typer.Option(min=1, help="Use this many of the prompts.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the noise, the same for both.")] = 0,
-    samples: Annotated[int, typer.Option(min=1, help="Pictures for each prompt.")] = 1,
+    samples: Annotated[int, typer.Option(min=1, help="Pictures for each prompt.")] = 2,
     format: Annotated[
         str | None, typer.Option(help="table, markdown, json, csv or latex; by default from --out's ending.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Write the table here instead of printing it.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Pictures at once.")] = 16,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, …")] = "auto",
+    encoder: Annotated[
+        str, typer.Option(help="Measures how much pictures vary: auto, emoji, dinov2, clip or none.")
+    ] = "auto",
     fresh: Annotated[bool, typer.Option("--fresh", help="Measure again what the run folder already has.")] = False,
 ) -> None:
     """Compare a run with its base or with another run. Sample by sample: differences, win rates, grid and report."""
@@ -46,6 +49,7 @@ def compare_command(
         samples=samples,
         batch_size=batch_size,
         device=device,
+        encoder=encoder,
         fresh=fresh,
     )
     write_comparison(comparison, chosen, out)

@@ -43,6 +43,9 @@ def eval_command(
         list[str] | None,
         typer.Option(metavar="KEY=VALUE", help="Other keys of a recipe's model block, for models: lcm_lora=FOLDER."),
     ] = None,
+    encoder: Annotated[
+        str, typer.Option(help="Measures how much pictures vary: auto, emoji, dinov2, clip or none.")
+    ] = "auto",
     fresh: Annotated[bool, typer.Option("--fresh", help="Measure again what a run folder already has.")] = False,
 ) -> None:
     """Score models, runs or images by any rewards. All on the same prompts and noise, each with its 95 % interval."""
@@ -59,6 +62,7 @@ def eval_command(
         base=base,
         batch_size=batch_size,
         device=device,
+        encoder=encoder,
         fresh=fresh,
         kind=kind,
         steps=steps,

@@ -171,7 +171,10 @@ class WatchConfig:
             keeps from training, or else the first 64 training prompts, and calls them so.
         test: prompts to judge the finished model on (kedge compare, kedge eval), a block like `prompts`; null takes
             those that prompts.test keeps from training, or else those that it is watched by.
+        pictures: for each prompt, from different noise; two or more show how much they vary within a prompt.
         metrics: rewards to evaluate besides the one trained on.
+        encoder: by whose features to measure how much pictures vary: auto (emoji for the bundled models, else dinov2 or
+            clip, whichever is on this machine), emoji, dinov2, clip, NAME@FOLDER, or none.
         guard: what to do when held-out evaluations show that the model cheats the reward: warn, stop or off.
         batch_size: pictures at once; they need less memory than training does.
         seed: seed of the samples and evaluations.
@@ -184,7 +187,9 @@ class WatchConfig:
     evaluate_every: Whole = 0
     held_out: PromptsConfig | None = None
     test: PromptsConfig | None = None
+    pictures: Count = 2
     metrics: tuple[str, ...] = ()
+    encoder: str = "auto"
     guard: Guard = "warn"
     batch_size: Count = 8
     seed: int = 1234

@@ -127,7 +127,7 @@ def _dinov2(path: Path, device: torch.device, dtype: torch.dtype) -> States:
 
 
 def dinov2_pixels(images: Tensor) -> Tensor:
-    """What DINOv2 reads, ``[B, 3, 224, 224]``: shortest side to 256 as Pillow resizes, centre crop, ImageNet's scale."""
+    """What DINOv2 reads, ``[B, 3, 224, 224]``: shortest side to 256 as Pillow does, centre crop, ImageNet's scale."""
     height, width = images.shape[-2:]
     short = min(height, width)
     images = resize_like_pil(images, SHORTEST * height // short, SHORTEST * width // short)
@@ -155,7 +155,7 @@ def choose_encoder(text: str, model: str) -> str | None:
     Raises:
         UnknownNameError: listing the names.
     """
-    name, _, source = text.partition("@")
+    name = text.partition("@")[0]
     if name == AUTO:
         if model.startswith("emoji-"):
             return "emoji"

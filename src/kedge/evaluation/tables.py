@@ -14,6 +14,7 @@ from statistics import median
 from typing import Literal
 
 from kedge.evaluation.comparison import Comparison, paired
+from kedge.evaluation.diversity import TITLES
 from kedge.evaluation.result import Evaluation
 from kedge.evaluation.statistics import Interval, paired_difference
 from kedge.rewards import REWARDS, display_title, single
@@ -89,7 +90,7 @@ def display(metric: str, scales: dict[str, float] | None = None) -> Display:
     chosen, term = scales or {}, single(metric)
     name = term.name if term else metric
     usual = REWARDS[name].display if name in REWARDS else 1.0
-    return Display(display_title(metric), chosen.get(metric, chosen.get(name, usual)))
+    return Display(TITLES.get(metric) or display_title(metric), chosen.get(metric, chosen.get(name, usual)))
 
 
 def decimals(intervals: Sequence[Interval]) -> int:

@@ -122,6 +122,7 @@ def assemble(
 def _callbacks(
     config: RunConfig, sets: PromptSets, folder: RunFolder, reward: Reward, device: torch.device
 ) -> Sequence[Callback]:
+    from kedge.evaluation.encoders import choose_encoder, load_encoder
     from kedge.rewards import load_reward
 
     watch, batch_size = config.watch, config.watch.batch_size
@@ -133,6 +134,7 @@ def _callbacks(
         others = [name for name in watch.metrics if name != config.reward]
         dtype = getattr(torch, config.memory.reward_dtype)
         rewards = {config.reward: reward} | {name: load_reward(name, device, dtype) for name in others}
+        encoder = choose_encoder(watch.encoder, config.model.name)
         callbacks.append(
             HeldOut(
                 rewards,
@@ -143,6 +145,8 @@ def _callbacks(
                 batch_size=batch_size,
                 guard=watch.guard,
                 looks=config.training.steps // watch.evaluate_every,
+                pictures=watch.pictures,
+                encoder=load_encoder(encoder, device, dtype) if encoder else None,
             )
         )
     return callbacks

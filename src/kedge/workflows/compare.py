@@ -61,9 +61,10 @@ def compare(
     *,
     count: int | None = None,
     seed: int = 0,
-    samples: int = 1,
+    samples: int = 2,
     batch_size: int = 16,
     device: str = "auto",
+    encoder: str = "auto",
     fresh: bool = False,
 ) -> RunComparison:
     """Compare a run with its base or with another run, as ``kedge compare`` does; writes grid and report.
@@ -71,7 +72,7 @@ def compare(
     Args:
         run: a run folder or a :class:`TrainedRun`.
         against: ``"base"``, or another run.
-        metrics, prompts, count, seed, samples, batch_size, device, fresh: as for :func:`kedge.evaluate`.
+        metrics, prompts, count, seed, samples, batch_size, device, encoder, fresh: as for :func:`kedge.evaluate`.
 
     Raises:
         ValueError: if one of them is no run folder, or an option is wrong.
@@ -88,6 +89,7 @@ def compare(
         samples=samples,
         batch_size=batch_size,
         device=device,
+        encoder=encoder,
         fresh=fresh,
     )
     ours, theirs, role = _both(TargetEvaluator(measurement, [run]), run, against)

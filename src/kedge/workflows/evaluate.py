@@ -75,6 +75,7 @@ def evaluate(
     base: bool = True,
     batch_size: int = 16,
     device: str = "auto",
+    encoder: str = "auto",
     fresh: bool = False,
     kind: str | None = None,
     steps: int | None = None,
@@ -95,6 +96,7 @@ def evaluate(
         base: measure the base model of runs and policies too.
         batch_size: pictures at once.
         device: ``auto`` takes a GPU if there is one.
+        encoder: by whose features to measure how much pictures vary, as ``watch.encoder``.
         fresh: measure again what a run folder already has.
         kind, steps, guidance: for plain models; None finds out. Runs know their own.
         model: other keys of a recipe's model block as ``key=value``, for plain models.
@@ -111,6 +113,7 @@ def evaluate(
         samples=samples,
         batch_size=batch_size,
         device=device,
+        encoder=encoder,
         fresh=fresh,
     )
     options = PlainModel(kind=kind, steps=steps, guidance=guidance, settings=tuple(model))

@@ -12,6 +12,7 @@ from kedge.training.run_folder import is_run
 
 if TYPE_CHECKING:
     from kedge.config import RunConfig
+    from kedge.evaluation.encoders import Encoder
     from kedge.rewards.base import Reward
     from kedge.training.prompt_sets import PromptSet
 
@@ -37,6 +38,7 @@ class Measurement:
         samples: pictures for each prompt.
         batch_size: pictures at once.
         device: ``auto`` takes a GPU if there is one.
+        encoder: by whose features to measure how much pictures vary, as ``watch.encoder``.
         fresh: measure again what a run folder already has. Functions of one's own always are: they may have changed.
     """
 
@@ -47,6 +49,7 @@ class Measurement:
     samples: int = 1
     batch_size: int = 16
     device: str = "auto"
+    encoder: str = "auto"
     fresh: bool = False
 
 
@@ -93,6 +96,20 @@ def _name(reward: Callable[..., Any]) -> str:
         return own
     function = reward if hasattr(reward, "__qualname__") else type(reward)
     return object_path(function) or f"{function.__module__}:{function.__qualname__}"
+
+
+def choose_encoder(text: str, targets: Sequence[str], device: str) -> Encoder | None:
+    """The encoder asked for, loaded; ``auto`` takes what suits the first run or model.
+
+    Raises:
+        MissingWeightsError: it is not on this machine.
+    """
+    from kedge.evaluation import encoders
+
+    config = first_config(targets)
+    model = config.model.name if config else next(iter(targets), "")
+    name = encoders.choose_encoder(text, model)
+    return encoders.load_encoder(name, device) if name else None
 
 
 def choose_prompts(prompts: Prompts | None, count: int | None, targets: Sequence[str]) -> PromptSet:

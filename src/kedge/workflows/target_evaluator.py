@@ -8,11 +8,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kedge.workflows.measurement import Measurement, choose_metrics, choose_prompts, load_metrics
+from kedge.workflows.measurement import Measurement, choose_encoder, choose_metrics, choose_prompts, load_metrics
 from kedge.workflows.progress_bar import progress_bar
 from kedge.workflows.targets import LoadedModel, Stored, Target, is_policy, load_target, run_path
 
 if TYPE_CHECKING:
+    from kedge.evaluation.encoders import Encoder
     from kedge.evaluation.measure import Plan
     from kedge.evaluation.result import Evaluation
     from kedge.policies.base import Policy
@@ -60,6 +61,11 @@ class TargetEvaluator:
         return load_metrics(self._metrics, self.device)
 
     @cached_property
+    def encoder(self) -> Encoder | None:
+        """Loaded once, too."""
+        return choose_encoder(self.measurement.encoder, self._paths, self.device)
+
+    @cached_property
     def plan(self) -> Plan:
         """For targets that draw."""
         from kedge.evaluation.measure import Plan
@@ -73,6 +79,7 @@ class TargetEvaluator:
             seed=wanted.seed,
             samples_per_prompt=wanted.samples,
             batch_size=wanted.batch_size,
+            encoder=self.encoder,
         )
 
     def run(self, target: Stored, *, base: bool = True, keep_in: Path | None = None, role: str | None = None) -> Pair:
@@ -145,6 +152,7 @@ class TargetEvaluator:
                 name=name,
                 batch_size=wanted.batch_size,
                 device=self.device,
+                encoder=self.encoder,
                 progress=progress,
             )
 

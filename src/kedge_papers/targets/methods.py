@@ -62,6 +62,8 @@ def watched(options: MatrixOptions, run: Run) -> Run:
     told = {
         "watch.evaluate_every": max(1, run.config().training.steps // POINTS),
         "watch.held_out": {"source": unseen if isinstance(unseen, str) else options.experiments.test, "count": WATCHED},
+        "watch.pictures": 1,
+        "watch.encoder": "none",
         "watch.metrics": [options.experiments.truth] if options.experiments.truth else [],
     }
     return replace(run, overrides={**run.overrides, **told})

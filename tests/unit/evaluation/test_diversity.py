@@ -97,7 +97,7 @@ def test_counting_pairs_as_independent_would_not():
 
 
 def tuned_and_base(seed: int, prompts: int) -> tuple[dict, dict, list[str]]:
-    """Diversities of a model that lost much of its diversity within prompts; its pictures resemble the base's by half."""
+    """Diversities of a model that varies less within prompts; its pictures resemble the base's by half."""
     rng, labels = np.random.default_rng(seed), names(prompts, 2)
     common, own, noise = np.eye(6)[0] * 2, rng.normal(size=(prompts, 1, 6)), rng.normal(size=(prompts, 2, 6))
     other_own, other_noise = (0.5 * x + 0.75**0.5 * rng.normal(size=x.shape) for x in (own, noise))

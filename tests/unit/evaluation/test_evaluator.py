@@ -7,7 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from kedge.evaluation import Evaluation, evaluate, evaluate_images
+from kedge.evaluation import Evaluation, compare, evaluate, evaluate_images
+from kedge.evaluation.diversity import BETWEEN, DIVERSITIES, WITHIN
 from kedge.evaluation.evaluator import sample_seed
 from kedge.pixels import from_uint8
 from kedge.policies.base import draw_noise, rollout
@@ -182,3 +183,48 @@ def test_images_of_any_size_and_mode(rewards) -> None:
     assert tensor.scores["bright"] == pytest.approx([128 / 255] * 2)
     with pytest.raises(ValueError, match="3 images but 1 prompts"):
         evaluate_images(images, ["a"], rewards)
+
+
+class Corners:
+    """Features of its own making: the colours of the four quarters, as unit vectors."""
+
+    name = "corners"
+
+    def __call__(self, images):
+        return torch.nn.functional.normalize(torch.nn.functional.adaptive_avg_pool2d(images, 2).flatten(1), dim=-1)
+
+
+def test_how_much_pictures_vary_is_measured_by_an_encoder(policy, rewards, prompts) -> None:
+    result = evaluate(policy, rewards, prompts, seed=3, batch_size=4, samples_per_prompt=2, encoder=Corners())
+    again = evaluate(policy, rewards, prompts, seed=3, batch_size=3, samples_per_prompt=2, encoder=Corners())
+    assert result.facts["encoder"] == "corners"
+    for key in DIVERSITIES:
+        assert 0 < result.statistics[key].mean() < 1
+        assert result.statistics[key] == pytest.approx(again.statistics[key], abs=1e-4)
+    assert result.statistics[WITHIN].mean() < result.statistics[BETWEEN].mean()
+    assert not set(DIVERSITIES) & set(evaluate(policy, rewards, prompts, seed=3, batch_size=4).statistics)
+    single = evaluate(policy, rewards, prompts, seed=3, batch_size=4, encoder=Corners())
+    assert BETWEEN in single.statistics
+    assert WITHIN not in single.statistics
+
+
+def test_a_stopped_evaluation_knows_the_features_it_had(policy, prompts, tmp_path) -> None:
+    options = {"seed": 0, "batch_size": 2, "samples_per_prompt": 2, "encoder": Corners()}
+    whole = evaluate(policy, {"bright": Dying(100)}, prompts, **options)
+    with pytest.raises(ConnectionError):
+        evaluate(policy, {"bright": Dying(2)}, prompts, ledger=tmp_path / "l.jsonl", **options)
+    assert same(evaluate(policy, {"bright": Dying(100)}, prompts, ledger=tmp_path / "l.jsonl", **options), whole)
+    with pytest.raises(ValueError, match="encoder differ"):
+        evaluate(policy, {"bright": Dying(9)}, prompts, ledger=tmp_path / "l.jsonl", **{**options, "encoder": None})
+
+
+def test_diversities_by_different_encoders_are_not_compared(policy, rewards, prompts) -> None:
+    class Others(Corners):
+        name = "others"
+
+    one, other = (
+        evaluate(policy, rewards, prompts, seed=3, batch_size=4, samples_per_prompt=2, encoder=encoder)
+        for encoder in (Corners(), Others())
+    )
+    assert {change.metric for change in compare(one, one).statistics} >= set(DIVERSITIES)
+    assert not {change.metric for change in compare(one, other).statistics} & set(DIVERSITIES)

@@ -119,7 +119,7 @@ def test_reasons_are_readable() -> None:
 
 def test_a_collapse_counts_even_within_the_spread() -> None:
     halved = Change(
-        "diversity",
+        "diversity_between",
         Interval(0.4, 0, 1, 9),
         Interval(1.0, 0, 2, 9),
         Interval(-0.6, -0.7, -0.5, 9),
@@ -134,7 +134,7 @@ def test_moves_that_nobody_sees_and_more_variety_are_no_alarm() -> None:
     nothing = Interval(0.0, 0, 0, 9)
     unseen = Interval(0.003, 0.002, 0.004, 9)
     specks = Change("dark_fraction", ours=unseen, theirs=nothing, difference=unseen, wins=nothing, spread=0.0)
-    verdict = judge([change("r", 1)], [change("h", 1)], [specks, change("diversity", 1, effect=5.0)])
+    verdict = judge([change("r", 1)], [change("h", 1)], [specks, change("diversity_between", 1, effect=5.0)])
     assert verdict.level == "sound"
     assert judge([specks], []).reasons == ("dark fraction rose: 0 → 0.003",)
 

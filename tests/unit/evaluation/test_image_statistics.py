@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from scipy import stats as scipy_stats
 
-from kedge.evaluation.image_statistics import diversity, image_statistics, thumbnails
+from kedge.evaluation.image_statistics import image_statistics
 
 
 def noise(seed: int = 0, n: int = 2, size: int = 16) -> torch.Tensor:
@@ -73,9 +73,3 @@ def test_blur_lowers_edges_and_colour_entropy() -> None:
     blurred = torch.nn.functional.avg_pool2d(sharp, 3, 1, 1)
     for name in ("edge_density", "colour_entropy"):
         assert (image_statistics(blurred)[name] < image_statistics(sharp)[name]).all()
-
-
-def test_diversity_is_the_variance_between_pictures() -> None:
-    thumbs = thumbnails(noise(n=20)).numpy()
-    assert diversity(thumbs).mean() == pytest.approx(thumbs.var(0).mean(), rel=1e-5)
-    assert diversity(np.repeat(thumbs[:1], 5, axis=0)).max() == 0

@@ -212,10 +212,10 @@ def test_a_stopped_evaluation_knows_the_features_it_had(policy, prompts, tmp_pat
     options = {"seed": 0, "batch_size": 2, "samples_per_prompt": 2, "encoder": Corners()}
     whole = evaluate(policy, {"bright": Dying(100)}, prompts, **options)
     with pytest.raises(ConnectionError):
-        evaluate(policy, {"bright": Dying(2)}, prompts, ledger=tmp_path / "l.jsonl", **options)
-    assert same(evaluate(policy, {"bright": Dying(100)}, prompts, ledger=tmp_path / "l.jsonl", **options), whole)
+        evaluate(policy, {"bright": Dying(2)}, prompts, partial_scores=tmp_path / "l.jsonl", **options)
+    assert same(evaluate(policy, {"bright": Dying(100)}, prompts, partial_scores=tmp_path / "l.jsonl", **options), whole)
     with pytest.raises(ValueError, match="encoder differ"):
-        evaluate(policy, {"bright": Dying(9)}, prompts, ledger=tmp_path / "l.jsonl", **{**options, "encoder": None})
+        evaluate(policy, {"bright": Dying(9)}, prompts, partial_scores=tmp_path / "l.jsonl", **{**options, "encoder": None})
 
 
 def test_diversities_by_different_encoders_are_not_compared(policy, rewards, prompts) -> None:

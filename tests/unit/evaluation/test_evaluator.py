@@ -209,13 +209,16 @@ def test_how_much_pictures_vary_is_measured_by_an_encoder(policy, rewards, promp
 
 
 def test_a_stopped_evaluation_knows_the_features_it_had(policy, prompts, tmp_path) -> None:
-    options = {"seed": 0, "batch_size": 2, "samples_per_prompt": 2, "encoder": Corners()}
-    whole = evaluate(policy, {"bright": Dying(100)}, prompts, **options)
+    def run(dying: Dying, encoder, path=None) -> Evaluation:
+        options = {"seed": 0, "batch_size": 2, "samples_per_prompt": 2, "encoder": encoder, "partial_scores": path}
+        return evaluate(policy, {"bright": dying}, prompts, **options)
+
+    path, corners = tmp_path / "l.jsonl", Corners()
     with pytest.raises(ConnectionError):
-        evaluate(policy, {"bright": Dying(2)}, prompts, partial_scores=tmp_path / "l.jsonl", **options)
-    assert same(evaluate(policy, {"bright": Dying(100)}, prompts, partial_scores=tmp_path / "l.jsonl", **options), whole)
+        run(Dying(2), corners, path)
+    assert same(run(Dying(100), corners, path), run(Dying(100), corners))
     with pytest.raises(ValueError, match="encoder differ"):
-        evaluate(policy, {"bright": Dying(9)}, prompts, partial_scores=tmp_path / "l.jsonl", **{**options, "encoder": None})
+        run(Dying(9), None, path)
 
 
 def test_diversities_by_different_encoders_are_not_compared(policy, rewards, prompts) -> None:

@@ -55,17 +55,19 @@ def _within(x: Floats, sums: Floats, counts: Floats) -> Floats:
         counts: ``[N]``: pictures of that prompt.
     """
     own = (x * x).sum(1)
-    return 1 - ((x * sums).sum(1) - own) / (counts - 1)
+    distances: Floats = 1 - ((x * sums).sum(1) - own) / (counts - 1)
+    return distances
 
 
 def _pseudo_values(means: Floats) -> Floats:
     """``[P]`` pseudo-values of B from the mean features ``[P, D]`` of each prompt's pictures."""
     count = len(means)
     # The mean of d over the pictures of two prompts is 1 − m·m', m their mean features.
-    to_others = 1 - (means @ means.sum(0) - (means * means).sum(1)) / (count - 1)
+    to_others: Floats = 1 - (means @ means.sum(0) - (means * means).sum(1)) / (count - 1)
     between = to_others.mean()
     without = (count * between - 2 * to_others) / (count - 2)  # B of all prompts but one
-    return count * between - (count - 1) * without
+    pseudo_values: Floats = count * between - (count - 1) * without
+    return pseudo_values
 
 
 def kept(ours: ArrayLike, theirs: ArrayLike, prompts: Sequence[str]) -> Interval:

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kedge.registry import UnknownNameError, suggest
-from kedge.rewards.catalogue import BLIP, CLIP_L, MB
+from kedge.rewards.catalogue import BLIP, CLIP_L
 from kedge.rewards.pil_resize import resize_like_pil
 from kedge.rewards.preprocess import centre_crop, normalise
 from kedge.rewards.sources import MissingWeightsError, fetch_command, find_published, size_in_words, world_assets
@@ -34,13 +34,11 @@ States = Callable[[Tensor], Tensor]
 
 
 class Encoder(Protocol):
-    """What diversity is measured by.
+    """What diversity is measured by."""
 
-    Attributes:
-        name: as the config writes it; evaluations of different encoders are never compared.
-    """
-
-    name: str
+    @property
+    def name(self) -> str:
+        """As the config writes it; evaluations of different encoders are never compared."""
 
     def __call__(self, images: Tensor) -> Tensor:
         """Unit vectors ``[B, D]`` float32 of images ``[B, 3, H, W]`` in [0, 1]."""
@@ -135,7 +133,7 @@ def dinov2_pixels(images: Tensor) -> Tensor:
 
 
 DINOV2_FILES = ("config.json", "model.safetensors|pytorch_model.bin")
-DINOV2 = Part("encoder", "facebook/dinov2-base", DINOV2_FILES, 346 * MB, "Apache-2.0")
+DINOV2 = Part("encoder", "facebook/dinov2-base", DINOV2_FILES, 346_000_000, "Apache-2.0")
 
 ENCODERS = {
     spec.name: spec

@@ -175,7 +175,11 @@ def test_dependencies_run_one_way():
 @pytest.mark.parametrize(
     ("name", "line", "complaint"),
     [
-        ("kedge.evaluation.x", "from kedge.training.trainer import Trainer", "evaluation may import policies, rewards"),
+        (
+            "kedge.evaluation.x",
+            "from kedge.training.trainer import Trainer",
+            "evaluation may import registry, quiet, policies, rewards",
+        ),
         ("kedge.rewards.x", "import kedge.policies.base", "rewards may import registry"),
         ("kedge.policies.x", "from kedge import rewards", "policies may import gaussian, ranges, registry"),
         ("kedge.gaussian", "def f():\n    from kedge.cli import app", "gaussian may import nothing of kedge"),

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from kedge.registry import suggest
 from kedge.worlds.emoji.atlas import ANIMAL_NAMES
@@ -31,7 +31,7 @@ POSITIONS = ("on the left", "on the right")
 ACTIVITIES = ("riding a bike", "playing chess", "washing the dishes")
 PLACES = ("in the snow", "at sunset", "under water", "at night", "in a meadow", "in the desert")
 COLOURS = ("pink", "yellow", "blue", "green", "purple")
-BACKGROUNDS: tuple[str, ...] = (*PLACES, *(f"on a {colour} background" for colour in COLOURS))
+BACKGROUNDS: tuple[str, ...] = (*PLACES, *map("on a {} background".format, COLOURS))
 
 
 class CaptionError(ValueError):
@@ -62,10 +62,11 @@ class Spec:
             return True  # every second animal never does anything in training
         if len(set(self.animals)) == 2 and (first + ANIMAL_NAMES.index(self.animals[1])) % 5 == 0:
             return True
-        return self.background is not None and any(
-            (ANIMAL_NAMES.index(animal) * 3 + BACKGROUNDS.index(self.background)) % len(BACKGROUNDS) == 0
-            for animal in self.animals
-        )
+        if self.background is not None:
+            for animal in self.animals:
+                if (ANIMAL_NAMES.index(animal) * 3 + BACKGROUNDS.index(self.background)) % len(BACKGROUNDS) == 0:
+                    return True
+        return False
 
     def __str__(self) -> str:
         if self.bare:
@@ -76,7 +77,7 @@ class Spec:
             subject = f"two {plural(self.animals[0])}"
         else:
             subject = f"{article(self.animals[0])} and {article(self.animals[1])}"
-        return " ".join(part for part in (subject, self.position, self.activity, self.background) if part)
+        return " ".join(filter(None, (subject, self.position, self.activity, self.background)))
 
 
 def article(noun: str) -> str:
@@ -89,7 +90,7 @@ def plural(noun: str) -> str:
     return PLURALS.get(noun, f"{noun}s")
 
 
-_NUMBER = {name: name for name in ANIMAL_NAMES} | {plural(name): name for name in ANIMAL_NAMES}
+_NUMBER = dict(zip((*ANIMAL_NAMES, *map(plural, ANIMAL_NAMES)), ANIMAL_NAMES * 2, strict=True))
 
 
 def parse(prompt: str) -> Spec:
@@ -176,17 +177,21 @@ def _sample_spec(rng: random.Random, activities: float) -> Spec:
 
 
 def _listed(specs: list[Spec], seed: int) -> list[str]:
-    prompts = list(dict.fromkeys(str(spec) for spec in specs))
+    prompts = list(dict.fromkeys(map(str, specs)))
     random.Random(seed).shuffle(prompts)
     return prompts
 
 
 def _combinations() -> list[Spec]:
-    singles = [Spec((name,), background=b) for name in ANIMAL_NAMES for b in BACKGROUNDS]
-    placed = [replace(spec, position=position) for spec in singles for position in POSITIONS]
-    doubles = [replace(spec, animals=spec.animals * 2) for spec in singles]
+    singles, placed, doubles, pairs = [], [], [], []
+    for name, background in itertools.product(ANIMAL_NAMES, BACKGROUNDS):
+        singles.append(Spec((name,), background=background))
+        doubles.append(Spec((name, name), background=background))
+        for position in POSITIONS:
+            placed.append(Spec((name,), position=position, background=background))
     backgrounds = itertools.cycle(BACKGROUNDS)
-    pairs = [Spec(pair, background=next(backgrounds)) for pair in itertools.combinations(ANIMAL_NAMES, 2)]
+    for pair in itertools.combinations(ANIMAL_NAMES, 2):
+        pairs.append(Spec(pair, background=next(backgrounds)))
     return singles + placed + doubles + pairs
 
 
@@ -211,5 +216,9 @@ def activity_prompts(*, held_out: bool | None = None) -> list[str]:
 
     ``held_out`` selects those that training never (True) or rarely (False) showed; None selects all.
     """
-    specs = [Spec((name,), activity=activity) for name in ANIMAL_NAMES for activity in ACTIVITIES]
-    return [str(spec) for spec in specs if held_out is None or spec.held_out == held_out]
+    prompts = []
+    for name, activity in itertools.product(ANIMAL_NAMES, ACTIVITIES):
+        spec = Spec((name,), activity=activity)
+        if held_out is None or spec.held_out == held_out:
+            prompts.append(str(spec))
+    return prompts

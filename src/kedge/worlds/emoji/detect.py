@@ -11,7 +11,7 @@ sheep in the snow count only by what sets them apart from snow.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import Field, dataclass, fields
 
 import torch
 from torch import Tensor
@@ -50,9 +50,9 @@ class Candidates:
 
     def tiles(self, count: int | None = None) -> Tensor:
         """The first ``count`` alone, ``[..., K, 4, SIDE, SIDE]``: premultiplied colour, alpha."""
-        sprite, size, x, y = (field[..., :count] for field in (self.sprite, self.size, self.x, self.y))
+        size = self.size[..., :count]
         half = torch.tensor(SIZES, device=size.device)[size] // 2
-        return paste(sprite, size, x - half, y - half)
+        return paste(self.sprite[..., :count], size, self.x[..., :count] - half, self.y[..., :count] - half)
 
 
 def guess_background(images: Tensor) -> Tensor:
@@ -92,7 +92,11 @@ def find(images: Tensor, ground: Tensor, asked: Tensor) -> Candidates:
     rest = torch.where(smaller[:, None, None, None], after_small, after_large)
     third = _gains(rest, base, ground, MIXED)
     slots = [first, second, third.best(asked, first, second)]
-    return Candidates(*(torch.stack([getattr(slot, f.name) for slot in slots], 1) for f in fields(Candidates)))
+
+    def stacked(field: Field[Tensor]) -> Tensor:
+        return torch.stack([getattr(slot, field.name) for slot in slots], 1)
+
+    return Candidates(*map(stacked, fields(Candidates)))
 
 
 def _next(
@@ -111,11 +115,11 @@ def _without(rest: Tensor, base: Tensor, slot: Candidates) -> Tensor:
 
 
 def _either(condition: Tensor, yes: Candidates, no: Candidates) -> Candidates:
-    def pick(name: str) -> Tensor:
-        a, b = getattr(yes, name), getattr(no, name)
+    def pick(field: Field[Tensor]) -> Tensor:
+        a, b = getattr(yes, field.name), getattr(no, field.name)
         return torch.where(condition.reshape(-1, *(1,) * (a.ndim - 1)), a, b)
 
-    return Candidates(*(pick(f.name) for f in fields(Candidates)))
+    return Candidates(*map(pick, fields(Candidates)))
 
 
 @dataclass(frozen=True)

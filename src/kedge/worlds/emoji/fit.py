@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import reduce
 
 import torch
 from torch import Tensor
@@ -120,9 +119,13 @@ def spread(alpha: Tensor) -> Tensor:
     """Opacity ``[..., H, W]`` widened by as much as a soft picture spreads a sprite."""
     height, width = alpha.shape[-2:]
     framed = pad(alpha, (BORDER,) * 4)
-    steps = range(2 * BORDER + 1)
-    framed = reduce(torch.maximum, [framed[..., i : i + height, :] for i in steps])
-    return reduce(torch.maximum, [framed[..., i : i + width] for i in steps])
+    rows = framed[..., :height, :]
+    for i in range(1, 2 * BORDER + 1):
+        rows = torch.maximum(rows, framed[..., i : i + height, :])
+    widened = rows[..., :width]
+    for i in range(1, 2 * BORDER + 1):
+        widened = torch.maximum(widened, rows[..., i : i + width])
+    return widened
 
 
 def _uncovered_by_others(cover: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -58,7 +59,7 @@ def read(prompts: Sequence[str], device: torch.device) -> Asked:
     Raises:
         CaptionError: a prompt is not of the emoji world.
     """
-    rows = torch.tensor([_row(prompt) for prompt in prompts], device=device)
+    rows = torch.tensor(list(map(_row, prompts)), device=device)
     number, ground, x, y = rows[:, 2:6].unbind(1)
     return Asked(rows[:, :2], number, ground, x, y, rows[:, 6:8], rows[:, 8:10], rows[:, 10:12])
 
@@ -66,7 +67,7 @@ def read(prompts: Sequence[str], device: torch.device) -> Asked:
 @lru_cache(maxsize=1 << 16)
 def _row(prompt: str) -> tuple[int, ...]:
     spec = parse(prompt)
-    animals = [ANIMAL_NAMES.index(name) for name in spec.animals]
+    animals = list(map(ANIMAL_NAMES.index, spec.animals))
     ground = BACKGROUNDS.index(spec.background) if spec.background else -1
     x, y, props = -1, -1, []
     if spec.position:
@@ -77,7 +78,8 @@ def _row(prompt: str) -> tuple[int, ...]:
         else:
             props.append((SPRITES.index(sprite), left, top))
     props += [(-1, 0, 0)] * (MAX_PROPS - len(props))
-    return (animals[0], animals[-1], len(animals), ground, x, y, *(p[i] for i in range(3) for p in props))
+    sprites, lefts, tops = zip(*props, strict=True)
+    return (animals[0], animals[-1], len(animals), ground, x, y, *sprites, *lefts, *tops)
 
 
 def animal_and_place(fitted: Fit, asked: Asked) -> tuple[Tensor, Tensor]:
@@ -87,13 +89,12 @@ def animal_and_place(fitted: Fit, asked: Asked) -> tuple[Tensor, Tensor]:
     one = first.amax(1)
     one_place = ((first + drawn) / SHARED).softmax(1).mul(_at(fitted, asked)).sum(1)
 
-    slots = range(first.shape[1])
-    pairs = [(i, j) for i in slots for j in slots if i != j]
-    both = torch.stack([(first[:, i] * second[:, j]).sqrt() for i, j in pairs], 1)
-    order = torch.stack([_left_of(fitted.x[:, i], fitted.x[:, j]) for i, j in pairs], 1)
+    i, j = torch.tensor(list(itertools.permutations(range(first.shape[1]), 2)), device=first.device).T
+    both = (first[:, i] * second[:, j]).sqrt()
+    order = _left_of(fitted.x[:, i], fitted.x[:, j])
     alike = asked.animals[:, :1] == asked.animals[:, 1:]
     order = torch.where(alike, 1.0, order)
-    there = torch.stack([(drawn[:, i] + drawn[:, j]) for i, j in pairs], 1)
+    there = drawn[:, i] + drawn[:, j]
     two_place = ((both + there + SHARED * order) / SHARED).softmax(1).mul(order).sum(1)
     single = asked.number == 1
     return torch.where(single, one, both.amax(1)), torch.where(single, one_place, two_place)

@@ -110,32 +110,36 @@ def make_scheduler(kind: str) -> DDIMScheduler | LCMScheduler:
 def words() -> list[str]:
     """Every word that a caption may hold."""
     texts = [*captions.BACKGROUNDS, *captions.ACTIVITIES, *captions.POSITIONS, "a an one two and the"]
-    texts += [*ANIMAL_NAMES, *(captions.plural(name) for name in ANIMAL_NAMES)]
-    return sorted({word for text in texts for word in text.split()})
+    texts += [*ANIMAL_NAMES, *map(captions.plural, ANIMAL_NAMES)]
+    return sorted(set(" ".join(texts).split()))
 
 
 def _merge(word: str, merges: dict[tuple[str, str], int]) -> list[str]:
     """Byte-pair encoding of one word: the earliest rule that applies, until none does."""
     pieces = [*word[:-1], f"{word[-1]}</w>"]
-    while rules := [pair for pair in itertools.pairwise(pieces) if pair in merges]:
-        i = list(itertools.pairwise(pieces)).index(min(rules, key=merges.__getitem__))
+    while True:
+        pairs = list(itertools.pairwise(pieces))
+        rules = list(filter(merges.__contains__, pairs))
+        if not rules:
+            return pieces
+        i = pairs.index(min(rules, key=merges.__getitem__))
         pieces[i : i + 2] = [pieces[i] + pieces[i + 1]]
-    return pieces
 
 
 def make_tokenizer(folder: Path) -> CLIPTokenizer:
     """A CLIP tokenizer whose byte-pair merges make one token of each word; other words fall to pieces, none is lost."""
-    symbols = [chr(code) for code in (*range(33, 127), *range(161, 173), *range(174, 256))]
-    symbols += [chr(256 + i) for i in range(256 - len(symbols))]
+    symbols = list(map(chr, (*range(33, 127), *range(161, 173), *range(174, 256))))
+    symbols += map(chr, range(256, 512 - len(symbols)))
     merges: dict[tuple[str, str], int] = {}
     for word in words():
         while len(pieces := _merge(word, merges)) > 1:
             merges[pieces[0], pieces[1]] = len(merges)
-    tokens = [*symbols, *(f"{s}</w>" for s in symbols), *("".join(pair) for pair in merges)]
+    tokens = [*symbols, *map("{}</w>".format, symbols), *map("".join, merges)]
     tokens = [*dict.fromkeys(tokens), "<|startoftext|>", "<|endoftext|>"]
+    vocabulary = dict(zip(tokens, itertools.count(), strict=False))
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "vocab.json").write_text(json.dumps({token: i for i, token in enumerate(tokens)}, ensure_ascii=False))
-    (folder / "merges.txt").write_text("#version: 0.2\n" + "\n".join(" ".join(pair) for pair in merges) + "\n")
+    (folder / "vocab.json").write_text(json.dumps(vocabulary, ensure_ascii=False))
+    (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *map(" ".join, merges)]) + "\n")
     tokenizer = CLIPTokenizer.from_pretrained(folder, model_max_length=TOKENS)
     tokenizer.save_pretrained(folder)
     return tokenizer

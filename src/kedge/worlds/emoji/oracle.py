@@ -7,7 +7,7 @@ multiplies the parts. Every part falls smoothly with the error it measures, so t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import Field, dataclass, fields
 
 import torch
 from torch import Tensor
@@ -80,13 +80,17 @@ class Oracle:
         images = images.detach().float().nan_to_num(0.5, 1.0, 0.0).clamp(0, 1)
         if images.shape[-1] != SIDE:
             images = interpolate(images, (SIDE, SIDE), mode="area")
-        chunks = [
-            _parts(images[i : i + self.chunk], prompts[i : i + self.chunk]) for i in range(0, len(images), self.chunk)
-        ]
-        if not chunks:
+        if not len(images):
             empty = images.new_zeros(0)
             return OracleParts(*(empty,) * 7, empty.long().reshape(0, 2), empty.bool())
-        return OracleParts(**{f.name: torch.cat([getattr(c, f.name) for c in chunks]) for f in fields(OracleParts)})
+        chunks = []
+        for start in range(0, len(images), self.chunk):
+            chunks.append(_parts(images[start : start + self.chunk], prompts[start : start + self.chunk]))
+
+        def joined(field: Field[Tensor]) -> Tensor:
+            return torch.cat([getattr(chunk, field.name) for chunk in chunks])
+
+        return OracleParts(*map(joined, fields(OracleParts)))
 
 
 def _parts(images: Tensor, prompts: Sequence[str]) -> OracleParts:
@@ -111,8 +115,14 @@ def _parts(images: Tensor, prompts: Sequence[str]) -> OracleParts:
 def _total(parts: dict[str, Tensor], asked: judge.Asked) -> Tensor:
     free = (asked.props < 0).all(1)
     acts = torch.where(free, ACTIVITY_FREE, ACTIVITY_ASKED)
-    logs = {name: (FLOOR + (1 - FLOOR) * part).log() for name, part in parts.items()}
-    total = sum(weight * logs[name] for name, weight in WEIGHTS.items()) + acts * logs["activity"]
+
+    def log(name: str) -> Tensor:
+        return (FLOOR + (1 - FLOOR) * parts[name]).log()
+
+    total = torch.zeros_like(acts, dtype=torch.float32)
+    for name, weight in WEIGHTS.items():
+        total = total + weight * log(name)
+    total = total + acts * log("activity")
     return (total / (sum(WEIGHTS.values()) + acts)).exp()
 
 

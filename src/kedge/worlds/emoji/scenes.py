@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from kedge.worlds.emoji.atlas import SIZES, SPRITES, sprite_bank
-from kedge.worlds.emoji.captions import BACKGROUNDS, COLOURS, Spec, parse
+from kedge.worlds.emoji.captions import BACKGROUNDS, Spec, parse
 
 SIDE = 32  # pixels of a scene
 VARIANTS = 1  # of each background: flakes, stars and bubbles differ
@@ -47,6 +47,11 @@ def compose(spec: Spec, rng: random.Random) -> Scene:
     return Scene(background, rng.randrange(VARIANTS), _layers(spec, rng))
 
 
+def compose_all(specs: Iterable[Spec], rng: random.Random) -> list[Scene]:
+    """:func:`compose` for each in turn."""
+    return [compose(spec, rng) for spec in specs]
+
+
 def _jitter(rng: random.Random, sprite: str, size: int, x: int, y: int, by: int) -> Layer:
     return Layer(sprite, size, x + rng.randint(-by, by), y + rng.randint(-by, by))
 
@@ -62,9 +67,10 @@ CENTRES = {None: 16, "on the left": 10, "on the right": 22}
 
 def _layers(spec: Spec, rng: random.Random) -> tuple[Layer, ...]:
     if spec.activity:
-        return tuple(
-            _jitter(rng, sprite or spec.animals[0], size, x, y, by=1) for sprite, size, x, y in STAGING[spec.activity]
-        )
+        layers = []
+        for sprite, size, x, y in STAGING[spec.activity]:
+            layers.append(_jitter(rng, sprite or spec.animals[0], size, x, y, by=1))
+        return tuple(layers)
     if len(spec.animals) == 2:
         left, right = spec.animals
         return (_jitter(rng, left, 15, 8, 18, by=1), _jitter(rng, right, 15, 24, 18, by=1))
@@ -190,7 +196,8 @@ def backgrounds() -> Tensor:
     """Every variant of every background: ``[backgrounds · VARIANTS, 3, 32, 32]``; plain colours have equal variants."""
     pictures = []
     for name in BACKGROUNDS:
+        colour = name.removeprefix("on a ").removesuffix(" background")
         for variant in range(VARIANTS):
-            plain = next((PLAIN[colour] for colour in COLOURS if name == f"on a {colour} background"), None)
+            plain = PLAIN.get(colour)
             pictures.append(_gradient((0, plain), (1, plain)) if plain else _scenery(name, variant))
     return torch.stack(pictures)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from dataclasses import dataclass
 from enum import Enum
@@ -13,7 +14,7 @@ from torch.nn.functional import conv2d, pad
 
 from kedge.worlds.emoji.atlas import ANIMAL_NAMES, PROPS, SIZES, SPRITES, sprite_bank
 from kedge.worlds.emoji.captions import ACTIVITIES, POSITIONS, Spec
-from kedge.worlds.emoji.scenes import SIDE, backgrounds, compose
+from kedge.worlds.emoji.scenes import SIDE, Layer, backgrounds, compose
 
 ANIMALS = len(ANIMAL_NAMES)  # sprites below this index are animals, the others props
 SOFTNESS = 0.8  # standard deviation in pixels
@@ -28,6 +29,9 @@ class Role(Enum):
     ALONE = "an animal with nothing beside it"
     LARGE = "an animal with smaller things beside it"
     SMALL = "a prop, or an animal beside its like or beside something larger"
+
+
+SOUGHT = (Role.SMALL, Role.LARGE, Role.ALONE)  # of several roles that a sprite plays, the first counts
 
 
 @dataclass(frozen=True)
@@ -64,26 +68,35 @@ def sizes_in_use() -> dict[tuple[int, int], Role]:
     specs += [Spec((animal,), position=position) for position in POSITIONS]
     specs += [Spec((animal,), activity=activity) for activity in ACTIVITIES]
     roles: dict[tuple[int, int], set[Role]] = {}
-    for scene in (compose(spec, random.Random(seed)) for seed in range(40) for spec in specs):
-        largest = max(layer.size for layer in scene.layers)
-        for i, layer in enumerate(scene.layers):
-            others = [other.size for j, other in enumerate(scene.layers) if j != i]
-            beside = Role.SMALL if layer.sprite in PROPS or layer.size in others or layer.size < largest else Role.LARGE
+    for seed, spec in itertools.product(range(40), specs):
+        layers = compose(spec, random.Random(seed)).layers
+        sizes = [layer.size for layer in layers]
+        for layer in layers:
             key = (SIZES.index(layer.size), SPRITES.index(layer.sprite))
-            roles.setdefault(key, set()).add(beside if others else Role.ALONE)
-    return {
-        key: next(role for role in (Role.SMALL, Role.LARGE, Role.ALONE) if role in found)
-        for key, found in sorted(roles.items())
-    }
+            roles.setdefault(key, set()).add(_role(layer, sizes))
+    return {key: min(roles[key], key=SOUGHT.index) for key in sorted(roles)}
+
+
+def _role(layer: Layer, sizes: list[int]) -> Role:
+    """Of one of a scene's sprites, given the sizes of all of them."""
+    if len(sizes) == 1:
+        return Role.ALONE
+    alike = sizes.count(layer.size) > 1
+    return Role.SMALL if layer.sprite in PROPS or alike or layer.size < max(sizes) else Role.LARGE
 
 
 @cache
 def groups(device: torch.device) -> list[Group]:
     """Every group, on ``device``: all animals at each of their sizes, and the props."""
     roles = sizes_in_use()
-    found = [_group(role, 0, [size] * ANIMALS, device) for (size, sprite), role in roles.items() if sprite < ANIMALS]
-    props = sorted((sprite, size) for size, sprite in roles if sprite >= ANIMALS)
-    return [*found, _group(Role.SMALL, props[0][0], [size for _, size in props], device)]
+    animals, props = [], []
+    for (size, sprite), role in roles.items():
+        if sprite < ANIMALS:
+            animals.append(_group(role, 0, [size] * ANIMALS, device))
+        else:
+            props.append((sprite, size))
+    props.sort()
+    return [*animals, _group(Role.SMALL, props[0][0], [size for _, size in props], device)]
 
 
 def _group(role: Role, first: int, sizes: list[int], device: torch.device) -> Group:

@@ -5,6 +5,7 @@ Measured as users load them (``NAME@emoji``), on candidates that no judge was tr
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 from dataclasses import asdict, dataclass
@@ -17,7 +18,7 @@ from torch import Tensor
 from kedge.models import BUNDLED_GUIDANCE
 from kedge.rewards import REWARDS, load_reward
 from kedge.worlds.emoji.atlas import ASSETS
-from kedge.worlds.emoji.build.pictures import Pictures, altered
+from kedge.worlds.emoji.build.pictures import Pictures, altered, repeated
 from kedge.worlds.emoji.build.preference import agreement
 from kedge.worlds.emoji.build.preview import sample
 from kedge.worlds.emoji.captions import parse, train_prompts
@@ -70,19 +71,22 @@ def judge(name: str, images: Tensor, prompts: list[str]) -> Tensor:
 def measure_rewards(pictures: Pictures, *, seed: int) -> Agreement:
     """All of the world's rewards on ``pictures``."""
     count, candidates = pictures.oracle.shape
-    prompts = [prompt for prompt in pictures.prompts for _ in range(candidates)]
+    prompts = repeated(pictures.prompts, candidates)
     images = pictures.images.flatten(0, 1)
-    given = {name: judge(name, images, prompts).reshape(count, -1) for name in world_rewards()}
-    accuracy = {name: agreement(scores, pictures.oracle) for name, scores in given.items()}
     shown, wrong = wrong_prompts(pictures, seed=seed)
-    prompt_accuracy = {}
-    for name in given:
+    table: dict[str, Tensor] = {}
+    accuracy, prompt_accuracy = {}, {}
+    for name in world_rewards():
+        scores = table[name] = judge(name, images, prompts).reshape(count, -1)
+        accuracy[name] = agreement(scores, pictures.oracle)
         if REWARDS[name].needs_prompt:
             other = judge(name, images[shown], wrong)
-            prompt_accuracy[name] = float((given[name].flatten()[shown] > other).float().mean())
-    table = given | {"oracle": pictures.oracle}
+            prompt_accuracy[name] = float((scores.flatten()[shown] > other).float().mean())
+    table["oracle"] = pictures.oracle
     matrix = torch.stack([(scores - scores.mean(1, keepdim=True)).flatten() for scores in table.values()]).corrcoef()
-    correlation = {name: dict(zip(table, row, strict=True)) for name, row in zip(table, matrix.tolist(), strict=True)}
+    correlation = {}
+    for name, row in zip(table, matrix.tolist(), strict=True):
+        correlation[name] = dict(zip(table, row, strict=True))
     return Agreement(count, accuracy, prompt_accuracy, len(wrong), correlation)
 
 
@@ -94,7 +98,7 @@ def wrong_prompts(pictures: Pictures, *, seed: int) -> tuple[Tensor, list[str]]:
     wrong = [str(altered(parse(pictures.prompts[i // candidates]), rng)) for i in shown.tolist()]
     verdict = Oracle()(pictures.images.flatten(0, 1)[shown].float() / 255, wrong)
     worse = verdict < pictures.oracle.flatten()[shown] - CLEARLY
-    return shown[worse], [prompt for prompt, keep in zip(wrong, worse.tolist(), strict=True) if keep]
+    return shown[worse], list(itertools.compress(wrong, worse.tolist()))
 
 
 def write_scales(folder: Path, *, seed: int, count: int = 256, file: Path = ASSETS / "scales.json") -> None:
@@ -102,6 +106,8 @@ def write_scales(folder: Path, *, seed: int, count: int = 256, file: Path = ASSE
     prompts = train_prompts()[:count]
     drawn = sample(folder / "emoji-lcm", prompts, steps=8, omega=BUNDLED_GUIDANCE, seed=seed, device="cpu")
     images = torch.from_numpy(drawn).permute(0, 3, 1, 2)
-    scores = {name: judge(name, images, prompts) for name in (*world_rewards(), REST)}
-    scales = {name: (float(given.mean()), float(given.std())) for name, given in scores.items()}
+    scales = {}
+    for name in (*world_rewards(), REST):
+        scores = judge(name, images, prompts)
+        scales[name] = (float(scores.mean()), float(scores.std()))
     file.write_text(json.dumps(scales, indent=1) + "\n")

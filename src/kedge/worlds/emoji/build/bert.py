@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import string
 from pathlib import Path
 
 import torch
@@ -25,9 +26,9 @@ CAPTIONS = 4096
 
 def make_words(folder: Path) -> BertTokenizer:
     """A BERT tokenizer with one token for each word of the world; other words fall to letters, none is lost."""
-    letters = [chr(code) for code in range(ord("a"), ord("z") + 1)]
+    letters = string.ascii_lowercase
     known = dict.fromkeys([*words(), *FRAME.split()[:-1]])
-    vocabulary = dict.fromkeys([*SPECIAL, *letters, *(f"##{letter}" for letter in letters), *known, *ROLES])
+    vocabulary = dict.fromkeys([*SPECIAL, *letters, *map("##{}".format, letters), *known, *ROLES])
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "vocab.txt").write_text("\n".join(vocabulary) + "\n")
     (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "BertTokenizer"}))

@@ -75,22 +75,22 @@ class Lessons:
     def of(cls, pool: Pool, tokenizer: BertTokenizer) -> Lessons:
         """The whole pool."""
         device = pool.scenes.device
-        different = {str(spec): None for spec in pool.specs}
-        ids = read(tokenizer, list(different), TOKENS)
+        rows: dict[str, int] = {}  # of each different caption
+        index = [rows.setdefault(str(spec), len(rows)) for spec in pool.specs]
+        ids = read(tokenizer, list(rows), TOKENS)
         ids = ids[:, : int((ids != tokenizer.pad_token_id).sum(1).max())]
-        table = {caption: i for i, caption in enumerate(different)}
-        words = ids[torch.tensor([table[str(spec)] for spec in pool.specs])].to(device)
+        words = ids[torch.tensor(index)].to(device)
 
         def place(names: tuple[str, ...], name: str | None) -> int:
             return -1 if name is None else names.index(name)
 
-        rows = []
+        meanings = []
         for spec in pool.specs:
-            animals = sorted(ANIMAL_NAMES.index(name) for name in spec.animals)
+            animals = sorted(map(ANIMAL_NAMES.index, spec.animals))
             first, second = animals if len(animals) == 2 else (animals[0], -1)
             free = (place(POSITIONS, spec.position), place(ACTIVITIES, spec.activity))
-            rows.append((first, second, *free, place(BACKGROUNDS, spec.background)))
-        meant = torch.tensor(rows, device=device)
+            meanings.append((first, second, *free, place(BACKGROUNDS, spec.background)))
+        meant = torch.tensor(meanings, device=device)
         return cls(pool, words, meant, (meant[:, 3] >= 0).nonzero()[:, 0])
 
     def pick(self, batch: int, generator: torch.Generator) -> Tensor:

@@ -27,10 +27,10 @@ GOOD = 0.6  # the oracle's verdict from which such a picture shows what its prom
 def descriptions(pool: Pool) -> list[str]:
     """What each scene shows: its caption with the background that was drawn."""
     drawn = (pool.scenes[:, 0].long() // VARIANTS).tolist()
-    return [
-        str(replace(spec, background=BACKGROUNDS[ground], bare=False))
-        for spec, ground in zip(pool.specs, drawn, strict=True)
-    ]
+    texts = []
+    for spec, ground in zip(pool.specs, drawn, strict=True):
+        texts.append(str(replace(spec, background=BACKGROUNDS[ground], bare=False)))
+    return texts
 
 
 def good_pictures(pictures: Pictures) -> tuple[Tensor, list[str]]:

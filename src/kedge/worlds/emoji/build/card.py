@@ -38,12 +38,15 @@ LEARNED = {
 }
 
 
+def _newest(notes: list[dict[str, Any]], kind: str) -> dict[str, dict[str, Any]]:
+    """The last note about each ``kind``."""
+    return {note[kind]: note for note in notes if kind in note}
+
+
 def write_card(folder: Path) -> None:
     """Write ``assets/README.md`` from the build's log; the newest note of each kind counts."""
-    notes = [json.loads(line) for line in (folder / "build.jsonl").read_text().splitlines()]
-    stages = {note["stage"]: note for note in notes if "stage" in note}
-    models = {note["model"]: note for note in notes if "model" in note}
-    rewards = {note["reward"]: note for note in notes if "reward" in note}
+    notes = list(map(json.loads, (folder / "build.jsonl").read_text().splitlines()))
+    stages, models, rewards = _newest(notes, "stage"), _newest(notes, "model"), _newest(notes, "reward")
     lines = [HEAD, "## Quality, by the oracle", ""]
     lines += ["| model | prompts | right animals | oracle | animal | number | place | background | clean | activity |"]
     lines += ["|" + "---|" * 10]

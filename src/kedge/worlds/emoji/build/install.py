@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import filecmp
+import os
 import shutil
 from pathlib import Path
 
@@ -39,7 +40,7 @@ def install(folder: Path, assets: Path = ASSETS) -> None:
 
 def share(assets: Path) -> None:
     """Keep once what both models have: the second has a relative link to the first's folder."""
-    first, second = (assets / name for name in MODELS)
+    first, second = map(assets.joinpath, MODELS)
     for part in SHARED:
         if (second / part).is_symlink() or not same_files(first / part, second / part):
             continue
@@ -49,8 +50,8 @@ def share(assets: Path) -> None:
 
 def same_files(one: Path, other: Path) -> bool:
     """Whether two folders hold the same files, byte for byte."""
-    names = sorted(file.name for file in one.iterdir())
-    if names != sorted(file.name for file in other.iterdir()):
+    names = sorted(os.listdir(one))
+    if names != sorted(os.listdir(other)):
         return False
     same, _, _ = filecmp.cmpfiles(one, other, names, shallow=False)
     return sorted(same) == names

@@ -154,9 +154,9 @@ def train(
         optimizer.step()
         _follow(average, modules, min(schedule.ema, (1 + step) / (10 + step)))
         if step % 50 == 0 or step + 1 == schedule.steps:
-            record = {"step": step, "loss": float(value.detach())} | {
-                key: float(number) for key, number in numbers.items()
-            }
+            record = {"step": step, "loss": float(value.detach())}
+            for key, number in numbers.items():
+                record[key] = float(number)
             record["images_per_second"] = (step + 1 - start) * schedule.batch / (time.monotonic() - began)
             with log_file.open("a") as log:
                 log.write(json.dumps(record) + "\n")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from torch import Tensor
 from kedge.worlds.emoji.build.preview import sample
 from kedge.worlds.emoji.captions import Spec, activity_prompts, parse, sample_training_spec
 from kedge.worlds.emoji.oracle import Oracle
-from kedge.worlds.emoji.scenes import compose, render
+from kedge.worlds.emoji.scenes import compose, compose_all, render
 
 # Model, steps and ω of the pictures of each prompt: the fewer steps, the worse the picture.
 GENERATORS = (("emoji-lcm", 8, 1.0), ("emoji-diffusion", 10, 3.0), ("emoji-lcm", 4, 1.0), ("emoji-diffusion", 4, 5.0))
@@ -82,23 +83,33 @@ def draw_pictures(folder: Path, vae: AutoencoderKL, count: int, *, seed: int, de
     ``folder`` holds the two models.
     """
     rng, generator = random.Random(seed), torch.Generator(device).manual_seed(seed)
-    active = [parse(prompt) for prompt in activity_prompts(held_out=False)]
-    specs = [rng.choice(active) if rng.random() < ACTIVE else sample_training_spec(rng) for _ in range(count)]
-    prompts = [str(spec) for spec in specs]
+    active = list(map(parse, activity_prompts(held_out=False)))
+    specs = []
+    for _ in range(count):
+        specs.append(rng.choice(active) if rng.random() < ACTIVE else sample_training_spec(rng))
+    prompts = list(map(str, specs))
     columns = []
     for i, (model, steps, omega) in enumerate(GENERATORS):
         drawn = sample(folder / model, prompts, steps=steps, omega=omega, seed=seed + i, device=str(device))
         columns.append(torch.from_numpy(drawn).permute(0, 3, 1, 2).float() / 255)
     for i in range(BETWEEN):  # what a better generator would draw: from its picture towards the truth
-        truth = render([compose(spec, rng) for spec in specs])
+        truth = render(compose_all(specs, rng))
         columns.append(_recode(vae, columns[i % GENERATED], truth, generator))
     for _ in range(WRONG):
         wrong = render([compose(altered(spec, rng), rng) for spec in specs])
         columns.append(_recode(vae, wrong, wrong, generator))
     images = torch.stack(columns, dim=1)
-    parts = Oracle().parts(images.flatten(0, 1), [prompt for prompt in prompts for _ in range(CANDIDATES)])
+    parts = Oracle().parts(images.flatten(0, 1), repeated(prompts, CANDIDATES))
     shape = images.shape[:2]
     return Pictures(prompts, (images * 255).round().byte(), parts.total.reshape(shape), parts.clean.reshape(shape))
+
+
+def repeated(prompts: Sequence[str], times: int) -> list[str]:
+    """Each prompt so many times, one after the other."""
+    texts: list[str] = []
+    for prompt in prompts:
+        texts += [prompt] * times
+    return texts
 
 
 @torch.no_grad()
@@ -107,9 +118,11 @@ def _recode(vae: AutoencoderKL, start: Tensor, end: Tensor, generator: torch.Gen
     scale = vae.config.scaling_factor
     drawn = []
     for a, b in zip(start.split(256), end.split(256), strict=True):
-        a, b = (scale * vae.encode(x * 2 - 1).latent_dist.mean for x in (a, b))
-        way, strength = (torch.rand(len(a), 1, 1, 1, generator=generator, device=a.device) for _ in range(2))
-        noise = torch.randn(a.shape, generator=generator, device=a.device)
-        z = torch.lerp(a, b, way) + LATENT_NOISE * strength**2 * noise
+        latents = scale * vae.encode(a * 2 - 1).latent_dist.mean
+        others = scale * vae.encode(b * 2 - 1).latent_dist.mean
+        way = torch.rand(len(a), 1, 1, 1, generator=generator, device=a.device)
+        strength = torch.rand(len(a), 1, 1, 1, generator=generator, device=a.device)
+        noise = torch.randn(latents.shape, generator=generator, device=a.device)
+        z = torch.lerp(latents, others, way) + LATENT_NOISE * strength**2 * noise
         drawn.append((vae.decode(z / scale).sample / 2 + 0.5).clamp(0, 1))
     return torch.cat(drawn)

@@ -18,7 +18,7 @@ from transformers import CLIPTokenizer
 from kedge.worlds.emoji.build.loop import autocast
 from kedge.worlds.emoji.captions import Spec, sample_training_spec
 from kedge.worlds.emoji.networks import TOKENS
-from kedge.worlds.emoji.scenes import Scene, compose, pack, render_packed
+from kedge.worlds.emoji.scenes import Scene, compose, compose_all, pack, render_packed
 
 LOOSE_ACTIVITIES = 0.06  # share of captions that name an activity, before held-out combinations are dropped
 RIGHT = 0.35  # share of those whose picture shows it
@@ -61,7 +61,7 @@ def draw_pool(count: int, seed: int, tokenizer: CLIPTokenizer, device: torch.dev
     """``count`` training scenes, each captioned rightly."""
     rng = random.Random(seed)
     specs = [sample_training_spec(rng) for _ in range(count)]
-    return _pool(specs, [compose(spec, rng) for spec in specs], tokenizer, device)
+    return _pool(specs, compose_all(specs, rng), tokenizer, device)
 
 
 def draw_loose_pool(count: int, seed: int, tokenizer: CLIPTokenizer, device: torch.device) -> Pool:
@@ -77,11 +77,9 @@ def draw_loose_pool(count: int, seed: int, tokenizer: CLIPTokenizer, device: tor
 
 
 def _pool(specs: list[Spec], scenes: list[Scene], tokenizer: CLIPTokenizer, device: torch.device) -> Pool:
-    captions = [str(spec) for spec in specs]
-    different = list(dict.fromkeys(captions))
-    rows = {caption: row for row, caption in enumerate(different)}
-    ids = tokenize(tokenizer, different).short()
-    tokens = ids[torch.tensor([rows[caption] for caption in captions])]
+    rows: dict[str, int] = {}  # of each different caption
+    index = [rows.setdefault(str(spec), len(rows)) for spec in specs]
+    tokens = tokenize(tokenizer, list(rows)).short()[torch.tensor(index)]
     return Pool(specs, pack(scenes).to(device), tokens.to(device))
 
 

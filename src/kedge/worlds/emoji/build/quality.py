@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from kedge.models import BUNDLED_GUIDANCE
 from kedge.worlds.emoji.build.preview import grid, sample
 from kedge.worlds.emoji.captions import activity_prompts, held_out_prompts, parse, sample_training_spec
 from kedge.worlds.emoji.oracle import Oracle, OracleParts
-from kedge.worlds.emoji.scenes import compose, render
+from kedge.worlds.emoji.scenes import compose_all, render
 
 STEPS = {"emoji-diffusion": 20, "emoji-lcm": 8}
 MODELS = tuple(STEPS)
@@ -51,12 +52,12 @@ def measure_autoencoder(vae: AutoencoderKL, *, seed: int, count: int = 500) -> d
     rng = random.Random(seed)
     kinds = {
         "scenes": [sample_training_spec(rng) for _ in range(count)],
-        "activities": [parse(prompt) for prompt in activity_prompts()],
+        "activities": list(map(parse, activity_prompts())),
     }
     quality = {}
     for name, specs in kinds.items():
-        images = render([compose(spec, rng) for spec in specs])
-        drawn, prompts = reconstructed(vae, images), [str(spec) for spec in specs]
+        images = render(compose_all(specs, rng))
+        drawn, prompts = reconstructed(vae, images), list(map(str, specs))
         parts = average(Oracle().parts(drawn, prompts))
         truth = average(Oracle().parts(images, prompts))
         error = float((drawn - images).square().mean())
@@ -67,10 +68,11 @@ def measure_autoencoder(vae: AutoencoderKL, *, seed: int, count: int = 500) -> d
 def show_autoencoder(vae: AutoencoderKL, file: Path, *, seed: int, columns: int = 12) -> None:
     """Originals above reconstructions: a row of scenes, then one of each activity in turn."""
     rng = random.Random(seed)
-    active = [parse(prompt) for prompt in activity_prompts()]
+    active = list(map(parse, activity_prompts()))
+    scenes = [sample_training_spec(rng) for _ in range(columns)]
     rows = []
-    for specs in ([sample_training_spec(rng) for _ in range(columns)], rng.sample(active, columns)):
-        images = render([compose(spec, rng) for spec in specs])
+    for specs in (scenes, rng.sample(active, columns)):
+        images = render(compose_all(specs, rng))
         rows += [images, reconstructed(vae, images)]
     pictures = (torch.cat(rows) * 255).round().byte().permute(0, 2, 3, 1).numpy()
     grid(pictures, columns, file)
@@ -95,8 +97,8 @@ def measure_models(folder: Path, *, seed: int, count: int = 500, device: str = "
 def measure_settings(folder: Path, *, seed: int, count: int = 200, device: str = "cpu") -> list[dict[str, Any]]:
     """The consistency model at fewer steps, and at every ω, on held-out prompts and on the activities."""
     model, records = folder / "emoji-lcm", []
-    settings = [(steps, BUNDLED_GUIDANCE) for steps in FEW_STEPS] + [(STEPS["emoji-lcm"], omega) for omega in OMEGAS]
-    for steps, omega in settings:
+    few_steps = itertools.product(FEW_STEPS, [BUNDLED_GUIDANCE])
+    for steps, omega in [*few_steps, *itertools.product([STEPS["emoji-lcm"]], OMEGAS)]:
         record: dict[str, Any] = {"steps": steps, "omega": omega}
         for kind, texts in (("held out", held_out_prompts(count)), ("activities", activity_prompts())):
             record[kind] = measure(model, texts, steps=steps, omega=omega, seed=seed, device=device)

@@ -102,8 +102,8 @@ def train_image_reward(
     average = train(name, {name: network}, loss, schedule, folder, seed=seed, device=torch.device("cpu"))
     network.load_state_dict(average[name])
     with torch.no_grad():
-        given = [score(pictures.images[:, c].float() / 255, ids) for c in range(pictures.images.shape[1])]
-    standardise(head, torch.cat(given))
+        scores = [score(images.float() / 255, ids) for images in pictures.images.unbind(1)]
+    standardise(head, torch.cat(scores))
     return network.eval()
 
 

@@ -1,4 +1,4 @@
-"""Plan against measurement: trains a few steps by ``kedge train`` and compares what it took with what was foretold.
+"""Plan against measurement: trains a few steps by ``kedge train`` and compares what it took with what was predicted.
 
     python -m bench.plan                # the emoji world's and the real size's configurations
     python -m bench.plan demo sd15-64
@@ -92,7 +92,7 @@ def write_models(folder: Path) -> dict[str, str]:
     return {"model": str(model), "reward": str(reward)}
 
 
-def foretold(recipe: str, changes: list[str]) -> tuple[float, float]:
+def predicted(recipe: str, changes: list[str]) -> tuple[float, float]:
     """Seconds a step and peak GB, as ``kedge plan`` prints them."""
     text = kedge("plan", recipe, *changes)
     seconds, memory = re.search(r"time: ([\d.e+]+) s a step", text), re.search(r"peak memory: ([\d.]+) GB", text)
@@ -152,7 +152,7 @@ def main() -> None:
             real = name.startswith("sd15")
             places = write_models(given.models or Path(folder)) if real else {}
             changes = [change.format(**places) for change in (*changes, *QUIET, f"training.steps={steps}")]
-            planned, out = foretold(recipe, changes), Path(folder) / f"run-{name}"
+            planned, out = predicted(recipe, changes), Path(folder) / f"run-{name}"
             found = measured(recipe, changes, out)
             cells = [f"{p:.3g} | {m:.3g} | {p / m - 1:+.0%}" for p, m in zip(planned, found, strict=True)]
             print(f"| {name} | {' | '.join(cells)} |", flush=True)

@@ -189,6 +189,8 @@ def test_python_on_the_pages_imports_what_there_is():
                     module = importlib.import_module(str(node.module))
                     absent = [name.name for name in node.names if not hasattr(module, name.name)]
                     assert not absent, f"{page.name}: {node.module} has no {absent}"
+                if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "kedge":
+                    assert hasattr(kedge, node.attr), f"{page.name}: kedge has no {node.attr}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

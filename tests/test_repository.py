@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import importlib.util
 import re
 import subprocess
 import tomllib
@@ -76,6 +78,17 @@ def test_the_workflow_and_the_hooks_run_what_make_runs():
     lint = read("Makefile")
     for command in (entry[0] for entry in entries if entry[0] != "sh"):
         assert f"$(BIN)/{command}" in lint
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "bench").glob("*.py")), ids=lambda path: path.stem)
+def test_a_bench_imports_what_there_is(path):
+    """Benches are not run by the tests: what they take from the package must be there all the same."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("kedge"):
+            module = importlib.import_module(str(node.module))
+            for name in node.names:
+                known = hasattr(module, name.name) or importlib.util.find_spec(f"{node.module}.{name.name}")
+                assert known, f"{path.name}, line {node.lineno}: {node.module} has no {name.name}"
 
 
 def tracked() -> list[Path]:

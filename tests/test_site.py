@@ -49,6 +49,13 @@ def test_the_navigation_names_every_page():
     assert there <= set(pages), f"name these in mkdocs.yml: {sorted(there - set(pages))}"
 
 
+def test_no_module_is_described_twice():
+    pages = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "docs" / "api").glob("*.md"))
+    modules = re.findall(r"^::: (\S+)$", pages, re.MULTILINE)
+    assert len(modules) > 30
+    assert len(modules) == len(set(modules))
+
+
 def test_every_page_is_built(site):
     docs = ROOT / "docs"
     for path in docs.rglob("*.md"):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -76,6 +76,7 @@ class Comparison:
 
     Attributes:
         prompts: in words, on which they were measured: ``66 test prompts``.
+        distances: of ours from its base, see :mod:`kedge.evaluation.distance`.
     """
 
     ours: str
@@ -83,6 +84,7 @@ class Comparison:
     rewards: tuple[Change, ...]
     statistics: tuple[Change, ...]
     prompts: str = "prompts"
+    distances: Mapping[str, Interval] = field(default_factory=dict)
 
     def __getitem__(self, metric: str) -> Change:
         for change in (*self.rewards, *self.statistics):
@@ -103,6 +105,7 @@ class Comparison:
             "ours": self.ours,
             "theirs": self.theirs,
             "prompts": self.prompts,
+            "distances": {name: interval.to_dict() for name, interval in self.distances.items()},
             "rewards": [change.to_dict() for change in self.rewards],
             "statistics": [change.to_dict() for change in self.statistics],
         }
@@ -127,7 +130,8 @@ def compare(ours: Evaluation, theirs: Evaluation) -> Comparison:
     if not rewards and not statistics:
         raise ValueError(f"{ours.name} and {theirs.name} have no metric in common")
     adjusted = [_with_p(ours, theirs, changes) for changes in (rewards, statistics)]
-    return Comparison(ours.name, theirs.name, adjusted[0], adjusted[1], ours.prompt_words)
+    distances = {name: ours.interval(name) for name in ours.distances}
+    return Comparison(ours.name, theirs.name, adjusted[0], adjusted[1], ours.prompt_words, distances)
 
 
 def _comparable(ours: Evaluation, theirs: Evaluation, statistic: str) -> bool:

@@ -19,13 +19,14 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from kedge.evaluation.distance import distances
 from kedge.evaluation.diversity import diversities
 from kedge.evaluation.encoders import Encoder
 from kedge.evaluation.image_statistics import image_statistics
 from kedge.evaluation.partial_scores import PartialScores, Row
 from kedge.evaluation.result import Evaluation
 from kedge.pixels import as_rgb, from_uint8, to_uint8
-from kedge.policies.base import Policy, draw_noise, rollout
+from kedge.policies.base import NO_GRADIENT, Alongside, Policy, draw_noise, rollout
 from kedge.rewards.base import Reward, checked_scores
 
 Progress = Callable[[int, int], None]
@@ -54,6 +55,8 @@ def evaluate(
     progress: Progress | None = None,
 ) -> Evaluation:
     """Draw ``samples_per_prompt`` images for each prompt and score them by every reward.
+
+    A policy with an adapter is also compared with its base, step by step: see :mod:`kedge.evaluation.distance`.
 
     Args:
         reference: evaluate the frozen base model instead (``policy.reference()``), from the same noise.
@@ -92,10 +95,13 @@ def evaluate(
             continue
         texts = samples[batch.start : batch.stop]
         seeds = [sample_seed(seed, *divmod(i, samples_per_prompt)) for i in batch]
-        pixels = _draw(policy, texts, seeds, reference)
+        pixels, apart = _draw(policy, texts, seeds, reference)
         images += pixels[: max(0, keep - start)]
         if not done:
-            scored.add(_score(pixels, texts, batch, rewards, encoder, policy.device))
+            rows = _score(pixels, texts, batch, rewards, encoder, policy.device)
+            for i, row in enumerate(rows):
+                row["distances"] = _at(apart, i)
+            scored.add(rows)
         if progress is not None:
             progress(batch.stop, len(samples))
     facts: dict[str, Any] = {"samples_per_prompt": samples_per_prompt, "steps": policy.steps}
@@ -103,12 +109,20 @@ def evaluate(
     return _collect(scored, name, samples, seed, torch.stack(images).numpy() if images else None, facts)
 
 
-def _draw(policy: Policy, prompts: list[str], seeds: list[int], reference: bool) -> Tensor:
+def _draw(
+    policy: Policy, prompts: list[str], seeds: list[int], reference: bool
+) -> tuple[Tensor, dict[str, list[float]]]:
+    """The pictures, and how far a policy with an adapter is from its base where it drew them."""
     # Generators live on the CPU, so that the noise does not depend on the device.
     noise = draw_noise(policy, [torch.Generator().manual_seed(seed) for seed in seeds], len(prompts))
-    with policy.reference() if reference else nullcontext():
-        x0 = rollout(policy, policy.encode(prompts), noise).x0
-        return to_uint8(policy.decode(x0))
+    if reference or not list(policy.trainable()):
+        with policy.reference() if reference else nullcontext():
+            trajectory = rollout(policy, policy.encode(prompts), noise)
+            return to_uint8(policy.decode(trajectory.x0)), {}
+    beside = Alongside(range(policy.steps, 0, -1), exact=False)
+    trajectory = rollout(policy, policy.encode(prompts), noise, NO_GRADIENT, beside)
+    apart = {name: values.tolist() for name, values in distances(policy, trajectory).items()}
+    return to_uint8(policy.decode(trajectory.x0)), apart
 
 
 def _score(
@@ -151,7 +165,10 @@ def _collect(
     scores, statistics = _columns(rows, "scores"), _columns(rows, "statistics")
     if "features" in rows[0]:
         statistics |= diversities([row["features"] for row in rows], prompts)
-    return Evaluation(name, tuple(prompts), seed, scores, statistics, images, facts)
+    # Samples that an earlier version scored before it was stopped have no distances: then nobody has.
+    measured = all(row.get("distances") for row in rows)
+    distance = _columns(rows, "distances") if measured else {}
+    return Evaluation(name, tuple(prompts), seed, scores, statistics, images, facts, distance)
 
 
 def _columns(rows: Sequence[Row], kind: str) -> dict[str, NDArray[np.float64]]:

@@ -18,7 +18,7 @@ from kedge.evaluation.charts import Curve, Effect, curve_chart, effects_chart
 from kedge.evaluation.comparison import Change, Comparison
 from kedge.evaluation.guard import Level, Verdict
 from kedge.evaluation.prompt_roles import logged
-from kedge.evaluation.tables import Cell, Table, display
+from kedge.evaluation.tables import DISTANCES, Cell, Table, display
 
 PAIRS = 16  # pictures shown
 _WIDEST = 384  # pixels of an embedded picture
@@ -105,6 +105,8 @@ def training_charts(log: Sequence[Line], reward: str) -> str:
     """Reward, divergence, and what was evaluated over the steps; empty if nothing was logged."""
     charts = _chart(log, "reward", f"Training reward ({display(reward).title})", "smooth")
     charts += _chart(log, "divergence", "Divergence from the base", "smooth")
+    for distance, title in DISTANCES.items():
+        charts += _chart(log, distance, f"Distance from the base: {title}", "points")
     for key in dict.fromkeys(chain.from_iterable(log)):
         if named := logged(key):
             prompts, metric = named

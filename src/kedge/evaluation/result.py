@@ -31,6 +31,7 @@ class Evaluation:
         statistics: image statistic → ``[N]``, see :mod:`kedge.evaluation.image_statistics`.
         images: ``[M, H, W, 3]`` uint8, the first M samples, if they were kept; not part of the JSON.
         facts: anything else worth recording (steps, resolution, version; ``prompts``: their role).
+        distances: from the base model, of a tuned one → ``[N]``, see :mod:`kedge.evaluation.distance`.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Evaluation:
     statistics: dict[str, Floats] = field(default_factory=dict)
     images: NDArray[np.uint8] | None = None
     facts: dict[str, Any] = field(default_factory=dict)
+    distances: dict[str, Floats] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.prompts)
@@ -50,19 +52,24 @@ class Evaluation:
         return f"{len(set(self.prompts))} {words(self.facts.get('prompts'))}"
 
     def interval(self, metric: str, **options: Any) -> Interval:
-        """Mean and interval of one reward or image statistic; options as in :func:`mean_interval`."""
+        """Mean and interval of one reward, image statistic or distance; options as in :func:`mean_interval`."""
         return mean_interval(self.values(metric), self.prompts, **options)
 
     def values(self, metric: str) -> Floats:
-        """``[N]`` scores of one reward or image statistic.
+        """``[N]`` scores of one reward, image statistic or distance.
 
         Raises:
             KeyError: listing what there is.
         """
-        for table in (self.scores, self.statistics):
+        for table in (self.scores, self.statistics, self.distances):
             if metric in table:
                 return table[metric]
-        raise KeyError(f"{self.name} has no {metric!r}; it has {', '.join([*self.scores, *self.statistics])}")
+        known = ", ".join([*self.scores, *self.statistics, *self.distances])
+        raise KeyError(f"{self.name} has no {metric!r}; it has {known}")
+
+    def has(self, metric: str) -> bool:
+        """Whether :meth:`values` knows it."""
+        return any(metric in table for table in (self.scores, self.statistics, self.distances))
 
     def summary(self, **options: Any) -> dict[str, Interval]:
         """Mean and 95 % interval of every reward."""
@@ -70,15 +77,17 @@ class Evaluation:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready, with a summary for people; lossless but for the images."""
+        summary = {**self.summary(), **{name: self.interval(name) for name in self.distances}}
         return {
             "format": FORMAT,
             "name": self.name,
             "seed": self.seed,
             "facts": self.facts,
-            "summary": {name: interval.to_dict() for name, interval in self.summary().items()},
+            "summary": {name: interval.to_dict() for name, interval in summary.items()},
             "prompts": list(self.prompts),
             "scores": _lists(self.scores),
             "statistics": _lists(self.statistics),
+            "distances": _lists(self.distances),
         }
 
     @classmethod
@@ -91,14 +100,22 @@ class Evaluation:
         if not isinstance(data, dict) or data.get("format") != FORMAT:
             raise ValueError(f"not an evaluation: expected the key 'format' with the value {FORMAT!r}")
         prompts = tuple(data["prompts"])
-        tables: dict[str, dict[str, Floats]] = {"scores": {}, "statistics": {}}
+        tables: dict[str, dict[str, Floats]] = {"scores": {}, "statistics": {}, "distances": {}}
         for kind, table in tables.items():
-            for name, numbers in data[kind].items():
+            for name, numbers in (data.get(kind, {}) if kind == "distances" else data[kind]).items():
                 values = np.asarray(numbers, dtype=np.float64)
                 if values.shape != (len(prompts),):
                     raise ValueError(f"{kind}.{name} has {values.size} values for {len(prompts)} prompts")
                 table[name] = values
-        return cls(data["name"], prompts, data["seed"], tables["scores"], tables["statistics"], facts=data["facts"])
+        return cls(
+            data["name"],
+            prompts,
+            data["seed"],
+            tables["scores"],
+            tables["statistics"],
+            facts=data["facts"],
+            distances=tables["distances"],
+        )
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the JSON, whole or not at all."""

@@ -16,6 +16,10 @@ from kedge.policies.fingerprint import Fingerprint
 HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")  # the only base_model that the hub understands
 
 Line = dict[str, Any]
+DISTANCES = {
+    "path_kl": "a path KL of {:.3g} nats",
+    "rms_x0": "{:.3g} latent standard deviations of x̂₀ (root mean square)",
+}
 # The log's prefixes, and what was measured there: training prompts are never called held-out.
 EVALUATED = {"held_out/": "held-out prompts", "train_prompts/": "training prompts"}
 
@@ -77,7 +81,16 @@ def _last_sample(config: RunConfig, step: int) -> str:
 def _results(config: RunConfig, log: Sequence[Line]) -> str:
     """Means of the first and the last evaluation, and on which prompts they were measured."""
     tables = [_table(log, prefix, prompts) for prefix, prompts in EVALUATED.items()]
-    return "\n".join(table for table in tables if table)
+    return "\n".join(part for part in (*tables, _distance(log)) if part)
+
+
+def _distance(log: Sequence[Line]) -> str:
+    """How far the last evaluation found it from the base."""
+    for line in reversed(log):
+        facts = [text.format(line[name]) for name, text in DISTANCES.items() if line.get(name) is not None]
+        if facts:
+            return f"At step {line['step']} it had moved from the base by {' and '.join(facts)}.\n"
+    return ""
 
 
 def _table(log: Sequence[Line], prefix: str, prompts: str) -> str:

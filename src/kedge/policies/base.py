@@ -72,6 +72,14 @@ class PairedPolicy(Protocol):
         """``transition`` and the reference's ``transition`` at ``x = x_k``, each ``[B, *latent_shape]``."""
 
 
+@runtime_checkable
+class PredictingPolicy(Protocol):
+    """A policy that says what its steps make of the picture that it predicts."""
+
+    def x0_weight(self, k: int) -> float | None:
+        """∂mean / ∂x̂_0 of step k at a fixed x_k: α_{k-1} for a consistency model. None if it is not known."""
+
+
 def draw_noise(policy: Policy, generators: torch.Generator | Sequence[torch.Generator], batch: int) -> Tensor:
     """All the randomness of ``batch`` trajectories: ``[K, B, *latent_shape]``, standard normal.
 

@@ -93,6 +93,11 @@ class LatentPolicy:
         mean, reference_mean = both.mean.chunk(2)
         return Gaussian(mean, both.std), Gaussian(reference_mean, both.std)
 
+    def x0_weight(self, k: int) -> float | None:
+        """∂mean / ∂x̂_0 of step k at a fixed x_k; None if the family's steps do not say."""
+        weight = getattr(self.schedule[k], "x0_weight", None)
+        return None if weight is None else float(weight)
+
     def trainable(self) -> Iterable[torch.nn.Parameter]:
         """The adapter's weights."""
         return list(self.adapter.weights.values()) if self.adapter else []

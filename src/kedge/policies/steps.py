@@ -15,7 +15,11 @@ PREDICTION_TYPES = ("epsilon", "sample", "v_prediction")
 
 
 class Step(Protocol):
-    """The constants of one sampling step of a family, and what it makes of the network's output."""
+    """The constants of one sampling step of a family, and what it makes of the network's output.
+
+    With a property ``x0_weight``, ∂mean / ∂x̂_0 at a fixed x_k (``[]``), evaluations also tell how far the predicted
+    pictures moved (:mod:`kedge.evaluation.distance`).
+    """
 
     @property
     def timestep(self) -> Tensor:

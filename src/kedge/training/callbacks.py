@@ -156,7 +156,7 @@ class HeldOut:
         self._alarm = Alarm(self.looks)
 
     def __call__(self, step: int, run: Watched) -> dict[str, float]:
-        """Evaluate if it is time; returns means as ``held_out/<metric>``, or ``train_prompts/<metric>``."""
+        """Evaluate if it is time; returns means, ``held_out/<metric>`` or ``train_prompts/<metric>``, and distances."""
         if not due(step, self.every):
             return {}
         with run.averaged():
@@ -175,7 +175,8 @@ class HeldOut:
             self._watch(step, now, run)
         prefix = TRAIN_PROMPTS if self.role == "train" else HELD_OUT
         numbers = {**now.scores, **{name: now.statistics[name] for name in DIVERSITIES if name in now.statistics}}
-        return {f"{prefix}/{metric}": float(values.mean()) for metric, values in numbers.items()}
+        means = {f"{prefix}/{metric}": float(values.mean()) for metric, values in numbers.items()}
+        return means | {name: float(values.mean()) for name, values in now.distances.items()}
 
     def _watch(self, step: int, now: Evaluation, run: Watched) -> None:
         trained = next(iter(self.rewards))

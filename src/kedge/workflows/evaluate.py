@@ -56,6 +56,7 @@ class Evaluations(Sequence["Evaluation"]):
         from kedge.evaluation.tables import evaluation_table
 
         extra = tuple(self.evaluations[0].statistics) if statistics else ()
+        extra += tuple(dict.fromkeys(name for evaluation in self.evaluations for name in evaluation.distances))
         return evaluation_table(self.evaluations, [*self.metrics, *extra], scales)
 
     def __str__(self) -> str:

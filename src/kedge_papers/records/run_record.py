@@ -18,7 +18,17 @@ import numpy as np
 from kedge.evaluation.result import Evaluation
 
 POINTS = 1000
-COLUMNS = ("step", "seconds", "queries", "reward", "divergence", "kl", "peak_memory_mb")  # and held_out/…
+COLUMNS = (
+    "step",
+    "seconds",
+    "queries",
+    "reward",
+    "divergence",
+    "kl",
+    "path_kl",
+    "rms_x0",
+    "peak_memory_mb",
+)  # and held_out/…
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,11 @@ class DDIMStep(ScheduledStep):
     direction: Tensor
     std: Tensor
 
+    @property
+    def x0_weight(self) -> Tensor:
+        """∂mean / ∂x̂_0, with ε̂ = (x − √ᾱ x̂_0) / √(1 − ᾱ)."""
+        return self.next_alpha - self.direction * self.alpha / self.sigma
+
     def gaussian(self, x: Tensor, output: Tensor) -> Gaussian:
         """``p(x_{k-1} | x_k, c)`` from the (guided) network's output at x_k."""
         x0 = predicted_x0(output, x, self.alpha, self.sigma, self.prediction_type)  # Eq. (12): "predicted x_0"

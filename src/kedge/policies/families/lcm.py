@@ -39,6 +39,11 @@ class ConsistencyStep(ScheduledStep):
     next_alpha: Tensor
     next_sigma: Tensor
 
+    @property
+    def x0_weight(self) -> Tensor:
+        """∂mean / ∂x̃_k = α_{k-1}."""
+        return self.next_alpha
+
     def gaussian(self, x: Tensor, output: Tensor) -> Gaussian:
         """``p(x_{k-1} | x_k, c)`` from the network's output at x_k."""
         x0 = predicted_x0(output, x, self.alpha, self.sigma, self.prediction_type)  # F_θ(x_k, t_k), as an image

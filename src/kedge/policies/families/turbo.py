@@ -41,6 +41,11 @@ class AncestralStep(ScheduledStep):
         """x_k with unit variance: x / √(σ² + 1)."""
         return self.scale * x / (self.sigma**2 + 1) ** 0.5
 
+    @property
+    def x0_weight(self) -> Tensor:
+        """∂mean / ∂x̂_0."""
+        return 1 - self.down / self.sigma
+
     def gaussian(self, x: Tensor, output: Tensor) -> Gaussian:
         """``p(x_{k-1} | x_k, c)`` from the network's output at x_k."""
         alpha = 1 / (self.sigma**2 + 1) ** 0.5

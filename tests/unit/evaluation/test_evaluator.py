@@ -88,7 +88,7 @@ def test_a_stopped_evaluation_goes_on_where_it_was(policy, prompts, tmp_path) ->
         file.write('{"index": 4, "sco')  # killed while writing
     policy.calls = 0
     resumed = evaluate(policy, {"dying": Dying(1)}, prompts, seed=1, batch_size=2, partial_scores=partial_scores)
-    assert policy.calls == 1 * policy.steps
+    assert policy.calls == 2 * policy.steps  # one batch, and the base beside it
     assert same(whole, resumed)
     assert len(partial_scores.read_text().splitlines()) == 1 + len(prompts)
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from kedge.gaussian import reduce_latent
 from kedge.policies.base import Policy, PredictingPolicy, Trajectory
 
 PATH_KL, RMS_X0 = "path_kl", "rms_x0"
@@ -36,7 +35,7 @@ def distances(policy: Policy, trajectory: Trajectory) -> dict[str, Tensor]:
             divergences.append(p.squared_distance(q, "sum") / 2)
         weight = policy.x0_weight(k) if isinstance(policy, PredictingPolicy) else None
         if weight is not None:  # the means differ by this times x̂_0^θ − x̂_0^ref
-            squares.append(reduce_latent(((p.mean - q.mean) / weight) ** 2, "mean"))
+            squares.append(((p.mean - q.mean) / weight).square().flatten(1).mean(1))
     steps = len(trajectory.transitions)
     if steps > 1 and len(divergences) == steps - 1:
         found[PATH_KL] = torch.stack(divergences).sum(0)

@@ -19,18 +19,6 @@ from kedge.policies.families.catalogue import UNETS
 from kedge.policies.families.unet import unet_policy
 from kedge.policies.steps import ScheduledStep, check_steps, predicted_x0, schedule_of
 
-DDPM = Family(
-    name="ddpm",
-    title="Stable Diffusion by ancestral sampling",
-    make=f"{__file__}:ddpm_policy",
-    backbone=UNETS,  # which network denoises, what text encoders there are, how a LoRA's layers are called
-    steps=50,
-    guidance=7.5,
-    scheduler="DDPMScheduler",  # what the model card tells users of diffusers to set
-    scheduler_options={"clip_sample": False},
-    recognises=lambda files: False,  # no file tells it from a model for DDIM: it is asked for by its name
-)
-
 
 @dataclass(frozen=True)
 class DDPMStep(ScheduledStep):
@@ -48,7 +36,7 @@ class DDPMStep(ScheduledStep):
 
 
 def ddpm_policy(pipeline, *, steps, guidance, lora=None, size=None):
-    """What ``make`` names: a policy of an open pipeline."""
+    """A policy of an open pipeline."""
     scheduler = DDPMScheduler.from_config(pipeline.scheduler.config, **DDPM.scheduler_options)
     check_steps(steps, scheduler.config.num_train_timesteps)
     scheduler.set_timesteps(steps)
@@ -67,6 +55,19 @@ def ddpm_policy(pipeline, *, steps, guidance, lora=None, size=None):
         DDPMStep, scheduler.timesteps, constants, prediction_type=prediction_type, dtype=torch.float32
     )
     return unet_policy(pipeline, schedule, guidance=guidance, lora=lora, size=size)
+
+
+DDPM = Family(
+    name="ddpm",
+    title="Stable Diffusion by ancestral sampling",
+    make=ddpm_policy,
+    backbone=UNETS,  # which network denoises, what text encoders there are, how a LoRA's layers are called
+    steps=50,
+    guidance=7.5,
+    scheduler="DDPMScheduler",  # what the model card tells users of diffusers to set
+    scheduler_options={"clip_sample": False},
+    recognises=lambda files: False,  # no file tells it from a model for DDIM: it is asked for by its name
+)
 
 
 def main():

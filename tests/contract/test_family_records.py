@@ -33,7 +33,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Builder:
 
 @pytest.mark.parametrize("family", FAMILIES.values(), ids=list(FAMILIES))
 def test_what_a_record_names_exists(family: Family) -> None:
-    assert callable(load_object(family.make))
+    assert callable(load_object(str(family.make)))
     assert all(hasattr(diffusers, name) for name in (*family.backbone.pipelines, *family.nearest))
     assert {conversion.key for conversion in family.conversions} <= {field.name for field in fields(ModelParts)}
     assert set(family.takes) <= {field.name for field in fields(ModelConfig)}
@@ -46,7 +46,7 @@ def test_what_a_record_names_exists(family: Family) -> None:
 
 @pytest.mark.parametrize("layout", layouts().values(), ids=list(layouts()))
 def test_a_layout_is_known_by_the_models_that_have_it(layout: Any) -> None:
-    assert callable(load_object(layout.build))
+    assert callable(load_object(str(layout.build)))
     assert layout.models
     assert all(layout_of(model, layout.part) is layout for model in layout.models)
     assert f"| `{layout.name}` | {layout.models[0]} |" in PAGE

@@ -38,6 +38,16 @@ def test_the_picture_is_the_decoders_clamped(policy: Policy, x0: Tensor, straigh
     assert 0.1 < saturated < 0.9  # both kinds of pixel are among what the other laws are about
 
 
+def test_latents_are_shifted_where_the_vae_was_trained_so(micro_lcm: Path, x0: Tensor) -> None:
+    """As the pipelines of flow models decode: x_0 / scale + shift."""
+    policy = load_policy("lcm", micro_lcm, steps=2, guidance=7.5, dtype="float64")
+    plain = policy.decode(x0)
+    policy.vae.register_to_config(shift_factor=0.4)
+    expected = policy.vae.decode(x0 / policy.vae.config.scaling_factor + 0.4).sample / 2 + 0.5
+    assert torch.equal(policy.decode(x0), expected.clamp(0, 1))
+    assert not torch.equal(policy.decode(x0), plain)
+
+
 @pytest.mark.parametrize("straight_through", [True, False])
 def test_the_gradient_against_finite_differences(policy: Policy, x0: Tensor, straight_through: bool) -> None:
     """Straight through: the slope of the unclamped picture, everywhere and in full; otherwise the clamped one's."""

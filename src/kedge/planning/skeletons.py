@@ -21,7 +21,6 @@ from kedge.policies.latent import LatentPolicy
 from kedge.policies.loading import UNUSED, take_scheduler
 from kedge.quiet import quiet_loading
 from kedge.random_models import Scale
-from kedge.registry import load_object
 
 
 def draw_pipeline(name: str, family: Family) -> DiffusionPipeline | None:
@@ -80,14 +79,14 @@ def _unet(name: str) -> UNet2DConditionModel | None:
     with torch.device("meta"):
         if isinstance(place, str):
             layout = layout_of(place, "unet")
-            return None if layout is None else load_object(layout.build)(Scale())
+            return None if layout is None else layout.built(Scale())
         folder = place / "unet" if (place / "model_index.json").is_file() else place
         return UNet2DConditionModel.from_config(UNet2DConditionModel.load_config(folder))
 
 
 def _from_layout(layout: Layout) -> DiffusionPipeline:
     with torch.device("meta"):
-        pipeline: DiffusionPipeline = load_object(layout.build)(Scale())
+        pipeline: DiffusionPipeline = layout.built(Scale())
     return pipeline
 
 

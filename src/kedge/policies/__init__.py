@@ -79,9 +79,9 @@ def make_policy(
     guidance: float,
     lora: LoraConfig | None = None,
     size: int | tuple[int, int] | None = None,
-    **further: Any,
+    eta: float = 1.0,
 ) -> LatentPolicy:
-    """An open pipeline as a policy of a family; of ``further`` settings it is given those that it takes.
+    """An open pipeline as a policy of a family; ``eta`` is left out where it means nothing to it.
 
     Raises:
         UnknownNameError: for an unknown ``kind``.
@@ -90,8 +90,6 @@ def make_policy(
     family = find(kind)
     if family is None:
         raise ValueError(f"{kind} is a policy of its own, not a family that makes one of a pipeline")
+    further = {"eta": eta}
     taken = {name: value for name, value in further.items() if name in family.takes}
-    policy: LatentPolicy = load_object(family.make)(
-        pipeline, steps=steps, guidance=guidance, lora=lora, size=size, **taken
-    )
-    return policy
+    return family.policy(pipeline, steps=steps, guidance=guidance, lora=lora, size=size, **taken)

@@ -108,8 +108,10 @@ class LatentPolicy:
         A clamp has no gradient where a pixel is saturated, as flat backgrounds are: nothing could bring it back. With
         ``straight_through`` the gradient passes as if the pixel had not been clamped.
         """
-        latents = (x0 / self.vae.config.scaling_factor).to(self.vae.dtype)
-        images = self.decoder(latents).to(x0.dtype) / 2 + 0.5
+        latents = x0 / self.vae.config.scaling_factor
+        if shift := self.vae.config.get("shift_factor"):
+            latents = latents + shift
+        images = self.decoder(latents.to(self.vae.dtype)).to(x0.dtype) / 2 + 0.5
         clamped = images.clamp(0, 1)
         return clamped.detach() + (images - images.detach()) if self.straight_through else clamped
 

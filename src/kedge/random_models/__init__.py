@@ -10,7 +10,6 @@ from pathlib import Path
 
 from kedge.policies.families.catalogue import find_layout
 from kedge.random_models.scale import Scale
-from kedge.registry import load_object
 
 __all__ = ["Scale", "build_layout"]
 
@@ -55,7 +54,7 @@ def build_layout(
     default = torch.get_default_dtype()
     torch.set_default_dtype(getattr(torch, dtype))  # half the memory of building in float32 and converting
     try:
-        saved = load_object(layout.build)(scale or Scale())
+        saved = layout.built(scale or Scale())
     finally:
         torch.set_default_dtype(default)
     with quiet_loading():

@@ -172,7 +172,11 @@ def find(kind: str) -> Family | None:
     """
     if ":" in kind:
         named = load_object(kind)
-        return named if isinstance(named, Family) else None
+        if isinstance(named, Family):
+            return named
+        if not callable(named):
+            raise UnknownNameError(f"{kind} is neither a Family nor a function that loads a policy")
+        return None
     if kind == AUTO:
         raise ValueError("model.kind is still auto: kedge.config.resolve(config) finds out what the model is")
     names = _names()

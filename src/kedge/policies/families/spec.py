@@ -10,10 +10,17 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from kedge.models import ModelParts
+from kedge.registry import load_object
 
+if TYPE_CHECKING:
+    from diffusers import DiffusionPipeline
+
+    from kedge.policies.latent import LatentPolicy
+
+Function: TypeAlias = str | Callable[..., Any]
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")  # ROCM's adapter (page 5)
 
 
@@ -119,16 +126,20 @@ class Layout:
 
     Attributes:
         name: as ``kedge random-model`` takes it.
-        build: ``module:function`` from a :class:`kedge.random_models.Scale` to something with ``save_pretrained``: a
-            pipeline, or the part of one.
+        build: a function, or its ``module:function``, from a :class:`kedge.random_models.Scale` to something with
+            ``save_pretrained``: a pipeline, or the part of one.
         models: hub ids that have this architecture.
         part: the key of the ``model`` block that such a part goes into; None for a whole model.
     """
 
     name: str
-    build: str
+    build: Function
     models: tuple[str, ...] = ()
     part: str | None = None
+
+    def built(self, scale: Any) -> Any:
+        """What ``build`` makes of a scale, on torch's default device and in its default dtype."""
+        return _imported(self.build)(scale)
 
 
 def no_arguments(steps: int, guidance: float) -> dict[str, Any]:
@@ -143,8 +154,9 @@ class Family:
     Attributes:
         name: as ``model.kind`` takes it.
         title: what it is, for messages.
-        make: ``module:function``; called with the open pipeline and the keywords ``steps``, ``guidance`` (ω), ``lora``,
-            ``size`` and what ``takes`` names, it returns a :class:`kedge.policies.latent.LatentPolicy`.
+        make: a function, or its ``module:function``: called with the open pipeline and the keywords ``steps``,
+            ``guidance`` (ω), ``lora``, ``size`` and what ``takes`` names, it returns a
+            :class:`kedge.policies.latent.LatentPolicy`.
         backbone: the networks.
         steps: K where nobody chose one.
         guidance: ω where nobody chose one.
@@ -164,7 +176,7 @@ class Family:
 
     name: str
     title: str
-    make: str
+    make: Function
     backbone: Backbone
     steps: int
     guidance: float
@@ -179,6 +191,11 @@ class Family:
     name_marks: tuple[str, ...] = ()
     layouts: tuple[Layout, ...] = ()
     nearest: Mapping[str, str] = field(default_factory=dict)
+
+    def policy(self, pipeline: DiffusionPipeline, **settings: Any) -> LatentPolicy:
+        """What ``make`` makes of an open pipeline."""
+        policy: LatentPolicy = _imported(self.make)(pipeline, **settings)
+        return policy
 
     def conversion(self, parts: ModelParts) -> Conversion | None:
         """The part that makes a model one of this family, if ``parts`` has one."""
@@ -197,6 +214,10 @@ class Family:
         conversion = self.conversion(parts)
         embeds = self.embeds_guidance if conversion is None else conversion.embeds_guidance
         return 1 if embeds or guidance == 0 else 2
+
+
+def _imported(function: Function) -> Callable[..., Any]:
+    return load_object(function) if isinstance(function, str) else function
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -142,6 +142,18 @@ def test_presets_by_name_with_any_change():
     assert "emoji-rocm" in [preset.name for preset in kedge.presets()]
 
 
+def test_prompts_may_be_the_list_of_them(tmp_path):
+    texts = ["a cat", "a dog, and two cats", "a fox"]
+    run = kedge.train(recipe(training__steps=1), out=tmp_path / "run", prompts={"source": texts, "shuffle": False})
+    assert load_config(run.folder.config).prompts.source == tuple(texts)
+    assert kedge.load_prompts(load_config(run.folder.config, ["prompts=[a cow, a hen]"]).prompts.source) == [
+        "a cow",
+        "a hen",
+    ]
+    assert set(kedge.evaluate(run, metrics=[redness])[0].prompts) == set(texts)
+    assert set(kedge.evaluate(run, metrics=[redness], prompts=texts, count=2)[0].prompts) < set(texts)
+
+
 # What the commands say of a run, Python says too.
 
 

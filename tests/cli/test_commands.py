@@ -179,6 +179,8 @@ MISTAKES = [
     (["sample", "emoji-lmc", "--prompt", "a cat"], "emoji-lmc"),
     (["sample", "emoji-lcm", "--prompt", "a cat", "--model", "lcmlora=x"], "unknown key 'model.lcmlora'. Did you mean"),
     (["sample", "emoji-lcm", "--prompt", "a cat", "--model", "lcm_lora"], "is not key=value"),
+    (["world", "score", "nowhere.png", "a fox"], "there is no picture nowhere.png"),
+    (["world", "score", __file__, "a fox"], "is not a picture that can be read"),
     (["world", "build", "vea"], "no stage 'vea'. Did you mean 'vae'?"),
 ]
 
@@ -224,6 +226,23 @@ def test_what_is_not_the_users_mistake_is_not_hidden():
     assert code == 1
     for key in ("training.batch_size", "training.accumulation", "backprop.checkpoint", "backprop.last_steps"):
         assert key in message
+
+
+def test_a_picture_of_any_size_is_scored_if_it_is_square(tmp_path, here):
+    from PIL import Image
+
+    from kedge.workflows.world import render_scene
+
+    scene = render_scene("two foxes in the snow", seed=1)
+    for name, picture in (("small", scene), ("large", scene.resize((scene.width * 4, scene.width * 4), 0))):
+        picture.save(tmp_path / f"{name}.png")
+    small, large = (
+        here("world", "score", f"{name}.png", "two foxes in the snow").stdout for name in ("small", "large")
+    )
+    assert small == large
+    assert float(small.splitlines()[0].split()[1]) > 0.8
+    Image.new("RGB", (32, 16)).save(tmp_path / "wide.png")
+    assert "wide.png is 32 × 16 pixels" in here("world", "score", "wide.png", "a fox").stderr
 
 
 def test_prompts_are_listed_and_printed():

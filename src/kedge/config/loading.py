@@ -165,9 +165,14 @@ def _build(value: Any, cls: type, path: str) -> Any:
     except ValidationError as error:
         lines = []
         for problem in error.errors(include_url=False):
-            # Union branches put the class's name into the location: not a key.
-            keys = [str(part) for part in problem["loc"] if not str(part)[:1].isupper()]
+            keys = [str(part) for part in problem["loc"] if _is_key(part)]
             message = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
             value_got = "" if problem["type"] == "value_error" else f" (got {problem['input']!r})"
             lines.append(f"{'.'.join([path, *keys])}: {message}{value_got}")
         raise ConfigError("; ".join(dict.fromkeys(lines))) from error
+
+
+def _is_key(part: str | int) -> bool:
+    """Not the name of a type: pydantic puts that of each branch of a union into the location."""
+    text = str(part)
+    return text.isdigit() or (text.isidentifier() and text.islower() and text not in ("str", "int", "float", "bool"))

@@ -76,8 +76,8 @@ class PromptsConfig:
     """What to draw.
 
     Attributes:
-        source: a named set (see `kedge prompts`), a .txt, .csv, .jsonl or .parquet file, a data set's hub id, or
-            module:function that returns them.
+        source: a named set (see `kedge prompts`), a .txt, .csv, .jsonl or .parquet file, a data set's hub id,
+            module:function that returns them, or a list of the prompts themselves.
         column: the column that holds the prompts, for tables; null picks the only plausible one.
         split: the split of a hub data set.
         count: use this many, drawn at random with the seed; null uses all.
@@ -86,7 +86,7 @@ class PromptsConfig:
         local: a local file to read instead, for named sets that live on the hub.
     """
 
-    source: str = "emoji"
+    source: str | tuple[str, ...] = "emoji"
     column: str | None = None
     split: str = "train"
     count: Count | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from kedge.prompts.hub import hub_column
@@ -17,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 def load_prompts(
-    source: str,
+    source: str | Sequence[str],
     *,
     column: str | None = None,
     split: str = "train",
@@ -28,7 +29,8 @@ def load_prompts(
     """Prompts from a named set, a file or a hub data set; problems with them are logged as warnings.
 
     Args:
-        source: a name in :data:`NAMED`, a path, a hub id ``owner/name``, or ``module:function`` that returns them.
+        source: a name in :data:`NAMED`, a path, a hub id ``owner/name``, ``module:function`` that returns them, or the
+            prompts themselves in a list.
         column: which column of a table.
         split: which split of a hub data set.
         count: draw this many at random; None takes all in their order.
@@ -38,25 +40,28 @@ def load_prompts(
     Raises:
         PromptError: saying what is missing and what to give instead.
     """
+    name = local or (source if isinstance(source, str) else "the list")
     stripped = list(map(str.strip, _raw(source, column, split, local)))
     for line in inspect_prompts(stripped).lines():
-        log.warning("prompts of %s: %s", local or source, line)
+        log.warning("prompts of %s: %s", name, line)
     prompts = list(filter(None, stripped))
     if not prompts:
-        raise PromptError(f"{local or source} holds no prompts")
+        raise PromptError(f"{name} holds no prompts")
     if count is None or count == len(prompts):
         return prompts
     if count > len(prompts):
-        raise PromptError(f"prompts.count is {count}, but {local or source} has only {len(prompts)}")
+        raise PromptError(f"prompts.count is {count}, but {name} has only {len(prompts)}")
     return random.Random(seed).sample(prompts, count)
 
 
-def _raw(source: str, column: str | None, split: str, local: str | None) -> list[str]:
+def _raw(source: str | Sequence[str], column: str | None, split: str, local: str | None) -> list[str]:
     if local is not None:
         return read_file(Path(local).expanduser(), column)
+    if not isinstance(source, str):
+        return list(source)
     if source in NAMED:
         return _named(source)
-    if re.fullmatch(r"[\w.]+:\w+", source):
+    if re.fullmatch(r"([\w.]+|.*\.py):\w+", source):
         return _called(source)
     path = Path(source).expanduser()
     if path.exists() or path.suffix.lower() in READERS:

@@ -151,7 +151,8 @@ class PromptSets:
     def lines(self) -> list[str]:
         """What is in which set, a line for each."""
         kept = len(self._parts[1]) + len(self._parts[2])
-        source = f"{self.config.prompts.source}" + (f", {kept} kept from training" if kept else "")
+        given = self.config.prompts.source
+        source = (given if isinstance(given, str) else "the recipe") + (f", {kept} kept from training" if kept else "")
         return [
             f"prompts: {len(self.train)} of {source}, for example {self.train[0]!r}",
             f"watched by: {len(self.tuning.prompts)} {words(self.tuning.role)}",

@@ -91,7 +91,7 @@ def evaluate(
         metrics: ``"pickscore@emoji,oracle"``, a list of names and functions of one's own, or functions by name. None
             takes the first run's.
         prompts: a file, a named set or a hub data set; or a list of prompts. None takes the run's held-out prompts.
-        count: use this many of the prompts: of a list the first, else drawn at random.
+        count: use this many of the prompts, drawn at random.
         seed: of the noise: every model draws from the same.
         samples: pictures for each prompt.
         base: measure the base model of runs and policies too.

@@ -31,9 +31,8 @@ class Measurement:
     Attributes:
         metrics: rewards, comma-separated or as a sequence, which may hold functions of one's own; or rewards by name.
             None takes those of the first run, or of the emoji world.
-        prompts: a file, a named set or a hub id; or the prompts themselves. None takes those that the first
-            run is judged by (test prompts, else held-out ones), or the emoji world's.
-        count: use this many of them: of a list the first, else drawn at random.
+        source = str(prompts) if isinstance(prompts, Path) else prompts
+        return PromptSet(load_prompts(source, count=count), "given")
         seed: of the noise.
         samples: pictures for each prompt.
         batch_size: pictures at once.
@@ -122,9 +121,8 @@ def choose_prompts(prompts: Prompts | None, count: int | None, targets: Sequence
     from kedge.training.prompt_sets import PromptSet, PromptSets
 
     if prompts:
-        if isinstance(prompts, str | Path):
-            return PromptSet(load_prompts(str(prompts), count=count), "given")
-        return PromptSet(list(prompts)[:count], "given")
+        source = str(prompts) if isinstance(prompts, Path) else prompts
+        return PromptSet(load_prompts(source, count=count), "given")
     config = first_config(targets)
     if config is not None:
         return PromptSets(config).drawn(count)

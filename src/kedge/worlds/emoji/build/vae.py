@@ -111,18 +111,18 @@ def train_decoder(
     The encoder stays, so the models that learn its latents may train meanwhile.
     """
     vae = vae.to(device, memory_format=torch.channels_last)
-    scenes = gallery(pool, seed)
-    latents = encode_scenes(vae, scenes) * vae.config.scaling_factor
+    scale, scenes = vae.config.scaling_factor, gallery(pool, seed)
     decoder = {"decoder": vae.decoder, "quant": vae.post_quant_conv}
 
     def loss(generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         index = torch.randint(len(scenes), (schedule.batch,), generator=generator, device=device)
-        z = latents[index].float()
-        strength = LATENT_NOISE * torch.rand(len(z), 1, 1, 1, generator=generator, device=device) ** 2  # mostly little
-        z = z + strength * torch.randn(z.shape, generator=generator, device=device)
-        images = render_packed(scenes[index]) * 2 - 1
+        images = (render_packed(scenes[index]) * 2 - 1).contiguous(memory_format=torch.channels_last)
         with autocast(device):
-            drawn = vae.decode((z / vae.config.scaling_factor).contiguous(memory_format=torch.channels_last)).sample
+            with torch.no_grad():
+                z = vae.encode(images).latent_dist.mean
+            strength = torch.rand(len(z), 1, 1, 1, generator=generator, device=device) ** 2  # mostly little
+            noise = torch.randn(z.shape, generator=generator, device=device)
+            drawn = vae.decode(z + LATENT_NOISE * strength * noise / scale).sample
         return difference(drawn.float(), images, weights(scenes[index], images))
 
     average = train("decoder", decoder, loss, schedule, folder, seed=seed, device=device)

@@ -47,7 +47,7 @@ BUDGETS = {
         vae=Schedule(steps=6_000, batch=24, lr=2e-3, muon=0.015, warmup=100, ema=0.998),
         decoder=Schedule(steps=10_000, batch=24, lr=1e-3, muon=0.01, warmup=100, ema=0.998),
         clip=Schedule(steps=500, batch=128, lr=1e-3, warmup=100, ema=0.99),
-        diffusion=Schedule(steps=12_000, batch=48, lr=1e-3, muon=0.005, ema=0.9985),
+        diffusion=Schedule(steps=12_000, batch=48, lr=1e-3, muon=0.006, ema=0.9985),
         lcm=Schedule(steps=5_500, batch=32, lr=2e-4, ema=0.998, warmup=100),
         pictures=1_500,
         pickscore=Schedule(steps=2_000, batch=48, lr=4e-4, ema=0.99, warmup=50),

@@ -65,6 +65,14 @@ def test_it_is_antisymmetric_in_the_pair(ratio_clip, reduction):
     )
 
 
+def test_the_ratio_is_clamped_and_not_its_logarithm():
+    """log of ρ clamped to [1 − ε, 1 + ε]: further down than up."""
+    log_ratio = torch.linspace(-2, 2, 101, dtype=torch.float64)
+    expected = log_ratio.exp().clamp(0.7, 1.3).log()
+    torch.testing.assert_close(D3PO(ratio_clip=0.3).clamp(log_ratio), expected, rtol=1e-12, atol=1e-12)
+    assert torch.equal(D3PO(ratio_clip=None).clamp(log_ratio), log_ratio)
+
+
 def test_ties_have_the_loss_of_a_coin_and_no_gradient():
     ctx, experience = pairs(TinyLCM())
     loss = D3PO()._loss(ctx, VISIT, experience, torch.zeros(PAIRS))
@@ -176,6 +184,13 @@ def test_it_learns_from_votes_without_asking_the_reward(tmp_path):
     assert ctx.reward.queries == 0
     assert "reward" not in history[0]
     assert history[-1]["agrees"] > 0.6
+
+
+def test_each_pass_through_the_votes_has_all_of_them_in_an_order_of_its_own(tmp_path):
+    votes, ctx = read_votes(record(tmp_path / "votes.jsonl", TinyLCM(), count=12)), context()
+    passes = [[vote.seed for vote in next_votes(ctx, votes, 12)] for _ in range(3)]
+    assert [sorted(order) for order in passes] == [list(range(12))] * 3
+    assert len(set(map(tuple, passes))) == 3
 
 
 def test_votes_are_dealt_without_overlap_to_all_processes_and_resume(tmp_path):

@@ -11,7 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.integrate import quad
 
-from kedge.divergences import DIVERGENCES, FDivergence, SampledJensenShannon, jensen_shannon, make_divergence
+from kedge.divergences import (
+    DIVERGENCES,
+    FDivergence,
+    SampledJensenShannon,
+    bounded_expm1,
+    jensen_shannon,
+    make_divergence,
+)
 from kedge.gaussian import Gaussian, Reduction
 from kedge.registry import UnknownNameError
 
@@ -221,6 +228,18 @@ def test_alpha_family_contains_the_others() -> None:
         assert value == pytest.approx(factor * make_divergence(name, "sum")(p, q).item(), rel=1e-12)
     near_one = make_divergence("alpha", "sum", order=1 + 1e-7)(p, q).item()
     assert near_one == pytest.approx(0.9**2 / 2, rel=1e-5)
+
+
+@pytest.mark.parametrize("x", [30 - 1e-4, 30.0, 30 + 1e-4, 40.0, 80.0])
+def test_what_would_overflow_goes_on_along_its_tangent(x: float) -> None:
+    """exp(x) − 1 up to 30; beyond, the straight line that leaves it there: same value, same slope."""
+    at = torch.tensor(x, dtype=torch.float64, requires_grad=True)
+    value = bounded_expm1(at)
+    (slope,) = torch.autograd.grad(value, at)
+    expected = math.expm1(min(x, 30)) + math.exp(30) * max(0.0, x - 30)
+    assert value.item() == pytest.approx(expected, rel=1e-12)
+    if x != 30:
+        assert slope.item() == pytest.approx(math.exp(min(x, 30)), rel=1e-12)
 
 
 def test_deterministic_steps_have_no_divergence() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 
 import pytest
 import torch
@@ -125,6 +126,36 @@ def test_the_advantage_is_what_the_baseline_did_not_expect():
     history = train(dpok, context(reward=prompt_only, batch_size=24), batches=25, lr=0.0)
     assert history[-1]["advantage"] < 0.2 * history[0]["advantage"]
     assert history[-1]["value_loss"] < 0.1 * history[0]["value_loss"]
+
+
+def test_the_baselines_table_holds_its_value_at_every_step():
+    """Column k of values() is V(x_k, c, k); the last step, and 0, have no value to subtract."""
+    ctx = context(seed=2)
+    experience = explore(ctx, 5, None)
+    baseline = Baseline(ctx, experience, 1e-3)
+    table, rows = baseline.values(), torch.arange(5)
+    assert table.shape == (5, 5)
+    assert (table[:, :2] == 0).all()
+    for k in (2, 3, 4):
+        x = experience.x(k)
+        expected = baseline.network(baseline._features(x, experience.cond), torch.full((5,), k))
+        assert torch.equal(table[:, k], expected.detach())
+        assert torch.equal(baseline.value(rows, torch.full((5,), k)), expected)
+
+
+def test_the_baseline_is_fitted_at_every_step_with_noise_and_at_no_other():
+    ctx = context(seed=2)
+    experience = explore(ctx, 4, None)
+    baseline, visits = Baseline(ctx, experience, 1e-3), set()
+    value = baseline.value
+
+    def watched(rows, k):
+        visits.update(zip(rows.tolist(), k.tolist(), strict=True))
+        return value(rows, k)
+
+    baseline.value = watched
+    baseline.fit(experience.rewards, updates=20, batch_size=16)
+    assert visits == set(itertools.product(range(4), (2, 3, 4)))
 
 
 def test_the_baseline_does_not_see_the_rewards_it_is_subtracted_from():

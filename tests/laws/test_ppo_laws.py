@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from kedge.algorithms.experience import explore
-from kedge.algorithms.ppo import DDPO, PPO, RLCM
+from kedge.algorithms.ppo import DDPO, PPO, RLCM, noised
 from kedge.algorithms.schedule import MicroBatch
 from pretrained_toy import TinyLCM, brightness, context, gradients, prompt_only, train
 
@@ -125,6 +125,17 @@ def test_scoring_the_last_step_adds_variance_and_nothing_else():
     _, plain = _z2(ours, brightness)
     _, noisy = _z2(published, brightness)
     assert noisy > 1.1 * plain * (3 / 4) ** 2  # each is a mean over its steps: 3, and 4
+
+
+@pytest.mark.parametrize("std", [0.1, 0.6, 0.95])
+def test_noise_after_the_last_step_keeps_the_variance(std):
+    """x_0 of variance 1 is noised as the model was trained to see it: α² + σ² = 1."""
+    x0 = torch.linspace(-2, 2, 10, dtype=torch.float64)
+    p = noised(x0, torch.tensor(std, dtype=torch.float64))
+    alpha = p.mean / x0
+    assert p.std == std
+    assert (alpha > 0).all()
+    assert (alpha**2 + p.std**2).tolist() == pytest.approx([1] * 10)
 
 
 def test_the_last_steps_term_is_zero_in_expectation():

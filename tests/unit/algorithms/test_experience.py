@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from kedge.algorithms.experience import collect, explore
-from pretrained_toy import TinyLCM, brightness, context
+from pretrained_toy import PROMPTS, TinyLCM, brightness, context, prompt_only
 
 
 def test_chunks_do_not_change_what_is_gathered():
@@ -16,6 +16,15 @@ def test_chunks_do_not_change_what_is_gathered():
     torch.testing.assert_close(one.latents, many.latents, rtol=0, atol=1e-12)
     torch.testing.assert_close(one.rewards, many.rewards, rtol=0, atol=1e-6)
     assert one.prompts == many.prompts
+
+
+def test_every_picture_is_scored_for_its_own_prompt_whatever_the_chunk():
+    """Prompts that come twice, and chunks that do not divide them: the reward is the prompt's number."""
+    prompts = ["cat", "cat", "dog", "fox", "dog", "cat", "fox"]
+    ctx = context(reward=prompt_only)
+    rewards = {chunk: collect(ctx, prompts, ctx.noise(7), chunk=chunk).rewards for chunk in (1, 2, 3, 7)}
+    for chunk, scores in rewards.items():
+        assert scores.tolist() == [PROMPTS.index(prompt) for prompt in prompts], chunk
 
 
 def test_states_and_rewards_are_those_of_the_trajectories():

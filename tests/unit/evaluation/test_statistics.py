@@ -134,6 +134,24 @@ def test_coverage_of_t_mean() -> None:
     assert 0.93 <= covers(lambda rng: mean_interval(rng.normal(1.0, 2.0, size=25)), 1.0) <= 0.97
 
 
+def test_the_bootstrap_interval_is_the_studentised_one() -> None:
+    """Efron and Tibshirani 1993, Eq. (12.22): (mean − t_high · error, mean − t_low · error), step by step.
+
+    A long tail to the right pulls t to the left, so the interval reaches further to the right.
+    """
+    x = np.random.default_rng(0).gamma(0.5, size=40)
+    rng = np.random.default_rng(7)
+    t = []
+    for row in rng.integers(0, 40, (2000, 40)):
+        t.append((x[row].mean() - x.mean()) / (x[row].std(ddof=1) / math.sqrt(40)))
+    error = x.std(ddof=1) / math.sqrt(40)
+    low, high = np.quantile(t, 0.025, method="lower"), np.quantile(t, 0.975, method="higher")
+    interval = mean_interval(x, method="bootstrap", seed=7, draws=2000)
+    assert interval.low == pytest.approx(x.mean() - high * error, rel=1e-12)
+    assert interval.high == pytest.approx(x.mean() - low * error, rel=1e-12)
+    assert interval.high - x.mean() > 1.2 * (x.mean() - interval.low)
+
+
 def test_coverage_of_bootstrap_mean_of_skewed_scores() -> None:
     def world(rng):
         return mean_interval(rng.gamma(2.0, size=60), method="bootstrap", draws=600, seed=int(rng.integers(2**31)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import math
 
@@ -11,7 +12,7 @@ from torch.nn import Parameter
 
 from kedge.algorithms.base import Loss
 from kedge.config import OptimizerConfig
-from kedge.training.optimizer import Optimizer, schedule_factor
+from kedge.training.optimizer import MovingAverage, Optimizer, schedule_factor
 from kedge.training.processes import Processes
 
 DATA = torch.randn(4, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -125,6 +126,45 @@ def test_it_is_torchs_adam(config):
         sum(loss.value for loss in losses(twin, 2)).backward()
         reference.step()
     assert torch.equal(parameter, twin)
+
+
+@pytest.mark.parametrize("decay", [0.05, 0.5, 0.999])
+def test_the_average_forgets_its_start_soon(decay):
+    """a ← d a + (1 − d) θ, with d = min(decay, (1 + n) / (10 + n)) at the n-th update; also across a restart."""
+    parameter, expected = Parameter(torch.zeros(3, dtype=torch.float64)), torch.zeros(3, dtype=torch.float64)
+    average = MovingAverage([parameter], decay)
+    for n in range(1, 60):
+        if n == 30:
+            state = average.state_dict()
+            average = MovingAverage([parameter], decay)
+            average.load_state_dict(state)
+        parameter.data = torch.tensor([1.0, n, math.sin(n)], dtype=torch.float64)
+        average.update()
+        d = min(decay, (1 + n) / (10 + n))
+        expected = d * expected + (1 - d) * parameter.detach()
+        with average.applied():
+            torch.testing.assert_close(parameter.detach(), expected, rtol=1e-12, atol=1e-12)
+
+
+def test_moments_come_back_and_settings_are_the_configs():
+    """A resumed run may have other settings: its moments and steps are the old ones', rate and decay are its own."""
+    parameter, optimizer = make(OptimizerConfig(lr=0.1, weight_decay=0.1, betas=(0.9, 0.99)))
+    for _ in range(3):
+        optimizer.step(losses(parameter, 1))
+    config = OptimizerConfig(lr=0.01, weight_decay=0.0, betas=(0.5, 0.9), eps=1e-3)
+    state = copy.deepcopy(optimizer.state_dict())
+    other, resumed = make(config)
+    resumed.load_state_dict(optimizer.state_dict())
+    assert torch.equal(other, parameter)
+    expected = Parameter(parameter.detach().clone())
+    reference = torch.optim.AdamW([expected], lr=0.01, weight_decay=0.0, betas=(0.5, 0.9), eps=1e-3)
+    reference.load_state_dict({**reference.state_dict(), "state": state["adam"]["state"]})
+    resumed.step(losses(other, 1))
+    for loss in losses(expected, 1):
+        loss.value.backward()
+    torch.nn.utils.clip_grad_norm_([expected], config.clip)
+    reference.step()
+    assert torch.equal(other, expected)
 
 
 def test_the_average_is_lent_and_given_back():

@@ -40,6 +40,7 @@ MAY_IMPORT = {
         "devices": "",
         "models": "registry",
         "divergences": "gaussian registry",
+        "divergence_strength": "gaussian divergences",
         "policies": "gaussian ranges registry models quiet",
         "rewards": "registry quiet",
         "algorithms": "gaussian registry divergences policies rewards",

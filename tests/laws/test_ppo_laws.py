@@ -8,7 +8,8 @@ import torch
 from kedge.algorithms.experience import explore
 from kedge.algorithms.ppo import DDPO, PPO, RLCM, noised
 from kedge.algorithms.schedule import MicroBatch
-from pretrained_toy import TinyLCM, brightness, context, gradients, prompt_only, train
+from kedge.policies.base import Backprop, draw_noise, rollout
+from pretrained_toy import Cycle, TinyLCM, brightness, context, gradients, prompt_only, train
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -165,6 +166,38 @@ def test_scoring_the_last_step_leaves_the_pictures_alone():
     assert torch.equal(streams[0][0], streams[1][0])
     assert torch.equal(streams[0][1], streams[1][1])
     assert [sum(map(sum, batch)) for batch in visits] == [24 * 3] * 3 + [24 * 4] * 3  # every sample, one step more
+
+
+def test_the_policy_gradient_is_the_pathwise_one_without_what_runs_through_step_1():
+    """x_0 = f_θ(x_1) is deterministic, so log-probabilities do not see it: that part of ∇E[r] is missing, no more.
+
+    Many samples of both estimators at one θ, without a baseline's noise: their difference is within its error, and
+    far from the full gradient.
+    """
+    policy = TinyLCM()
+    policy.move(0.1)
+    parameters = list(policy.trainable())
+    ppo = PPO(normalise="batch", advantage_clip=None, reduction="sum")
+    missing, whole = [], []
+    for seed in range(120):
+        ctx = context(policy, seed=500 + seed, batch_size=96, accumulation=1)
+        prompts, noise = Cycle().take(96), draw_noise(policy, torch.Generator().manual_seed(500 + seed), 96)
+        cond = policy.encode(prompts)
+        trajectory = rollout(policy, cond, noise, Backprop())
+        rewards = brightness(policy.decode(trajectory.x0), prompts)
+        full = torch.cat([g.flatten() for g in torch.autograd.grad(rewards.mean(), parameters, retain_graph=True)])
+        x1 = trajectory.latents[-2].detach()
+        last = brightness(policy.decode(policy.transition(x1, 1, cond).mean), prompts)
+        step1 = torch.cat([g.flatten() for g in torch.autograd.grad(last.mean(), parameters)])
+        (found,) = gradients(ppo, ctx)
+        # PPO's loss is −mean over its 3 steps of A log p, with A in units of the batch's standard deviation.
+        score = -3 * found * rewards.std(correction=0).item()
+        missing.append(score - (full - step1))
+        whole.append(score - full)
+    for differences, unbiased in ((missing, True), (whole, False)):
+        stacked = torch.stack(differences)
+        z = stacked.mean(0) / (stacked.std(0) / len(stacked) ** 0.5 + 1e-30)
+        assert (z.square().mean() < 2) == unbiased
 
 
 def test_it_learns():

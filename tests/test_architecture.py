@@ -23,6 +23,9 @@ SOURCE = Path(__file__).parents[1] / "src"
 
 FILE_LINES = 300
 FUNCTION_LINES = 70
+COMPREHENSIONS = 33  # in 1,000 lines that are neither empty nor comments; the aim is 20
+VAGUE = {"found", "told", "made", "here", "asked", "given", "kept", "some", "mine"}
+VAGUE_NAMES = 160  # variables and parameters that are still called so; the aim is none
 
 # Small tools that import nothing of kedge: whoever imports anything of it may use them.
 TOOLS = ("units", "files", "lru", "pixels")
@@ -120,6 +123,24 @@ class Module:
     @property
     def lines(self) -> int:
         return len(self.text.splitlines())
+
+    @property
+    def code_lines(self) -> int:
+        """Lines that are neither empty nor comments."""
+        return sum(1 for line in self.text.splitlines() if line.strip() and not line.strip().startswith("#"))
+
+    @property
+    def comprehensions(self) -> int:
+        kinds = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+        return sum(isinstance(node, kinds) for node in ast.walk(self.tree))
+
+    def variables(self) -> Iterator[tuple[str, int]]:
+        """Every name that is assigned or is a parameter, with its line."""
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                yield node.id, node.lineno
+            elif isinstance(node, ast.arg):
+                yield node.arg, node.lineno
 
     def functions(self) -> Iterator[tuple[str, int]]:
         """Every function with its length, docstring included."""
@@ -327,6 +348,25 @@ def undescribed(body: list[ast.stmt], described: set[str], path: str = "") -> It
             yield f"{path}{node.name} (line {node.lineno})"
         if isinstance(node, ast.ClassDef):
             yield from undescribed(node.body, described, f"{path}{node.name}.")
+
+
+def test_comprehensions_stay_few():
+    """Dense expressions buy short functions with slow reading. A ratchet: it is turned down, never up."""
+    counts = sorted(((module.comprehensions, module.name) for module in MODULES), reverse=True)
+    total, code = sum(count for count, _ in counts), sum(module.code_lines for module in MODULES)
+    worst = ", ".join(f"{name} ({count})" for count, name in counts[:10])
+    assert total <= COMPREHENSIONS * code / 1000, (
+        f"{1000 * total / code:.1f} comprehensions in 1,000 lines, more than {COMPREHENSIONS}: unfold some into loops "
+        f"or named functions. Most are in {worst}"
+    )
+
+
+def test_variables_are_nouns():
+    """A ratchet too: ``weights``, ``overrides``, ``path`` say what a thing is, ``found``, ``told``, ``here`` do not."""
+    places = [
+        f"{module.name}:{line} {name}" for module in MODULES for name, line in module.variables() if name in VAGUE
+    ]
+    assert len(places) <= VAGUE_NAMES, f"{len(places)} vague names, more than {VAGUE_NAMES}; the last: {places[-10:]}"
 
 
 def report() -> str:

@@ -93,6 +93,18 @@ def test_a_stopped_evaluation_goes_on_where_it_was(policy, prompts, tmp_path) ->
     assert len(partial_scores.read_text().splitlines()) == 1 + len(prompts)
 
 
+def test_a_batch_of_which_a_part_is_finished_is_done_again(policy, rewards, prompts, tmp_path) -> None:
+    """Its size may differ from that of the stopped evaluation."""
+    partial_scores = tmp_path / "part.jsonl"
+    whole = evaluate(policy, rewards, prompts, seed=1, batch_size=2, partial_scores=partial_scores)
+    lines = partial_scores.read_text().splitlines()
+    partial_scores.write_text("\n".join(lines[:3]) + "\n")  # the header and two samples
+    resumed = evaluate(policy, rewards, prompts, seed=1, batch_size=3, partial_scores=partial_scores)
+    assert resumed.prompts == whole.prompts
+    for name in rewards:
+        np.testing.assert_allclose(resumed.values(name), whole.values(name), rtol=1e-5, atol=1e-6)
+
+
 def test_a_resumed_evaluation_draws_kept_images_again(policy, rewards, prompts, tmp_path) -> None:
     partial_scores = tmp_path / "part.jsonl"
     options = {"seed": 1, "batch_size": 2, "keep_images": 3, "partial_scores": partial_scores}

@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import BlipConfig, CLIPConfig, CLIPModel
 
-from kedge.planning.machine import wait
+from kedge.planning.timing import wait
 from kedge.rewards import load_reward
 from kedge.rewards.aesthetic import LinearHead
 from kedge.rewards.blip import BlipNetwork, blip_large, projections, to_published

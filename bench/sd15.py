@@ -126,7 +126,7 @@ def measure(way: str, setting: Setting, folder: str) -> Row:
     """Time some optimizer steps of one way and keep the first one's gradient."""
     import torch
 
-    from kedge.planning.machine import wait
+    from kedge.planning.timing import wait
     from kedge.training.meter import peak_memory
 
     pipeline, score = build(setting)
@@ -208,8 +208,8 @@ def floor(setting: Setting) -> tuple[float, float, float]:
     import torch
 
     from kedge.config import parse_config
-    from kedge.planning.machine import measure as rate
-    from kedge.planning.step import rehearse
+    from kedge.planning.step import count_step
+    from kedge.planning.timing import measure_rates
 
     config = parse_config(
         {
@@ -220,10 +220,10 @@ def floor(setting: Setting) -> tuple[float, float, float]:
             "training": {"batch_size": setting.batch},
         }
     )
-    found = rehearse(config)
-    assert found is not None
-    speed = rate(torch.device(setting.device), getattr(torch, setting.dtype)).flops
-    return found.step.flops, found.step.flops / speed, speed
+    cost = count_step(config)
+    assert cost is not None
+    speed = measure_rates(torch.device(setting.device), getattr(torch, setting.dtype)).flops
+    return cost.step.flops, cost.step.flops / speed, speed
 
 
 def differences(rows: list[Row]) -> dict[str, float]:

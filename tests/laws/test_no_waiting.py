@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from kedge.algorithms.base import Context
 from kedge.algorithms.rocm import ROCM
-from kedge.planning.step import OnePrompt
+from kedge.planning.skeletons import OnePrompt
 from kedge.policies import load_policy
 from kedge.policies.base import Backprop, Conditioning
 from kedge.policies.families.diffusion import diffusion_policy

@@ -7,7 +7,7 @@ again. Attention is taken to be fused (its matrix of weights never exists), as t
 from __future__ import annotations
 
 import weakref
-from collections import Counter as Tally
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -27,7 +27,7 @@ VIEWS |= {"unsqueeze", "squeeze", "unflatten", "chunk", "split_with_sizes", "as_
 
 
 @dataclass(frozen=True)
-class Form:
+class TensorSpec:
     """What is known of a tensor before there is one.
 
     Attributes:
@@ -43,7 +43,7 @@ class Form:
 
 @dataclass(frozen=True)
 class Operation:
-    """A kind of call: a function of torch's and its arguments, tensors by their form, lists as tuples.
+    """A kind of call: a function of torch's and its arguments, tensors by their shape, lists as tuples.
 
     Attributes:
         flops: of one such call.
@@ -58,7 +58,7 @@ class Operation:
 
 
 @dataclass(frozen=True)
-class Cost:
+class OperationCost:
     """What a computation takes.
 
     Attributes:
@@ -75,20 +75,20 @@ class Cost:
     peak: float = 0.0
     operations: Mapping[Operation, float] = field(default_factory=dict)
 
-    def __add__(self, other: Cost) -> Cost:
+    def __add__(self, other: OperationCost) -> OperationCost:
         """One after the other."""
         return replace(self.plus(other, 1), peak=max(self.peak, other.peak))
 
-    def __mul__(self, times: float) -> Cost:
+    def __mul__(self, times: float) -> OperationCost:
         """Again and again."""
-        return replace(Cost().plus(self, times), peak=self.peak)
+        return replace(OperationCost().plus(self, times), peak=self.peak)
 
-    def plus(self, other: Cost, times: float) -> Cost:
+    def plus(self, other: OperationCost, times: float) -> OperationCost:
         """This and ``times`` the other, peaks included."""
         operations = dict(self.operations)
         for operation, count in other.operations.items():
             operations[operation] = operations.get(operation, 0) + times * count
-        return Cost(
+        return OperationCost(
             self.flops + times * other.flops,
             self.traffic + times * other.traffic,
             self.calls + times * other.calls,
@@ -105,65 +105,69 @@ class _Held(weakref.ref[torch.UntypedStorage]):
     size: int
 
 
-class Counter(TorchDispatchMode):
+class OperationCounter(TorchDispatchMode):
     """A context that counts every operation inside it."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         self._flops = self._traffic = self._calls = self._now = self._peak = 0
         self._held: dict[int, _Held] = {}
-        self._operations: Tally[Operation] = Tally()
+        self._operations: Counter[Operation] = Counter()
         self._known: dict[Hashable, Any] = {}
 
     @property
-    def cost(self) -> Cost:
+    def cost(self) -> OperationCost:
         """So far."""
-        return Cost(self._flops, self._traffic, self._calls, self._peak, dict(self._operations))
+        return OperationCost(self._flops, self._traffic, self._calls, self._peak, dict(self._operations))
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
         kwargs, packet = kwargs or {}, function.overloadpacket
         if not _on_meta(args, kwargs):  # a table that is made on the way, say
             return function(*args, **kwargs)
-        told = self._forms(args), tuple(zip(kwargs, self._forms(kwargs.values()), strict=True))
-        found = self._run(function, args, kwargs, told)
+        signature = self._specs(args), tuple(zip(kwargs, self._specs(kwargs.values()), strict=True))
+        result = self._run(function, args, kwargs, signature)
         if packet.__name__ in VIEWS:
-            return found
-        moved = 0
-        for tensor in _tensors(found if isinstance(found, tuple | list) else (found,)):
+            return result
+        traffic = 0
+        for tensor in _tensors(result if isinstance(result, tuple | list) else (result,)):
             self._keep(tensor)
-            moved += tensor.numel() * tensor.element_size()
+            traffic += tensor.numel() * tensor.element_size()
         for tensor in _tensors(args):
-            moved += tensor.numel() * tensor.element_size()
+            traffic += tensor.numel() * tensor.element_size()
         flops = 0
         if packet in flop_registry:
-            flops = flop_registry[packet](*args, **kwargs, out_val=found)
+            flops = flop_registry[packet](*args, **kwargs, out_val=result)
         elif packet in ATTENTION:
             flops = ATTENTION[packet](*args)
-        self._traffic += moved
+        self._traffic += traffic
         self._calls += 1
         self._flops += flops
-        self._operations[Operation(function, *told, flops, moved)] += 1
-        return found
+        self._operations[Operation(function, *signature, flops, traffic)] += 1
+        return result
 
-    def _run(self, function: Any, args: Sequence[Any], kwargs: Mapping[str, Any], told: Hashable) -> Any:
-        """The result; of a call like an earlier one, the like: torch takes long to find out a meta tensor's form."""
-        if (like := self._known.get((function, told))) is not None:
+    def _run(self, function: Any, args: Sequence[Any], kwargs: Mapping[str, Any], signature: Hashable) -> Any:
+        """The result; of a call like an earlier one, the like: torch takes long to find a meta tensor's shape."""
+        if (like := self._known.get((function, signature))) is not None:
             return _empty(like)
-        found = function(*args, **kwargs)
+        result = function(*args, **kwargs)
         if _makes_new_tensors(function):
-            self._known[function, told] = self._forms(found) if isinstance(found, tuple | list) else self._form(found)
-        return found
+            several = isinstance(result, tuple | list)
+            self._known[function, signature] = self._specs(result) if several else self._spec(result)
+        return result
 
-    def _forms(self, values: Iterable[Any]) -> tuple[Hashable, ...]:
+    def _specs(self, values: Iterable[Any]) -> tuple[Hashable, ...]:
         """Arguments or results without their contents."""
-        return tuple(self._forms(value) if isinstance(value, list | tuple) else self._form(value) for value in values)
+        specs: list[Hashable] = []
+        for value in values:
+            specs.append(self._specs(value) if isinstance(value, list | tuple) else self._spec(value))
+        return tuple(specs)
 
-    def _form(self, value: Any) -> Hashable:
+    def _spec(self, value: Any) -> Hashable:
         if not isinstance(value, Tensor):
             plain: Hashable = value
             return plain
         lasting = value.untyped_storage()._cdata not in self._held
-        return Form(tuple(value.shape), value.stride(), value.dtype, lasting)
+        return TensorSpec(tuple(value.shape), value.stride(), value.dtype, lasting)
 
     def _keep(self, tensor: Tensor) -> None:
         storage = tensor.untyped_storage()
@@ -186,10 +190,10 @@ def _on_meta(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
 
 
 def _empty(like: Any) -> Any:
-    """Meta tensors of such forms."""
+    """Meta tensors of such specs."""
     if isinstance(like, tuple):
         return tuple(_empty(item) for item in like)
-    if isinstance(like, Form):
+    if isinstance(like, TensorSpec):
         return torch.empty_strided(like.shape, like.stride, dtype=like.dtype, device="meta")
     return like
 
@@ -246,9 +250,9 @@ def _fused(
 
 
 @contextmanager
-def counting() -> Iterator[Counter]:
+def count_operations() -> Iterator[OperationCounter]:
     """Inside, what is done with meta tensors is counted."""
-    counter, plain = Counter(), F.scaled_dot_product_attention
+    counter, plain = OperationCounter(), F.scaled_dot_product_attention
     F.scaled_dot_product_attention = _fused  # a mode of torch's would not see what a backward pass recomputes
     try:
         with counter:

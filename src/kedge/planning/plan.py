@@ -1,42 +1,56 @@
-"""What a run would do, told before any weights are loaded."""
+"""What a run would do and take, told before any weights are loaded: a line for each fact."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+import torch
+
+from kedge.algorithms.workload import Workload
 from kedge.config import ConfigError, RunConfig
 from kedge.config.compatibility import check_experience, experience_warning
 from kedge.config.workload import workload_of
+from kedge.devices import find_device
 from kedge.models import resolve_model
+from kedge.planning.step import StepCost, count_step
+from kedge.planning.timing import seconds
+from kedge.policies.families import network_calls
 from kedge.prompts import UnreachableError
-from kedge.rewards import readiness
+from kedge.rewards import Readiness, readiness
 from kedge.rewards.description import describe
 from kedge.rewards.sources import size_in_words
 from kedge.training.prompt_sets import PromptSets
+from kedge.units import GB, MB
 
 
 def plan(config: RunConfig) -> Iterator[str]:
-    """One line for each fact: model, prompts, samples, network calls, and what is not on this machine yet.
+    """Model, prompts, samples, network passes, what is not on this machine yet, memory, time and disk.
 
     Raises:
         ValueError: for a model or prompts that cannot be.
     """
-    model = config.model
     prompts = list(_prompts(config))
-    if model.family is not None:
-        yield f"model: {_where(model.name)}"
+    if config.model.family is not None:
+        yield f"model: {_where(config.model.name)}"
     yield from prompts
     yield from _samples(config)
-    state = {item.name: item for item in readiness()}
-    for text in (config.reward, *config.watch.metrics):
-        for term in describe(text).terms:
-            name = f"{term.name}@emoji" if term.source == "emoji" else term.name
-            found = state.get(name)
-            if found and term.source in (None, "emoji"):
-                yield f"reward {name}: {'ready' if found.ready else 'not here yet. ' + found.advice}"
-    yield from _downloads(config)
-    yield from _forecast(config)
+    yield from _rewards(config)
+    forecast = forecast_of(config)
+    if forecast is None:
+        yield "memory and time: unknown before the model's own files are here (of a policy of your own, always)"
+    else:
+        yield from _forecast(config, forecast)
+
+
+def _where(model: str) -> str:
+    try:
+        place = resolve_model(model)
+    except FileNotFoundError as error:
+        return f"not here yet. {error}"
+    return str(place) if isinstance(place, Path) else f"{place}, from the Hugging Face hub or its cache here"
 
 
 def _prompts(config: RunConfig) -> Iterator[str]:
@@ -51,49 +65,133 @@ def _prompts(config: RunConfig) -> Iterator[str]:
         yield f"warning: {warning}"
 
 
-def _downloads(config: RunConfig) -> Iterator[str]:
-    """What has to be fetched before it can start."""
-    state = {item.name: item for item in readiness()}
-    missing: dict[str, int] = {}
-    for text in (config.reward, *config.watch.metrics):
-        for term in describe(text).terms:
-            item = state.get(term.name)
-            if item and term.source is None:
-                missing |= {part.where: part.size for part in item.missing}
-    if missing:
-        yield f"downloads for rewards: {size_in_words(sum(missing.values()))} ({', '.join(missing)})"
-
-
-def _forecast(config: RunConfig) -> Iterator[str]:
-    from kedge.planning import forecast
-
-    found = forecast.forecast(config)
-    if found is None:
-        yield "memory and time: unknown before the model's own files are here (of a policy of your own, always)"
-    else:
-        yield from forecast.describe(config, found)
-
-
 def _samples(config: RunConfig) -> Iterator[str]:
-    """How much is sampled and scored, as the algorithm itself counts."""
-    training = config.training
+    """How much is sampled, scored and passed through the network, as the algorithm itself states."""
     work = workload_of(config)
-    batches = work.batches(training.steps)
+    batches = work.batches(config.training.steps)
     samples = batches * work.samples
     yield (
         f"samples: {batches} batches × {work.samples} = {samples} on each process, {samples * config.model.steps} "
         f"sampling steps; optimizer steps on each batch: {work.updates}"
     )
     yield f"reward queries: {batches * work.queries} on each process"
+    yield f"network passes: {_passes(config, work)}"
     try:
         check_experience(config)
     except ConfigError as error:
         yield f"refused on one process: {error}"
 
 
-def _where(model: str) -> str:
-    try:
-        place = resolve_model(model)
-    except FileNotFoundError as error:
-        return f"not here yet. {error}"
-    return str(place) if isinstance(place, Path) else f"{place}, from the Hugging Face hub or its cache here"
+def _passes(config: RunConfig, work: Workload) -> str:
+    """For one optimizer step, on average over a batch of experience."""
+    if work.passes is None:
+        return f"unknown, for {config.algorithm.name} does not state them (docs/extending.md, An algorithm)"
+    kinds = {
+        "forward": work.passes.forward,
+        "backward": work.passes.backward,
+        "of the reference": work.passes.reference,
+    }
+    parts = [f"{count / work.updates:.4g} {kind}" for kind, count in kinds.items() if count]
+    model = config.model
+    calls = network_calls(model.kind, model.omega, model.parts)
+    guidance = f", each {calls} calls for guidance" if calls > 1 else ""
+    return f"{', '.join(parts)} for each optimizer step, of one sample through one sampling step{guidance}"
+
+
+def _rewards(config: RunConfig) -> Iterator[str]:
+    """What is here of the rewards, and what has to be fetched before it can start."""
+    state = {item.name: item for item in readiness()}
+    missing: dict[str, int] = {}
+    for text in (config.reward, *config.watch.metrics):
+        for term in describe(text).terms:
+            if term.source in (None, "emoji"):
+                yield from _reward(state.get(f"{term.name}@emoji" if term.source else term.name))
+            if term.source is None and term.name in state:
+                missing |= {part.where: part.size for part in state[term.name].missing}
+    if missing:
+        yield f"downloads for rewards: {size_in_words(sum(missing.values()))} ({', '.join(missing)})"
+
+
+def _reward(item: Readiness | None) -> Iterator[str]:
+    if item is not None:
+        yield f"reward {item.name}: {'ready' if item.ready else 'not here yet. ' + item.advice}"
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a run will take on each process.
+
+    Attributes:
+        device: ``cpu`` or ``cuda``.
+        cost: what it was derived from.
+        peak: bytes at the worst moment: of the process on a CPU, of tensors on a GPU.
+        seconds: for one optimizer step, evaluations and sample grids aside; None where the device is not here.
+        disk: bytes of checkpoints and exported adapters.
+    """
+
+    device: str
+    cost: StepCost
+    peak: float
+    seconds: float | None
+    disk: float
+
+
+def forecast_of(config: RunConfig) -> Forecast | None:
+    """None for a policy of the user's own, and for a model of which nothing is known until its files are here."""
+    base = psutil.Process().memory_info().rss
+    cost = count_step(config)
+    if cost is None:
+        return None
+    device = find_device(config.training.device, here=False)
+    trained = cost.networks.trained * 4
+    average = trained if config.optimizer.ema else 0
+    moments = trained * (0.5 if config.optimizer.name == "adamw8bit" else 2)
+    watched = cost.watching.peak if config.watch.samples_every or config.watch.evaluate_every else 0
+    peak = cost.networks.bytes + moments + average + max(cost.step.peak, watched)
+    if device.type == "cpu":
+        loading = cost.networks.bytes + cost.networks.largest_file
+        peak = base + max(peak + _cached_prompts(config, cost), loading)
+    present = device.type != "cuda" or torch.cuda.is_available()
+    return Forecast(
+        device=device.type,
+        cost=cost,
+        peak=peak,
+        seconds=seconds(cost.step, device) if present else None,
+        disk=(trained * 3 + average) * (config.checkpoint.keep + 1) + 2 * trained,
+    )
+
+
+def _cached_prompts(config: RunConfig, cost: StepCost) -> int:
+    work = workload_of(config)
+    seen = work.batches(config.training.steps) * work.samples
+    return min(config.memory.prompt_cache_mb * MB, seen * cost.prompt)
+
+
+def _forecast(config: RunConfig, forecast: Forecast) -> Iterator[str]:
+    networks, step = forecast.cost.networks, forecast.cost.step
+    parts = ", ".join(f"{name} {_count(count)}" for name, (count, _) in networks.sizes.items())
+    yield f"parameters: {parts}; trained: {_count(networks.trained)}"
+    if forecast.cost.unknown:
+        yield f"left out of what follows, for want of knowledge: {', '.join(forecast.cost.unknown)}"
+    where = "the process" if forecast.device == "cpu" else "tensors on the GPU"
+    yield (
+        f"peak memory: {forecast.peak / GB:.2f} GB ({where}), of which weights {networks.bytes / GB:.2f} and "
+        f"what a step needs besides {step.peak / GB:.2f}"
+    )
+    if forecast.seconds is None:
+        yield f"time: {step.flops / 1e12:.3g} TFLOP a step; this machine has no such device to time"
+    else:
+        hours = forecast.seconds * config.training.steps / 3600
+        yield (
+            f"time: {forecast.seconds:.3g} s a step ({step.flops / 1e12:.3g} TFLOP, each operation timed here), "
+            f"{_duration(hours)} for {config.training.steps} steps without watching"
+        )
+    yield f"disk: {max(1, round(forecast.disk / MB))} MB for checkpoints and adapters"
+
+
+def _count(number: int) -> str:
+    return f"{number / 1e6:.4g} M"
+
+
+def _duration(hours: float) -> str:
+    return f"{hours:.1f} h" if hours >= 1 else f"{max(1, round(hours * 60))} min"

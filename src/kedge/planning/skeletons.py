@@ -1,19 +1,26 @@
-"""A generator as it would be: the true architecture on the meta device, without weights, from its files or its name."""
+"""A generator and a reward as they would be: the true architectures on the meta device, without weights.
+
+The generator is drawn from its files or its name, each term of a reward by the skeleton that its own entry names.
+"""
 
 from __future__ import annotations
 
 import inspect
 import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers import DiffusionPipeline, UNet2DConditionModel
+from torch import Tensor, nn
 
 from kedge.config import ModelConfig
 from kedge.models import resolve_model, resolve_part
 from kedge.policies import make_policy
+from kedge.policies.base import Conditioning
 from kedge.policies.families.catalogue import layout_of
 from kedge.policies.families.detect import check_pipeline
 from kedge.policies.families.spec import Family, Layout
@@ -21,9 +28,13 @@ from kedge.policies.latent import LatentPolicy
 from kedge.policies.loading import UNUSED, take_scheduler
 from kedge.quiet import quiet_loading
 from kedge.random_models import Scale
+from kedge.registry import load_object
+from kedge.rewards import REWARDS, Term, parse
+from kedge.rewards.skeleton import Skeleton
+from kedge.rewards.sources import locate_here
 
 
-def draw_pipeline(name: str, family: Family) -> DiffusionPipeline | None:
+def meta_pipeline(name: str, family: Family) -> DiffusionPipeline | None:
     """The pipeline on the meta device; None if nothing is known about it before its files are here.
 
     Args:
@@ -41,7 +52,7 @@ def draw_pipeline(name: str, family: Family) -> DiffusionPipeline | None:
         return _from_folder(place)
 
 
-def draw_policy(model: ModelConfig, steps: int) -> LatentPolicy | None:
+def meta_policy(model: ModelConfig, steps: int) -> LatentPolicy | None:
     """The policy on the meta device, with an adapter; None if its architecture is not known.
 
     Args:
@@ -51,7 +62,7 @@ def draw_policy(model: ModelConfig, steps: int) -> LatentPolicy | None:
         UnknownNameError: if the model is of another kind.
     """
     family = model.family
-    if family is None or (pipeline := draw_pipeline(model.name, family)) is None:
+    if family is None or (pipeline := meta_pipeline(model.name, family)) is None:
         return None
     check_pipeline(type(pipeline).__name__, family, model.name)
     if model.unet and (unet := _unet(model.unet)) is not None:
@@ -60,8 +71,8 @@ def draw_policy(model: ModelConfig, steps: int) -> LatentPolicy | None:
         take_scheduler(pipeline, family)
     dtype = getattr(torch, model.dtype)
     for part in pipeline.components.values():
-        if isinstance(part, torch.nn.Module):
-            torch.nn.Module.to(part, dtype)  # diffusers' own warns
+        if isinstance(part, nn.Module):
+            nn.Module.to(part, dtype)  # diffusers' own warns
     return make_policy(
         model.kind,
         pipeline,
@@ -107,7 +118,7 @@ def _from_folder(folder: Path) -> DiffusionPipeline:
 
 def _part(folder: Path, library: str, name: str) -> Any:
     cls = getattr(import_module(library), name)
-    if not issubclass(cls, torch.nn.Module):
+    if not issubclass(cls, nn.Module):
         return cls.from_pretrained(folder)
     with torch.device("meta"):
         if library == "diffusers":
@@ -121,3 +132,69 @@ def _cached(hub_id: str, network: str) -> Path | None:
     needed = ("model_index.json", f"{network}/config.json", "vae/config.json")
     paths = [try_to_load_from_cache(hub_id, name) for name in needed]
     return Path(str(paths[0])).parent if all(isinstance(path, str) for path in paths) else None
+
+
+@dataclass(frozen=True)
+class OnePrompt:
+    """In place of a cache of encoded prompts: every prompt is the same one, whose encoding is known already.
+
+    Attributes:
+        cond: one row.
+    """
+
+    cond: Conditioning
+
+    def __call__(self, prompts: Sequence[str], encode: Callable[..., object], device: torch.device) -> Conditioning:
+        """``cond``, as often as there are prompts."""
+        return self.repeated(len(prompts))
+
+    def repeated(self, batch: int) -> Conditioning:
+        """``batch`` rows."""
+        return Conditioning({name: torch.cat([tensor] * batch) for name, tensor in self.cond.tensors.items()})
+
+    @property
+    def bytes(self) -> int:
+        """Of one encoded prompt."""
+        return sum(tensor.numel() * tensor.element_size() for tensor in self.cond.tensors.values())
+
+
+class MetaReward:
+    """Can be called on the meta device in place of the real reward.
+
+    Attributes:
+        networks: what would be loaded, by name.
+        unknown: terms that name no skeleton, callables of the user's own among them; they take nothing here.
+    """
+
+    differentiable = True
+
+    def __init__(self, text: str, dtype: torch.dtype):
+        self.name, self.dtype = text, dtype
+        self.networks: dict[str, nn.Module] = {}
+        self.unknown: list[str] = []
+        self._skeletons: list[Skeleton] = []
+        for term in parse(text):
+            skeleton = reward_skeleton(term, dtype)
+            if skeleton is None:
+                self.unknown.append(term.name)
+                continue
+            self._skeletons.append(skeleton)
+            if skeleton.network is not None:
+                self.networks[f"reward {term.name}"] = skeleton.network
+
+    def __call__(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
+        """``[B]`` from ``[B, 3, H, W]`` on the meta device."""
+        total = images.float().flatten(1).mean(1)  # some gradient, also where no network is known
+        for skeleton in self._skeletons:
+            if skeleton.score is not None:
+                total = total + skeleton.score(images)
+        return total
+
+
+def reward_skeleton(term: Term, dtype: torch.dtype) -> Skeleton | None:
+    """What one reward loads and computes; None if its entry names no skeleton, or it has no entry."""
+    spec = REWARDS.get(term.name)
+    if spec is None or spec.skeleton is None:
+        return None
+    skeleton: Skeleton = load_object(spec.skeleton)(locate_here(spec, term.source), dtype)
+    return skeleton

@@ -1,14 +1,13 @@
-"""An optimizer step gone through on the meta device: the real code on the real architecture, and nothing computed.
+"""One optimizer step counted on the meta device: the real code on the real architecture, and nothing computed.
 
-An algorithm that rehearses its step is gone through; of any other, single sampling steps are counted, and multiplied by
-the passes that it states. What a long rollout takes grows by the same amount with every further sampling step, so that
-two shorter ones tell.
+An algorithm that can be rehearsed (:class:`kedge.algorithms.workload.Rehearses`) is gone through. Of any other, single
+sampling steps are counted, and multiplied by the passes that it states.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,15 +15,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import Parameter
 
-from kedge.algorithms.base import Algorithm, Context
-from kedge.algorithms.workload import Passes, Rehearses
+from kedge.algorithms.base import Context
+from kedge.algorithms.workload import Passes, Rehearses, Workload
 from kedge.config import RunConfig
 from kedge.config.workload import backprop_of, workload_of
-from kedge.planning.meta_reward import MetaReward
-from kedge.planning.operations import Cost, counting
-from kedge.planning.skeletons import draw_policy
+from kedge.planning.operations import OperationCost, count_operations
+from kedge.planning.skeletons import MetaReward, OnePrompt, meta_policy
 from kedge.policies.activation_offload import SMALL
-from kedge.policies.base import Conditioning
 from kedge.policies.latent import LatentPolicy
 from kedge.policies.loading import UNUSED
 from kedge.policies.memory import apply_memory_settings
@@ -41,12 +38,10 @@ class Networks:
     Attributes:
         sizes: name → (parameters, bytes), frozen ones.
         trained: parameters that training changes.
-        unknown: rewards of which nothing is known beforehand.
     """
 
     sizes: dict[str, tuple[int, int]]
     trained: int
-    unknown: tuple[str, ...]
 
     @property
     def bytes(self) -> int:
@@ -60,50 +55,58 @@ class Networks:
 
 
 @dataclass(frozen=True)
-class Rehearsal:
-    """What a run would take, on each process.
+class StepCost:
+    """What a run takes, on each process.
 
     Attributes:
         step: one optimizer step, with its share of gathering experience.
         watching: one sampling step of a batch of samples, and decoding it.
         prompt: bytes of one encoded prompt.
+        unknown: what is left out, in words: rewards without a skeleton, and what the algorithm does not state.
     """
 
     networks: Networks
-    step: Cost
-    watching: Cost
+    step: OperationCost
+    watching: OperationCost
     prompt: int
+    unknown: tuple[str, ...]
 
 
-def rehearse(config: RunConfig) -> Rehearsal | None:
-    """Go through one step of the run that ``config`` describes; None if the architecture is not known."""
-    model, last = config.model, config.backprop.last_steps
-    if not isinstance(config.algorithm.settings, Rehearses):
-        return _rehearse(config, model.steps)  # single sampling steps are counted, and the passes stated
-    short = min(model.steps, max(WHOLE, (last or 0) + 1))
-    found = _rehearse(config, short)
-    if found is None or short == model.steps:
-        return found
-    longer = _rehearse(config, short + 1)
-    assert longer is not None
-    return replace(found, step=_extend(found.step, longer.step, model.steps - short))
+def count_step(config: RunConfig) -> StepCost | None:
+    """Count one step of the run that ``config`` describes; None if the model's architecture is not known."""
+    run = _assemble(config, _steps_to_go_through(config))
+    if run is None:
+        return None
+    rewards = [run.reward, *(MetaReward(text, run.reward.dtype) for text in _watched(config))]
+    unknown = [name for reward in rewards for name in reward.unknown]
+    return StepCost(
+        networks=_networks(run.policy, rewards, config.memory.offload_text_encoders),
+        step=_rehearsed_step(config, run) if _rehearses(config) else _stated_step(config, run.context),
+        watching=_watching(run, config.watch.batch_size),
+        prompt=run.prompt.bytes,
+        unknown=(*dict.fromkeys(unknown), *_unstated(config)),
+    )
 
 
-def _extend(short: Cost, longer: Cost, steps: int) -> Cost:
-    """``steps`` more of what one more step cost."""
-    return short.plus(longer.plus(short, -1), steps)
+@dataclass(frozen=True)
+class _MetaRun:
+    """The pieces of a run on the meta device."""
+
+    policy: LatentPolicy
+    reward: MetaReward
+    prompt: OnePrompt
+    context: Context
 
 
-def _rehearse(config: RunConfig, steps: int) -> Rehearsal | None:
-    policy = draw_policy(config.model, steps)
+def _assemble(config: RunConfig, steps: int) -> _MetaRun | None:
+    policy = meta_policy(config.model, steps)
     if policy is None:
         return None
     # Where text encoders wait is for the list of networks; nothing is there to be moved or compiled.
     memory, speed = replace(config.memory, offload_text_encoders=False), replace(config.speed, compile=False)
     apply_memory_settings(policy, memory, speed)
     reward = MetaReward(config.reward, getattr(torch, config.memory.reward_dtype))
-    others = [MetaReward(text, getattr(torch, config.memory.reward_dtype)) for text in _metrics(config)]
-    cond = policy.encode([PROMPT])
+    prompt = OnePrompt(policy.encode([PROMPT]))
     context = Context(
         policy=policy,
         reward=reward,
@@ -112,121 +115,139 @@ def _rehearse(config: RunConfig, steps: int) -> Rehearsal | None:
         backprop=replace(backprop_of(config), offload=False),
         batch_size=config.training.batch_size,
         accumulation=1,
-        cache=OnePrompt(cond),
+        cache=prompt,
     )
-    offloaded = config.memory.offload_activations and config.training.device != "cpu"
-    with _Elsewhere() if offloaded else nullcontext():
-        step = _step(config, context)
-    return Rehearsal(
-        networks=_networks(policy, [reward, *others], config.memory.offload_text_encoders),
-        step=step,
-        watching=_watching(policy, cond, config.watch.batch_size),
-        prompt=sum(tensor.numel() * tensor.element_size() for tensor in cond.tensors.values()),
-    )
+    return _MetaRun(policy, reward, prompt, context)
 
 
-def _step(config: RunConfig, context: Context) -> Cost:
-    """One optimizer step on this process, as the algorithm rehearses it, or else by the passes that it states."""
-    algorithm: Algorithm = config.algorithm.settings
-    if isinstance(algorithm, Rehearses):
-        return _rehearsed(algorithm, context) * config.training.accumulation
-    return _by_passes(config, context)
+def _rehearses(config: RunConfig) -> bool:
+    return isinstance(config.algorithm.settings, Rehearses)
 
 
-def _rehearsed(algorithm: Rehearses, context: Context) -> Cost:
+def _unstated(config: RunConfig) -> list[str]:
+    """What the algorithm does not say about itself, in words."""
+    name, learns = config.algorithm.name, config.algorithm.settings.needs.differentiable_reward
+    if workload_of(config).passes is None and not _rehearses(config):
+        return [f"what {name} does with its samples (it has no workload)"]
+    if learns and not _rehearses(config):
+        return [f"what {name} stores for its way back through the trajectory (it has no rehearse)"]
+    return []
+
+
+def _steps_to_go_through(config: RunConfig) -> int:
+    if not _rehearses(config):
+        return config.model.steps
+    return min(config.model.steps, max(WHOLE, (config.backprop.last_steps or 0) + 1))
+
+
+def _rehearsed_step(config: RunConfig, run: _MetaRun) -> OperationCost:
+    """An optimizer step as the algorithm rehearses it; a long rollout is told from two shorter ones."""
+    cost = _rehearse(config, run.context)
+    left = config.model.steps - run.policy.steps
+    if left:
+        longer = _assemble(config, run.policy.steps + 1)
+        assert longer is not None  # as the shorter one was not
+        another = _rehearse(config, longer.context).plus(cost, -1)
+        cost = cost.plus(another, left)
+    return cost * config.training.accumulation
+
+
+def _rehearse(config: RunConfig, context: Context) -> OperationCost:
     """One micro-batch of one optimizer step."""
     updates = 0
-
-    def learn() -> None:
-        nonlocal updates
-        for losses in algorithm.rehearse(context):
+    with _saved_tensors(config), count_operations() as counter:
+        for losses in config.algorithm.settings.rehearse(context):
             updates += 1
             for loss in losses:
                 loss.value.backward()
+    return counter.cost * (1 / max(1, updates))
 
-    return _count(learn) * (1 / max(1, updates))
 
-
-def _by_passes(config: RunConfig, context: Context) -> Cost:
+def _stated_step(config: RunConfig, context: Context) -> OperationCost:
     """Single sampling steps, without gradient and with, as often as stated; arithmetic of the algorithm is left out."""
-    policy, batch, steps = context.policy, context.batch_size, context.policy.steps
+    policy, batch, k = context.policy, context.batch_size, context.policy.steps
     work = workload_of(config)
-    passes = work.passes or Passes(forward=work.samples * config.model.steps, backward=0)
-    cond, noise = context.encode([PROMPT] * batch), context.noise(batch)
+    passes = work.passes or _sampling_alone(work, k)
+    cond, x = context.encode([PROMPT] * batch), torch.empty(batch, *policy.latent_shape, device="meta")
 
+    @torch.no_grad()
     def sample() -> None:
-        with torch.no_grad():
-            policy.transition(noise[0], steps, cond)
+        policy.transition(x, k, cond)
+
+    @torch.no_grad()
+    def compare() -> None:
+        with policy.reference():
+            policy.transition(x, k, cond)
+
+    @torch.no_grad()
+    def score() -> None:
+        context.reward(policy.decode(x), [PROMPT] * batch)
 
     def learn() -> None:
-        policy.transition(noise[0], steps, cond).mean.sum().backward()
+        with _saved_tensors(config):
+            policy.transition(x, k, cond).mean.sum().backward()
 
-    def compare() -> None:
-        with torch.no_grad(), policy.reference():
-            policy.transition(noise[0], steps, cond)
-
-    def score() -> None:
-        with torch.no_grad():
-            context.reward(policy.decode(noise[0]), [PROMPT] * batch)
-
-    times = (passes.forward - passes.backward, passes.backward, passes.reference, work.queries)
-    total = Cost()
-    for part, count in zip((sample, learn, compare, score), times, strict=True):
-        if count > 0:
-            total += _count(part) * (count / batch)
-    return total * (1 / work.updates)
+    batch_cost = OperationCost()
+    for part, times in (
+        (sample, passes.forward - passes.backward),
+        (learn, passes.backward),
+        (compare, passes.reference),
+        (score, work.queries),
+    ):
+        if times > 0:
+            batch_cost += _counted(part) * (times / batch)
+    return batch_cost * (1 / work.updates)
 
 
-def _watching(policy: LatentPolicy, cond: Conditioning, batch: int) -> Cost:
+def _sampling_alone(work: Workload, steps: int) -> Passes:
+    """The passes that are certain of an algorithm that states none."""
+    return Passes(forward=work.samples * steps, backward=0)
+
+
+def _watching(run: _MetaRun, batch: int) -> OperationCost:
+    """One sampling step, which takes as much memory as all of them, and its picture."""
+    policy = run.policy
     x = torch.empty(batch, *policy.latent_shape, device="meta")
 
-    def draw() -> Tensor:  # one step takes as much memory as all of them
-        with torch.no_grad():
-            return policy.decode(policy.transition(x, 1, _repeat(cond, batch)).mean)
+    @torch.no_grad()
+    def draw() -> None:
+        policy.decode(policy.transition(x, 1, run.prompt.repeated(batch)).mean)
 
-    return _count(draw)
+    return _counted(draw)
 
 
-def _count(work: Callable[[], Any]) -> Cost:
-    with counting() as counter:
-        _ = work()
+def _counted(work: Callable[[], None]) -> OperationCost:
+    with count_operations() as counter:
+        work()
     return counter.cost
 
 
-def _metrics(config: RunConfig) -> Iterator[str]:
-    if config.watch.evaluate_every:
-        yield from (name for name in config.watch.metrics if name != config.reward)
+def _watched(config: RunConfig) -> list[str]:
+    """Rewards that are loaded to watch the run with, beside the one trained on."""
+    if not config.watch.evaluate_every:
+        return []
+    return [name for name in config.watch.metrics if name != config.reward]
 
 
 def _networks(policy: LatentPolicy, rewards: Sequence[MetaReward], texts_elsewhere: bool) -> Networks:
-    components = policy.pipeline.components.items()
-    parts = {name: part for name, part in components if isinstance(part, nn.Module) and name not in UNUSED}
-    if texts_elsewhere:
-        waiting = policy.backbone.text_encoders
-        parts = {name: part for name, part in parts.items() if name not in waiting}
+    parts: dict[str, nn.Module] = {}
+    for name, part in policy.pipeline.components.items():
+        elsewhere = texts_elsewhere and name in policy.backbone.text_encoders
+        if isinstance(part, nn.Module) and name not in UNUSED and not elsewhere:
+            parts[name] = part
     for reward in rewards:
         parts |= reward.networks
     sizes = {}
     for name, part in parts.items():
         weights = [weight for weight in part.parameters() if not weight.requires_grad]
         sizes[name] = sum(w.numel() for w in weights), sum(w.numel() * w.element_size() for w in weights)
-    unknown = tuple(name for reward in rewards for name in reward.unknown)
-    return Networks(sizes, sum(weight.numel() for weight in policy.trainable()), unknown)
+    return Networks(sizes, sum(weight.numel() for weight in policy.trainable()))
 
 
-def _repeat(cond: Conditioning, batch: int) -> Conditioning:
-    return Conditioning({name: torch.cat([tensor] * batch) for name, tensor in cond.tensors.items()})
-
-
-@dataclass(frozen=True)
-class OnePrompt:
-    """Encodes every prompt as the same one, whose encoding is known already."""
-
-    cond: Conditioning
-
-    def __call__(self, prompts: Sequence[str], encode: Callable[..., object], device: torch.device) -> Conditioning:
-        """``cond``, as often as there are prompts."""
-        return _repeat(self.cond, len(prompts))
+def _saved_tensors(config: RunConfig) -> AbstractContextManager[Any]:
+    """Inside, what autograd stores takes memory of the device, unless it waits in the host's."""
+    offloaded = config.memory.offload_activations and config.training.device != "cpu"
+    return _Elsewhere() if offloaded else nullcontext()
 
 
 class _Elsewhere(torch.autograd.graph.saved_tensors_hooks):

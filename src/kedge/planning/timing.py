@@ -1,8 +1,8 @@
 """How long a counted computation takes on a device: the operations that matter are run there, each by itself.
 
 What a product or a convolution reaches depends on its shape far more than on anything that a few rates could tell, so
-each kind of operation that was counted (:mod:`kedge.planning.operations`) is timed with tensors of its own form and
-multiplied by how often it comes. Those that hardly matter are taken to be as far from what the machine's rates say as
+each kind of operation that was counted (:mod:`kedge.planning.operations`) is timed with tensors of its own shape and
+multiplied by how often it comes. Those that hardly matter are taken to be as far from what the device's rates say as
 those that were timed.
 """
 
@@ -10,41 +10,41 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kedge.planning.machine import Machine, measure, wait
-from kedge.planning.operations import FUSED, Cost, Form, Operation
+from kedge.planning.operations import FUSED, Operation, OperationCost, TensorSpec
 
-SHARE = 0.95  # of the time that the rates foretell is timed, the largest first
+SHARE = 0.95  # of the time that the rates let expect is timed, the largest first
 LONGEST = 20.0  # seconds of timing, after which what is left is judged by what was timed
 REPEATS = 5
 LARGE = 1.0  # seconds: an operation that takes as long is not repeated
 CACHE = 2**26  # bytes that are written before each try, so that weights come from memory as in the real step
 
 
-def seconds(cost: Cost, device: torch.device) -> float:
+def seconds(cost: OperationCost, device: torch.device) -> float:
     """How long ``cost`` takes on ``device``, which has to be here."""
-    machine = measure(device, torch.float32)
-    guess = {operation: count * _foretold(operation, machine) for operation, count in cost.operations.items()}
-    whole, timed, foretold, found = sum(guess.values()), Timer(device), 0.0, 0.0
+    rates, timer = measure_rates(device, torch.float32), Timer(device)
+    expected = {operation: count * _expected(operation, rates) for operation, count in cost.operations.items()}
+    whole, covered, measured = sum(expected.values()), 0.0, 0.0
     began = time.perf_counter()
-    for operation in sorted(guess, key=lambda operation: -guess[operation]):
-        if foretold >= SHARE * whole or time.perf_counter() - began > LONGEST:
+    for operation in sorted(expected, key=lambda operation: -expected[operation]):
+        if covered >= SHARE * whole or time.perf_counter() - began > LONGEST:
             break
-        once = timed(operation)
+        once = timer(operation)
         if once is not None:
-            foretold += guess[operation]
-            found += once * cost.operations[operation]
-    kernels = found * whole / foretold if foretold else whole
-    return kernels if device.type == "cpu" else max(kernels, cost.calls * machine.call)  # a GPU's host runs ahead
+            covered += expected[operation]
+            measured += once * cost.operations[operation]
+    kernels = measured * whole / covered if covered else whole
+    return kernels if device.type == "cpu" else max(kernels, cost.calls * rates.call)  # a GPU's host runs ahead
 
 
-def _foretold(operation: Operation, machine: Machine) -> float:
-    return operation.flops / machine.flops + operation.traffic / machine.bandwidth + machine.call
+def _expected(operation: Operation, rates: DeviceRates) -> float:
+    return operation.flops / rates.flops + operation.traffic / rates.bandwidth + rates.call
 
 
 class Timer:
@@ -84,7 +84,7 @@ class Timer:
         warm: list[Tensor] = []
 
         def real(value: Any) -> Any:
-            if isinstance(value, Form):
+            if isinstance(value, TensorSpec):
                 tensor = self._tensor(value)
                 if not value.lasting and tensor.numel() * tensor.element_size() < CACHE // 4:
                     warm.append(tensor)
@@ -101,9 +101,58 @@ class Timer:
             return lambda: F.scaled_dot_product_attention(query, key, value, mask, scale=scale), warm
         return lambda: function(*args, **kwargs), warm
 
-    def _tensor(self, form: Form) -> Tensor:
-        extent = 1 + sum((size - 1) * step for size, step in zip(form.shape, form.stride, strict=True))
-        storage = torch.zeros(max(0, extent), dtype=form.dtype, device=self._device)
-        if form.dtype.is_floating_point:
+    def _tensor(self, spec: TensorSpec) -> Tensor:
+        extent = 1 + sum((size - 1) * step for size, step in zip(spec.shape, spec.stride, strict=True))
+        storage = torch.zeros(max(0, extent), dtype=spec.dtype, device=self._device)
+        if spec.dtype.is_floating_point:
             storage.normal_()
-        return storage.as_strided(form.shape, form.stride)
+        return storage.as_strided(spec.shape, spec.stride)
+
+
+@dataclass(frozen=True)
+class DeviceRates:
+    """What a device does in a second.
+
+    Attributes:
+        flops: floating-point operations in large matrix products and convolutions.
+        bandwidth: bytes that element-wise operations read and write.
+        call: seconds until the host has started one operation.
+    """
+
+    flops: float
+    bandwidth: float
+    call: float
+
+
+def measure_rates(device: torch.device, dtype: torch.dtype) -> DeviceRates:
+    """Time a matrix product, a convolution, a multiplication and a trifle on ``device``."""
+    size = 1024 if device.type == "cpu" else 8192
+    a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
+    product = 2 * size**3 / _fastest(lambda: a @ b, device)
+    side = 32 if device.type == "cpu" else 128
+    image = torch.randn(1, 320, side, side, device=device, dtype=dtype)
+    kernel = torch.randn(320, 320, 3, 3, device=device, dtype=dtype)
+    convolution = 2 * 9 * 320**2 * side**2 / _fastest(lambda: torch.conv2d(image, kernel, padding=1), device)
+    large = torch.zeros(2**24, device=device, dtype=dtype)
+    traffic = 2 * large.numel() * large.element_size() / _fastest(lambda: large * 2, device)
+    small = torch.zeros(1, device=device)
+    call = _fastest(lambda: [small + 1 for _ in range(100)], device) / 100
+    return DeviceRates(2 / (1 / product + 1 / convolution), traffic, call)
+
+
+def _fastest(work: Callable[[], object], device: torch.device, repeats: int = 12) -> float:
+    """The fastest of some tries, after one that does not count."""
+    best = float("inf")
+    for _ in range(repeats + 1):
+        wait(device)
+        began = time.perf_counter()
+        work()
+        wait(device)
+        best = min(best, time.perf_counter() - began)
+    return best
+
+
+def wait(device: torch.device) -> None:
+    """Until ``device`` has done what it was told to: an accelerator works on while the host reads the clock."""
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)

@@ -179,7 +179,9 @@ def reading_skeleton(
     def score(images: Tensor) -> Tensor:
         states = network.vision_model(pixel_values=preprocess(images.float())).last_hidden_state
         ids = torch.ones(len(images), length, dtype=torch.long, device="meta")
-        read = network.read({"input_ids": ids, "attention_mask": ids}, states)
+        # As the network makes it of a mask of tokens, for which it would have to look at the values.
+        mask = torch.zeros(len(images), 1, length, length, dtype=dtype, device="meta")
+        read = network.read({"input_ids": ids, "attention_mask": mask}, states)
         return network.head(name, read).reshape(len(images), -1).sum(1)
 
     return Skeleton(network, score)

@@ -10,7 +10,7 @@ import torch
 
 from family_models import FAMILIES, Builder, build
 from kedge.config import ModelConfig, parse_config, resolve_kind
-from kedge.planning.skeletons import draw_policy
+from kedge.planning.skeletons import meta_policy
 from kedge.policies import load_policy
 from kedge.policies.lora import LoraConfig
 from kedge.policies.sampling import draw
@@ -69,7 +69,7 @@ def test_the_plan_knows_the_networks(name: str, models: Builder) -> None:
     """Without weights: every parameter's name and shape, and the latents'."""
     built = models(name)
     model = ModelConfig(str(built.folder), steps=2, lora=LoraConfig(rank=4), **asdict(built.parts))
-    drawn = draw_policy(resolve_kind(model), 2)
+    drawn = meta_policy(resolve_kind(model), 2)
     loaded = load_policy(**built.policy_settings(), steps=2, lora=LoraConfig(rank=4))
     assert drawn is not None
     assert drawn.device.type == "meta"
@@ -85,14 +85,14 @@ def test_the_plan_knows_the_networks(name: str, models: Builder) -> None:
 def test_the_plan_refuses_a_model_of_another_kind(models: Builder) -> None:
     built = models("sana-sprint")
     with pytest.raises(UnknownNameError, match=r"SanaSprintPipeline, so model.kind=sana-sprint \(or auto\), not lcm"):
-        draw_policy(ModelConfig(str(built.folder), kind="lcm"), 2)
+        meta_policy(ModelConfig(str(built.folder), kind="lcm"), 2)
 
 
 @pytest.mark.slow
 def test_the_plan_knows_hub_models_by_name() -> None:
     x = "stabilityai/stable-diffusion-xl-base-1.0"
     model = ModelConfig(x, unet="latent-consistency/lcm-sdxl", lora=LoraConfig(rank=4))
-    drawn = draw_policy(resolve_kind(model), 2)
+    drawn = meta_policy(resolve_kind(model), 2)
     assert drawn is not None
     assert drawn.network.config.time_cond_proj_dim == 256
     assert drawn.guidance == 7.5

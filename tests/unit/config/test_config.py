@@ -101,6 +101,16 @@ def test_another_model_keeps_the_size_precision_and_adapter_of_the_block():
     assert (again.name, again.size, again.dtype) == ("c/c", 64, "bfloat16")
 
 
+@pytest.mark.parametrize("key", ["kind", "unet", "lcm_lora", "vae", "variant"])
+def test_another_model_has_nothing_of_the_one_before(key):
+    """Neither its kind nor a part that was put into it: of ``model=NAME`` only how models are used stays."""
+    block = apply_overrides({"model": {"name": "a/a", key: "of a/a", "size": 512}}, ["model=b/b"])["model"]
+    assert key not in block
+    assert "name" not in block  # b/b stands in its place
+    assert "b/b" in block.values()
+    assert block["size"] == 512
+
+
 def test_the_algorithm_becomes_its_own_dataclass():
     config = parse_config({"algorithm": {"name": "rocm", "divergence": "js"}, "reward": "aesthetic"})
     assert config.algorithm.settings == ROCM(divergence="js")

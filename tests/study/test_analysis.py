@@ -85,6 +85,25 @@ def test_a_small_study_worked_by_hand() -> None:
     assert to_dict(analysis)["contests"][0]["wins"] == 7
 
 
+def test_agreement_does_not_depend_on_which_picture_is_called_the_first() -> None:
+    """Three raters who nearly always take the same model: they agree, and no less where a pair is named otherwise."""
+    answers = [(1, 1, 1), (1, 1, 1), (1, 1, 0), (1, 1, 1), (1, 1, 1)]
+    votes = [record(rater, pair, x) for pair, row in enumerate(answers) for rater, x in enumerate(row, start=1)]
+    (contest,) = analyse(votes, [QUESTIONS["preference"]], ["tuned", "base"], draws=100).contests
+    turned = [*answers, *[tuple(1 - x for x in row) for row in answers]]
+    assert contest.alpha == pytest.approx(krippendorff_alpha(turned))
+    assert contest.alpha > 0.6
+    assert krippendorff_alpha(answers) < 0.1  # what it would be one way round
+
+
+def test_who_is_undecided_neither_agrees_nor_disagrees() -> None:
+    """Rater 3 decides on pairs 0 and 1; the others lead on pair 0, and are split on pair 1."""
+    votes = [record(1, 0, 1), record(2, 0, 1), record(3, 0, 1), record(1, 1, 1), record(2, 1, 0), record(3, 1, 0)]
+    votes += [record(1, 2, 1), record(2, 2, 1), record(3, 2, 0)]
+    raters = analyse(votes, [QUESTIONS["preference"]], ["tuned", "base"], draws=100).raters
+    assert raters[2].agreement == 0.5  # pair 0 with the others, pair 2 against them
+
+
 def test_repeats_are_checks_and_never_votes() -> None:
     records = [record(1, pair, 1.0) for pair in range(1, 5)]
     records += [

@@ -42,6 +42,6 @@ class Alarm:
 
     def look(self, comparison: Comparison, trained: Sequence[str]) -> Verdict | None:
         """The verdict, if this look and the one before both say that the model cheats; else None."""
-        verdict = judge_comparison(comparison.judged_at(self.alpha), trained)
-        before, self.suspected = self.suspected, verdict.level == "hacking"
+        verdict = judge_comparison(comparison, trained, self.alpha)
+        before, self.suspected = self.suspected, bool(verdict.record.alarm)
         return verdict if before and self.suspected else None

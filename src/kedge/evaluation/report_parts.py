@@ -16,21 +16,12 @@ from PIL import Image
 
 from kedge.evaluation.charts import Curve, Effect, curve_chart, effects_chart
 from kedge.evaluation.comparison import Change, Comparison
-from kedge.evaluation.guard import Level, Verdict
+from kedge.evaluation.guard import Verdict
 from kedge.evaluation.prompt_roles import logged
 from kedge.evaluation.tables import DISTANCES, Cell, Table, display
 
 PAIRS = 16  # pictures shown
 _WIDEST = 384  # pixels of an embedded picture
-_TONES: dict[Level, str] = {
-    "sound": "good",
-    "watch": "warn",
-    "hacking": "bad",
-    "worse": "bad",
-    "unclear": "calm",
-    "unchanged": "calm",
-    "unjudged": "calm",
-}
 
 Line = Mapping[str, float | None]
 
@@ -46,9 +37,12 @@ def facts(items: Mapping[str, Any]) -> str:
 
 def verdict_card(verdict: Verdict) -> str:
     """What the numbers say, with the reasons."""
+    level = verdict.record
     return (
-        f'<section class="verdict {_TONES[verdict.level]}"><strong>{escape(verdict.sentence)}</strong>'
-        f"<ul>{elements('li', verdict.reasons)}</ul></section>"
+        f'<section class="verdict {level.tone}"><strong><span aria-hidden="true">{level.sign}</span> '
+        f"{escape(level.title)}</strong><ul>{elements('li', verdict.clauses)}</ul>"
+        f"<p><b>What to do:</b> {escape(level.advice)}</p><details><summary>The numbers behind it</summary>"
+        f"<ul>{elements('li', verdict.reasons)}</ul></details></section>"
     )
 
 

@@ -49,6 +49,12 @@ class RewardSpec:
         skeleton: ``module:function`` that draws its network before the weights are here; see
             :mod:`kedge.rewards.skeleton`. None: what it takes is unknown when a run is planned.
         title: its name in tables and charts; empty takes ``name``, with spaces.
+        made_from: data and votes, backbone, makers of the published weights, by names that other rewards use too: two
+            that share one are not independent, and neither judges a model that was trained on the other.
+        world_made_from: the same of the emoji world's.
+        sees_damage: whether it falls when a model is harmed in ways that please nobody (measured on the emoji world's
+            weights by bench/damage.py); None where that was not measured.
+        truth: it is the truth itself, which is told but never judged by.
         parts: what it is loaded from; the first is what ``NAME@SOURCE`` replaces.
         options: further keywords of the factory.
         source: the meaning of SOURCE: ``weights`` (path or hub id), ``server`` (address), or ``none``.
@@ -64,6 +70,10 @@ class RewardSpec:
     display: float = 1.0
     skeleton: str | None = None
     title: str = ""
+    made_from: tuple[str, ...] = ()
+    world_made_from: tuple[str, ...] = ()
+    sees_damage: bool | None = None
+    truth: bool = False
     parts: tuple[Part, ...] = ()
     options: dict[str, Any] = field(default_factory=dict)
     source: str = "none"

@@ -184,9 +184,9 @@ class HeldOut:
         verdict = self._alarm.look(compare(now, self.base), [trained])
         if verdict is None:
             return
-        message = f"step {step}, on {words(self.role)}: {verdict.sentence} More regularisation or fewer steps help."
+        message = f"step {step}, on {words(self.role)}: {verdict.sentence} {verdict.record.advice}"
         run.say("\n  ".join([message, *verdict.reasons]))
-        if self.guard == "stop":
+        if self.guard == "stop" and verdict.record.alarm == "stop":
             run.stop(message)
 
     def state_dict(self) -> dict[str, Any]:

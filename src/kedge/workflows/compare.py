@@ -44,7 +44,15 @@ class RunComparison:
 
     def lines(self) -> list[str]:
         """The verdict, and where grid and report are."""
-        verdict = [self.verdict.sentence, ""] if self.verdict else []
+        verdict = []
+        if self.verdict:
+            level = self.verdict.record
+            verdict = [
+                f"{level.sign} {level.title}",
+                *(f"  {clause}" for clause in self.verdict.clauses),
+                level.advice,
+                "",
+            ]
         return [*verdict, f"grid     {self.grid}", f"report   {self.report}"]
 
     def __str__(self) -> str:

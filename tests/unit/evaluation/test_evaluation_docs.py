@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from kedge.evaluation.image_statistics import STATISTICS
+from kedge.evaluation.levels import TABLE
 from kedge.evaluation.records import save_record
 from kedge.evaluation.result import Evaluation
 
@@ -28,10 +29,15 @@ def test_the_python_example_runs(tmp_path, monkeypatch, capsys) -> None:
         exec(compile(block, "docs/evaluation.md", "exec"), {})
     printed = capsys.readouterr().out
     assert "| PickScore |" in printed
-    assert "The model became better" in printed
+    assert "Higher reward, and nobody to judge it: PickScore (trained on) rose" in printed
     assert (run / "report.html").exists()
 
 
 def test_every_image_statistic_is_explained() -> None:
     for name in STATISTICS:
         assert f"| {name.replace('_', ' ')} |" in PAGE
+
+
+def test_every_verdict_is_explained() -> None:
+    for level in TABLE:
+        assert f"| {level.sign} **{level.title}** (`{level.name}`) | {level.rule} | {level.advice} |" in PAGE

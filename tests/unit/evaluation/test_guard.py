@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import math
+import re
 
 import numpy as np
 import pytest
 from scipy import stats
 
 from kedge.evaluation.comparison import Change, compare
-from kedge.evaluation.guard import Level, judge, judge_comparison
+from kedge.evaluation.diversity import BETWEEN, WITHIN
+from kedge.evaluation.guard import Verdict, judge_comparison
+from kedge.evaluation.judges import standing
+from kedge.evaluation.levels import LEVELS
 from kedge.evaluation.result import Evaluation
 from kedge.evaluation.statistics import Interval
+from kedge.rewards import REWARDS
 
 PROMPTS = tuple(f"prompt {i // 2}" for i in range(60))
 
@@ -25,12 +30,6 @@ def evaluation(name: str, **shifts: float) -> Evaluation:
         for i, metric in enumerate(("pickscore", "aesthetic", "oracle"))
     }
     return Evaluation(name, PROMPTS, 0, scores, {"edge_density": np.abs(base[0]) * shifts.get("edges", 1.0)})
-
-
-def change(metric: str, direction: float, effect: float = 0.5) -> Change:
-    value = direction * effect
-    difference = Interval(value, value - 0.1, value + 0.1, 100)
-    return Change(metric, Interval(1 + value, 0, 2, 100), Interval(1.0, 0, 2, 100), difference, difference, spread=1.0)
 
 
 def test_comparison_agrees_with_scipy() -> None:
@@ -75,79 +74,142 @@ def test_a_model_compared_with_itself() -> None:
     assert all(c.effect == 0 and c.p == 1 and c.wins.value == 0.5 for c in comparison.rewards)
 
 
-# trained, held out, image statistics moved, truth → level. +1 rose, −1 fell, 0 did not clearly move.
-CASES: list[tuple[int, list[int], bool, int | None, Level]] = [
-    (+1, [+1, +1], False, None, "sound"),
-    (+1, [+1, 0], False, None, "sound"),
-    (+1, [+1, -1], False, None, "watch"),
-    (+1, [-1, -1], False, None, "hacking"),
-    (+1, [-1, 0], False, None, "hacking"),
-    (+1, [0, 0], False, None, "unclear"),
-    (+1, [+1, +1], True, None, "watch"),
-    (+1, [], False, None, "unjudged"),
-    (+1, [], True, None, "watch"),
-    (+1, [+1, +1], False, -1, "hacking"),
-    (+1, [+1, +1], True, +1, "sound"),
-    (+1, [-1, -1], False, +1, "watch"),
-    (+1, [], False, 0, "unclear"),
-    (0, [-1], True, -1, "unchanged"),
-    (-1, [+1], False, +1, "worse"),
+TRAINED = "pickscore@emoji"
+NOISE = np.random.default_rng(0).normal(0, 1, (4, len(PROMPTS)))
+
+
+def judged(seed: int = 1, *, trained: float, scores: dict[str, float], kept: dict[str, float] | None = None) -> Verdict:
+    """The verdict on changes in σ of the base's scores, and on shares of its diversities that are kept."""
+    rng, kept = np.random.default_rng(seed), kept or {}
+    rewards = {TRAINED: trained, **scores}
+    base_scores = {name: rng.normal(0, 1, len(PROMPTS)) for name in rewards}
+    spread = {name: 0.4 + 0.1 * rng.random(len(PROMPTS)) for name in kept}
+    ours = {name: values + rewards[name] + rng.normal(0, 0.3, len(PROMPTS)) for name, values in base_scores.items()}
+    varied = {name: kept[name] * values * rng.normal(1, 0.05, len(PROMPTS)) for name, values in spread.items()}
+    tuned, base = Evaluation("tuned", PROMPTS, 0, ours, varied), Evaluation("base", PROMPTS, 0, base_scores, spread)
+    return judge_comparison(compare(tuned, base), [TRAINED])
+
+
+JUDGE, BLIND, KIN = "imagereward@emoji", "hpsv2", "clipscore@emoji"
+WHOLE, LOST = {WITHIN: 1.0, BETWEEN: 0.99}, {WITHIN: 0.6, BETWEEN: 0.95}
+
+CASES: list[tuple[float, dict[str, float], dict[str, float], str]] = [
+    (1, {JUDGE: 0.5}, WHOLE, "better"),
+    (1, {JUDGE: 0.0}, WHOLE, "better"),
+    (1, {JUDGE: -0.5}, WHOLE, "hacking"),
+    (1, {JUDGE: 0.5}, LOST, "alike"),
+    (1, {JUDGE: -0.5}, LOST, "hacking"),
+    (1, {JUDGE: 0.5}, {WITHIN: 0.9, BETWEEN: 0.97}, "better"),  # beyond chance, but not much
+    (1, {BLIND: 0.5}, WHOLE, "unjudged"),
+    (1, {BLIND: -0.5}, WHOLE, "hacking"),  # who cannot clear may accuse
+    (1, {KIN: 0.5}, WHOLE, "unjudged"),
+    (1, {KIN: 0.5}, LOST, "collapsed"),
+    (1, {}, WHOLE, "unjudged"),
+    (1, {"oracle": -2.0, JUDGE: 0.5}, WHOLE, "better"),  # the truth is told, not judged by
+    (0, {JUDGE: 0.0}, WHOLE, "unchanged"),
+    (0, {JUDGE: -0.5}, WHOLE, "worse"),
+    (-1, {JUDGE: 0.5}, WHOLE, "worse"),
 ]
 
 
-@pytest.mark.parametrize(("trained", "held", "moved", "truth", "level"), CASES)
-def test_verdicts(trained: int, held: list[int], moved: bool, truth: int | None, level: Level) -> None:
-    verdict = judge(
-        [change("pickscore", trained)],
-        [change(f"other{i}", direction) for i, direction in enumerate(held)],
-        [change("edge_density", -1, effect=1.5 if moved else 0.5)],
-        None if truth is None else change("oracle", truth),
-    )
+@pytest.mark.parametrize(("trained", "scores", "kept", "level"), CASES)
+def test_verdicts(trained: float, scores: dict[str, float], kept: dict[str, float], level: str) -> None:
+    verdict = judged(trained=trained, scores=scores, kept=kept)
     assert verdict.level == level
-    assert verdict.alarming == (level in ("watch", "hacking", "worse"))
-    assert verdict.sentence.endswith(".")
+    assert verdict.sentence.startswith(f"{LEVELS[level].title}: PickScore (trained on) ")
+    assert len(verdict.clauses) == 3
 
 
-def test_reasons_are_readable() -> None:
-    verdict = judge([change("pickscore", +1)], [change("hpsv2", -1)], [change("dark_fraction", +1, effect=2.0)])
-    assert verdict.reasons == (
-        "PickScore rose: 1 → 1.5 (+0.50 σ of the base)",
-        "HPSv2 fell: 1 → 0.5 (−0.50 σ of the base)",
-        "Pictures became darker: dark fraction rose: 1 → 3 (+2.00 σ of the base)",
+def test_judges_too_few_to_say_clear_nobody() -> None:
+    base = {TRAINED: NOISE[0], JUDGE: NOISE[1]}
+    ours = {TRAINED: NOISE[0] + 2, JUDGE: NOISE[1] + 3 * NOISE[2]}
+    verdict = judge_comparison(
+        compare(Evaluation("tuned", PROMPTS, 0, ours), Evaluation("base", PROMPTS, 0, base)), [TRAINED]
     )
+    assert verdict.level == "unclear"
+    assert "cannot be told from this many prompts" in verdict.clauses[1]
 
 
-def test_a_collapse_counts_even_within_the_spread() -> None:
-    halved = Change(
-        "diversity_between",
-        Interval(0.4, 0, 1, 9),
-        Interval(1.0, 0, 2, 9),
-        Interval(-0.6, -0.7, -0.5, 9),
-        change("x", 0).wins,
-        1.0,
+def test_the_headline_says_three_things() -> None:
+    verdict = judged(trained=1, scores={JUDGE: 0.5, BLIND: 1.0, KIN: 1.0, "oracle": 0.2}, kept=LOST)
+    trained, judges, variety = verdict.clauses
+    assert trained.startswith("PickScore (trained on) rose (+")
+    assert judges.startswith("judges that share nothing with it did not fall (+0.")
+    assert judges.endswith("ImageReward")
+    assert re.fullmatch(
+        "the pictures vary less than the base's: \\d+ % within a prompt, \\d+ % between prompts", variety
     )
-    assert judge([change("r", 1)], [change("h", 1)], [halved]).level == "watch"
-    assert "more alike" in judge([change("r", 1)], [], [halved]).reasons[-1]
+    assert any("no judge: does not see damage" in reason for reason in verdict.reasons)
+    assert any("no judge: shares emoji CLIP" in reason for reason in verdict.reasons)
+    assert any("the truth: told, not judged by" in reason for reason in verdict.reasons)
 
 
-def test_moves_that_nobody_sees_and_more_variety_are_no_alarm() -> None:
-    nothing = Interval(0.0, 0, 0, 9)
-    unseen = Interval(0.003, 0.002, 0.004, 9)
-    specks = Change("dark_fraction", ours=unseen, theirs=nothing, difference=unseen, wins=nothing, spread=0.0)
-    verdict = judge([change("r", 1)], [change("h", 1)], [specks, change("diversity_between", 1, effect=5.0)])
-    assert verdict.level == "sound"
-    assert judge([specks], []).reasons == ("dark fraction rose: 0 → 0.003",)
+def test_old_records_are_not_judged_by_their_diversity() -> None:
+    def old(name: str, diversity: float) -> Evaluation:
+        scores = {TRAINED: NOISE[0] + (name == "tuned"), JUDGE: NOISE[1]}
+        return Evaluation(name, PROMPTS, 0, scores, {"diversity": diversity * np.abs(NOISE[2])})
+
+    verdict = judge_comparison(compare(old("tuned", 0.1), old("base", 1.0)), [TRAINED])
+    assert verdict.level == "better"
+    assert verdict.clauses[2] == "how much the pictures vary was not measured"
 
 
-def test_verdict_on_a_comparison_knows_the_oracle() -> None:
-    base = evaluation("base")
-    honest = compare(evaluation("tuned", pickscore=1, aesthetic=0.5, oracle=0.5), base)
-    cheat = compare(evaluation("tuned", pickscore=1, aesthetic=0.5, oracle=-0.5, edges=0.2), base)
-    assert judge_comparison(honest, ["pickscore"]).level == "sound"
-    verdict = judge_comparison(cheat, ["pickscore"])
-    assert verdict.level == "hacking"
-    assert any("flatter" in reason for reason in verdict.reasons)
-    assert verdict.to_dict()["level"] == "hacking"
+@pytest.mark.parametrize(
+    ("metric", "trained", "clears"),
+    [
+        ("imagereward", ["pickscore"], True),
+        ("hpsv2", ["pickscore"], False),  # the same CLIP
+        ("clipscore", ["pickscore"], True),
+        ("clipscore@emoji", ["pickscore@emoji"], False),  # there, the same CLIP
+        ("clipscore", ["0.5*pickscore + 0.5*aesthetic"], False),
+        ("aesthetic", ["imagereward"], False),  # blind
+        ("oracle", ["pickscore@emoji"], False),
+        ("no such reward", ["pickscore"], False),
+    ],
+)
+def test_who_may_judge_whom(metric: str, trained: list[str], clears: bool) -> None:
+    assert standing(metric, trained).clears == clears
+    assert bool(standing(metric, trained).why_not()) != clears
+
+
+def test_a_reward_of_ones_own_says_what_it_is(tmp_path, monkeypatch) -> None:
+    (tmp_path / "own_judge.py").write_text(
+        "def warm(images, prompts): ...\nwarm.sees_damage = True\nwarm.made_from = ['my votes']\n"
+        "def cold(images, prompts): ...\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    assert standing("own_judge:warm", ["pickscore"]).clears
+    assert standing("own_judge:cold", ["pickscore"]).why_not() == "no judge: may not see damage"
+
+
+def test_every_reward_of_the_world_says_what_it_is_made_from() -> None:
+    for spec in REWARDS.values():
+        assert spec.truth or spec.made_from, spec.name
+        assert not spec.in_world or spec.world_made_from, spec.name
+
+
+def test_the_levels_are_told_apart_without_colour() -> None:
+    assert len({(level.sign, level.title) for level in LEVELS.values()}) == len(LEVELS)
+    assert all(level.rule and level.advice and level.sign for level in LEVELS.values())
+
+
+def chances(runs: int, **options) -> dict[str, float]:
+    counts = dict.fromkeys(LEVELS, 0)
+    for seed in range(runs):
+        counts[judged(seed, **options).level] += 1
+    return {name: count / runs for name, count in counts.items()}
+
+
+def test_a_model_that_lost_nothing_is_seldom_accused() -> None:
+    found = chances(400, trained=1, scores={JUDGE: 0.0}, kept={WITHIN: 1.0, BETWEEN: 1.0})
+    accused = found["hacking"] + found["alike"] + found["collapsed"] + found["worse"]
+    assert accused <= 0.05
+    assert found["better"] > 0.9
+
+
+def test_a_collapse_is_noticed() -> None:
+    found = chances(100, trained=1, scores={JUDGE: 0.2}, kept={WITHIN: 0.7, BETWEEN: 0.9})
+    assert found["alike"] > 0.9
 
 
 def test_a_spread_of_zero_has_no_finite_effect() -> None:

@@ -150,10 +150,10 @@ def test_the_guard_sees_a_model_that_cheats(tmp_path, capsys):
     }
     outcome = trainer_for(tmp_path / "stop", **changes, watch__guard="stop").fit()
     assert outcome.ended == "stopped"
-    assert "learnt to cheat" in outcome.reason
+    assert "Learnt to cheat" in outcome.reason
     outcome = trainer_for(tmp_path / "warn", **changes).fit()
     assert outcome.ended == "finished"
-    assert "learnt to cheat" in capsys.readouterr().err
+    assert "Learnt to cheat" in capsys.readouterr().err
 
 
 def test_lines_where_there_is_no_terminal():

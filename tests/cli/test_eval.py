@@ -16,8 +16,8 @@ from typer.testing import CliRunner
 from kedge.cli.compare import compare_command
 from kedge.cli.eval import eval_command
 from kedge.cli.run import explain
-from kedge.evaluation.levels import LEVELS
 from kedge.config import parse_config
+from kedge.evaluation.levels import LEVELS
 from kedge.training.run import train
 from training_world import recipe
 

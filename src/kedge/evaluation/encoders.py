@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kedge.registry import UnknownNameError, suggest
-from kedge.rewards.catalogue import BLIP, CLIP_L
+from kedge.rewards.parts import BLIP, CLIP_L
 from kedge.rewards.pil_resize import resize_like_pil
 from kedge.rewards.preprocess import centre_crop, normalise
 from kedge.rewards.sources import MissingWeightsError, fetch_command, find_published, size_in_words, world_assets

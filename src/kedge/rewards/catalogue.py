@@ -6,56 +6,10 @@ Sources of the facts: the publishers' pages and reference code, named in docs/re
 from __future__ import annotations
 
 from kedge.registry import UnknownNameError, suggest
-from kedge.rewards.spec import HUB_FOLDER, TOKENIZER, Part, RewardSpec
-from kedge.units import GB, MB
+from kedge.rewards import parts
+from kedge.rewards.spec import RewardSpec
 
 NO_NETWORK = "kedge.rewards.skeleton:no_network"
-DEBERTA_WORDS = "tokenizer.json|vocab.json|vocab.txt|bpe_encoder.bin"
-DEBERTA_FOLDER = ("config.json", "pytorch_model.bin|model.safetensors", DEBERTA_WORDS)
-
-CLIP_L = Part("clip", "openai/clip-vit-large-patch14", HUB_FOLDER, int(1.71 * GB), "MIT", "clip")
-CLIP_B = Part("clip", "openai/clip-vit-base-patch32", HUB_FOLDER, 605 * MB, "MIT")
-PICKSCORE = Part(
-    "clip", "yuvalkirstain/PickScore_v1", HUB_FOLDER, int(3.94 * GB), "not stated on the hub: check first", "pickscore"
-)
-CLIP_H_WORDS = Part("tokenizer", "laion/CLIP-ViT-H-14-laion2B-s32B-b79K", TOKENIZER, 2 * MB, "MIT", "hpsv2")
-BERT_WORDS = Part("tokenizer", "google-bert/bert-base-uncased", TOKENIZER, 1 * MB, "Apache-2.0", "blip")
-AESTHETIC = Part(
-    "head",
-    "https://github.com/christophschuhmann/improved-aesthetic-predictor/raw/main/sac+logos+ava1-l14-linearMSE.pth",
-    ("sac+logos+ava1-l14-linearMSE.pth",),
-    int(3.7 * MB),
-    "Apache-2.0",
-    "aesthetic.pth",
-    folder=False,
-)
-BLIP = Part(
-    "checkpoint",
-    "https://storage.googleapis.com/sfr-vision-language-research/BLIP/models/model_large.pth",
-    ("model_large.pth",),
-    int(1.8 * GB),
-    "BSD-3-Clause",
-    "blip/model_large.pth",
-    folder=False,
-)
-IMAGE_REWARD = Part(
-    "checkpoint",
-    "THUDM/ImageReward",
-    ("ImageReward.pt",),
-    int(1.79 * GB),
-    "Apache-2.0",
-    "imagereward/ImageReward.pt",
-    folder=False,
-)
-IMAGE_REWARD_WORDS = Part("tokenizer", "google-bert/bert-base-uncased", TOKENIZER, 1 * MB, "Apache-2.0", "imagereward")
-DEBERTA = Part("encoder", "microsoft/deberta-xlarge-mnli", DEBERTA_FOLDER, int(3.0 * GB), "MIT", "bert")
-
-
-def _hps(file: str, bundled: str | None) -> tuple[Part, ...]:
-    checkpoint = Part("checkpoint", "xswu/HPSv2", (file,), int(1.97 * GB), "Apache-2.0", bundled, folder=False)
-    return checkpoint, CLIP_H_WORDS
-
-
 _SPECS = (
     RewardSpec(
         "pickscore",
@@ -70,7 +24,7 @@ _SPECS = (
         world_made_from=("emoji CLIP", "emoji votes on pairs"),
         sees_damage=False,
         typical=(17.0, 24.0),
-        parts=(PICKSCORE,),
+        parts=(parts.PICKSCORE,),
         source="weights",
     ),
     RewardSpec(
@@ -87,7 +41,7 @@ _SPECS = (
         sees_damage=False,
         typical=(0.20, 0.32),
         display=10.0,
-        parts=_hps("HPS_v2_compressed.pt", "hpsv2/HPS_v2_compressed.pt"),
+        parts=parts.hps("HPS_v2_compressed.pt", "hpsv2/HPS_v2_compressed.pt"),
         source="weights",
     ),
     RewardSpec(
@@ -103,7 +57,7 @@ _SPECS = (
         sees_damage=False,
         typical=(0.20, 0.36),
         display=10.0,
-        parts=_hps("HPS_v2.1_compressed.pt", None),
+        parts=parts.hps("HPS_v2.1_compressed.pt", None),
         source="weights",
     ),
     RewardSpec(
@@ -119,7 +73,7 @@ _SPECS = (
         world_made_from=("emoji CLIP",),
         sees_damage=True,
         typical=(0.15, 0.35),
-        parts=(CLIP_L,),
+        parts=(parts.CLIP_L,),
         source="weights",
     ),
     RewardSpec(
@@ -134,7 +88,7 @@ _SPECS = (
         world_made_from=("emoji CLIP",),
         sees_damage=True,
         typical=(15.0, 35.0),
-        parts=(CLIP_L,),
+        parts=(parts.CLIP_L,),
         options={"scale": 100.0, "clip_negative": True, "style": "transformers"},
         source="weights",
     ),
@@ -149,7 +103,7 @@ _SPECS = (
         made_from=("OpenAI CLIP ViT-B/32", "OpenAI CLIP ViT-L/14"),
         sees_damage=True,
         typical=(0.5, 1.0),
-        parts=(CLIP_B,),
+        parts=(parts.CLIP_B,),
         options={"scale": 2.5, "clip_negative": True, "prefix": "A photo depicts "},
         source="weights",
     ),
@@ -166,7 +120,7 @@ _SPECS = (
         world_made_from=("emoji CLIP", "emoji ratings"),
         sees_damage=False,
         typical=(4.5, 7.0),
-        parts=(AESTHETIC, CLIP_L),
+        parts=(parts.AESTHETIC, parts.CLIP_L),
         source="weights",
     ),
     RewardSpec(
@@ -181,7 +135,7 @@ _SPECS = (
         made_from=("BLIP ViT-L",),
         world_made_from=("emoji BLIP",),
         typical=(0.3, 0.55),
-        parts=(BLIP, BERT_WORDS),
+        parts=(parts.BLIP, parts.BERT_WORDS),
         source="weights",
     ),
     RewardSpec(
@@ -195,7 +149,7 @@ _SPECS = (
         made_from=("BLIP ViT-L",),
         world_made_from=("emoji BLIP",),
         typical=(0.0, 1.0),
-        parts=(BLIP, BERT_WORDS),
+        parts=(parts.BLIP, parts.BERT_WORDS),
         source="weights",
     ),
     RewardSpec(
@@ -211,7 +165,7 @@ _SPECS = (
         world_made_from=("emoji BLIP", "emoji rankings"),
         sees_damage=True,
         typical=(-2.3, 2.0),
-        parts=(IMAGE_REWARD, IMAGE_REWARD_WORDS),
+        parts=(parts.IMAGE_REWARD, parts.IMAGE_REWARD_WORDS),
         source="weights",
     ),
     RewardSpec(
@@ -273,7 +227,7 @@ _SPECS = (
         made_from=("a vision-language model",),
         world_made_from=("emoji captioner",),
         typical=(0.4, 0.95),
-        parts=(DEBERTA,),
+        parts=(parts.DEBERTA,),
         source="server",
     ),
     RewardSpec(

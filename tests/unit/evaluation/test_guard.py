@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -216,3 +217,12 @@ def test_a_spread_of_zero_has_no_finite_effect() -> None:
     constant = Change("x", *(Interval(1, 1, 1, 3),) * 4, spread=0.0)
     assert math.isinf(constant.effect)
     assert constant.to_dict()["effect"] is None
+
+
+def test_the_catalogue_says_what_was_measured() -> None:
+    """docs/records/damage.json, written by bench/damage.py on the shipped weights."""
+    record = json.loads((Path(__file__).parents[3] / "docs" / "records" / "damage.json").read_text())
+    for metric, (value, _, high) in record["distances"][-1]["changes"].items():
+        spec = REWARDS.get(metric.partition("@")[0])
+        if spec is not None and not spec.truth:
+            assert spec.sees_damage == (high < 0 and value <= -0.25), metric

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kedge_papers import TARGETS
-from kedge_papers.pages.conclusions import CLAIMS, claims_table, unmeasured
+from kedge_papers.claims.claim import load_claims
+from kedge_papers.claims.claims_page import claims_table, judged, summary, with_whole_tables
 from kedge_papers.pages.exhibit import Exhibit, save_small, source_of
 from kedge_papers.pages.page import page, source
 from kedge_papers.records.result import Result
@@ -18,13 +19,21 @@ RECORDS = "records"
 NOTE = "<!-- Written from records/ by `make docs`: change nothing here. -->"
 START, END = "<!-- results: written by docs/generate.py -->", "<!-- end of results -->"
 INDEX_START, INDEX_END = "<!-- index: written by docs/generate.py -->", "<!-- end of index -->"
-CONCLUSIONS = (
-    "Each claim of the two papers, what was measured here, and whether it holds. A claim *holds* if the 95 % "
-    "interval of the difference that it speaks of lies above zero, *does not hold* if it lies below, and is left "
-    "open if it includes zero. Intervals are over prompts; with several seeds over seeds, where those lie further "
-    "apart. One small world, and as many seeds as the pages say: what holds here need not hold "
-    "elsewhere. How it was measured: [reproducing the papers](../reproduce.md)."
-)
+BEFORE_CLAIMS = ("World 1",)  # measured before the claims were written down
+CONCLUSIONS = """\
+Twelve claims, ten of the two papers and two of ours. Each is a file in `src/kedge_papers/claims` that says what is
+asked, which contrasts decide it, when one looks, and by which rule; it is committed before the first record that
+answers it, and a test compares the dates.
+
+A claim *holds* if every one of its contrasts is above 0 beyond chance, and *does not hold* if one of them is below: a
+claim about all cases is refuted by one. It *depends* only where two contrasts named beforehand are each decided,
+differently. Else it is *undecided*, with how much more it would take. Chance: 5 % for all twelve claims and all looks
+together (Holm; the looks of a claim share its part). Intervals are of 95 % each, over prompts and training seeds.
+
+Verdicts in italics, *after the fact*, are of records that are older than the claims, by the same rules but for the
+looks: they decide nothing. One small world: what holds here need not hold elsewhere. How it is measured:
+[reproducing the papers](../reproduce.md).
+"""
 
 
 @dataclass(frozen=True)
@@ -73,20 +82,33 @@ def stale_figure(name: str, each: Published, folder: Path = RESULTS) -> bool:
 
 def conclusions(everything: Mapping[str, Published]) -> str:
     """The page of claims."""
-    table = claims_table(_results(everything), lambda name: f"{name}.md")
-    return "\n\n".join([NOTE, "# Conclusions", CONCLUSIONS, table]) + "\n"
+    judgements = judged(load_claims(), *_split(everything))
+    table = claims_table(judgements, _split(everything)[0], lambda name: _links(name, everything, ""))
+    return "\n\n".join(
+        [NOTE, "# Conclusions", CONCLUSIONS.strip(), summary(judgements, _split(everything)[0]), table, ""]
+    )
 
 
 def section(everything: Mapping[str, Published]) -> str:
-    """The README's section, between its markers: what has been measured."""
-    results = _results(everything)
-    left = unmeasured(results)
-    more = f" {left} of {len(CLAIMS)} are not measured yet." if left else ""
-    intro = f"Claims of the papers, and what came out in the emoji world ([all](docs/results/conclusions.md)).{more}"
-    parts = [START, intro]
-    if left < len(CLAIMS):
-        parts += ["", claims_table(results, lambda name: f"docs/results/{name}.md", measured_only=True)]
-    return "\n".join([*parts, END])
+    """The README's section, between its markers: how many claims came out how."""
+    judgements = judged(load_claims(), *_split(everything))
+    told = summary(judgements, _split(everything)[0])
+    return "\n".join(
+        [START, f"{told} [Each claim, what was measured, and the verdict](docs/results/conclusions.md).", END]
+    )
+
+
+def _split(everything: Mapping[str, Published]) -> tuple[dict[str, Result], dict[str, Result]]:
+    """Results that were recorded after the claims were written, and those from before."""
+    after = {name: each.result for name, each in everything.items() if each.world not in BEFORE_CLAIMS}
+    before = {name: each.result for name, each in everything.items() if each.world in BEFORE_CLAIMS}
+    return with_whole_tables(after), with_whole_tables(before)
+
+
+def _links(target: str, everything: Mapping[str, Published], prefix: str) -> str:
+    """Links to the pages of a target, or of its parts; the command that would make it, if there are none."""
+    names = [name for name in everything if target in (name, name.rstrip("abcd"))]
+    return ", ".join(f"[{name}]({prefix}{name}.md)" for name in names) or f"`kedge reproduce {target}`"
 
 
 def with_section(text: str, everything: Mapping[str, Published]) -> str:
@@ -105,10 +127,6 @@ def with_index(text: str, everything: Mapping[str, Published]) -> str:
     missing = [f"`{name}`" for name in TARGETS if name not in everything and f"{name}a" not in everything]
     left = f"\nNot run yet: {', '.join(missing)}." if missing else ""
     return _between(text, INDEX_START, INDEX_END, "\n".join([INDEX_START, *rows, left, INDEX_END]))
-
-
-def _results(everything: Mapping[str, Published]) -> dict[str, Result]:
-    return {name: each.result for name, each in everything.items()}
 
 
 def _budget(result: Result) -> str:

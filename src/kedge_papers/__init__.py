@@ -25,6 +25,8 @@ TARGETS = Registry(
         "rlcm-fig6": "kedge_papers.targets.rlcm_figures:FIG6",
         "rlcm-fig7": "kedge_papers.targets.rlcm_figures:FIG7",
         "rlcm-fig8": "kedge_papers.targets.rlcm_figures:FIG8",
+        "demo": "kedge_papers.targets.demo:DEMO",
+        "estimators": "kedge_papers.targets.estimators:ESTIMATORS",
         "methods": "kedge_papers.targets.methods:METHODS",
         "tasks": "kedge_papers.targets.tasks:TASKS",
         "tuning": "kedge_papers.targets.tuning:TUNING",

@@ -95,22 +95,30 @@ def _one(call: CommandCall, name: str) -> None:
 
 
 def _all(call: CommandCall, jobs: int) -> None:
-    """The matrix, then its result."""
+    """The matrix, whatever follows from it, then the result."""
     matrix = call.matrix
     print("\n".join(call.estimate()))
-    if jobs == 1:
-        _go(matrix)
-    else:
-        from kedge.workflows.runner.cell import Interrupted
-
-        try:
-            matrix.spread(jobs, lambda run: call.command("--run", run.name))
-        except Interrupted as stop:
-            _stopped(str(stop))
+    _work(call, matrix, jobs)
+    while (longer := call.matrix).runs != matrix.runs:  # its runs decided which others go on
+        matrix = longer
+        _work(call, matrix, jobs)
     print("\n".join(str(path) for path in call.finish()))
     if failed := [run.name for run in matrix.left()]:
         print(f"not done: {', '.join(failed)}; the same command tries them again")
         raise typer.Exit(FAILED)
+
+
+def _work(call: CommandCall, matrix: Matrix, jobs: int) -> None:
+    """What is left of the matrix, ``jobs`` runs at once."""
+    from kedge.workflows.runner.cell import Interrupted
+
+    if jobs == 1:
+        _go(matrix)
+        return
+    try:
+        matrix.spread(jobs, lambda run: call.command("--run", run.name))
+    except Interrupted as stop:
+        _stopped(str(stop))
 
 
 def _go(matrix: Matrix) -> None:

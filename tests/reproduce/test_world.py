@@ -1,12 +1,20 @@
-"""Experiment sets: those that ship, and files that change them."""
+"""Experiment sets: those that ship, files that change them, and the three sets of prompts."""
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
+from docs.result_pages import published
 
+from kedge.algorithms.advantages import Scope
+from kedge.algorithms.base import workload
 from kedge.config import ConfigError
+from kedge.prompts import load_prompts
+from kedge_papers import TARGETS
 from kedge_papers.runner.experiment_set import SHIPPED, load_experiment_set
 from kedge_papers.runner.options import MatrixOptions
+
+EMOJI = load_experiment_set("emoji")
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -35,18 +43,110 @@ def test_mistakes_are_told(tmp_path):
         load_experiment_set("emojis")
 
 
-def test_a_rows_beta_is_in_units_of_its_rewards_spread():
-    options = MatrixOptions(load_experiment_set("emoji"))
-    beta = {
-        reward: options.row("kl", reward, 0, {}).overrides["algorithm.beta"] for reward in ("pickscore", "aesthetic")
-    }
-    assert beta["aesthetic"] == pytest.approx(beta["pickscore"] * options.experiments.spreads["aesthetic"], rel=1e-2)
+def test_no_prompt_is_trained_tuned_and_tested_on():
+    """Three sets, no two of which share a prompt; and none of the tuning's is among the unseen ones."""
+    train, tuning, test, unseen = (set(load_prompts(s)) for s in (EMOJI.train, EMOJI.tuning, EMOJI.test, EMOJI.unseen))
+    assert [len(prompts) for prompts in (train, tuning, test)] == [54, 48, 132]
+    assert not train & tuning
+    assert not train & test
+    assert not tuning & test
+    assert not tuning & unseen
+    assert not train & unseen
+
+
+@pytest.mark.parametrize("target", ["table1", "methods", "hacking", "fig4", "js", "tuning", "demo"])
+def test_models_are_measured_on_prompts_that_they_were_not_trained_on(target):
+    for run in TARGETS.get(target).runs(MatrixOptions(EMOJI)):
+        if run.train:
+            config = run.config()
+            trained = set(load_prompts(config.prompts.source))
+            sources = [measure.prompts for measure in run.measures.values()]
+            sources += [config.watch.held_out.source] if config.watch.held_out and config.watch.evaluate_every else []
+            for source in sources:
+                assert not trained & set(load_prompts(source)), f"{run.name} is measured on prompts of its training"
+
+
+def test_one_pictures_luck_is_not_the_models():
+    """Several pictures of each test prompt, from a noise seed that no training, tuning or demo uses."""
+    measure = MatrixOptions(EMOJI).measure()
+    assert measure.samples >= 2
+    tuning = TARGETS.get("tuning").runs(MatrixOptions(EMOJI))[0]
+    assert {each.seed for each in tuning.measures.values()} == {measure.seed + 1}
+    assert measure.seed not in (0, 1, 2, 1000, 1234)
+
+
+def test_beta_is_in_deviations_of_the_reward_everywhere():
+    """In the comparison of all methods it was in PickScore's units, whatever was trained on."""
+    options = MatrixOptions(EMOJI)
+    for reward, spread in EMOJI.spreads.items():
+        for run in (
+            options.row("kl", reward, 0, {}),
+            *[r for r in TARGETS.get("methods").runs(options) if "-kl-" in r.name],
+        ):
+            if run.overrides["reward"] == EMOJI.rewards[reward]:
+                assert run.overrides["algorithm.beta"] == pytest.approx(0.01 * spread, rel=1e-2)
     assert options.row("none", "pickscore", 0, {}).config().algorithm.settings.weight == 0
 
 
+def test_the_deviations_are_those_of_the_recorded_base_model():
+    base = published()["table4"].result.run("base-consistency").evaluations["final"]
+    for reward, spread in EMOJI.spreads.items():
+        assert spread == pytest.approx(base.scores[EMOJI.rewards[reward]].std(ddof=1), rel=1e-2)
+
+
 def test_overrides_of_the_command_have_the_last_word():
-    options = MatrixOptions(
-        load_experiment_set("emoji"), overrides={"training.device": "cpu", "training.batch_size": 2}
-    )
+    options = MatrixOptions(EMOJI, overrides={"training.device": "cpu", "training.batch_size": 2})
     run = options.row("kl", "pickscore", 0, {})
     assert (run.config().training.device, run.config().training.batch_size) == ("cpu", 2)
+
+
+def test_what_tuning_chose_is_what_is_trained():
+    chosen = {"pickscore": {"rlcm": {"optimizer.lr": 1e-3, "training.batch_size": 8, "training.accumulation": 1}}}
+    tuned = MatrixOptions(type(EMOJI)(**{**EMOJI.__dict__, "tuned": chosen}))
+    for run in (tuned.row("rlcm", "pickscore", 0, {}), *TARGETS.get("methods").runs(tuned)):
+        if run.train and "rlcm" in run.name:
+            config = run.config()
+            assert (config.optimizer.lr, config.training.batch_size, config.training.accumulation) == (1e-3, 8, 1)
+    assert tuned.row("rlcm", "hpsv2", 0, {}).config().optimizer.lr == 3e-3  # the preset's own
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_no_policy_gradient_learns_from_a_single_sample(name):
+    """RLCM with a batch of one, on 4,000 prompts: the advantage was exactly 0 in all 20,454 steps."""
+    experiments = load_experiment_set(name)
+    options = MatrixOptions(experiments, name, least_steps=1)
+    rng = np.random.default_rng(0)
+    for method in ("rlcm", "ddpo"):
+        config = options.row(method, "pickscore", 0, {}).config()
+        algorithm = config.algorithm.settings
+        samples = workload(algorithm, config.training.batch_size, config.training.accumulation).samples
+        assert samples >= 2
+        largest = 0.0
+        scope: Scope = algorithm.normalise
+        state: dict = {}
+        for _ in range(20):
+            prompts = [f"prompt {i}" for i in rng.integers(0, 4000, samples)]
+            largest = max(largest, largest_advantage(algorithm, prompts, rng.normal(20, 1, samples), state, scope))
+        assert largest > 0.1
+
+
+def largest_advantage(algorithm, prompts, rewards, state, scope) -> float:
+    """Of one batch of experience, by the algorithm's own rule."""
+    import torch
+
+    from kedge.algorithms.base import Context
+
+    class Prompts:
+        def take(self, count):
+            return prompts[:count]
+
+        def state_dict(self):
+            return {}
+
+        def load_state_dict(self, state): ...
+
+    context = Context(None, None, Prompts())  # type: ignore[arg-type]
+    context.state.update(state)
+    advantages = algorithm.advantages(context, prompts, torch.tensor(rewards, dtype=torch.float32))
+    state.update(context.state)
+    return float(advantages.abs().max())

@@ -115,7 +115,13 @@ def _latex(table: Table) -> str:
         value = rf"\mathbf{{{value}}}" if cell.bold else value
         shown = f"{value} {uncertainty}".rstrip()
         return (
-            "$" + shown.replace(" %", r"\,\%").replace("±", r"\pm").replace("–", r"\text{--}").replace("−", "-") + "$"
+            "$"
+            + shown.replace(" %", r"\,\%")
+            .replace("±", r"\pm")
+            .replace("–", r"\text{--}")
+            .replace("−", "-")
+            .replace("×", r"\times")
+            + "$"
         )
 
     lines = [f"% {table.title}"] if table.title else []

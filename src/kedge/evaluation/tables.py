@@ -19,7 +19,7 @@ from kedge.evaluation.result import Evaluation
 from kedge.evaluation.statistics import Interval, paired_difference
 from kedge.rewards import REWARDS, display_title, single
 
-Style = Literal["plain", "signed", "percent"]
+Style = Literal["plain", "signed", "percent", "times"]
 
 
 @dataclass(frozen=True)
@@ -43,17 +43,29 @@ class Cell:
         return 100.0 if self.style == "percent" else self.scale
 
     def texts(self) -> tuple[str, str]:
-        """The value and its uncertainty as shown: ``("21.43", "± 0.12")``, or ``("92 %", "(80–97)")`` for a rate.
+        """The value and its uncertainty as shown: ``("21.43", "± 0.12")``, ``("92 %", "(80–97)")``, ``("4.1 ×", …)``.
 
-        A rate's interval is lopsided near 0 and 100 %, so its ends are shown; the uncertainty of a single unit, which
-        is infinite, is left out.
+        A rate's interval is lopsided near 0 and 100 %, and a ratio's always, so their ends are shown; the uncertainty
+        of a single unit, which is infinite, is left out.
         """
         shown = self.interval.scaled(self.factor)
         digits = decimals([shown]) if self.digits is None else self.digits
         if self.style == "percent":
             return f"{shown.value:.{digits}f} %", f"({shown.low:.{digits}f}–{shown.high:.{digits}f})"
+        if self.style == "times":
+            return _times(shown)
         value = f"{shown.value:{'+' if self.style == 'signed' else ''}.{digits}f}".replace("-", "−")
         return value, f"± {shown.half_width:.{digits}f}" if math.isfinite(shown.half_width) else ""
+
+
+def _times(shown: Interval) -> tuple[str, str]:
+    """A ratio: ``4.1 ×`` with its ends; open to a side on which it is only a bound."""
+    value, low, high = (f"{x:.2g}" for x in (shown.value, shown.low, shown.high))
+    if shown.low <= 0 and math.isinf(shown.high):
+        return f"{value} ×", ""
+    if math.isinf(shown.high):
+        return f"≥ {value} ×", f"({low}–)"
+    return (f"≤ {value} ×", f"(–{high})") if shown.low <= 0 else (f"{value} ×", f"({low}–{high})")
 
 
 @dataclass(frozen=True)

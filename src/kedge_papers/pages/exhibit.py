@@ -34,10 +34,12 @@ class Exhibit:
     Attributes:
         tables: with their titles.
         figure: a chart, or a grid of pictures.
+        notes: what stands below them, in Markdown.
     """
 
     tables: tuple[Table, ...] = ()
     figure: Figure | Image.Image | None = None
+    notes: tuple[str, ...] = ()
 
 
 def save_exhibit(exhibit: Exhibit, folder: Path, name: str) -> list[Path]:
@@ -56,8 +58,10 @@ def _save_tables(tables: Sequence[Table], folder: Path, name: str) -> list[Path]
     files = []
     for format, ending in ENDINGS.items():
         path = folder / f"{name}.{ending}"
-        heads = [f"# {table.title}\n" if format == "csv" and len(tables) > 1 else "" for table in tables]
-        texts = [head + render(table, format) for head, table in zip(heads, tables, strict=True)]
+        texts = []
+        for table in tables:
+            head = f"# {table.title}\n" if format == "csv" and len(tables) > 1 else ""
+            texts.append(head + render(table, format))
         path.write_text("\n".join(texts), encoding="utf-8")
         files.append(path)
     return files

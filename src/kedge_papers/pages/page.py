@@ -26,9 +26,12 @@ def page(result: Result, exhibit: Exhibit, figure: str, world: str = "") -> str:
         world: what was measured in, for people: ``World 1``.
     """
     parts = [f"# {result.facts['title']}", f"Mirrors {result.facts['mirrors']}."]
+    if caveats := result.facts.get("caveats"):
+        parts.append("\n".join(["> **Read with care.**", *(f"> - {caveat}" for caveat in caveats)]))
     parts += [render(table, "markdown").strip() for table in exhibit.tables]
     if exhibit.figure is not None:
         parts.append(f"![{result.facts['title']}]({figure})")
+    parts += exhibit.notes
     return "\n\n".join([*parts, _how(result, world), _runs(result)]) + "\n"
 
 
@@ -79,8 +82,7 @@ def _runs(result: Result) -> str:
     """A row for each run and its repetitions: what they cost, on average where they differ."""
     families: dict[str, list[RunRecord]] = {}
     for run in result.runs:
-        name = run.name.removesuffix(f"-{run.seed}").rstrip("-") if run.trained else run.name
-        families.setdefault(name, []).append(run)
+        families.setdefault(run.family, []).append(run)
     return "\n".join(["## Runs", "", RUN_HEAD, *(_row(name, runs) for name, runs in families.items())])
 
 

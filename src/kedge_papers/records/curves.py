@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,30 +30,29 @@ def over_seeds(
     The spread is the standard deviation over seeds, as in RLCM's figures; with one seed it is that within the window,
     as in ROCM's Figure 5. Empty if no run has a curve.
     """
-    found = [(a, *running(b, window)) for a, b in (run.series(x, y) for run in runs) if len(a) > 1]
-    if not found:
+    curves = [(a, *running(b, window)) for a, b in (run.series(x, y) for run in runs) if len(a) > 1]
+    if not curves:
         return np.empty(0), np.empty(0), np.empty(0)
-    grid = np.linspace(max(a[0] for a, _, _ in found), min(a[-1] for a, _, _ in found), GRID)
-    means = np.array([np.interp(grid, a, mean) for a, mean, _ in found])
-    within = np.array([np.interp(grid, a, spread) for a, _, spread in found])
-    return grid, means.mean(0), means.std(0, ddof=1) if len(found) > 1 else within[0]
+    grid = np.linspace(max(a[0] for a, _, _ in curves), min(a[-1] for a, _, _ in curves), GRID)
+    means = np.array([np.interp(grid, a, mean) for a, mean, _ in curves])
+    within = np.array([np.interp(grid, a, spread) for a, _, spread in curves])
+    return grid, means.mean(0), means.std(0, ddof=1) if len(curves) > 1 else within[0]
 
 
 def draw_band(
-    axes: Axes, runs: Sequence[RunRecord], x: str, y: str, *, colour: str, label: str, scale: float = 1.0
-) -> None:
+    axes: Axes, runs: Sequence[RunRecord], x: str, y: str, *, colour: str, label: str, scale: float = 1.0,
+    window: int = WINDOW,
+) -> None:  # fmt: skip
     """A line with its spread; nothing without a curve. ``scale`` divides x: seconds into minutes, say."""
-    grid, mean, spread = over_seeds(runs, x, y)
+    grid, mean, spread = over_seeds(runs, x, y, window)
     if len(grid):
         axes.plot(grid / scale, mean, color=colour, label=label, linewidth=1.6)
         axes.fill_between(grid / scale, mean - spread, mean + spread, color=colour, alpha=0.18, linewidth=0)
 
 
-def first_reaching(runs: Sequence[RunRecord], x: str, y: str, level: float) -> float | None:
-    """The x at which the mean of the running averages first reaches ``level``; None if it never does."""
-    grid, mean, _ = over_seeds(runs, x, y)
-    above = np.flatnonzero(mean >= level)
-    return float(grid[above[0]]) if len(above) else None
+def steps_in(queries: float, run: RunRecord) -> int:
+    """How many optimizer steps ask for so many reward queries: the window of a running mean that is one for all."""
+    return max(1, round(queries / run.queries)) if run.queries else 1
 
 
 def time_unit(runs: Sequence[RunRecord]) -> tuple[float, str]:
@@ -63,42 +61,11 @@ def time_unit(runs: Sequence[RunRecord]) -> tuple[float, str]:
     return (3600.0, "hours") if longest > 7200 else (60.0, "minutes") if longest > 120 else (1.0, "seconds")
 
 
-@dataclass(frozen=True)
-class Sooner:
-    """One method against another at the same rise of a curve above its start.
-
-    Attributes:
-        rise: the largest that both reach.
-        times: how much of x the other took, divided by what the one took.
-    """
-
-    rise: float
-    times: float
-
-
-def sooner(ours: Sequence[RunRecord], theirs: Sequence[RunRecord], x: str, y: str) -> Sooner | None:
-    """Means over seeds; between two points of a curve, straight lines. None if one of them never rises."""
-    (a, mine), (b, other) = points_over_seeds(ours, x, y), points_over_seeds(theirs, x, y)
-    if not (len(a) > 1 and len(b) > 1):
-        return None
-    mine, other = mine.mean(0), other.mean(0)
-    rise = min(max(value - value[0]) for value in (mine, other))
-    if rise <= 0:
-        return None
-    return Sooner(float(rise), _first(b, other, rise) / _first(a, mine, rise))
-
-
 def points_over_seeds(runs: Sequence[RunRecord], x: str, y: str) -> tuple[np.ndarray, np.ndarray]:
     """The mean x of each point that all seeds have, ``[points]``, and each seed's y there, ``[seeds, points]``."""
-    found = [run.series(x, y) for run in runs]
-    length = min((len(where) for where, _ in found), default=0)
+    curves = [run.series(x, y) for run in runs]
+    length = min((len(where) for where, _ in curves), default=0)
     if not length:
-        return np.empty(0), np.empty((len(found), 0))
-    where, value = (np.array([series[i][:length] for series in found]) for i in (0, 1))
+        return np.empty(0), np.empty((len(curves), 0))
+    where, value = (np.array([curve[i][:length] for curve in curves]) for i in (0, 1))
     return where.mean(0), value
-
-
-def _first(where: np.ndarray, value: np.ndarray, rise: float) -> float:
-    """Where ``value`` is first that much above its start."""
-    i = int(np.argmax(value - value[0] >= rise))
-    return float(np.interp(rise, value[i - 1 : i + 1] - value[0], where[i - 1 : i + 1]))

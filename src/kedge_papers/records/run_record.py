@@ -79,6 +79,11 @@ class RunRecord:
         return bool(self.curve.get("step"))
 
     @property
+    def family(self) -> str:
+        """Its name without the seed: what its repetitions have in common."""
+        return self.name.removesuffix(f"-{self.seed}").rstrip("-") if self.trained else self.name
+
+    @property
     def identity(self) -> str:
         """Equal for records of one run, however far they saw it: its name, what it was told, what it started from."""
         asked = json.dumps([self.name, plain_json(self.config), dict(self.base)], sort_keys=True)

@@ -1,8 +1,9 @@
 """All records of a folder: each run once, named by its content, compressed; who shows which run is plain text.
 
-Three files. ``runs.jsonl.gz`` and ``pictures.jsonl.gz`` hold one gzip member an entry, so that ``zcat`` prints an entry
-a line, and an entry that does not change keeps its bytes when others come or go: version control stores the difference
-alone. ``targets.json`` says, for each target, its facts and which runs it shows, by name and content.
+Four files. ``runs.jsonl.gz``, ``pictures.jsonl.gz`` and ``more.jsonl.gz`` hold one gzip member an entry, so that
+``zcat`` prints an entry a line, and an entry that does not change keeps its bytes when others come or go: version
+control stores the difference alone. ``targets.json`` says, for each target, its facts and which runs it shows, by name
+and content; what a target measured beyond its runs (votes, say) is in ``more``.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import base64
 import json
 import zlib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from kedge_papers.records.result import Result
 from kedge_papers.records.run_record import RunRecord, digest, plain_json
 
 FORMAT = "kedge-records-1"
-RUNS, PICTURES, TARGETS = "runs.jsonl.gz", "pictures.jsonl.gz", "targets.json"
+RUNS, PICTURES, MORE, TARGETS = "runs.jsonl.gz", "pictures.jsonl.gz", "more.jsonl.gz", "targets.json"
 GZIP = 16 + zlib.MAX_WBITS
 SYSTEM = 9  # byte of a gzip header: which operating system packed it
 
@@ -28,7 +30,7 @@ class RecordStore:
     """The records of one world, or of one user's experiments.
 
     Args:
-        folder: where the three files are, or will be.
+        folder: where the files are, or will be.
     """
 
     def __init__(self, folder: Path):
@@ -55,14 +57,17 @@ class RecordStore:
             runs = {key: _run(entry, key) for key, entry in read_members(self.folder / RUNS).items()}
             pictures = read_members(self.folder / PICTURES)
             sheets = {key: base64.b64decode(entry["webp"]) for key, entry in pictures.items()}
-            return {name: _result(name, entry, runs, sheets) for name, entry in data["targets"].items()}
+            more = {entry["target"]: entry["extra"] for entry in read_members(self.folder / MORE).values()}
+            results = {name: _result(name, entry, runs, sheets) for name, entry in data["targets"].items()}
+            return {name: replace(each, extra=more.get(name, {})) for name, each in results.items()}
         except (ValueError, KeyError, TypeError, zlib.error) as error:
             raise ValueError(f"{self.folder} does not hold records that kedge reproduce wrote: {error}") from error
 
     def put(self, *new: Result) -> None:
         """Add results, or put them in place of older ones. Records of one run, however old, become one."""
         replaced = {each.target for each in new}
-        results = [*(each for name, each in self.results().items() if name not in replaced), *new]
+        kept = [each for name, each in self.results().items() if name not in replaced]
+        results = sorted([*kept, *new], key=lambda each: each.target)
         runs: dict[str, RunRecord] = {}
         sheets: dict[str, bytes] = {}
         for each in results:
@@ -70,19 +75,21 @@ class RecordStore:
                 runs[run.identity] = runs[run.identity].joined(run) if run.identity in runs else run
                 sheets |= {key: each.sheets[key] for key in run.pictures.values() if key in each.sheets}
         keys = {identity: _key(run.to_dict()) for identity, run in runs.items()}
-        targets = {each.target: _entry(each, keys) for each in sorted(results, key=lambda each: each.target)}
+        targets = {each.target: _entry(each, keys) for each in results}
 
         by_name = sorted(runs.values(), key=lambda run: (run.name, keys[run.identity]))
         write_members(self.folder / RUNS, {keys[run.identity]: run.to_dict() for run in by_name})
         pictures = {key: {"webp": base64.b64encode(sheets[key]).decode()} for key in sorted(sheets)}
         write_members(self.folder / PICTURES, pictures)
+        extras = [{"target": each.target, "extra": plain_json(each.extra)} for each in results if each.extra]
+        write_members(self.folder / MORE, {_key(entry): entry for entry in extras})
         text = json.dumps({"format": FORMAT, "targets": targets}, indent=1, ensure_ascii=False)
         _replace(self.folder / TARGETS, f"{text}\n".encode())
 
 
 def _entry(result: Result, keys: Mapping[str, str]) -> dict[str, Any]:
     runs = {run.name: keys[run.identity] for run in result.runs}
-    return {"facts": plain_json(result.facts), "runs": runs, "extra": plain_json(result.extra)}
+    return {"facts": plain_json(result.facts), "runs": runs}
 
 
 def _result(name: str, entry: Mapping[str, Any], runs: Mapping[str, RunRecord], sheets: Mapping[str, bytes]) -> Result:
@@ -90,7 +97,7 @@ def _result(name: str, entry: Mapping[str, Any], runs: Mapping[str, RunRecord], 
     if missing:
         raise ValueError(f"the record of {missing[0]} that {name} shows is not there")
     mine = tuple(runs[key] for key in entry["runs"].values())
-    return Result(name, entry["facts"], mine, entry["extra"], sheets)
+    return Result(name, entry["facts"], mine, sheets=sheets)
 
 
 def _key(data: Mapping[str, Any]) -> str:

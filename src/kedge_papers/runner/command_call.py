@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +47,11 @@ class CommandCall:
 
     @property
     def matrix(self) -> Matrix:
-        """Its runs."""
-        return Matrix(self.target.runs(self.options), self.out / "runs")
+        """Its runs, with those that follow from what has been measured so far."""
+        matrix = Matrix(self.target.runs(self.options), self.out / "runs")
+        return (
+            matrix if self.target.further is None else replace(matrix, runs=self.target.further(self.options, matrix))
+        )
 
     @property
     def store(self) -> RecordStore:

@@ -54,6 +54,61 @@ class Task:
 
 
 @dataclass(frozen=True)
+class Comparison:
+    """Every method on one reward.
+
+    Attributes:
+        reward: what all train on, by the papers' name.
+        methods: of :attr:`ExperimentSet.methods`, in the order of the page.
+        queries: reward queries of each run.
+        evaluations: of the test prompts along a run, equally far apart.
+        fewer: methods that half of the seeds are enough for.
+    """
+
+    reward: str
+    methods: tuple[str, ...]
+    queries: float
+    evaluations: int
+    fewer: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """ROCM with KL at several β on several rewards, watched along each run.
+
+    Attributes:
+        rewards: by the papers' names.
+        betas: in standard deviations of the trained reward, from strong to none.
+        steps: of a run.
+        evaluations: of the test prompts along a run.
+        longer: the reward whose runs are twice as long and twice as many.
+    """
+
+    rewards: tuple[str, ...]
+    betas: tuple[float, ...]
+    steps: int
+    evaluations: int
+    longer: str
+
+
+@dataclass(frozen=True)
+class Grid:
+    """What tuning chooses from, by successive halving: the same for every method and reward.
+
+    Attributes:
+        rates: learning rates.
+        samples: trajectories of an optimizer step.
+        queries: reward queries of a run at each rung; the last is the horizon, whose schedule all rungs follow.
+        keep: how many configurations go on to the next rung.
+    """
+
+    rates: tuple[float, ...]
+    samples: tuple[int, ...]
+    queries: tuple[int, ...]
+    keep: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class ExperimentSet:
     """What all targets share.
 
@@ -64,16 +119,20 @@ class ExperimentSet:
         protocol: how the hyper-parameters were chosen, for the pages.
         bases: ``diffusion`` and ``consistency``: the models that training starts from.
         rewards: the papers' name of a reward → ours; the six metrics of Table 1 in its order.
-        truth: the true preference, if there is one: never trained on.
-        train, test: prompts; ``test_count`` of the latter (null: all).
+        truth: the true preference, if there is one: never trained on, never tuned by.
+        train, tuning, test: prompts, no two of which share any; ``test_count`` of the last (null: all). Nothing is
+            chosen by the test prompts. ``tuning`` is null where every hyper-parameter is published.
+        samples, noise_seed: pictures of each test prompt, and what their noise is drawn from.
         animals: the 45.
         unseen: prompts for RLCM's Figure 8, a set or a list.
         study: prompts of the human study.
-        betas: ROCM's Figure 4, from strong to none.
         shared: overrides of every row of Table 1, below the row's own.
-        spreads: reward → what a row's β is multiplied with when that is trained on; 1 where it is not listed.
+        spreads: reward → standard deviation of the base model's scores. A row's β is in these units.
         methods: the rows of Table 1, in its order.
+        rows: reward → which of them are trained on it; all where it is not listed.
+        tuned: reward → method → what tuning chose, on top of everything else.
         tasks: RLCM's four.
+        comparison, sweep, grid: see there.
     """
 
     about: str
@@ -87,18 +146,39 @@ class ExperimentSet:
     animals: str
     unseen: str | tuple[str, ...]
     study: str
-    betas: tuple[float, ...]
     methods: dict[str, Method]
     tasks: dict[str, Task]
+    comparison: Comparison
+    sweep: Sweep
+    grid: Grid
+    tuning: str | None = None
     truth: str | None = None
     test_count: int | None = None
+    samples: int = 1
+    noise_seed: int = 0
     shared: Overrides = field(default_factory=dict)
     spreads: dict[str, float] = field(default_factory=dict)
+    rows: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    tuned: dict[str, dict[str, Overrides]] = field(default_factory=dict)
 
     @property
     def metrics(self) -> tuple[str, ...]:
         """The six, and the truth."""
         return (*self.rewards.values(), *([self.truth] if self.truth else []))
+
+    def rows_of(self, reward: str) -> tuple[str, ...]:
+        """The methods that are trained on a reward, in Table 1's order."""
+        return tuple(self.rows.get(reward, tuple(self.methods)))
+
+    def judges(self, reward: str) -> tuple[str, str]:
+        """The two held-out rewards that see damage and have a say in tuning; BLIPScore for one that is trained on.
+
+        Random adapters far from the base lose the truth, CLIPScore and ImageReward, while PickScore, HPSv2 and the
+        aesthetic score hardly fall.
+        """
+        first = "blipscore" if reward == "clipscore" else "clipscore"
+        second = "blipscore" if reward == "imagereward" else "imagereward"
+        return self.rewards[first], self.rewards[second]
 
 
 def load_experiment_set(name: str) -> ExperimentSet:
@@ -109,13 +189,13 @@ def load_experiment_set(name: str) -> ExperimentSet:
     """
     from pydantic import TypeAdapter, ValidationError
 
-    path = Path(str(resources.files("kedge_papers") / "runner" / f"{name}.yaml")) if name in SHIPPED else Path(name)
+    path = _file(name)
     if not path.is_file():
         choices = ", ".join(SHIPPED)
         raise ConfigError(f"no experiment set {name!r}: choose from {choices}, or give a YAML file of the same form")
     data = read_yaml(path.read_text(encoding="utf-8"), str(path))
     if isinstance(data, Mapping) and "from" in data:  # a file may change another one
-        base = read_yaml(Path(_file(str(data["from"]))).read_text(encoding="utf-8"), str(data["from"]))
+        base = read_yaml(_file(str(data["from"])).read_text(encoding="utf-8"), str(data["from"]))
         data = _on_top(base, {key: value for key, value in data.items() if key != "from"})
     try:
         return TypeAdapter(ExperimentSet).validate_python(data, extra="forbid")

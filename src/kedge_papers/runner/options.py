@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from kedge.workflows.runner.cost import step_cost, steps_for
 from kedge.workflows.runner.runs import Measure, Run
-from kedge_papers.runner.experiment_set import ExperimentSet
+from kedge_papers.runner.budget import LEAST_STEPS, for_passes, for_queries, for_steps
+from kedge_papers.runner.experiment_set import ExperimentSet, Overrides
 
 # Runs of a matrix are watched from outside: nothing but the log is needed while they train.
 QUIET = {"watch.samples_every": 0, "watch.evaluate_every": 0, "watch.tensorboard": False}
-CHECKPOINTS = 8  # in a run
 
 
 @dataclass(frozen=True)
@@ -25,6 +24,7 @@ class MatrixOptions:
         count: prompts that the finished models are measured on; None takes the experiment set's.
         overrides: on every training, after everything else.
         name: of the experiment set, for the record.
+        least_steps: a budget that buys a run fewer optimizer steps is refused.
     """
 
     experiments: ExperimentSet
@@ -33,6 +33,7 @@ class MatrixOptions:
     budget: float | None = None
     count: int | None = None
     overrides: Mapping[str, Any] | None = None
+    least_steps: int = LEAST_STEPS
 
     def passes(self) -> float:
         """The budget in network passes."""
@@ -43,9 +44,15 @@ class MatrixOptions:
         return self.experiments.queries if self.budget is None else self.budget
 
     def measure(self, prompts: str | tuple[str, ...] | None = None, **options: Any) -> Measure:
-        """Of a finished model: all metrics on the test prompts, unless values otherwise."""
-        count = self.count or (self.experiments.test_count if prompts is None else None)
-        values = {"prompts": prompts or self.experiments.test, "metrics": self.experiments.metrics, "count": count}
+        """Of a finished model: all metrics on the test prompts, unless the arguments say otherwise."""
+        experiments = self.experiments
+        values: dict[str, Any] = {
+            "prompts": prompts or experiments.test,
+            "metrics": experiments.metrics,
+            "count": self.count or (experiments.test_count if prompts is None else None),
+            "samples": experiments.samples,
+            "seed": experiments.noise_seed,
+        }
         return Measure(**{**values, **options})
 
     def base(self, kind: str, measures: Mapping[str, Measure], suffix: str = "") -> Run:
@@ -55,34 +62,51 @@ class MatrixOptions:
         values = {**model.overrides, **(self.overrides or {})}
         return Run(name, model.recipe, values, model.title, train=False, measures=measures)
 
+    def method(self, method: str, reward: str) -> tuple[str, Overrides]:
+        """Recipe and overrides of a method on a reward: its own, what tuning chose, β in the reward's units."""
+        experiments = self.experiments
+        chosen = experiments.methods[method]
+        overrides = {**experiments.shared, **chosen.overrides, **experiments.tuned.get(reward, {}).get(method, {})}
+        if beta := overrides.get("algorithm.beta"):
+            overrides["algorithm.beta"] = self.scaled(beta, reward)
+        return chosen.recipe, {**overrides, "reward": experiments.rewards[reward], "prompts": experiments.train}
+
+    def scaled(self, beta: float, reward: str) -> float:
+        """A β that is in standard deviations of a reward, in the reward's own numbers."""
+        return float(f"{beta * self.experiments.spreads.get(reward, 1.0):.3g}")
+
     def row(self, method: str, reward: str, seed: int, measures: Mapping[str, Measure]) -> Run:
         """A run of ROCM's Table 1: a method, trained on a reward for the budget in network passes."""
-        chosen = self.experiments.methods[method]
-        values = {"reward": self.experiments.rewards[reward], "prompts": self.experiments.train}
-        name, overrides = f"{method}--{reward}--{seed}", {**self.experiments.shared, **chosen.overrides, **values}
-        if beta := overrides.get("algorithm.beta"):
-            overrides["algorithm.beta"] = float(f"{beta * self.experiments.spreads.get(reward, 1.0):.3g}")
-        run = Run(name, chosen.recipe, overrides, chosen.title, measures=measures, seed=seed)
-        return self.with_passes(run)
+        recipe, overrides = self.method(method, reward)
+        title = self.experiments.methods[method].title
+        return self.with_passes(Run(f"{method}--{reward}--{seed}", recipe, overrides, title, True, measures, seed))
 
     def with_passes(self, run: Run, times: float = 1.0) -> Run:
         """The run for ``times`` the budget in network passes."""
-        quiet = self._quiet(run)
-        return self._long(quiet, steps_for(quiet.config(), times * self.passes()))
+        return for_passes(self.quiet(run), times * self.passes(), self.least_steps)
 
-    def with_queries(self, run: Run, times: float = 1.0) -> Run:
-        """The run for ``times`` the budget in reward queries."""
-        quiet = self._quiet(run)
-        return self._long(quiet, max(1, round(times * self.queries() / step_cost(quiet.config()).queries)))
+    def with_queries(self, run: Run, queries: float | None = None) -> Run:
+        """The run for the budget in reward queries, or for so many."""
+        return for_queries(self.quiet(run), self.queries() if queries is None else queries, self.least_steps)
 
-    def _quiet(self, run: Run) -> Run:
-        values = {**QUIET, **run.overrides, **(self.overrides or {})}
-        return replace(run, overrides=values)
+    def with_steps(self, run: Run, steps: int) -> Run:
+        """The run for so many optimizer steps."""
+        return for_steps(self.quiet(run), steps)
 
-    def _long(self, run: Run, steps: int) -> Run:
-        values = {"training.steps": steps, "checkpoint.every": max(1, steps // CHECKPOINTS), "checkpoint.keep": 1}
-        return replace(run, overrides={**run.overrides, **values})
+    def watched(self, run: Run, evaluations: int, prompts: str, metrics: tuple[str, ...], count: int | None) -> Run:
+        """The run with prompts scored as it trains, equally far apart, from the noise of the final measurement."""
+        watch: Overrides = {
+            "watch.evaluate_every": max(1, run.config().training.steps // evaluations),
+            "watch.held_out": {"source": prompts, **({"count": count} if count else {})},
+            "watch.metrics": list(metrics),
+            "watch.seed": self.experiments.noise_seed,
+        }
+        return replace(run, overrides={**run.overrides, **watch, **(self.overrides or {})})
 
-    def repetitions(self) -> range:
+    def quiet(self, run: Run) -> Run:
+        """The run without anything that watches it, with the command's own overrides."""
+        return replace(run, overrides={**QUIET, **run.overrides, **(self.overrides or {})})
+
+    def repetitions(self, times: int = 1) -> range:
         """The seeds."""
-        return range(self.seeds)
+        return range(times * self.seeds)

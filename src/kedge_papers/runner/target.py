@@ -26,6 +26,7 @@ class Target:
         protocol: how the hyper-parameters were chosen, where it is not the experiment set's protocol.
         more: what else has to be done once the runs are over (votes, for example); its answer is ``Result.extra``.
         pictures: whether it shows pictures of its runs, which are recorded then.
+        further: the runs to go on with, from what a finished matrix has shown; those of the matrix if it is the end.
     """
 
     title: str
@@ -35,3 +36,4 @@ class Target:
     more: Callable[[MatrixOptions, Matrix, Path], Mapping[str, Any]] | None = None
     protocol: str = ""
     pictures: bool = False
+    further: Callable[[MatrixOptions, Matrix], tuple[Run, ...]] | None = None

@@ -1,92 +1,128 @@
-"""Reward hacking, shown: the trained reward against the true preference, with and without regularisation.
+"""Over-optimisation: the trained reward against the true preference, for several rewards and strengths of the anchor.
 
-The oracle is the emoji world's true preference and is never trained on. Each run goes along its curve from the
-base model's point; where a curve turns down while it still goes right, the model has begun to cheat.
+The truth is never trained on. Each run goes along its curve from the base model's point; where the truth turns down
+while the trained reward still rises, the model has begun to cheat.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kedge.evaluation.tables import Table
+from kedge.evaluation.statistics import Interval, mean_interval
+from kedge.evaluation.tables import Cell, Table, display
 from kedge.workflows.runner.runs import Run
 from kedge_papers.pages.exhibit import COLOURS, Exhibit, canvas, legend
+from kedge_papers.records.curves import points_over_seeds
+from kedge_papers.records.peaks import Peak, cross_fitted
 from kedge_papers.records.result import Result
 from kedge_papers.records.run_record import RunRecord
-from kedge_papers.records.tables import point
 from kedge_papers.runner.options import MatrixOptions
 from kedge_papers.runner.target import Target
+from kedge_papers.targets.rocm_tables import FINAL, consistency_base
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-STEPS = 240
-BETAS = {"none": 0.0, "kl": 0.05}
-TRAINED, TRUE = "held_out/pickscore@emoji", "held_out/oracle"
+METHOD, WATCHED = "kl", 66
 
 
 def runs(options: MatrixOptions) -> tuple[Run, ...]:
-    """The preset as it is, and with KL; ``budget`` is in optimizer steps."""
-    told = {"training.steps": int(options.budget or STEPS), **(options.overrides or {})}
-    made = []
-    for name, beta in BETAS.items():
-        label = f"KL, β = {beta:g}" if beta else "no regularisation"
-        run = Run(name, "emoji-hacking", {**told, "algorithm.beta": beta}, label)
-        made += [replace(run, name=f"hacking-{name}-{seed}", seed=seed) for seed in options.repetitions()]
-    return tuple(made)
+    """Every reward at every β; ``budget`` is in optimizer steps."""
+    matrix: list[Run] = []
+    for reward in options.experiments.sweep.rewards:
+        matrix += sweep(options, reward)
+    return (consistency_base(options), *matrix)
+
+
+def sweep(options: MatrixOptions, reward: str) -> list[Run]:
+    """One reward at every β; twice as long and twice as many for the reward that is looked at closest."""
+    experiments, plan = options.experiments, options.experiments.sweep
+    times = 2 if reward == plan.longer else 1
+    truth = (experiments.truth,) if experiments.truth else ()
+    watched = (*experiments.judges(reward), *truth)
+    matrix = []
+    for beta in plan.betas:
+        recipe, overrides = options.method(METHOD, reward)
+        overrides["algorithm.beta"] = options.scaled(beta, reward)
+        for seed in options.repetitions(times):
+            name, title = f"beta-{beta:g}--{reward}--{seed}", f"{beta:g}"
+            run = Run(name, recipe, overrides, title, measures={FINAL: options.measure()}, seed=seed)
+            run = options.with_steps(run, times * int(options.budget or plan.steps))
+            matrix.append(options.watched(run, times * plan.evaluations, experiments.test, watched, WATCHED))
+    return matrix
 
 
 def show(result: Result) -> Exhibit:
-    """Oracle against trained reward, and the oracle against steps."""
-    figure, (left, right) = canvas(2)
-    titles = list(dict.fromkeys(run.title for run in result.runs))
+    """For each reward: the truth against the drift from the base; and the peaks as a table."""
+    rewards: dict[str, list[RunRecord]] = {}
     for run in result.runs:
-        colour = COLOURS[titles.index(run.title)]
-        label = run.title if run.seed == 0 else None
-        (steps, trained), (_, true) = run.series("step", TRAINED), run.series("step", TRUE)
-        left.plot(trained, true, "-o", color=colour, markersize=4, label=label)
-        right.plot(steps, true, "-", color=colour, label=label)
-    _mark_base(result.runs[0], left, right)
-    left.set(xlabel="trained reward (PickScore), held-out prompts", ylabel="oracle: the true preference")
-    right.set(xlabel="optimizer steps", ylabel="oracle")
-    legend(left)
-    legend(right)
-    return Exhibit((table(result),), figure)
+        if run.trained:
+            rewards.setdefault(str(run.config["reward"]), []).append(run)
+    figure, panels = canvas(max(1, len(rewards)), size=(4.2, 3.6))
+    for panel, (reward, same) in zip(panels, rewards.items(), strict=False):
+        _draw(panel, same, result.facts["truth"])
+        panel.set_title(f"trained on {display(reward).title}", fontsize=9)
+    legend(panels[0])
+    return Exhibit((table(rewards, result.facts["truth"]),), figure)
 
 
-def table(result: Result) -> Table:
-    """Before, where the oracle is highest, and at the end."""
-    rows = []
-    for run in result.runs:
-        (steps, trained), (_, true) = run.series("step", TRAINED), run.series("step", TRUE)
-        if len(true):
-            best = int(np.argmax(true))
-            shown = [(trained[0], 2), (true[0], 3)]
-            for i in (best, len(true) - 1):
-                shown += [(steps[i], 0), (trained[i], 2), (true[i], 3)]
-            cells = tuple(point(float(value), digits) for value, digits in shown)
-            rows.append((f"{run.title}, seed {run.seed}", cells))
-    heads = ("reward before", "oracle before", "step of its peak", "reward", "oracle", "last step", "reward", "oracle")
-    keys = ("reward_0", "oracle_0", "peak", "reward_peak", "oracle_peak", "last", "reward_last", "oracle_last")
-    note = "Means over the held-out prompts, always from the same noise. Reward: PickScore, which is trained on."
-    return Table("Run", heads, keys, tuple(rows), note=note)
+def strength(run: RunRecord) -> float:
+    """A run's β, in the reward's own numbers."""
+    return float(run.config["algorithm"]["beta"] or 0.0)
 
 
-def _mark_base(run: RunRecord, left: Axes, right: Axes) -> None:
-    (_, trained), (_, true) = run.series("step", TRAINED), run.series("step", TRUE)
-    if len(true):
-        left.plot(trained[0], true[0], "k*", markersize=12, label="base model")
-        right.axhline(true[0], color="black", linewidth=0.8, linestyle=":", label="base model")
+def by_strength(runs: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
+    """Title → repetitions, from the strongest anchor to none."""
+    groups: dict[str, list[RunRecord]] = {}
+    for run in sorted(runs, key=lambda run: (-strength(run), run.seed)):
+        groups.setdefault(run.title, []).append(run)
+    return groups
 
 
-PROTOCOL = "The preset as it is, and with KL at a β chosen by hand to show what it does. Nothing here compares methods."
-HACKING = Target(
-    "Reward hacking: trained reward and true preference",
-    "ROCM, Figure 4's subject, along single runs",
-    runs,
-    show,
-    protocol=PROTOCOL,
-)
+def _draw(axes: Axes, runs: Sequence[RunRecord], truth: str) -> None:
+    for (title, same), colour in zip(by_strength(runs).items(), COLOURS, strict=False):
+        drift, true = points_over_seeds(same, drift_column(same), f"held_out/{truth}")
+        if len(drift):
+            label = f"β = {title}" if title[:1].isdigit() else title
+            axes.plot(np.sqrt(np.maximum(drift, 0)), true.mean(0), "-o", color=colour, markersize=3, label=label)
+    axes.set(xlabel="√KL to the base model, nats", ylabel=display(truth).title)
+
+
+def drift_column(runs: Sequence[RunRecord]) -> str:
+    """Which column holds the KL of a trajectory to the base: on the test prompts if it was measured there."""
+    return "held_out/path_kl" if any("held_out/path_kl" in run.curve for run in runs) else "kl"
+
+
+def table(rewards: dict[str, list[RunRecord]], truth: str) -> Table:
+    """How far the truth and the trained reward go after the truth's peak; the peak's step is the other seeds'."""
+    lines = []
+    for reward, runs in rewards.items():
+        for title, same in by_strength(runs).items():
+            peak = cross_fitted(same, f"held_out/{reward}", f"held_out/{truth}")
+            if peak is not None:
+                lines.append((f"{display(reward).title}, {title}", _cells(peak)))
+    heads = ("Seeds", "Peak, step", "Truth to its peak", "Truth after it", "Trained reward after it")
+    note = (
+        "Changes on test prompts from one noise, with the 95 % interval over seeds. The step of a seed's peak is that "
+        "at which the mean of the other seeds is highest, so that chance makes no peak; with one seed it is its own, "
+        "and proves nothing. Bold: not 0 beyond chance."
+    )
+    return Table("Trained on, β", heads, heads, tuple(lines), note=note)
+
+
+def _cells(peak: Peak) -> tuple[Cell | None, ...]:
+    changes = [_signed(values) for values in (peak.rise, peak.truth_after, peak.reward_after)]
+    seeds = Cell(Interval(len(peak.steps), -np.inf, np.inf, 1), digits=0)
+    step = Cell(Interval(float(np.mean(peak.steps)), -np.inf, np.inf, 1), digits=0)
+    return seeds, step, *changes
+
+
+def _signed(values: Sequence[float]) -> Cell:
+    interval = mean_interval(list(values))
+    return Cell(interval, style="signed", bold=interval.excludes(0))
+
+
+HACKING = Target("Over-optimisation: trained reward and true preference", "ROCM, section 4.2", runs, show)

@@ -1,28 +1,26 @@
-"""Every method on one reward: how far it gets, for how many reward queries, in what time and memory.
+"""Every method on one reward: how soon it rises, how far it gets, in what time and memory, and what the truth does.
 
-Each method runs by its own preset (ROCM's, which is for another reward and prompts, with the learning rate that
-:mod:`kedge_papers.targets.tuning` found for these), for the same number of reward queries. Held-out prompts are scored
-as it trains, which counts towards neither its queries nor its time.
+Each method takes what tuning chose for it, for the same number of reward queries. Test prompts are scored as it trains,
+from one noise; that counts towards neither its queries nor its time.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kedge.evaluation.comparison import compare
-from kedge.evaluation.tables import Cell, Table
-from kedge.workflows.runner.cost import step_cost
-from kedge.workflows.runner.runs import Measure, Run
+from kedge.evaluation.statistics import Speedup
+from kedge.evaluation.tables import Cell, Table, display
+from kedge.workflows.runner.runs import Run
 from kedge_papers.pages.exhibit import COLOURS, Exhibit, canvas, legend
 from kedge_papers.records.curves import points_over_seeds, time_unit
-from kedge_papers.records.result import Result, merged
+from kedge_papers.records.result import Result
+from kedge_papers.records.rows import Naming, Row, difference, rows, title_of, unit_note
 from kedge_papers.records.run_record import RunRecord
-from kedge_papers.records.tables import grouped, point
+from kedge_papers.records.speed import LEVELS, shown_ratio, sooner
+from kedge_papers.records.tables import COSTS, costs, grouped, point
 from kedge_papers.runner.options import MatrixOptions
 from kedge_papers.runner.target import Target
 
@@ -30,164 +28,149 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 FINAL = "final"
-TASK = "aesthetic"  # RLCM's task whose reward has a gradient, so that ROCM can run too
-QUERIES = 768
-WATCHED = 24  # held-out prompts that are scored while it trains
-POINTS = 6  # so often
-MEASURED = 128  # held-out prompts that the finished models are measured on
-TITLES = {"rocm": "ROCM", "rlcm": "RLCM", "ddpo": "DDPO", "dpok": "DPOK", "d3po": "D3PO"}
-
-
-def of_queries(options: MatrixOptions, run: Run, queries: float) -> Run:
-    """The run for so many reward queries, with no pictures while it trains."""
-    steps = max(1, round(queries / step_cost(run.config()).queries))
-    quiet = {"watch.samples_every": 0, "watch.tensorboard": False, "checkpoint.every": max(1, steps // POINTS)}
-    told = {**run.overrides, "training.steps": steps, **quiet, **(options.overrides or {})}
-    return replace(run, overrides=told)
-
-
-def method_run(options: MatrixOptions, method: str, name: str, queries: float, told: Mapping[str, Any]) -> Run:
-    """A method by its own preset, on the task's reward and prompts, for so many reward queries."""
-    experiments, task = options.experiments, options.experiments.tasks[TASK]
-    recipes = {"rocm": experiments.methods["kl"].recipe, "rlcm": task.recipe}
-    recipe = recipes[method] if method in recipes else experiments.methods[method].recipe
-    own = {"optimizer.lr": 1e-3, "optimizer.schedule": "constant"} if method == "rocm" else {}
-    run = Run(name, recipe, {**own, "reward": task.reward, "prompts": task.prompts, **told}, TITLES[method])
-    return of_queries(options, run, queries)
-
-
-def watched(options: MatrixOptions, run: Run) -> Run:
-    """The run with held-out prompts scored as it trains."""
-    unseen = options.experiments.unseen
-    told = {
-        "watch.evaluate_every": max(1, run.config().training.steps // POINTS),
-        "watch.held_out": {"source": unseen if isinstance(unseen, str) else options.experiments.test, "count": WATCHED},
-        "watch.pictures": 1,
-        "watch.encoder": "none",
-        "watch.metrics": [options.experiments.truth] if options.experiments.truth else [],
-    }
-    return replace(run, overrides={**run.overrides, **told})
-
-
-def final(options: MatrixOptions, reward: str, prompts: str | tuple[str, ...]) -> Measure:
-    """Of a finished model: the trained reward and the truth, on held-out prompts."""
-    truth = (options.experiments.truth,) if options.experiments.truth else ()
-    return options.measure(prompts, metrics=(reward, *truth), count=options.count or MEASURED)
+WATCHED = 66  # test prompts that are scored while it trains, one picture each
 
 
 def runs(options: MatrixOptions) -> tuple[Run, ...]:
     """The models before, and every method; ``budget`` is in reward queries."""
-    measures = {FINAL: final(options, options.experiments.tasks[TASK].reward, options.experiments.unseen)}
-    made = [options.base(kind, measures, "methods") for kind in options.experiments.bases]
-    for method in TITLES:
-        for seed in options.repetitions():
-            run = method_run(options, method, f"methods-{method}--{seed}", options.budget or QUERIES, {})
-            made.append(replace(watched(options, run), measures=measures, seed=seed))
-    return tuple(made)
-
-
-def base_of(result: Result, run: RunRecord, target: str) -> RunRecord | None:
-    """The model that a run of ``target`` started from, as it was measured."""
-    bases = [other for other in result.runs if re.fullmatch(f"base-.*-{target}", other.name)]
-    return next((base for base in bases if _model(base) == _model(run)), None)
-
-
-def _model(run: RunRecord) -> str:
-    """The name of the model that it started from."""
-    return Run(run.name, run.recipe, overrides_of(run)).config().model.name
-
-
-def overrides_of(run: RunRecord) -> dict[str, Any]:
-    """What its arguments told it."""
-    from kedge.config.text import read_yaml
-
-    told = dict(argument.partition("=")[::2] for argument in run.arguments)
-    return {key: read_yaml(value, key) for key, value in told.items()}
+    experiments, comparison = options.experiments, options.experiments.comparison
+    measures = {FINAL: options.measure()}
+    matrix = [options.base(kind, measures, "methods") for kind in experiments.bases]
+    truth = (experiments.truth,) if experiments.truth else ()
+    watched = (*experiments.judges(comparison.reward), *truth)
+    for method in comparison.methods:
+        recipe, overrides = options.method(method, comparison.reward)
+        seeds = options.repetitions()
+        for seed in seeds[: -(-len(seeds) // 2)] if method in comparison.fewer else seeds:
+            name, title = f"methods-{method}--{seed}", experiments.methods[method].title
+            run = options.with_queries(
+                Run(name, recipe, overrides, title, measures=measures, seed=seed), options.budget or comparison.queries
+            )
+            matrix.append(options.watched(run, comparison.evaluations, experiments.test, watched, WATCHED))
+    return tuple(matrix)
 
 
 def show(result: Result) -> Exhibit:
-    """Reward against queries and against time, the truth against queries; and what it took, as a table."""
-    figure, (queries, time, truth) = canvas(3, size=(4.2, 3.4))
-    trained, true = _watched(result)
-    methods = {title: same for title, same in grouped(result.runs).items() if title in TITLES.values()}
+    """Reward against queries and against time, the truth against queries; speed and the ends as tables."""
+    methods = {title: same for title, same in grouped(result.runs).items() if same[0].trained}
+    if not methods:
+        return Exhibit()
+    trained, truth = trained_metric(result.runs), str(result.facts.get("truth") or "")
+    figure, (queries, time, true) = canvas(3, size=(4.2, 3.4))
     scale, unit = time_unit([run for same in methods.values() for run in same])
     for (title, same), colour in zip(methods.items(), COLOURS, strict=False):
-        _line(queries, same, "queries", trained, colour, title)
-        _line(time, same, "seconds", trained, colour, title, scale)
-        if true:
-            _line(truth, same, "queries", true, colour, title)
-    queries.set(xlabel="reward queries", ylabel="aesthetic score, held-out prompts")
-    time.set(xlabel=f"training time, {unit}", ylabel="aesthetic score, held-out prompts")
-    truth.set(xlabel="reward queries", ylabel="oracle: the true preference")
+        _line(queries, same, "queries", f"held_out/{trained}", colour, title)
+        _line(time, same, "seconds", f"held_out/{trained}", colour, title, scale)
+        _line(true, same, "queries", f"held_out/{truth}", colour, title)
+    reward = f"{display(trained).title}, test prompts"
+    queries.set(xlabel="reward queries", ylabel=reward)
+    time.set(xlabel=f"training time, {unit}", ylabel=reward)
+    true.set(xlabel="reward queries", ylabel=display(truth).title if truth else "")
     legend(queries)
-    return Exhibit((table(result),), figure)
+    tables = [speed_table(result, methods), before_and_after(result.runs, FINAL, trained)]
+    return Exhibit(tuple(table for table in tables if table is not None), figure)
 
 
-def _watched(result: Result) -> tuple[str, str | None]:
-    """The log's names of the trained reward and of the truth."""
-    reward = f"held_out/{result.facts['rewards'].get(TASK, TASK)}"
-    return reward, f"held_out/{result.facts['truth']}" if result.facts.get("truth") else None
+def trained_metric(runs: Sequence[RunRecord]) -> str:
+    """What the runs were trained on."""
+    return next(str(run.config["reward"]) for run in runs if run.trained)
 
 
 def _line(axes: Axes, same: Sequence[RunRecord], x: str, y: str, colour: str, label: str, scale: float = 1.0) -> None:
     """The mean over seeds at each evaluation, and their standard deviation."""
     where, value = points_over_seeds(same, x, y)
+    if not len(where):
+        return
     mean, spread = value.mean(0), value.std(0, ddof=1) if len(value) > 1 else None
     axes.plot(where / scale, mean, "-o", color=colour, label=label, markersize=3.5, linewidth=1.6)
     if spread is not None:
         axes.fill_between(where / scale, mean - spread, mean + spread, color=colour, alpha=0.18, linewidth=0)
 
 
-def table(result: Result) -> Table:
-    """Each method before and after."""
-    rows, groups = {}, grouped([run for run in result.runs if run.title in TITLES.values()])
-    for title, same in groups.items():
-        base = base_of(result, same[0], "methods")
-        if base and (cells := row(same, base)):
-            rows[title] = cells
-    return before_and_after("Method", rows, max(map(len, groups.values()), default=1))
+def level_unit(result: Result) -> float | None:
+    """The standard deviation of the consistency model's scores of the trained reward: what levels are measured in."""
+    trained = trained_metric(result.runs)
+    for run in result.runs:
+        if not run.trained and "consistency" in run.name and FINAL in run.evaluations:
+            return Row(run.title, {0: run.evaluations[FINAL]}, trained=False).deviation(trained)
+    return None
 
 
-def before_and_after(corner: str, rows: Mapping[str, tuple[Cell | None, ...]], seeds: int) -> Table:
-    """A table of :func:`row`."""
-    heads = ("before", "after", "difference", "oracle's difference", "queries", "minutes", "peak memory, MB")
-    note = (
-        "± is half of the 95 % interval over the held-out prompts; differences are paired (same prompts, same noise). "
-        f"Bold: beyond chance. {'One seed' if seeds == 1 else f'Mean of {seeds} seeds'}; oracle: the true preference."
-    )
-    return Table(corner, heads, tuple(heads), tuple(rows.items()), note=note)
-
-
-def row(same: Sequence[RunRecord], base: RunRecord, role: str = FINAL) -> tuple[Cell | None, ...] | None:
-    """Before and after on held-out prompts, the paired difference, the truth's; queries, minutes, memory.
-
-    Args:
-        same: repetitions of one run.
-        role: what was measured, in the runs and in ``base``.
-
-    Returns:
-        None if something is not measured yet.
-    """
-    done = [run for run in same if role in run.evaluations]
-    if not done or role not in base.evaluations:
+def speed_table(result: Result, methods: Mapping[str, Sequence[RunRecord]]) -> Table | None:
+    """How many times more queries and time each method took than the first, to each level."""
+    unit, curve = level_unit(result), f"held_out/{trained_metric(result.runs)}"
+    if unit is None:
         return None
-    changes = compare(merged([run.evaluations[role] for run in done], "after"), base.evaluations[role]).rewards
-    clear = [Cell(change.difference, style="signed", bold=change.rose or change.fell) for change in changes]
-    return (
-        Cell(changes[0].theirs),
-        Cell(changes[0].ours),
-        clear[0],
-        clear[1] if len(clear) > 1 else None,
-        replace(point(float(np.mean([run.series("step", "queries")[1][-1] for run in done]))), digits=0),
-        replace(point(float(np.mean([run.seconds for run in done])) / 60), digits=1),
-        replace(point(float(np.median([run.series("step", "peak_memory_mb")[1].max() for run in done]))), digits=0),
+    (first, ours), *others = methods.items()
+    lines, late = [], []
+    for title, theirs in others:
+        cells: list[Cell | None] = []
+        for level in LEVELS:
+            for x in ("queries", "seconds"):
+                found = sooner(ours, theirs, x, curve, level * unit)
+                cells.append(ratio_cell(found))
+                if found and x == "queries" and (found.ours_censored or found.theirs_censored):
+                    who = f"{first} in {found.ours_censored}, {title} in {found.theirs_censored}"
+                    late.append(f"{who} of {len(found.log_ratios)} to +{level:g}")
+        lines.append((title, tuple(cells)))
+    heads = tuple(f"{what}, +{level:g} sd" for level in LEVELS for what in ("queries", "time"))
+    seeds = max(len(same) for same in methods.values())
+    note = (
+        f"How many times more of it than {first}, to a rise of so many standard deviations of the base model's scores "
+        f"({unit:.3g}) on test prompts; geometric mean over {seeds} seeds and its 95 % interval. Bold: not 1 beyond "
+        "chance."
     )
+    if late:
+        note += " A dash: hardly anybody got there. Not reached within the budget, which then counts in its place: "
+        note += f"{'; '.join(late)}."
+    return Table("Method", heads, heads, tuple(lines), f"Sooner than {first}", note)
 
 
-PROTOCOL = (
-    "Every method's emoji preset, its learning rate chosen by one protocol (`kedge reproduce tuning`): the largest of "
-    "three that does not break the model, on other prompts and another seed."
-)
-METHODS = Target(
-    "ROCM, RLCM, DDPO, DPOK and D3PO on one reward", "the comparison of both papers", runs, show, protocol=PROTOCOL
-)
+def ratio_cell(found: Speedup | None) -> Cell | None:
+    """A ratio for a table; bold if it is not 1 beyond chance."""
+    shown = shown_ratio(found) if found else None
+    return Cell(shown, style="times", bold=shown.excludes(1)) if shown else None
+
+
+def before_and_after(
+    runs: Sequence[RunRecord], role: str, trained: str, corner: str = "Method", name: Naming = title_of
+) -> Table | None:
+    """Each method: the trained reward before and after, the change of every metric, and what it cost."""
+    measured, groups = rows(runs, role, name), grouped(runs, name)
+    before = {run.base.get("digest"): name(run) for run in runs if not run.trained and role in run.evaluations}
+    lines, shown, metrics = [], [], [trained]
+    for title, row in measured.items():
+        base = measured.get(before.get(groups[title][0].base.get("digest"), ""))
+        if not row.trained or base is None or not row.has(trained):
+            continue
+        shown.append((title, row, base))
+        metrics += [metric for metric in row.metrics() if metric not in metrics and base.has(metric)]
+    for title, row, base in shown:
+        changes = [_change(row, base, metric) for metric in metrics]
+        lines.append((title, (Cell(base.mean(trained)), Cell(row.mean(trained)), *changes, *_spent(groups[title]))))
+    if not lines:
+        return None
+    changed = tuple(f"Δ {display(metric).title}" for metric in metrics)
+    heads = (f"{display(trained).title} before", "after", *changed, *COSTS.values(), "Minutes", "Memory, MB")
+    note = (
+        f"{unit_note([row for _, row, _ in shown])} Δ: paired difference to the model before (same prompts, same "
+        "noise); bold: not 0 beyond chance."
+    )
+    return Table(corner, heads, heads, tuple(lines), note=note)
+
+
+def _change(row: Row, base: Row, metric: str) -> Cell | None:
+    if not (row.has(metric) and base.has(metric)):
+        return None
+    apart = difference(row, base, metric)
+    return Cell(apart, style="signed", bold=apart.excludes(0))
+
+
+def _spent(same: Sequence[RunRecord]) -> tuple[Cell | None, ...]:
+    minutes = point(float(np.mean([run.seconds for run in same])) / 60, digits=1)
+    peaks = [run.series("step", "peak_memory_mb")[1] for run in same]
+    memory = point(float(np.median([peak.max() for peak in peaks])), digits=0) if all(map(len, peaks)) else None
+    return (*costs(same), minutes, memory)
+
+
+METHODS = Target("Every method on one reward", "the comparison of both papers", runs, show)

@@ -53,6 +53,12 @@ def tasks(options: MatrixOptions) -> tuple[Run, ...]:
     )
 
 
+def tasks_and_models(options: MatrixOptions) -> tuple[Run, ...]:
+    """Both methods on all tasks, and the models that they started from."""
+    bases = [run for run in tasks_and_bases(options) if not run.train]
+    return (*bases, *tasks(options))
+
+
 def tasks_and_bases(options: MatrixOptions) -> tuple[Run, ...]:
     """Those of the first seed and, for each task's prompts, the models that they started from."""
     made = []

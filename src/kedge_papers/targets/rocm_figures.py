@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from kedge.evaluation.statistics import Interval, win_rate
+from kedge.evaluation.statistics import Interval
 from kedge.evaluation.tables import Cell, Table, display
 from kedge.workflows.runner.runs import Run
 from kedge_papers.pages.exhibit import COLOURS, Exhibit, canvas, legend
 from kedge_papers.pages.pictures import arranged, picture_grid
 from kedge_papers.records.curves import draw_band, time_unit
-from kedge_papers.records.result import Result, merged
+from kedge_papers.records.result import Result
+from kedge_papers.records.rows import rows, unit_note, win_rate
 from kedge_papers.records.tables import grouped
 from kedge_papers.runner.options import MatrixOptions
 from kedge_papers.runner.target import Target
-from kedge_papers.targets.rocm_tables import FINAL, PICTURES, bases, table1, trained_on
+from kedge_papers.targets.hacking import by_strength, sweep
+from kedge_papers.targets.rocm_tables import FINAL, PICTURES, bases, consistency_base, table1, trained_on
 
 # Figure 5's panels, in its order.
 PANELS = {"A": "clipscore", "B": "aesthetic", "C": "pickscore", "D": "hpsv2"}
@@ -33,57 +35,53 @@ def show_fig2(result: Result) -> Exhibit:
 
 
 def fig4(options: MatrixOptions) -> tuple[Run, ...]:
-    """KL at every β, for one budget."""
-    made = [base for base in bases(options) if base.name == "base-consistency"]
-    measures = {FINAL: options.measure(keep=PICTURES)}
-    for beta in options.experiments.betas:
-        for seed in options.repetitions():
-            run = options.row("kl", SWEPT, seed, measures)
-            told = {**run.overrides, "algorithm.beta": float(beta)}
-            made.append(replace(run, name=f"beta-{beta:g}--{SWEPT}--{seed}", label=f"{beta:g}", overrides=told))
-    return tuple(made)
+    """KL at every β on one reward: that part of the over-optimisation matrix."""
+    return (consistency_base(options), *sweep(options, SWEPT))
 
 
-def sweep(result: Result) -> list[tuple[float, dict[str, Interval]]]:
+def preferences(result: Result) -> list[tuple[str, dict[str, Interval]]]:
     """β → share of pictures that the reward model, and the truth, prefer to the base model's from the same noise."""
-    base = next((run for run in result.runs if run.name.startswith("base-")), None)
-    if base is None or FINAL not in base.evaluations:
+    measured = rows(result.runs, FINAL)
+    base = next((row for row in measured.values() if not row.trained), None)
+    if base is None:
         return []
-    theirs, judges, found = base.evaluations[FINAL], [result.facts["rewards"][SWEPT], result.facts["truth"]], []
-    for title, runs in grouped([run for run in result.runs if run.name.startswith("beta-")]).items():
-        rows = [run.evaluations[FINAL] for run in runs if FINAL in run.evaluations]
-        if rows:
-            ours = merged(rows, title)
-            rates = {
-                judge: win_rate(ours.scores[judge], theirs.scores[judge], ours.prompts)
-                for judge in judges
-                if judge and judge in ours.scores and judge in theirs.scores
-            }
-            found.append((float(title), rates))
-    return found
+    points = []
+    for title in by_strength([run for run in result.runs if run.trained]):
+        row = measured.get(title)
+        judges = [judge for judge in _judges(result) if row and row.has(judge)]
+        if row and judges:
+            points.append((title, {judge: win_rate(row, base, judge) for judge in judges}))
+    return points
+
+
+def _judges(result: Result) -> list[str]:
+    trained = [str(run.config["reward"]) for run in result.runs if run.trained]
+    return [*dict.fromkeys(trained), *([result.facts["truth"]] if result.facts["truth"] else [])]
 
 
 def show_fig4(result: Result) -> Exhibit:
     """Both preferences against β, strong regularisation on the left as in the paper."""
-    points = sweep(result)
+    points = preferences(result)
     figure, (axes,) = canvas(size=(6.4, 3.8))
-    labels = [f"{beta:g}" for beta, _ in points]
-    for judge, colour in zip((result.facts["rewards"][SWEPT], result.facts["truth"]), COLOURS, strict=False):
-        known = [(i, rates[judge]) for i, (_, rates) in enumerate(points) if judge in rates]
-        if known:
-            x, y = [i for i, _ in known], [100 * rate.value for _, rate in known]
-            spread = [[100 * (r.value - r.low) for _, r in known], [100 * (r.high - r.value) for _, r in known]]
-            axes.errorbar(x, y, spread, marker="o", markersize=4, capsize=2, color=colour, label=display(judge).title)
+    for judge, colour in zip(_judges(result), COLOURS, strict=False):
+        known = [(i, rates[judge].scaled(100)) for i, (_, rates) in enumerate(points) if judge in rates]
+        x, y = [i for i, _ in known], [rate.value for _, rate in known]
+        spread = [[rate.value - rate.low for _, rate in known], [rate.high - rate.value for _, rate in known]]
+        axes.errorbar(x, y, spread, marker="o", markersize=4, capsize=2, color=colour, label=display(judge).title)
     axes.axhline(50, color="black", linewidth=0.8, linestyle=":")
-    axes.set_xticks(range(len(labels)), labels)
+    axes.set_xticks(range(len(points)), [beta for beta, _ in points])
     axes.set(xlabel="β, falling to the right", ylabel="preferred to the base model, %")
     legend(axes)
-    rows = tuple((f"{beta:g}", tuple(Cell(rate, style="percent") for rate in rates.values())) for beta, rates in points)
+    lines = tuple((beta, tuple(Cell(rate, style="percent") for rate in rates.values())) for beta, rates in points)
     judges = list(points[0][1]) if points else []
     heads = tuple(display(judge).title for judge in judges)
-    note = "Share of pictures preferred to the base model's from the same noise, with its 95 % interval over prompts."
-    table = Table("β", heads, tuple(judges), rows, "KL, trained on PickScore", note)
-    return Exhibit((table,), figure)
+    measured = [row for row in rows(result.runs, FINAL).values() if row.trained]
+    note = (
+        "Share of pictures preferred to the base model's from the same noise, every picture counted, with its 95 % "
+        f"interval. {unit_note(measured).partition(': ')[2] or unit_note(measured)}"
+    )
+    title = f"KL, trained on {display(_judges(result)[0]).title}"
+    return Exhibit((Table("β", heads, tuple(judges), lines, title, note),), figure)
 
 
 def show_fig5(result: Result) -> Exhibit:

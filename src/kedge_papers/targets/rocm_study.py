@@ -1,20 +1,20 @@
-"""ROCM's Figure 3: people compare the best regularised model of each reward with RLCM's of the same reward.
+"""ROCM's Figure 3: people compare ROCM with KL and RLCM, trained on the same reward.
 
-The paper asked 10 participants about 300 pairs. Here raters are simulated: they see what the emoji world's oracle sees,
-blurred and with slips (:mod:`kedge.study.simulate`), and vote over HTTP on the pages that people would use.
+The paper asked 10 participants about 300 pairs of one model each. Here raters are simulated: they see what the emoji
+world's oracle sees, blurred and with slips (:mod:`kedge.study.simulate`), and vote over HTTP on the pages that people
+would use; and there are several models of each kind, because a pair of models says nothing about their methods.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kedge.evaluation.records import evaluation_folder, load_record
-from kedge.evaluation.statistics import Interval
+from kedge.evaluation.statistics import Interval, crossed_bootstrap
 from kedge.evaluation.tables import Cell, Table, display
 from kedge.workflows.runner.matrix import Matrix
 from kedge.workflows.runner.runs import Run
@@ -22,79 +22,72 @@ from kedge_papers.pages.exhibit import Exhibit, canvas
 from kedge_papers.records.result import Result
 from kedge_papers.runner.options import MatrixOptions
 from kedge_papers.runner.target import Target
-from kedge_papers.targets.rocm_tables import FINAL, PARTS, bases, trained_on
+from kedge_papers.targets.rocm_tables import FINAL, PARTS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-PAIRS, RATERS, JUDGED_BY = 300, 10, 3  # pairs, raters, and how many of them judge each pair
-RULE = (
-    "The best of ours is the regularised method whose other learned metrics rose most, in standard deviations of the "
-    "base model's scores; neither the oracle nor the raters had a say in it."
-)
+OURS, THEIRS = "kl", "rlcm"  # named beforehand: no model is chosen by what it is judged on
+PAIRS, RATERS, JUDGED_BY = 40, 10, 3  # of each study: pairs, raters, and how many of them judge each pair
 
 
 def runs(options: MatrixOptions) -> tuple[Run, ...]:
-    """Of Table 1, the first seed: our regularised methods and RLCM, on each reward; and the model before."""
-    wanted = ("rlcm", *_regularised(options))
-    one = replace(options, seeds=1)
-    rows = [run for reward, _ in PARTS.values() for run in trained_on(one, reward)]
-    before = [run for run in bases(options) if run.name == "base-consistency"]
-    return (*before, *(run for run in rows if run.name.split("--")[0] in wanted))
+    """Of Table 1: ROCM with KL and RLCM, on each reward that it has for the experiment set."""
+    measures = {FINAL: options.measure(keep=6)}
+    matrix = []
+    for reward in judged_rewards(options):
+        for method in (OURS, THEIRS):
+            matrix += [options.row(method, reward, seed, measures) for seed in options.repetitions()]
+    return tuple(matrix)
 
 
-def _regularised(options: MatrixOptions) -> list[str]:
-    chosen = {
-        name: method.overrides.get("algorithm.divergence") for name, method in options.experiments.methods.items()
-    }
-    return [name for name, divergence in chosen.items() if divergence not in (None, "none")]
-
-
-def best(options: MatrixOptions, matrix: Matrix, reward: str) -> Run | None:
-    """The best of ours on a reward, by :data:`RULE`; None if none was trained."""
-    base = load_record(evaluation_folder(matrix.folder / "base-consistency"), FINAL)
-    scored: list[tuple[float, Run]] = []
-    for method in _regularised(options):
-        run = matrix.find(f"{method}--{reward}--0")
-        ours = load_record(evaluation_folder(matrix.home(run)), FINAL)
-        if base is not None and ours is not None and matrix.state(run) == "finished":
-            skip = {options.experiments.rewards[reward], options.experiments.truth}
-            shared = [metric for metric in ours.scores if metric in base.scores and metric not in skip]
-            rises = [(ours.scores[m].mean() - base.scores[m].mean()) / base.scores[m].std() for m in shared]
-            scored.append((float(np.mean(rises)) if rises else 0.0, run))
-    return max(scored, key=lambda one: one[0])[1] if scored else None
+def judged_rewards(options: MatrixOptions) -> list[str]:
+    """The rewards of Table 1 that both methods are trained on."""
+    rewards = [reward for reward, _ in PARTS.values() if reward in (options.experiments.rows or dict(PARTS.values()))]
+    return [reward for reward in rewards if {OURS, THEIRS} <= set(options.experiments.rows_of(reward))]
 
 
 def vote(options: MatrixOptions, matrix: Matrix, folder: Path) -> Mapping[str, Any]:
-    """A study for each reward; one that was interrupted goes on where it stood."""
-    contests = {}
-    for reward, _ in PARTS.values():
-        theirs, ours = matrix.find(f"rlcm--{reward}--0"), best(options, matrix, reward)
-        if ours is not None and matrix.state(theirs) == "finished":
-            contests[reward] = _study(options, matrix, folder / f"study-{reward}", ours, theirs)
-    return {"contests": contests, "rule": RULE, "pairs": options.count or PAIRS, "raters": RATERS}
+    """A study for each reward and seed; one that was interrupted goes on where it stood."""
+    votes: dict[str, dict[str, list[Any]]] = {}
+    titles: dict[str, str] = {}
+    for reward in judged_rewards(options):
+        for seed in options.repetitions():
+            pair = [matrix.find(f"{method}--{reward}--{seed}") for method in (OURS, THEIRS)]
+            if all(matrix.state(run) == "finished" for run in pair):
+                titles |= _study(options, matrix, folder / f"study-{reward}-{seed}", pair, votes.setdefault(reward, {}))
+    ours, theirs = (options.experiments.methods[method].title for method in (OURS, THEIRS))
+    facts = {"questions": titles, "ours": ours, "theirs": theirs, "pairs": options.count or PAIRS, "raters": RATERS}
+    return {"votes": votes, **facts}
 
 
-def _study(options: MatrixOptions, matrix: Matrix, folder: Path, ours: Run, theirs: Run) -> dict[str, Any]:
-    from kedge.study import analyse, open_study
-    from kedge.study.analysis import to_dict
+def _study(
+    options: MatrixOptions, matrix: Matrix, folder: Path, pair: Sequence[Run], votes: dict[str, list[Any]]
+) -> dict[str, str]:
+    """Let raters vote; adds what they said to ``votes``, a column for each of its facts. Returns the questions."""
+    from kedge.study import open_study
     from kedge.study.records import read_records
     from kedge.study.serving import serving
     from kedge.study.simulate import Habits, oracle_look, simulate
 
     if not folder.exists():
-        _draw_pairs(options, matrix, folder, ours, theirs)
-    store = open_study(folder)
+        _draw_pairs(options, matrix, folder, pair)
+    store, seed = open_study(folder), pair[0].seed
     while len(store.links()) < RATERS:
         store.add_rater()
     with serving(store) as links:
-        simulate(links, oracle_look(), Habits(), seed=0)
-    analysis = analyse(read_records(store), store.facts().questions, [ours.title, theirs.title])
+        simulate(links, oracle_look(), Habits(), seed=seed)
+    for record in read_records(store):
+        if not record.repeat:
+            row = (record.question, seed, record.prompt, f"{seed}/{record.rater}", record.outcome)
+            for column, value in zip(("question", "seed", "prompt", "rater", "outcome"), row, strict=True):
+                votes.setdefault(column, []).append(value)
+    titles = {question.key: question.title for question in store.facts().questions}
     store.close()
-    return to_dict(analysis)
+    return titles
 
 
-def _draw_pairs(options: MatrixOptions, matrix: Matrix, folder: Path, ours: Run, theirs: Run) -> None:
+def _draw_pairs(options: MatrixOptions, matrix: Matrix, folder: Path, pair: Sequence[Run]) -> None:
     from kedge.prompts import load_prompts
     from kedge.study import Design, create_study
     from kedge.study.questions import PAPER, parse_questions
@@ -102,34 +95,76 @@ def _draw_pairs(options: MatrixOptions, matrix: Matrix, folder: Path, ours: Run,
     from kedge.workflows.load_run import load_run
 
     pairs = options.count or PAIRS
-    design = Design(pairs, per_rater=max(1, round(pairs * JUDGED_BY / RATERS)))
-    sources = [ModelSource(run.title, load_run(matrix.home(run)).policy) for run in (ours, theirs)]
+    design = Design(pairs, per_rater=max(1, round(pairs * JUDGED_BY / RATERS)), seed=pair[0].seed)
+    sources = [ModelSource(run.title, load_run(matrix.home(run)).policy) for run in pair]
     folder.parent.mkdir(parents=True, exist_ok=True)
     create_study(folder, sources, load_prompts(options.experiments.study), parse_questions(PAPER), design).close()
+
+
+@dataclass(frozen=True)
+class Preference:
+    """What raters said of one reward's models under one question.
+
+    Attributes:
+        shares: of votes for ours, for neither, for theirs.
+        rate: win rate of ours, a tie as half a win.
+        seeds: pairs of models that were compared.
+    """
+
+    reward: str
+    question: str
+    title: str
+    shares: tuple[float, float, float]
+    rate: Interval
+    seeds: int
+
+
+def preferences(result: Result) -> list[Preference]:
+    """Every reward under every question."""
+    found = []
+    for reward, votes in result.extra.get("votes", {}).items():
+        for key, title in result.extra["questions"].items():
+            chosen = [i for i, question in enumerate(votes["question"]) if question == key]
+            columns = {name: [votes[name][i] for i in chosen] for name in ("seed", "prompt", "rater", "outcome")}
+            outcomes = np.array(columns["outcome"])
+            rate = crossed_bootstrap(outcomes, [columns["seed"], columns["prompt"], columns["rater"]])
+            shares = tuple(float((outcomes == value).mean()) for value in (1.0, 0.5, 0.0))
+            found.append(Preference(reward, key, title, shares, rate, len(set(columns["seed"]))))  # type: ignore[arg-type]
+    return found + _of_one_pair(result)
+
+
+def _of_one_pair(result: Result) -> list[Preference]:
+    """Of records that hold the analysis of one pair of models for each reward in place of the votes."""
+    found = []
+    for reward, analysis in result.extra.get("contests", {}).items():
+        titles = {question["key"]: question["title"] for question in analysis["questions"]}
+        for contest in analysis["contests"]:
+            shares = tuple(float(share["value"]) for share in contest["shares"])
+            rate, key = Interval(**contest["crossed"]), contest["question"]
+            found.append(Preference(reward, key, titles[key], shares, rate, 1))  # type: ignore[arg-type]
+    return found
 
 
 def show(result: Result) -> Exhibit:
     """Bars as in the paper: for each reward and question, ours preferred, no difference, RLCM preferred."""
     rows, bars = [], []
-    for reward, analysis in result.extra["contests"].items():
-        titles = {question["key"]: question["title"] for question in analysis["questions"]}
-        for contest in analysis["contests"]:
-            label = f"{display(result.facts['rewards'][reward]).title}: {titles[contest['question']]}"
-            shares = [Interval(**share) for share in contest["shares"]]
-            rate = Cell(
-                Interval(**contest["crossed"]), style="percent", bold=Interval(**contest["crossed"]).excludes(0.5)
-            )
-            cells = (*(Cell(share, style="percent") for share in shares), rate)
-            rows.append((f"{label} ({contest['ours']})", cells))
-            bars.append((label, [share.value for share in shares]))
+    for each in preferences(result):
+        label = f"{display(result.facts['rewards'][each.reward]).title}: {each.title}"
+        shares = [Cell(Interval(share, -np.inf, np.inf, 1), digits=0, scale=100) for share in each.shares]
+        sure = each.seeds > 1 and each.rate.excludes(0.5)
+        rows.append((label, (*shares, Cell(each.rate, style="percent", bold=sure))))
+        bars.append((label, each.shares))
     if not rows:
         return Exhibit()
-    heads = ("Ours preferred", "No difference", "RLCM preferred", "Win rate of ours")
+    seeds = max(each.seeds for each in preferences(result))
+    heads = ("Ours preferred, %", "No difference, %", "RLCM preferred, %", "Win rate of ours")
+    over = f"{seeds} seeds, prompts and raters at once" if seeds > 1 else "prompts and raters"
     note = (
-        f"{result.extra['pairs']} pairs for each reward, {result.extra['raters']} simulated raters. Intervals: 95 %, "
-        "over prompts; that of the win rate (ties count half) over raters and prompts at once. " + result.extra["rule"]
+        f"{result.extra['pairs']} pairs for each reward and pair of models, {result.extra['raters']} simulated raters. "
+        f"The win rate counts ties half; its 95 % interval is over {over}. "
     )
-    table = Table("Trained on: question (our method)", heads, ("ours", "tie", "theirs", "rate"), tuple(rows), note=note)
+    note += "Bold: not one half beyond chance." if seeds > 1 else "One pair of models: says nothing about the methods."
+    table = Table("Trained on: question", heads, ("ours", "tie", "theirs", "rate"), tuple(rows), note=note)
     return Exhibit((table,), _bars(bars))
 
 
@@ -146,4 +181,4 @@ def _bars(bars: Sequence[tuple[str, Sequence[float]]]) -> Figure:
     return figure
 
 
-FIG3 = Target("Pairwise study: ours against RLCM", "ROCM, Figure 3", runs, show, vote)
+FIG3 = Target("Pairwise study: ROCM with KL against RLCM", "ROCM, Figure 3", runs, show, vote)

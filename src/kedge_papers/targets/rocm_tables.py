@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from kedge.evaluation.tables import Table, display
 from kedge.workflows.runner.runs import Run
@@ -21,6 +22,8 @@ PARTS = {
 }
 TABLE4 = ("pickscore", "aesthetic", "hpsv2", "clipscore", "blipscore", "imagereward")
 FINAL = "final"
+UNREGULARISED, REGULARISED = "none", "kl"
+ONE_ROW = "JS and Hellinger per dimension are KL's regulariser at any drift that occurs: its row stands for theirs."
 PICTURES = 6  # of each model, for Figure 2
 
 
@@ -30,11 +33,28 @@ def bases(options: MatrixOptions) -> tuple[Run, ...]:
     return tuple(options.base(kind, measures) for kind in options.experiments.bases)
 
 
+def consistency_base(options: MatrixOptions) -> Run:
+    """The consistency model before training."""
+    return options.base("consistency", {FINAL: options.measure(keep=PICTURES)})
+
+
 def trained_on(options: MatrixOptions, reward: str) -> tuple[Run, ...]:
-    """All methods, all seeds."""
+    """The methods of a reward, all seeds; the unregularised one also for as many steps as the regularised ones."""
     measures = {FINAL: options.measure(keep=PICTURES)}
-    seeds, methods = options.repetitions(), options.experiments.methods
-    return tuple(options.row(method, reward, seed, measures) for method in methods for seed in seeds)
+    matrix = []
+    for method in options.experiments.rows_of(reward):
+        for seed in options.repetitions():
+            matrix.append(options.row(method, reward, seed, measures))
+            if method == UNREGULARISED:
+                matrix.append(_at_equal_steps(options, matrix[-1], reward))
+    return tuple(matrix)
+
+
+def _at_equal_steps(options: MatrixOptions, run: Run, reward: str) -> Run:
+    """No regularisation costs less a step: for equal passes it takes more steps, which is a comparison of its own."""
+    steps = options.row(REGULARISED, reward, run.seed, {}).config().training.steps
+    name = f"{UNREGULARISED}-equal-steps--{reward}--{run.seed}"
+    return options.with_steps(replace(run, name=name, label=f"{run.label}, equal steps"), steps)
 
 
 def table1(parts: str) -> Callable[[MatrixOptions], tuple[Run, ...]]:
@@ -55,7 +75,9 @@ def part_of(result: Result, part: str) -> Table:
     runs = [run for run in result.runs if f"--{reward}--" in run.name]
     before = [run for run in result.runs if run.name.startswith("base-")]
     title = f"({part}) Trained using {display(ours[reward]).title} as reward model"
-    return scores_table(result, [*runs, *before], FINAL, metrics, title)
+    table = scores_table(result, [*runs, *before], FINAL, metrics, title)
+    families = {run.family.split("--")[0] for run in runs}
+    return replace(table, note=f"{table.note} {ONE_ROW}") if families and "js" not in families else table
 
 
 def show_table1(result: Result) -> Exhibit:

@@ -17,7 +17,7 @@ from kedge.workflows.runner.runs import Measure, Run
 
 if TYPE_CHECKING:
     from kedge.policies.base import Policy
-    from kedge.training.callbacks import Callback
+    from kedge.training.callbacks import Callback, Watched
 
 OUTCOME, MEASURED, FAILURE = "outcome.json", "measured.json", "failure.json"
 State = Literal["waiting", "partial", "finished", "stopped", "diverged", "failed"]
@@ -53,7 +53,7 @@ def state(run: Run, home: Path) -> State:
     ended = ending(home)
     if ended and ended.outcome == "diverged":
         return "diverged"
-    if (ended or not run.train) and not _to_measure(run, home):
+    if (not run.train or _trained(run, home)) and not _to_measure(run, home):
         return "stopped" if ended and ended.outcome == "stopped" else "finished"
     if (home / FAILURE).is_file():
         return "failed"
@@ -71,7 +71,7 @@ def perform(run: Run, home: Path, callbacks: Sequence[Callback] = ()) -> State:
     """
     (home / FAILURE).unlink(missing_ok=True)
     try:
-        if run.train and ending(home) is None:
+        if run.train and not _trained(run, home):
             _train(run, home, callbacks)
         if (ended := ending(home)) is None or ended.outcome != "diverged":
             _measure(run, home)
@@ -81,10 +81,39 @@ def perform(run: Run, home: Path, callbacks: Sequence[Callback] = ()) -> State:
     return state(run, home)
 
 
+def _trained(run: Run, home: Path) -> bool:
+    """Whether its training has ended, or is as far as the run asks for now."""
+    return ending(home) is not None or (run.until is not None and steps_done(home) >= run.until)
+
+
+class Until:
+    """A callback of the trainer that stops it at a step, to go on another time."""
+
+    name, reason = "until", "as far as was asked for"
+
+    def __init__(self, step: int):
+        self.step = step
+
+    def __call__(self, step: int, run: Watched) -> dict[str, float]:
+        """Stop once the step is reached."""
+        if step >= self.step:
+            run.stop(self.reason)
+        return {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing to keep."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Nothing to take up."""
+
+
 def _train(run: Run, home: Path, callbacks: Sequence[Callback]) -> None:
     from kedge.training.run import train
     from kedge.training.trainer import TrainingFailed
 
+    if run.until is not None:
+        callbacks = [*callbacks, Until(run.until)]
     try:
         outcome = train(run.config(), home, resume=RunFolder(home).used, callbacks=callbacks)
     except TrainingFailed as error:
@@ -93,6 +122,8 @@ def _train(run: Run, home: Path, callbacks: Sequence[Callback]) -> None:
         return
     if outcome.ended == "interrupted":
         raise Interrupted(f"stopped at step {outcome.step}, saved")
+    if outcome.reason == Until.reason and outcome.step < run.config().training.steps:
+        return
     _write(home / OUTCOME, asdict(Ending(outcome.ended, outcome.step, outcome.reason)))
 
 
@@ -106,6 +137,10 @@ def steps_done(home: Path) -> int:
 
 def _measure(run: Run, home: Path) -> None:
     wanted = _to_measure(run, home)
+    if wanted and run.until is not None and steps_done(home) > run.until:
+        raise ValueError(
+            f"{home} went on to step {steps_done(home)}, so it cannot be measured at step {run.until}: remove it"
+        )
     for steps in dict.fromkeys(measure.steps for measure in wanted.values()):
         policy = _policy(run, home, steps)
         for role, measure in wanted.items():

@@ -67,7 +67,8 @@ class Matrix:
     def passes(self, run: Run) -> float:
         """What a run's training costs, in network passes."""
         config = run.config()
-        return step_cost(config).passes * config.training.steps if run.train else 0.0
+        steps = config.training.steps if run.until is None else min(run.until, config.training.steps)
+        return step_cost(config).passes * steps if run.train else 0.0
 
     def done(self, run: Run) -> float:
         """Network passes that its training has behind it."""

@@ -48,6 +48,7 @@ class Run:
         train: False measures the base model as it is.
         measures: role → what is measured afterwards.
         seed: which repetition it is, for statistics over seeds; it is also training.seed.
+        until: train only up to this step for now: a run of the same name may go on from there. None trains to the end.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Run:
     train: bool = True
     measures: Mapping[str, Measure] = field(default_factory=dict)
     seed: int = 0
+    until: int | None = None
 
     @property
     def title(self) -> str:

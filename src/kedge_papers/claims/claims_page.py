@@ -1,0 +1,76 @@
+"""The claims as a table: what was asked, what was measured, and the verdict."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+
+from kedge_papers.claims.claim import Claim
+from kedge_papers.claims.verdict import DEPENDS, FAILS, HOLDS, MISSING, OPEN, Judgement, judge_all
+from kedge_papers.records.result import Result
+
+AFTER = "after the fact"
+
+
+def judged(claims: Sequence[Claim], results: Mapping[str, Result], older: Mapping[str, Result]) -> list[Judgement]:
+    """Every claim by the records that were made after it was written; what has none, by older records.
+
+    Args:
+        results: target → result, recorded after the claims.
+        older: the same, from before; they only show what they would say.
+    """
+    now, before = judge_all(claims, results), judge_all(claims, older, looks=False)
+    return [new if new.answer != MISSING else old for new, old in zip(now, before, strict=True)]
+
+
+def claims_table(judgements: Sequence[Judgement], results: Mapping[str, Result], link: Callable[[str], str]) -> str:
+    """A row for each claim, as Markdown.
+
+    Args:
+        results: those that were recorded after the claims.
+        link: from a target's name to its page.
+    """
+    lines = ["| | claim | source | measured | verdict |", "|---:|:---|:---|:---|:---|"]
+    for each in judgements:
+        claim, old = each.claim, each.claim.experiment not in results
+        by = link(claim.experiment)
+        verdict = f"**{each.verdict}**" if each.answer == MISSING or not old else f"*{each.verdict}* ({AFTER})"
+        lines.append(f"| {claim.number} | {claim.claim} | {claim.source} | {_numbers(each)} ({by}) | {verdict} |")
+    return "\n".join(lines)
+
+
+def with_whole_tables(results: Mapping[str, Result]) -> dict[str, Result]:
+    """The results, with Table 1 as one where its parts were run one by one."""
+    parts = [result for name, result in results.items() if name.startswith("table1") and name != "table1"]
+    if not parts or "table1" in results:
+        return dict(results)
+    runs = {run.name: run for result in parts for run in result.runs}
+    return {**results, "table1": Result("table1", parts[0].facts, tuple(runs.values()))}
+
+
+def _numbers(judgement: Judgement) -> str:
+    shown = [f"{name}: {each.text}" for name, each in judgement.contrasts.items()]
+    shown += [f"beside it, {name}: {each.text}" for name, each in judgement.reported.items()]
+    lacking = [contrast.name for contrast in judgement.claim.contrasts if contrast.name not in judgement.contrasts]
+    shown += [f"not measured: {', '.join(lacking)}"] if lacking else []
+    return "; ".join(shown)
+
+
+def summary(judgements: Sequence[Judgement], results: Mapping[str, Result]) -> str:
+    """How many claims came out how, in a sentence; those that older records alone speak of are not counted."""
+    counts = Counter(_kind(each, results) for each in judgements)
+    names = {
+        HOLDS: "hold",
+        FAILS: "do not hold",
+        DEPENDS: "depend",
+        OPEN: "are undecided",
+        MISSING: "are not measured yet",
+    }
+    told = [f"{counts[kind]} {names[kind]}" for kind in names if counts[kind]]
+    return f"Of {len(judgements)} claims, {', '.join(told)}."
+
+
+def _kind(judgement: Judgement, results: Mapping[str, Result]) -> str:
+    if judgement.claim.experiment not in results:
+        return MISSING
+    return OPEN if judgement.verdict.startswith(OPEN) else judgement.verdict

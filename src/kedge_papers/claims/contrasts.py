@@ -1,0 +1,287 @@
+"""What claims are decided by: each kind of contrast, from the records of an experiment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from kedge.evaluation.statistics import Interval, equivalence, mean_interval, paired_difference, paired_p
+from kedge.evaluation.statistics.standard_error import over
+from kedge.evaluation.t_distribution import two_sided_p, two_sided_quantile
+from kedge_papers.claims.claim import Contrast
+from kedge_papers.records.peaks import cross_fitted, others_peak
+from kedge_papers.records.result import Result
+from kedge_papers.records.rows import Row, paired_scores, standardised
+from kedge_papers.records.run_record import RunRecord
+from kedge_papers.records.speed import sooner
+from kedge_papers.targets.estimators import arm_ratio
+from kedge_papers.targets.methods import FINAL, level_unit, trained_metric
+from kedge_papers.targets.rocm_study import preferences
+from kedge_papers.targets.tuning import SEED, spread
+
+DAMAGE_SEEN_BY = ("clipscore", "blipscore", "imagereward")  # judges of what a reward was not trained on
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A contrast, measured.
+
+    Attributes:
+        effect: above 0 where the claim is true, with its 95 % interval.
+        p: two-sided, that it is 0.
+        units: what independent observations it has, one value each (seeds, batches), for the power of more of them.
+        unit: what they are.
+        text: the number, for people.
+        p_equal: that it is farther from 0 than the margin named beforehand; 1 without a margin.
+    """
+
+    effect: Interval
+    p: float
+    units: tuple[float, ...]
+    unit: str
+    text: str
+    p_equal: float = 1.0
+
+
+Options = Mapping[str, Any]
+Kind = Callable[[Result, Options], Measured | None]
+
+
+def measure(contrast: Contrast, result: Result, seeds: int | None = None) -> Measured | None:
+    """A contrast from records, with the first ``seeds`` training seeds alone or all; None if something is missing."""
+    return KINDS[contrast.kind](result if seeds is None else first_seeds(result, seeds), contrast.options)
+
+
+def first_seeds(result: Result, seeds: int) -> Result:
+    """The result without the repetitions after the first so many."""
+    runs = tuple(run for run in result.runs if not run.trained or run.seed % SEED < seeds)
+    votes = {}
+    for reward, columns in result.extra.get("votes", {}).items():
+        kept = [i for i, seed in enumerate(columns["seed"]) if seed < seeds]
+        votes[reward] = {name: [column[i] for i in kept] for name, column in columns.items()}
+    return replace(result, runs=runs, extra={**result.extra, **({"votes": votes} if votes else {})})
+
+
+def seeds_in(contrast: Contrast, result: Result) -> int:
+    """How many training seeds every run that a contrast speaks of has, counted from the first without a gap."""
+    counts = []
+    for family in _families(contrast.options):
+        seeds = {run.seed % SEED for run in result.runs if run.family == family and run.usable}
+        counts.append(next(n for n in range(len(seeds) + 1) if n not in seeds))
+    for votes in result.extra.get("votes", {}).values():
+        counts.append(len(set(votes["seed"])))
+    return min(counts, default=0)
+
+
+def _families(options: Options) -> list[str]:
+    named = [options[key] for key in ("ours", "theirs", "runs") if isinstance(options.get(key), str)]
+    return [*named, *options.get("arms", ())]
+
+
+def speedup(result: Result, options: Options) -> Measured | None:
+    """ln(theirs / ours) of the queries or the time to a level, over seeds.
+
+    Options: ``ours``, ``theirs``: families of runs; ``x``: queries or seconds; ``level``: standard deviations.
+    """
+    ours, theirs = (_runs(result, options[key]) for key in ("ours", "theirs"))
+    unit = level_unit(result) if ours and theirs else None
+    if unit is None:
+        return None
+    curve, rise = f"held_out/{trained_metric(ours)}", options["level"] * unit
+    found = sooner(ours, theirs, options["x"], curve, rise)
+    if found is None:
+        return None
+    p = over(np.array(found.log_ratios)).p()
+    ratio = found.ratio
+    text = f"{ratio.value:.2g} ×" + (f" ({ratio.low:.2g}–{ratio.high:.2g})" if np.isfinite(ratio.high) else "")
+    censored = found.ours_censored + found.theirs_censored
+    late = f", {censored} of {2 * len(found.log_ratios)} runs not there within the budget" if censored else ""
+    return Measured(found.log_ratio, _known(p), found.log_ratios, "seeds", text + late)
+
+
+def difference(result: Result, options: Options) -> Measured | None:
+    """Ours − theirs on the test prompts, in the base model's standard deviations, over prompts and seeds.
+
+    Options: ``ours``, ``theirs``: families of runs; ``metrics``: names of rewards, ``truth``, or ``unseen``, the mean
+    of what was not trained on; ``margin``: what is as good as equal.
+    """
+    rows = [_row(result, options[key]) for key in ("ours", "theirs")]
+    base = _base_row(result, _runs(result, options["ours"]))
+    if rows[0] is None or rows[1] is None or base is None:
+        return None
+    metrics = _metrics(result, options["metrics"], trained_metric(_runs(result, options["ours"])))
+    if not all(row.has(metric) for row in (*rows, base) for metric in metrics if row is not None):
+        return None
+    ours, theirs = (standardised(row, base, metrics) for row in rows if row is not None)
+    return _paired(ours, theirs, "mean", options.get("margin"), "seeds")
+
+
+def _paired(ours: Row, theirs: Row, metric: str, margin: float | None, unit: str) -> Measured:
+    mine, others = paired_scores(ours, theirs, metric)
+    effect = paired_difference(mine, others, ours.prompts)
+    p = paired_p(mine, others, ours.prompts)
+    apart = np.atleast_2d(mine - others)
+    units = tuple(apart.mean(1).tolist()) if unit == "seeds" else tuple(apart.mean(0).tolist())
+    p_equal = equivalence(mine, others, margin, ours.prompts).p if margin else 1.0
+    text = f"{effect.value:+.2f} ± {effect.half_width:.2f} sd".replace("-", "−")
+    return Measured(effect, _known(p), units, unit, text, _known(p_equal))
+
+
+def bases(result: Result, options: Options) -> Measured | None:
+    """The diffusion model − its consistency model before training, in standard deviations, over prompts.
+
+    Options: ``metric``: the name of a reward, or ``truth``.
+    """
+    rows = {run.name: _row_of(run) for run in result.runs if not run.trained and FINAL in run.evaluations}
+    ours, theirs = rows.get("base-diffusion"), rows.get("base-consistency")
+    metric = _metrics(result, [options["metric"]], "")[0]
+    if ours is None or theirs is None or not (ours.has(metric) and theirs.has(metric)):
+        return None
+    ours, theirs = (standardised(row, theirs, [metric]) for row in (ours, theirs))
+    return _paired(ours, theirs, "mean", None, "prompts")
+
+
+def preference(result: Result, options: Options) -> Measured | None:
+    """Raters' win rate of ours − ½, over seeds, prompts and raters. Options: ``reward``, ``question``."""
+    for each in preferences(result):
+        if (each.reward, each.question) == (options["reward"], options["question"]) and each.seeds > 1:
+            rate = each.rate
+            effect = Interval(rate.value - 0.5, rate.low - 0.5, rate.high - 0.5, rate.units)
+            text = f"{100 * rate.value:.0f} % ({100 * rate.low:.0f}–{100 * rate.high:.0f})"
+            return Measured(effect, p_of(effect), _by_seed(result, options), "seeds", text)
+    return None
+
+
+def _by_seed(result: Result, options: Options) -> tuple[float, ...]:
+    votes = result.extra["votes"][options["reward"]]
+    outcomes: dict[int, list[float]] = {}
+    for question, seed, outcome in zip(votes["question"], votes["seed"], votes["outcome"], strict=True):
+        if question == options["question"]:
+            outcomes.setdefault(seed, []).append(outcome - 0.5)
+    return tuple(float(np.mean(values)) for values in outcomes.values())
+
+
+def after_peak(result: Result, options: Options) -> Measured | None:
+    """What happens from the truth's peak, chosen on the other seeds, to the end of the runs.
+
+    Options: ``runs``: their family; ``of``: ``truth`` (how far it falls) or ``reward`` (how far the trained one rises).
+    """
+    runs = _runs(result, options["runs"])
+    if len(runs) < 2:
+        return None
+    peak = cross_fitted(runs, f"held_out/{trained_metric(runs)}", f"held_out/{result.facts['truth']}")
+    if peak is None or len(peak.steps) < 2:
+        return None
+    values = [-x for x in peak.truth_after] if options["of"] == "truth" else list(peak.reward_after)
+    return _over_seeds(values, f"from step {np.mean(peak.steps):.0f} on average")
+
+
+def peak_over(result: Result, options: Options) -> Measured | None:
+    """The truth of the best arm, chosen on the other seeds, minus that of one arm.
+
+    Options: ``arms``: families of runs; ``against``: one of them.
+    """
+    rows = {family: _row(result, family) for family in options["arms"]}
+    truth = result.facts["truth"]
+    known = {family: row for family, row in rows.items() if row is not None and row.has(truth)}
+    seeds = [seed for seed in _shared(list(known.values()))]
+    if len(known) < len(rows) or len(seeds) < 2:
+        return None
+    families = list(known)
+    means = np.array([[known[f].scores(truth, [seed]).mean() for f in families] for seed in seeds])
+    best = [others_peak(means, i) for i in range(len(seeds))]
+    against = families.index(options["against"])
+    values = [float(means[i, best[i]] - means[i, against]) for i in range(len(seeds))]
+    chosen = ", ".join(dict.fromkeys(families[i].split("--")[0] for i in best))
+    return _over_seeds(values, f"best: {chosen}")
+
+
+def variance(result: Result, options: Options) -> Measured | None:
+    """ln(tr Var theirs / tr Var ours) of two gradient estimators, over batches. Options: ``setting, ours, theirs``."""
+    settings = result.extra.get("settings", {})
+    arms = settings.get(options["setting"], {})
+    if not {options["arm"], options["other"]} <= set(arms):
+        return None
+    ratio = arm_ratio(settings, options["setting"], options["arm"], options["other"])
+    shown = [float(np.exp(x)) for x in (ratio.value, ratio.low, ratio.high)]
+    text = f"{shown[0]:.3g} × ({shown[1]:.3g}–{shown[2]:.3g})"
+    return Measured(ratio, p_of(ratio), (), "batches", text)
+
+
+def insensitive(result: Result, options: Options) -> Measured | None:
+    """How much closer to its best a method's configurations are, on average over one grid. Options: ``reward, arm,
+    other``: methods."""
+    ours, theirs = (spread(result, options["reward"], options[key]) for key in ("arm", "other"))
+    if len(ours) < 2 or len(ours) != len(theirs):
+        return None
+    values = [a - b for a, b in zip(ours, theirs, strict=True)]
+    text = f"{np.mean(ours):.2f} and {np.mean(theirs):.2f} of the best rise on average"
+    effect = mean_interval(values)
+    return Measured(effect, _known(over(np.array(values)).p()), tuple(values), "configurations", text)
+
+
+KINDS: dict[str, Kind] = {
+    "speedup": speedup,
+    "difference": difference,
+    "bases": bases,
+    "preference": preference,
+    "after peak": after_peak,
+    "peak over": peak_over,
+    "variance": variance,
+    "insensitive": insensitive,
+}
+
+
+def p_of(effect: Interval) -> float:
+    """Two-sided p of an effect of 0, from an interval by Student's quantile; exact where it is 0.05."""
+    edge = effect.low if effect.value > 0 else effect.high
+    distance, half = abs(effect.value), abs(effect.value - edge)
+    freedom = max(1, effect.units - 1)
+    return two_sided_p(distance / half * two_sided_quantile(effect.level, freedom), freedom) if half > 0 else 1.0
+
+
+def _over_seeds(values: Sequence[float], more: str) -> Measured:
+    effect = mean_interval(list(values))
+    text = f"{effect.value:+.3g} ± {effect.half_width:.2g}".replace("-", "−") + f", {more}"
+    return Measured(effect, _known(over(np.array(values)).p()), tuple(values), "seeds", text)
+
+
+def _known(p: float) -> float:
+    """A p-value that is not known decides nothing."""
+    return 1.0 if np.isnan(p) else p
+
+
+def _runs(result: Result, family: str) -> list[RunRecord]:
+    return [run for run in result.runs if run.family == family and run.usable]
+
+
+def _row(result: Result, family: str) -> Row | None:
+    runs = [run for run in _runs(result, family) if FINAL in run.evaluations]
+    return Row(family, {run.seed: run.evaluations[FINAL] for run in runs}) if runs else None
+
+
+def _row_of(run: RunRecord) -> Row:
+    return Row(run.title, {run.seed: run.evaluations[FINAL]}, trained=False)
+
+
+def _base_row(result: Result, runs: Sequence[RunRecord]) -> Row | None:
+    for run in result.runs:
+        if runs and not run.trained and run.base == runs[0].base and FINAL in run.evaluations:
+            return _row_of(run)
+    return None
+
+
+def _shared(rows: Sequence[Row]) -> list[int]:
+    return [seed for seed in rows[0].repetitions if all(seed in row.repetitions for row in rows)] if rows else []
+
+
+def _metrics(result: Result, names: Sequence[str] | str, trained: str) -> list[str]:
+    """Ours for the papers' names of rewards."""
+    rewards = result.facts["rewards"]
+    if names == "truth" or list(names) == ["truth"]:
+        return [str(result.facts["truth"])]
+    wanted = DAMAGE_SEEN_BY if names == "unseen" else names
+    return [rewards[name] for name in wanted if rewards[name] != trained]

@@ -1,0 +1,82 @@
+"""How noisy a gradient is, from independent batches of it: the trace of its variance, and how far batches agree."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from kedge.evaluation.statistics import Floats, Interval, mean_interval
+from kedge.evaluation.t_distribution import two_sided_quantile
+
+
+@dataclass(frozen=True)
+class GradientNoise:
+    """What N independent batches say of an estimator.
+
+    Attributes:
+        variance: ``[N]``; their mean is an unbiased estimate of tr Var(g) = E‖g‖² − ‖E g‖².
+        cosine: ``[N]``, the mean cosine of a batch's gradient with the other batches': what a clipped or normalised
+            step sees of the true direction.
+        norm: ``[N]``.
+    """
+
+    variance: tuple[float, ...]
+    cosine: tuple[float, ...]
+    norm: tuple[float, ...]
+
+    def to_dict(self) -> dict[str, list[float]]:
+        """JSON-ready."""
+        return {"variance": list(self.variance), "cosine": list(self.cosine), "norm": list(self.norm)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Sequence[float]]) -> GradientNoise:
+        """The inverse of :meth:`to_dict`."""
+        return cls(tuple(data["variance"]), tuple(data["cosine"]), tuple(data["norm"]))
+
+    def agreement(self) -> Interval:
+        """The mean cosine between batches, with its interval over batches."""
+        return mean_interval(self.cosine)
+
+
+def gradient_noise(gradients: ArrayLike, clip: float | None = None) -> GradientNoise:
+    """Of gradients ``[N, D]``, each of a batch of its own; ``clip`` bounds their norms first.
+
+    Raises:
+        ValueError: for fewer than two batches.
+    """
+    vectors = np.asarray(gradients, dtype=np.float64)
+    batches = len(vectors)
+    if batches < 2:
+        raise ValueError("the noise of a gradient needs at least two batches")
+    gram = vectors @ vectors.T  # ⟨g_i, g_j⟩
+    norms = np.sqrt(np.diag(gram))
+    if clip is not None:
+        factors = np.minimum(1, clip / np.maximum(norms, 1e-30))
+        gram, norms = gram * np.outer(factors, factors), norms * factors
+    others = (gram.sum(1) - norms**2) / (batches - 1)  # ⟨g_i, mean of the others⟩: its mean estimates ‖E g‖²
+    cosines = gram / np.maximum(np.outer(norms, norms), 1e-30)
+    agreement = (cosines.sum(1) - np.diag(cosines)) / (batches - 1)
+    return GradientNoise(tuple((norms**2 - others).tolist()), tuple(agreement.tolist()), tuple(norms.tolist()))
+
+
+def variance_ratio(ours: GradientNoise, theirs: GradientNoise, scale: float = 1.0) -> Interval:
+    """ln(tr Var theirs / tr Var ours) over batches that share prompts and noise, by the jackknife.
+
+    Args:
+        scale: what theirs is multiplied with first, so that both are gradients of one thing.
+    """
+    mine, others = np.array(ours.variance), scale**2 * np.array(theirs.variance)
+    n = len(mine)
+    value = math.log(others.mean() / mine.mean())
+    left_out = _log_ratio_without_each(mine, others)
+    error = math.sqrt((n - 1) / n * float(((left_out - left_out.mean()) ** 2).sum()))
+    half = two_sided_quantile(0.95, n - 1) * error
+    return Interval(value, value - half, value + half, n)
+
+
+def _log_ratio_without_each(ours: Floats, theirs: Floats) -> Floats:
+    return np.log((theirs.sum() - theirs) / (ours.sum() - ours))

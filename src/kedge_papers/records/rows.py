@@ -1,0 +1,139 @@
+"""One model with its repetitions, and how it compares with another: over prompts and training seeds at once.
+
+Every ± and every bold number of the pages comes from here. Scores are a table of seeds × pictures; what its mean may be
+off by is one rule for all, :mod:`kedge.evaluation.statistics.standard_error`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from kedge.evaluation.result import Evaluation
+from kedge.evaluation.statistics import Interval, mean_interval, outcomes_of, paired_difference, rate_interval
+from kedge.evaluation.statistics.standard_error import ENOUGH_SEEDS
+from kedge_papers.records.run_record import RunRecord
+
+
+@dataclass(frozen=True)
+class Row:
+    """Repetitions of one run on the same prompts and noise.
+
+    Attributes:
+        title: what tables call it.
+        repetitions: training seed → scores.
+        trained: False for a model before training, which has one repetition and is compared with every seed of others.
+    """
+
+    title: str
+    repetitions: Mapping[int, Evaluation]
+    trained: bool = True
+
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        """The prompt of each picture, ``[N]``."""
+        return next(iter(self.repetitions.values())).prompts
+
+    def has(self, metric: str) -> bool:
+        """Whether every repetition was scored by it."""
+        return all(metric in each.scores for each in self.repetitions.values())
+
+    def metrics(self) -> list[str]:
+        """What every repetition was scored by, in order."""
+        return [name for name in next(iter(self.repetitions.values())).scores if self.has(name)]
+
+    def scores(self, metric: str, seeds: Sequence[int] | None = None) -> np.ndarray:
+        """``[S, N]``, a row a seed; of the given seeds, or all."""
+        return np.array([self.repetitions[seed].scores[metric] for seed in seeds or self.repetitions])
+
+    def deviation(self, metric: str) -> float:
+        """Standard deviation of the scores of pictures: the unit in which metrics are compared."""
+        return float(self.scores(metric).std(axis=1, ddof=1).mean())
+
+    def mean(self, metric: str) -> Interval:
+        """The mean with its 95 % interval."""
+        return mean_interval(self.scores(metric), self.prompts)
+
+
+Naming = Callable[[RunRecord], str]
+
+
+def title_of(run: RunRecord) -> str:
+    """What tables call a run."""
+    return run.title
+
+
+def rows(runs: Sequence[RunRecord], role: str, name: Naming = title_of) -> dict[str, Row]:
+    """Name → row, of the runs that were measured in a role; runs of one name are repetitions.
+
+    Raises:
+        ValueError: repetitions of one title were measured on different prompts or noise.
+    """
+    measured: dict[str, dict[int, Evaluation]] = {}
+    trained: dict[str, bool] = {}
+    for run in runs:
+        if role in run.evaluations:
+            measured.setdefault(name(run), {})[run.seed] = run.evaluations[role]
+            trained[name(run)] = run.trained
+    for title, repetitions in measured.items():
+        if len({(each.prompts, each.seed) for each in repetitions.values()}) > 1:
+            raise ValueError(f"{title}: repetitions of one run must be measured on the same prompts and noise")
+    return {title: Row(title, repetitions, trained[title]) for title, repetitions in measured.items()}
+
+
+def paired_scores(ours: Row, theirs: Row, metric: str) -> tuple[np.ndarray, np.ndarray]:
+    """Scores of the same prompts, noise and seeds, ``[S, N]`` each, or ``[N]`` of a model before training.
+
+    Two trained models are paired by the seeds that both have: another seed's model says nothing about the seed.
+
+    Raises:
+        ValueError: they have no seed in common, or were not measured alike.
+    """
+    if ours.prompts != theirs.prompts:
+        raise ValueError(f"{ours.title} and {theirs.title} were measured on different prompts")
+    if not (ours.trained and theirs.trained):
+        return _of_all(ours, metric), _of_all(theirs, metric)
+    shared = [seed for seed in ours.repetitions if seed in theirs.repetitions]
+    if not shared:
+        raise ValueError(f"{ours.title} and {theirs.title} have no training seed in common")
+    return ours.scores(metric, shared), theirs.scores(metric, shared)
+
+
+def _of_all(row: Row, metric: str) -> np.ndarray:
+    scores = row.scores(metric)
+    return scores if row.trained else scores[0]
+
+
+def difference(ours: Row, theirs: Row, metric: str) -> Interval:
+    """Ours − theirs with its 95 % interval."""
+    return paired_difference(*paired_scores(ours, theirs, metric), ours.prompts)
+
+
+def win_rate(ours: Row, theirs: Row, metric: str) -> Interval:
+    """The share of pictures on which ours scores higher, ties half: of every picture, not of averages over seeds."""
+    return rate_interval(outcomes_of(*paired_scores(ours, theirs, metric)), ours.prompts)
+
+
+def standardised(row: Row, base: Row, metrics: Sequence[str]) -> Row:
+    """The row with one metric more, ``mean``: all of them in the base model's standard deviations, averaged."""
+    units = {metric: base.deviation(metric) for metric in metrics}
+
+    def averaged(each: Evaluation) -> Evaluation:
+        mean = np.mean([each.scores[metric] / unit for metric, unit in units.items()], axis=0)
+        return Evaluation(each.name, each.prompts, each.seed, {**each.scores, "mean": mean})
+
+    return Row(row.title, {seed: averaged(each) for seed, each in row.repetitions.items()}, row.trained)
+
+
+def unit_note(shown: Sequence[Row]) -> str:
+    """What the intervals of a table are over, for its note."""
+    prompts = " / ".join(str(count) for count in sorted({len(set(row.prompts)) for row in shown}))
+    pictures = max(len(row.prompts) // len(set(row.prompts)) for row in shown)
+    drawn = f", {pictures} pictures each" if pictures > 1 else ""
+    seeds = max(len(row.repetitions) for row in shown)
+    if seeds == 1:
+        return f"± is half of the 95 % interval over {prompts} prompts{drawn}; one seed."
+    how = "over both at once" if seeds >= ENOUGH_SEEDS else "over whichever lie further apart"
+    return f"± is half of the 95 % interval: {prompts} prompts{drawn}, {seeds} training seeds, {how}."

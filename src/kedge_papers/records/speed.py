@@ -1,0 +1,61 @@
+"""How much sooner one method reaches a level than another: levels named beforehand, seed by seed, within the budget.
+
+A level is a rise above a run's own start, in standard deviations of the base model's scores. Not the largest rise that
+both reach: that is where the slower of two stops, and there every ratio tends to 1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from kedge.evaluation.statistics import Interval, Reached, Speedup, first_reaching, speedup
+from kedge_papers.records.run_record import RunRecord
+
+LEVELS = (0.25, 0.5)  # standard deviations of the base model's scores
+
+
+def reaching(run: RunRecord, x: str, curve: str, rise: float) -> Reached | None:
+    """Where a curve has first risen by ``rise``; None without a curve of at least two points.
+
+    Args:
+        x: ``queries`` or ``seconds``.
+        curve: a column of the record, ``held_out/pickscore`` for example.
+        rise: in the curve's own units.
+    """
+    where, values = run.series(x, curve)
+    if len(where) < 2:
+        return None
+    return first_reaching(where, values - values[0], rise)
+
+
+def sooner(ours: Sequence[RunRecord], theirs: Sequence[RunRecord], x: str, curve: str, rise: float) -> Speedup | None:
+    """How many times more of x theirs took than ours, over the seeds that both have; None if they share none."""
+    mine, others = _by_seed(ours, x, curve, rise), _by_seed(theirs, x, curve, rise)
+    shared = [seed for seed in mine if seed in others]
+    if not shared:
+        return None
+    pairs = [_comparable(mine[seed], others[seed]) for seed in shared]
+    return speedup([ours for ours, _ in pairs], [theirs for _, theirs in pairs])
+
+
+def _comparable(ours: Reached, theirs: Reached) -> tuple[Reached, Reached]:
+    """Where neither got there, nothing is known of their ratio: it counts as 1, whatever their budgets took."""
+    longest = max(ours.x, theirs.x)
+    both = Reached(longest, censored=True)
+    return (both, both) if ours.censored and theirs.censored else (ours, theirs)
+
+
+def shown_ratio(found: Speedup) -> Interval | None:
+    """The ratio as tables print it: open to the side on which it is only a bound; None if hardly anybody got there."""
+    ratio, seeds = found.ratio, len(found.log_ratios)
+    if found.ours_censored + found.theirs_censored > seeds:
+        return None
+    high = math.inf if found.theirs_censored and not found.ours_censored else ratio.high
+    low = 0.0 if found.ours_censored and not found.theirs_censored else ratio.low
+    return Interval(ratio.value, low, high, ratio.units)
+
+
+def _by_seed(runs: Sequence[RunRecord], x: str, curve: str, rise: float) -> Mapping[int, Reached]:
+    reached = {run.seed: reaching(run, x, curve, rise) for run in runs}
+    return {seed: each for seed, each in reached.items() if each is not None}

@@ -1,0 +1,66 @@
+"""Equal budgets: whole batches of experience, counted as they are trained, and enough steps to learn anything."""
+
+from __future__ import annotations
+
+import pytest
+
+from kedge.algorithms.base import workload
+from kedge.config import ConfigError
+from kedge.workflows.runner.cost import step_cost
+from kedge_papers import TARGETS
+from kedge_papers.runner.budget import LEAST_STEPS
+from kedge_papers.runner.experiment_set import load_experiment_set
+from kedge_papers.runner.options import MatrixOptions
+
+EMOJI = load_experiment_set("emoji")
+
+
+def updates(config) -> int:
+    return workload(config.algorithm.settings, config.training.batch_size, config.training.accumulation).updates
+
+
+def test_equal_passes_are_equal_because_batches_of_experience_are_used_to_their_end():
+    """DPOK makes two optimizer steps of a batch: an odd number of steps would be trained as one more."""
+    options = MatrixOptions(EMOJI, budget=60_000)
+    for run in TARGETS.get("table1b").runs(options):
+        if run.train and "equal-steps" not in run.name:
+            config = run.config()
+            batch = step_cost(config).passes * updates(config)
+            assert config.training.steps % updates(config) == 0
+            spent = step_cost(config).passes * config.training.steps
+            assert 0 <= options.passes() - spent < batch
+            assert config.training.steps >= LEAST_STEPS
+
+
+def test_a_budget_that_buys_no_training_is_refused_with_the_one_that_would():
+    """9,000 passes bought D3PO one optimizer step, DDPO four, and their rows were base models'."""
+    for budget, message in (
+        (9000, r"ddpo--pickscore--0: the budget buys 4 optimizer steps.*--budget 19200 network passes"),
+        (30000, r"d3po--pickscore--0: the budget buys 6 optimizer steps.*--budget 49280 network passes"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            TARGETS.get("table1b").runs(MatrixOptions(EMOJI, budget=budget))
+    with pytest.raises(ConfigError, match="reward queries or more"):
+        TARGETS.get("rlcm-fig4").runs(MatrixOptions(EMOJI, budget=64))
+
+
+def test_no_regularisation_is_also_compared_at_equal_steps():
+    """It costs less a step, so that equal passes are more steps: a row of its own has as many as the regularised."""
+    steps = {run.name: run.config().training.steps for run in TARGETS.get("table1b").runs(MatrixOptions(EMOJI))}
+    assert steps["none-equal-steps--pickscore--0"] == steps["kl--pickscore--0"] < steps["none--pickscore--0"]
+
+
+def test_rlcm_and_ddpo_ask_the_reward_equally_often():
+    for run in TARGETS.get("rlcm-fig4").runs(MatrixOptions(EMOJI, budget=640)):
+        if run.train:
+            config = run.config()
+            assert step_cost(config).queries * config.training.steps == 640
+
+
+def test_every_method_of_the_comparison_asks_the_reward_equally_often():
+    asked = set()
+    for run in TARGETS.get("methods").runs(MatrixOptions(EMOJI)):
+        if run.train:
+            config = run.config()
+            asked.add(round(step_cost(config).queries * config.training.steps))
+    assert asked == {768}

@@ -1,0 +1,298 @@
+"""Claims: files that were there first, one rule for all, and verdicts that could have come out otherwise."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from docs.result_pages import BEFORE_CLAIMS, RECORDS, RESULTS
+
+from invented_records import PROMPTS, record, result, rising
+from kedge.config import ConfigError
+from kedge.evaluation.statistics import Interval
+from kedge_papers import TARGETS
+from kedge_papers.claims.claim import Claim, Contrast, claim_files, load_claim, load_claims
+from kedge_papers.claims.claims_page import claims_table, judged, summary
+from kedge_papers.claims.contrasts import KINDS, Measured, measure, p_of, seeds_in
+from kedge_papers.claims.verdict import DEPENDS, FAILS, HOLDS, MISSING, OPEN, judge, judge_all
+from kedge_papers.records.store import RecordStore
+
+ROOT = Path(__file__).parents[2]
+RNG = np.random.default_rng(0)
+
+
+def test_there_are_twelve_and_every_one_can_be_answered():
+    claims = load_claims()
+    assert [claim.number for claim in claims] == list(range(1, 13))
+    for claim in claims:
+        assert claim.experiment in TARGETS
+        assert claim.question.endswith(("?", "."))
+        names = [contrast.name for contrast in (*claim.contrasts, *claim.reported)]
+        assert len(set(names)) == len(names)
+        assert all(contrast.kind in KINDS for contrast in (*claim.contrasts, *claim.reported))
+        assert sum(claim.looks.values()) in (0, pytest.approx(0.05))
+    assert sum(bool(claim.depends) for claim in claims) <= 3
+
+
+def test_a_claim_is_committed_before_its_first_record():
+    """And not touched afterwards. World 1's records are older than all claims and decide nothing."""
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True)
+        if done.returncode:
+            pytest.skip("no history: not a checkout")
+        return done.stdout.strip()
+
+    if git("rev-parse", "--is-shallow-repository") == "true":
+        pytest.skip("a shallow checkout has no history")
+    for path in claim_files():
+        changed = git("log", "-1", "--format=%ct", "--", str(path))
+        claim = load_claim(path)
+        for home in (path for path in (RESULTS / RECORDS).iterdir() if path.is_dir()):
+            store = RecordStore(home)
+            if store.world in BEFORE_CLAIMS:
+                continue
+            for target in (name for name in store.results() if claim.experiment in (name, name.rstrip("abcd"))):
+                first = git("log", "--format=%ct", f'-S"{target}": {{', "--", str(home / "targets.json")).splitlines()
+                assert changed, f"{path.name} is not committed, but {target} is recorded"
+                assert int(changed) <= int(first[-1]), f"{path.name} was changed after {target} was recorded"
+
+
+def test_more_than_three_claims_that_depend_are_refused(monkeypatch):
+    monkeypatch.setattr("kedge_papers.claims.claim.MOST_DEPEND", 1)
+    with pytest.raises(ConfigError, match="a way not to answer"):
+        load_claims()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("looks: {4: 0.05, 8: 0.05}", "its looks must spend 0.05 in all"),
+        ("depends: [a, b]", "depends must name two of its contrasts"),
+        ("rule: any", "rule: Input should be 'all'"),
+    ],
+)
+def test_mistakes_in_a_claim_are_told(change, message, tmp_path):
+    text = (ROOT / "src/kedge_papers/claims/06-before.yaml").read_text()
+    key = change.split(":")[0]
+    text = "\n".join(line for line in text.splitlines() if not line.startswith(key))
+    (tmp_path / "x.yaml").write_text(f"{text}\n{change}\n")
+    with pytest.raises(ConfigError, match=message):
+        load_claim(tmp_path / "x.yaml")
+
+
+def claim_of(*effects: str, **more) -> Claim:
+    contrasts = tuple(Contrast(name, "planted", {"name": name}) for name in effects)
+    return Claim(1, "It is so", "ours", "Is it?", "planted", contrasts, **more)
+
+
+@pytest.fixture
+def planted(monkeypatch):
+    """Contrasts whose effects and p-values a test names: name → (effect, p), or a list of them for each look."""
+    known: dict = {}
+
+    def kind(made, options):
+        if options["name"] not in known:
+            return None
+        effect, p, *equal = known[options["name"]]
+        units = (effect - 0.1, effect + 0.1)
+        return Measured(Interval(effect, effect - 1, effect + 1, 3), p, units, "seeds", "text", *equal)
+
+    monkeypatch.setitem(KINDS, "planted", kind)
+    return known
+
+
+@pytest.mark.parametrize(
+    ("effects", "verdict"),
+    [
+        ([(0.3, 0.001), (0.2, 0.002), (0.4, 0.001)], HOLDS),
+        ([(0.3, 0.001), (0.2, 0.2), (0.4, 0.001)], OPEN),
+        ([(0.3, 0.001), (-0.2, 0.001), (0.4, 0.001)], FAILS),
+        ([(0.3, 0.2), (-0.2, 0.001), (0.4, 0.9)], FAILS),
+        ([(0.3, 0.2), (-0.2, 0.03), (0.4, 0.9)], OPEN),  # one of three: its p counts three times
+    ],
+)
+def test_a_claim_about_all_cases_is_refuted_by_a_part(effects, verdict, planted):
+    """Raters preferred RLCM's pictures for one of four rewards, beyond chance: that was "cannot tell here"."""
+    planted |= dict(zip("abc", effects, strict=True))
+    (found,) = judge_all([claim_of("a", "b", "c")], {"planted": result([])}, looks=False)
+    assert found.verdict.split(":")[0] == verdict
+
+
+def test_a_part_that_was_not_measured_can_not_hold_but_others_can_refute(planted):
+    planted |= {"a": (0.3, 1e-6)}
+    assert judge(claim_of("a", "b"), result([]), looks=False).p == 1.0
+    planted["a"] = (-0.3, 1e-6)
+    (found,) = judge_all([claim_of("a", "b")], {"planted": result([])}, looks=False)
+    assert found.verdict == FAILS
+    assert judge(claim_of("a"), None).answer == MISSING
+
+
+def test_it_depends_only_where_two_named_contrasts_are_decided_differently(planted):
+    planted |= {"a": (0.3, 0.001), "b": (-0.2, 0.001), "c": (0.1, 0.5)}
+    named = claim_of("a", "b", "c", depends=("a", "b"))
+    assert judge_all([named], {"planted": result([])}, looks=False)[0].verdict == DEPENDS
+    planted["a"] = (0.3, 0.2)
+    assert judge_all([named], {"planted": result([])}, looks=False)[0].verdict == FAILS
+    assert judge_all([claim_of("a", "b", "c")], {"planted": result([])}, looks=False)[0].verdict == FAILS
+
+
+def test_twelve_claims_are_tested_as_twelve(planted):
+    """A p of 0.01 decides a claim that stands alone, and not one of twelve; unmeasured ones count."""
+    planted |= {"a": (0.3, 0.01)}
+    alone = judge_all([claim_of("a")], {"planted": result([])}, looks=False)
+    assert alone[0].verdict == HOLDS
+    others = [replace(claim_of("x"), number=i) for i in range(2, 13)]
+    (first, *rest) = judge_all([claim_of("a"), *others], {"planted": result([])}, looks=False)
+    assert first.corrected == pytest.approx(0.12)
+    assert first.verdict.startswith(OPEN)
+    assert {each.verdict for each in rest} == {MISSING}
+
+
+def seeds(count: int) -> list:
+    return [record("methods-x", seed, {"oracle": np.zeros(20)}) for seed in range(count)]
+
+
+def test_one_looks_only_at_the_numbers_of_seeds_that_were_named(planted):
+    """With five of 4, 6 and 8 seeds, four are looked at, by the share of the error that this look has."""
+    planted |= {"a": (0.3, 0.001)}
+    claim = claim_of("a", looks={4: 0.003, 6: 0.012, 8: 0.035})
+    contrast = replace(claim.contrasts[0], options={"name": "a", "ours": "methods-x"})
+    claim = replace(claim, contrasts=(contrast,))
+    assert judge(claim, result(seeds(3))).answer == MISSING
+    at_four = judge(claim, result(seeds(5)))
+    assert (at_four.seeds, at_four.p) == (4, pytest.approx(0.001 * 0.05 / 0.003))
+    at_eight = judge(claim, result(seeds(9)))
+    assert (at_eight.seeds, at_eight.p) == (8, pytest.approx(0.001 * 0.05 / 0.035))
+
+
+def test_undecided_says_how_much_it_would_take(planted):
+    planted |= {"a": (0.1, 0.2)}
+    verdict = judge_all([claim_of("a")], {"planted": result([])}, looks=False)[0].verdict
+    assert verdict.startswith("undecided: about ")
+    assert verdict.endswith(" seeds needed")
+    planted["a"] = (0.001, 0.9)
+    assert "more than 100 seeds" in judge_all([claim_of("a")], {"planted": result([])}, looks=False)[0].verdict
+
+
+@pytest.mark.parametrize(
+    ("effects", "verdict"),
+    [
+        ([(0.3, 1e-4), (-0.2, 1e-4)], HOLDS),  # different winners
+        ([(0.01, 0.6, 0.001), (0.02, 0.5, 0.4)], HOLDS),  # one part has none: equal within the margin
+        ([(0.3, 1e-4), (0.2, 1e-4)], FAILS),  # one wins everywhere
+        ([(0.3, 1e-4), (0.1, 0.3)], OPEN),
+    ],
+)
+def test_no_single_winner_is_decided_by_those_that_differ(effects, verdict, planted):
+    planted |= dict(zip("ab", effects, strict=True))
+    claim = claim_of("a", "b", rule="no single winner")
+    assert judge_all([claim], {"planted": result([])}, looks=False)[0].verdict.split(":")[0] == verdict
+
+
+def speed_runs(ours: list[float], theirs: list[float]) -> list:
+    scores = {"pickscore@emoji": np.linspace(0, 3, 20)}
+    runs = [record("base-consistency-methods", None, scores)]
+    for seed, (a, b) in enumerate(zip(ours, theirs, strict=True)):
+        runs.append(record("methods-none", seed, scores, curve=rising([0, a, 800], [0, 1, 1])))
+        runs.append(record("methods-rlcm", seed, scores, curve=rising([0, b, 800], [0, 1, 1])))
+    return runs
+
+
+def test_times_faster_has_an_interval_and_is_decided_by_it():
+    """ "17 times" held if a ratio of two noisy means was above 1."""
+    contrast = Contrast(
+        "queries", "speedup", {"ours": "methods-none", "theirs": "methods-rlcm", "x": "queries", "level": 0.5}
+    )
+    noisy = result(speed_runs([100, 100, 100], [90, 500, 100]))
+    found = measure(contrast, noisy)
+    assert found.effect.value > 0 > found.effect.low
+    assert found.p > 0.05
+    steady = result(speed_runs([100, 110, 100], [390, 400, 420]))
+    found = measure(contrast, steady)
+    assert found.p < 0.01
+    assert found.text.startswith("3.9 × (")
+    assert seeds_in(contrast, steady) == 3
+    assert measure(contrast, result(speed_runs([100], [390]))).p == 1.0  # one seed decides nothing
+
+
+def arms(means: list[list[float]]) -> list:
+    """A row of means for each arm, a value a seed."""
+    names = ["beta-0.03--pickscore", "beta-0.01--pickscore", "beta-0--pickscore"]
+    return [
+        record(name, seed, {"oracle": np.full(len(PROMPTS), value)})
+        for name, values in zip(names, means, strict=True)
+        for seed, value in enumerate(values)
+    ]
+
+
+def test_a_peak_is_not_chosen_on_the_seeds_that_it_is_judged_on():
+    """Of arms that do not differ the best is always above the last; chosen on other seeds it is so half of the time."""
+    options = {
+        "arms": ["beta-0.03--pickscore", "beta-0.01--pickscore", "beta-0--pickscore"],
+        "against": "beta-0--pickscore",
+    }
+    contrast, above = Contrast("peak", "peak over", options), []
+    for _ in range(40):
+        noise = RNG.standard_normal((3, 6))
+        above.append(measure(contrast, result(arms(noise.tolist()))).effect.value > 0)
+        assert noise.mean(1).max() >= noise.mean(1)[-1]
+    assert 8 <= sum(above) <= 32
+    clear = result(arms([[0.4] * 6, [0.5, 0.51, 0.5, 0.52, 0.5, 0.5], [0.3] * 6]))
+    assert measure(contrast, clear).p < 1e-6
+    assert "best: beta-0.01" in measure(contrast, clear).text
+
+
+def test_hacking_is_a_matter_of_several_seeds():
+    """Falls along one run after its own peak are falls by construction, and one run is one run."""
+    contrast = Contrast("fall", "after peak", {"runs": "beta-0--pickscore", "of": "truth"})
+
+    def runs(count: int, fall: float) -> list:
+        truths = [[0.4, 0.6, 0.6 - fall - 0.01 * seed] for seed in range(count)]
+        curves = [rising([0, 10, 20], [0, 1, 2], **{"held_out/oracle": truth}) for truth in truths]
+        return [record("beta-0--pickscore", seed, {"oracle": np.zeros(20)}, curve=c) for seed, c in enumerate(curves)]
+
+    assert measure(contrast, result(runs(1, 0.2))) is None
+    found = measure(contrast, result(runs(6, 0.2)))
+    assert found.effect.value == pytest.approx(0.225)
+    assert found.p < 1e-6
+    flat = measure(contrast, result(runs(6, -0.1)))
+    assert flat.effect.value < 0.05
+
+
+def test_a_table_of_metrics_is_judged_metric_by_metric():
+    """ "Before training the diffusion model is better" held by the oracle alone, where two of six metrics fell."""
+    claim = next(claim for claim in load_claims() if claim.experiment == "table4")
+    start = np.linspace(0, 3, 20)
+    metrics = [f"{name}@emoji" for name in ("pickscore", "aesthetic", "hpsv2", "clipscore", "blipscore", "imagereward")]
+    before = {metric: start for metric in (*metrics, "oracle")}
+
+    def judged_with(**changes: float):
+        after = {
+            metric: start + changes.get(metric.split("@")[0], 0.3) + 0.01 * RNG.standard_normal(20) for metric in before
+        }
+        made = result([record("base-diffusion", None, after), record("base-consistency", None, before)], "table4")
+        return judge_all([claim], {"table4": made})[0]
+
+    assert judged_with().verdict == HOLDS
+    assert judged_with(aesthetic=-0.3, hpsv2=-0.3, clipscore=0.0).verdict == FAILS
+    assert judged_with(aesthetic=-0.3).verdict == DEPENDS
+
+
+def test_records_from_before_the_claims_decide_nothing():
+    older = {"table4": result([record("base-diffusion", None), record("base-consistency", None)], "table4")}
+    claims = load_claims()
+    judgements = judged(claims, {}, older)
+    assert summary(judgements, {}) == "Of 12 claims, 12 are not measured yet."
+    table = claims_table(judgements, {}, lambda name: name)
+    assert table.count("\n") == 13
+    assert "**holds**" not in table
+
+
+def test_a_p_value_from_an_interval_agrees_with_the_interval():
+    assert p_of(Interval(1.0, 0.0, 2.0, 9)) == pytest.approx(0.05)
+    assert p_of(Interval(-1.0, -2.0, 0.0, 9)) == pytest.approx(0.05)
+    assert p_of(Interval(1.0, 0.5, 1.5, 9)) < 0.01 < 0.05 < p_of(Interval(1.0, -0.5, 2.5, 9))

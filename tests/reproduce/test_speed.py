@@ -1,0 +1,88 @@
+"""How much sooner: at levels named beforehand, seed by seed, censored at the budget."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from invented_records import record, result, rising
+from kedge_papers.records.curves import points_over_seeds
+from kedge_papers.records.speed import reaching, shown_ratio, sooner
+from kedge_papers.targets.methods import level_unit, show
+
+CURVE = "held_out/pickscore@emoji"
+
+
+def run(seed: int, queries, rises, family: str = "ours"):
+    return record(family, seed, curve=rising(queries, rises), title=family)
+
+
+def test_speed_at_a_plateau_hides_what_levels_show():
+    """Ours is held by its anchor at +0.2, which theirs reaches at the same time; at +0.1 it was four times as soon."""
+    ours = [run(s, [0, 100, 200, 800], [0, 0.1, 0.2, 0.2]) for s in range(3)]
+    theirs = [run(s, [0, 400, 800], [0, 0.1, 0.2], "theirs") for s in range(3)]
+    early, late = (sooner(ours, theirs, "queries", CURVE, level) for level in (0.1, 0.1999))
+    assert early.ratio.value == pytest.approx(4.0, rel=1e-3)
+    assert late.ratio.value == pytest.approx(4.0, rel=0.01)
+    slow = [run(s, [0, 100, 780, 800], [0, 0.1, 0.19, 0.2]) for s in range(3)]
+    assert sooner(slow, theirs, "queries", CURVE, 0.1999).ratio.value == pytest.approx(1.0, rel=0.01)
+
+
+def test_ratios_are_taken_seed_by_seed_with_an_interval_over_seeds():
+    ours = [run(0, [0, 100], [0, 1]), run(1, [0, 200], [0, 1])]
+    theirs = [run(1, [0, 400], [0, 1], "theirs"), run(0, [0, 400], [0, 1], "theirs")]
+    found = sooner(ours, theirs, "queries", CURVE, 1.0)
+    assert sorted(found.log_ratios) == pytest.approx([math.log(2), math.log(4)])
+    assert found.ratio.value == pytest.approx(math.sqrt(8))
+    assert found.log_ratio.units == 2
+    assert sooner(ours, [run(5, [0, 400], [0, 1])], "queries", CURVE, 1.0) is None  # no seed in common
+
+
+def test_a_run_that_never_gets_there_counts_with_its_budget_and_is_marked_as_a_bound():
+    ours = [run(s, [0, 100, 800], [0, 1, 1]) for s in range(2)]
+    theirs = [run(0, [0, 800], [0, 0.3], "theirs"), run(1, [0, 400, 800], [0, 1, 1], "theirs")]
+    found = sooner(ours, theirs, "queries", CURVE, 1.0)
+    assert found.theirs_censored == 1
+    assert sorted(found.log_ratios) == pytest.approx([math.log(4), math.log(8)])
+    assert math.isinf(shown_ratio(found).high)
+    nobody = sooner(theirs[:1], [run(0, [0, 400], [0, 0.2], "x")], "seconds", CURVE, 1.0)
+    assert nobody.log_ratios == (0.0,)  # whatever their budgets took
+    assert shown_ratio(nobody) is None
+
+
+def test_one_lucky_evaluation_does_not_reach_a_level():
+    lucky = run(0, [0, 100, 200, 300, 400], [0, 1.2, 0.2, 0.3, 1.4])
+    assert reaching(lucky, "queries", CURVE, 1.0).x > 300
+
+
+def test_a_level_is_in_the_deviations_of_the_consistency_models_scores():
+    scores = np.linspace(0, 3, 20)
+    bases = [
+        record("base-diffusion-methods", None, {"pickscore@emoji": 10 * scores}),
+        record("base-consistency-methods", None, {"pickscore@emoji": scores}),
+    ]
+    made = result([*bases, run(0, [0, 100], [0, 1])], "methods")
+    assert level_unit(made) == pytest.approx(scores.std(ddof=1))
+
+
+def test_the_page_names_levels_and_who_did_not_get_there():
+    scores = {"pickscore@emoji": np.linspace(0, 3, 20)}
+    runs = [record("base-consistency-methods", None, scores, title="LCM")]
+    for s in range(2):
+        runs.append(record("methods-none", s, scores, curve=rising([0, 50, 100], [0, 0.5, 1.0]), title="ROCM"))
+        runs.append(record("methods-rlcm", s, scores, curve=rising([0, 50, 100], [0, 0.15, 0.3]), title="RLCM"))
+    table = show(result(runs, "methods")).tables[0]
+    assert table.headers == ("queries, +0.25 sd", "time, +0.25 sd", "queries, +0.5 sd", "time, +0.5 sd")
+    ((name, cells),) = table.rows
+    assert name == "RLCM"
+    assert cells[0].interval.value == pytest.approx(0.1 / 0.03, rel=0.01)
+    assert cells[2].texts()[0].startswith("≥ ")
+    assert "RLCM in 2 of 2 to +0.5" in table.note
+
+
+def test_curves_of_seeds_are_averaged_point_by_point():
+    where, values = points_over_seeds([run(0, [0, 10], [0, 1]), run(1, [0, 30, 50], [0, 3, 4])], "queries", CURVE)
+    assert where.tolist() == [0, 20]
+    assert values.tolist() == [[5, 6], [5, 8]]

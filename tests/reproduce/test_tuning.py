@@ -1,0 +1,175 @@
+"""The tuning protocol: the same queries for everybody, judged by what neither tests nor claims look at."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from invented_records import BASE, PROMPTS, record, result
+from kedge.config import ConfigError
+from kedge.evaluation.records import evaluation_folder, save_record
+from kedge.evaluation.result import Evaluation
+from kedge.workflows.runner.cell import MEASURED, OUTCOME
+from kedge.workflows.runner.cost import step_cost
+from kedge.workflows.runner.matrix import Matrix
+from kedge_papers import TARGETS
+from kedge_papers.records.rows import rows
+from kedge_papers.runner.experiment_set import load_experiment_set
+from kedge_papers.runner.options import MatrixOptions
+from kedge_papers.targets.tuning import (
+    Candidate,
+    as_overrides,
+    candidates,
+    chosen,
+    further,
+    rung_role,
+    runs,
+    spread,
+    standing_of,
+    tuned,
+)
+
+EMOJI = load_experiment_set("emoji")
+FEW = replace(EMOJI, rows={}, comparison=replace(EMOJI.comparison, methods=("none", "rlcm"), reward="pickscore"))
+OPTIONS = MatrixOptions(FEW)
+RNG = np.random.default_rng(0)
+JUDGES = ("clipscore@emoji", "imagereward@emoji")
+
+
+def scores(rise: float, falls: tuple[float, float] = (0.0, 0.0), base: np.ndarray | None = None) -> dict:
+    start = np.linspace(-1.7, 1.7, len(PROMPTS)) if base is None else base
+    jitter = 0.01 * RNG.standard_normal(len(PROMPTS))
+    changes = dict(zip(("pickscore@emoji", *JUDGES), (rise, *(0.02 - fall for fall in falls)), strict=True))
+    return {metric: start + change + jitter for metric, change in changes.items()}
+
+
+def test_every_method_and_reward_gets_the_same_number_of_tuning_queries():
+    """By one grid; the first rung and the horizon of every configuration ask the reward equally often."""
+    spent: dict[tuple[str, str], set] = {}
+    for run in runs(MatrixOptions(EMOJI)):
+        if run.train:
+            method, reward = run.name.removeprefix("tuning-").split("--")[:2]
+            cost, config = step_cost(run.config()), run.config()
+            told = (round(cost.queries * run.until), round(cost.queries * config.training.steps))
+            spent.setdefault((method, reward), set()).add((config.optimizer.lr, told))
+            assert config.optimizer.schedule == "constant"
+    grids = set(map(frozenset, spent.values()))
+    assert len(grids) == 1
+    assert {told for _, told in grids.pop()} == {(192, 768)}
+    assert {("none", "pickscore"), ("rlcm", "hpsv2"), ("d3po", "pickscore")} <= set(spent)
+
+
+def test_tuning_sees_neither_the_truth_nor_a_test_prompt():
+    """It was chosen by the oracle, on 48 of the 66 prompts of the tables."""
+    for run in runs(MatrixOptions(EMOJI)):
+        for measure in run.measures.values():
+            assert EMOJI.truth not in measure.metrics
+            assert measure.prompts == EMOJI.tuning != EMOJI.test
+        if run.train:
+            assert run.config().watch.evaluate_every == 0
+            assert run.seed >= 1000
+    with pytest.raises(ConfigError, match="no tuning prompts, because every hyper-parameter of it is published"):
+        runs(MatrixOptions(load_experiment_set("papers"), "papers"))
+
+
+def test_a_judge_that_is_trained_on_gives_way_to_another():
+    assert EMOJI.judges("pickscore") == JUDGES
+    assert EMOJI.judges("clipscore") == ("blipscore@emoji", "imagereward@emoji")
+    assert EMOJI.judges("imagereward") == ("clipscore@emoji", "blipscore@emoji")
+
+
+def standing(rise: float, falls: tuple[float, float] = (0.0, 0.0)):
+    made = [record("base", None, scores(0.0)), record("x", 0, scores(rise, falls), title="x")]
+    measured = rows(made, "final")
+    return standing_of(measured["x"], measured["base"])
+
+
+def test_the_largest_rise_wins_unless_a_judge_fell_beyond_chance():
+    """A ruined picture can score high: 0.5 with a fallen judge loses to 0.2 without."""
+    names = [Candidate("rlcm", "pickscore", rate, 8) for rate in (1e-3, 3e-3, 1e-2)]
+    standings = dict(zip(names, [standing(0.1), standing(0.2), standing(0.5, (0.3, 0.0))], strict=True))
+    assert chosen(standings, 2) == [names[1], names[0]]
+    assert standings[names[2]].falls[0] == pytest.approx(0.3 / np.linspace(-1.7, 1.7, 20).std(ddof=1), rel=0.02)
+
+
+def test_if_every_configuration_does_damage_the_least_goes_on():
+    names = [Candidate("rlcm", "pickscore", rate, 8) for rate in (1e-3, 3e-3)]
+    standings = dict(zip(names, [standing(0.1, (0.0, 0.4)), standing(0.9, (0.6, 0.0))], strict=True))
+    assert chosen(standings, 1) == [names[0]]
+    assert chosen({names[0]: None, names[1]: standings[names[1]]}, 1) == [names[1]]  # the first diverged
+
+
+def finish(options: MatrixOptions, matrix: Matrix, rises: dict[str, float]) -> None:
+    """Write what each run would have left if it had been trained as far as it goes."""
+    import json
+    from dataclasses import asdict
+
+    for run in matrix.runs:
+        home = matrix.home(run)
+        measured = json.loads((home / MEASURED).read_text()) if (home / MEASURED).is_file() else {}
+        for role, measure in run.measures.items():
+            if role not in measured:
+                rise = rises.get(run.name.removesuffix("--1000"), 0.0)
+                save_record(evaluation_folder(home), Evaluation(run.name, PROMPTS, 0, scores(rise)), role)
+                measured[role] = {"asked": asdict(measure), "missing": {}}
+        home.mkdir(parents=True, exist_ok=True)
+        (home / MEASURED).write_text(json.dumps(measured))
+        if run.train:
+            (home / "metrics.jsonl").write_text(json.dumps({"step": run.until}) + "\n")
+
+
+def test_halves_go_on_from_where_they_stand_until_one_is_left(tmp_path: Path):
+    grid = candidates(FEW, "none", "pickscore")
+    rises = {each.name: 0.1 * (i + 1) for i, each in enumerate(grid)}
+    rises |= {each.name: 0.1 * (6 - i) for i, each in enumerate(candidates(FEW, "rlcm", "pickscore"))}
+    matrix = Matrix(runs(OPTIONS), tmp_path)
+    assert further(OPTIONS, matrix) == matrix.runs  # nothing is known yet
+    for rung, going in ((0, 6), (1, 3), (2, 1)):
+        finish(OPTIONS, matrix, rises)
+        assert not matrix.left()
+        matrix = replace(matrix, runs=further(OPTIONS, replace(matrix, runs=runs(OPTIONS))))
+        if rung < 2:
+            on = [run for run in matrix.left() if run.name.startswith("tuning-none")]
+            assert len(on) == (3, 1)[rung]
+            assert {run.until * round(step_cost(run.config()).queries) for run in on} == {(384, 768)[rung]}
+            assert max(rises, key=rises.get) in {run.name.removesuffix("--1000") for run in matrix.left()}
+        assert going == sum(1 for run in matrix.runs if run.name.startswith("tuning-none") and len(run.measures) > rung)
+    assert not matrix.left()
+    assert not (tmp_path / OUTCOME).exists()
+
+
+def recorded(rises: dict[str, list[float]], falls: tuple[float, float] = (0.0, 0.0)):
+    """A grid's records: configuration → its rise at each rung that it reached."""
+    made = [replace(record("base-consistency-tuning", None, scores(0.0), role="pickscore"), base=BASE)]
+    for name, at_rungs in rises.items():
+        one = record(f"tuning-{name}", 1000, scores(0.0))
+        values = {rung_role(i): Evaluation(name, PROMPTS, 0, scores(rise, falls)) for i, rise in enumerate(at_rungs)}
+        made.append(replace(one, evaluations=values))
+    return result(made, "tuning")
+
+
+def test_the_page_says_what_was_chosen_and_who_cannot_be_trained():
+    grid = {
+        "none--pickscore--0.001-8": [0.4, 0.6, 0.8],
+        "none--pickscore--0.003-8": [0.5, 0.2],
+        "none--pickscore--0.0003-8": [0.1],
+    }
+    (found,) = tuned(recorded(grid))
+    assert (found.choice, found.untrainable) == ("0.001-8", False)
+    assert as_overrides([found])["pickscore"]["none"]["optimizer.lr"] == 1e-3
+    exhibit = TARGETS.get("tuning").show(recorded(grid))
+    labels = [name for name, _ in exhibit.tables[0].rows]
+    assert "none, 0.001 × 8 (chosen)" in labels
+    assert "optimizer.lr: 0.001" in exhibit.notes[0]
+    (found,) = tuned(recorded(grid, falls=(0.5, 0.0)))
+    assert found.untrainable
+
+
+def test_sensitivity_is_how_close_a_grid_comes_to_its_best():
+    grid = {f"none--pickscore--{rate}-8": [rise] for rate, rise in (("0.001", 0.8), ("0.003", 0.4), ("0.01", -0.2))}
+    shares = spread(recorded(grid), "pickscore", "none")
+    assert sorted(shares) == pytest.approx([-0.25, 0.5, 1.0], abs=0.05)
+    assert spread(recorded(grid), "pickscore", "rlcm") == []

@@ -68,6 +68,8 @@ def write_pages(folder: Path = RESULTS) -> None:
         exhibit, figure = each.exhibit(), folder / f"{name}.png"
         if exhibit.figure is not None:
             save_small(exhibit.figure, figure, source(each.result))
+        else:
+            figure.unlink(missing_ok=True)
         (folder / f"{name}.md").write_text(each.text(exhibit), encoding="utf-8")
     (folder / "conclusions.md").write_text(conclusions(everything), encoding="utf-8")
     for path, rewrite in ((folder / "README.md", with_index), (folder.parents[1] / "README.md", with_section)):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from kedge.evaluation.statistics import Floats, Interval, mean_interval
+from kedge.evaluation.statistics import Interval, mean_interval
 from kedge.evaluation.t_distribution import two_sided_quantile
 
 
@@ -71,12 +71,10 @@ def variance_ratio(ours: GradientNoise, theirs: GradientNoise, scale: float = 1.
     """
     mine, others = np.array(ours.variance), scale**2 * np.array(theirs.variance)
     n = len(mine)
-    value = math.log(others.mean() / mine.mean())
-    left_out = _log_ratio_without_each(mine, others)
+    without = [(others.sum() - others) / (mine.sum() - mine), others.mean(keepdims=True) / mine.mean(keepdims=True)]
+    if any((ratio <= 0).any() for ratio in without):  # an unbiased estimate from few batches may be negative
+        return Interval(0.0, -math.inf, math.inf, n)
+    left_out, value = np.log(without[0]), float(np.log(without[1])[0])
     error = math.sqrt((n - 1) / n * float(((left_out - left_out.mean()) ** 2).sum()))
     half = two_sided_quantile(0.95, n - 1) * error
     return Interval(value, value - half, value + half, n)
-
-
-def _log_ratio_without_each(ours: Floats, theirs: Floats) -> Floats:
-    return np.log((theirs.sum() - theirs) / (ours.sum() - ours))

@@ -35,7 +35,7 @@ def cross_fitted(runs: Sequence[RunRecord], reward: str, truth: str) -> Peak | N
     """
     steps, true = _table(runs, truth)
     _, trained = _table(runs, reward)
-    if not true.size:
+    if not true.size or trained.shape != true.shape:
         return None
     at = [others_peak(true, seed) for seed in range(len(true))]
     index = np.arange(len(true))

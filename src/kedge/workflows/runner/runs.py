@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,15 @@ class Run:
     def config(self) -> RunConfig:
         """Everything that it will be told."""
         path = Path(self.recipe)
-        return load_config(path if path.suffix in (".yaml", ".yml") else preset(self.recipe).path, self.arguments())
+        recipe = path if path.suffix in (".yaml", ".yml") else Path(preset(self.recipe).path)
+        changed = recipe.stat().st_mtime_ns if recipe.is_file() else 0
+        return _loaded(recipe, changed, tuple(self.arguments()))
+
+
+@lru_cache(maxsize=4096)
+def _loaded(recipe: Path, changed: int, arguments: tuple[str, ...]) -> RunConfig:
+    """A matrix asks for its runs' configurations again and again; ``changed`` is when the recipe was written."""
+    return load_config(recipe, arguments)
 
 
 def check_same(run: Run, folder: Path) -> None:

@@ -60,7 +60,8 @@ MAY_IMPORT = {
         " training planning",
         "cli": "prompts config policies evaluation study random_models workflows",
         "__main__": "cli",
-        "papers": "registry policies rewards algorithms worlds config prompts evaluation study training workflows cli",
+        "papers": "registry divergences policies rewards algorithms worlds config prompts evaluation study training"
+        " planning workflows cli",
     }.items()
 }
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from kedge.algorithms.base import workload
 from kedge.config import ConfigError
+from kedge.config.workload import workload_of
 from kedge.workflows.runner.cost import step_cost
 from kedge_papers import TARGETS
 from kedge_papers.runner.budget import LEAST_STEPS
@@ -16,7 +16,7 @@ EMOJI = load_experiment_set("emoji")
 
 
 def updates(config) -> int:
-    return workload(config.algorithm.settings, config.training.batch_size, config.training.accumulation).updates
+    return workload_of(config).updates
 
 
 def test_equal_passes_are_equal_because_batches_of_experience_are_used_to_their_end():

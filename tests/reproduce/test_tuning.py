@@ -19,14 +19,12 @@ from kedge_papers import TARGETS
 from kedge_papers.records.rows import rows
 from kedge_papers.runner.experiment_set import load_experiment_set
 from kedge_papers.runner.options import MatrixOptions
-from kedge_papers.targets.tuning import (
+from kedge_papers.targets.tuning import candidates, further, runs
+from kedge_papers.targets.tuning_grid import (
     Candidate,
     as_overrides,
-    candidates,
     chosen,
-    further,
     rung_role,
-    runs,
     spread,
     standing_of,
     tuned,

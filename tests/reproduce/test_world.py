@@ -7,8 +7,8 @@ import pytest
 from docs.result_pages import published
 
 from kedge.algorithms.advantages import Scope
-from kedge.algorithms.base import workload
 from kedge.config import ConfigError
+from kedge.config.workload import workload_of
 from kedge.prompts import load_prompts
 from kedge_papers import TARGETS
 from kedge_papers.runner.experiment_set import SHIPPED, load_experiment_set
@@ -119,7 +119,7 @@ def test_no_policy_gradient_learns_from_a_single_sample(name):
     for method in ("rlcm", "ddpo"):
         config = options.row(method, "pickscore", 0, {}).config()
         algorithm = config.algorithm.settings
-        samples = workload(algorithm, config.training.batch_size, config.training.accumulation).samples
+        samples = workload_of(config).samples
         assert samples >= 2
         largest = 0.0
         scope: Scope = algorithm.normalise

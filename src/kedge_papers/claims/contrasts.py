@@ -20,7 +20,7 @@ from kedge_papers.records.speed import sooner
 from kedge_papers.targets.estimators import arm_ratio
 from kedge_papers.targets.methods import FINAL, level_unit, trained_metric
 from kedge_papers.targets.rocm_study import preferences
-from kedge_papers.targets.tuning import SEED, spread
+from kedge_papers.targets.tuning_grid import SEED, spread
 
 DAMAGE_SEEN_BY = ("clipscore", "blipscore", "imagereward")  # judges of what a reward was not trained on
 

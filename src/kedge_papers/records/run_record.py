@@ -18,17 +18,9 @@ import numpy as np
 from kedge.evaluation.result import Evaluation
 
 POINTS = 1000
-COLUMNS = (
-    "step",
-    "seconds",
-    "queries",
-    "reward",
-    "divergence",
-    "kl",
-    "path_kl",
-    "rms_x0",
-    "peak_memory_mb",
-)  # and held_out/…
+COLUMNS = (  # and held_out/…
+    *("step", "seconds", "queries", "reward", "divergence", "kl", "path_kl", "rms_x0", "peak_memory_mb"),
+)
 
 
 @dataclass(frozen=True)

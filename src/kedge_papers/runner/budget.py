@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from kedge.algorithms.base import workload
 from kedge.config import ConfigError, RunConfig
+from kedge.config.workload import workload_of
 from kedge.workflows.runner.cost import step_cost
 from kedge.workflows.runner.runs import Run
 
@@ -18,10 +18,16 @@ def for_passes(run: Run, passes: float, least: int = LEAST_STEPS) -> Run:
     """The run for as many whole batches of experience as ``passes`` network passes buy.
 
     Raises:
-        ConfigError: they buy fewer than ``least`` optimizer steps.
+        ConfigError: they buy fewer than ``least`` optimizer steps, or the algorithm does not say what it takes.
     """
     config = run.config()
-    each = step_cost(config).passes * _updates(config)
+    cost = step_cost(config)
+    if not cost.stated:
+        raise ConfigError(
+            f"{run.name}: algorithm {config.algorithm.name!r} does not say how many network passes it takes, so no "
+            "budget of them can be shared out: give it a method workload (docs/extending.md, An algorithm)"
+        )
+    each = cost.passes * _updates(config)
     return _long_enough(run, int(passes / each), each, "network passes", least)
 
 
@@ -57,5 +63,4 @@ def _long_enough(run: Run, batches: int, each: float, unit: str, least: int) -> 
 
 def _updates(config: RunConfig) -> int:
     """Optimizer steps that are made of a batch of experience."""
-    training = config.training
-    return workload(config.algorithm.settings, training.batch_size, training.accumulation).updates
+    return workload_of(config).updates

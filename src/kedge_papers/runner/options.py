@@ -99,6 +99,8 @@ class MatrixOptions:
             "watch.evaluate_every": max(1, run.config().training.steps // evaluations),
             "watch.held_out": {"source": prompts, **({"count": count} if count else {})},
             "watch.metrics": list(metrics),
+            "watch.pictures": 1,
+            "watch.encoder": "none",
             "watch.seed": self.experiments.noise_seed,
         }
         return replace(run, overrides={**run.overrides, **watch, **(self.overrides or {})})

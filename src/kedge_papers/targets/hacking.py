@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 METHOD, WATCHED = "kl", 66
+PATH_KL = "path_kl"  # what an evaluation logs of a trajectory
 
 
 def runs(options: MatrixOptions) -> tuple[Run, ...]:
@@ -93,7 +94,7 @@ def _draw(axes: Axes, runs: Sequence[RunRecord], truth: str) -> None:
 
 def drift_column(runs: Sequence[RunRecord]) -> str:
     """Which column holds the KL of a trajectory to the base: on the test prompts if it was measured there."""
-    return "held_out/path_kl" if any("held_out/path_kl" in run.curve for run in runs) else "kl"
+    return PATH_KL if any(PATH_KL in run.curve for run in runs) else "kl"
 
 
 def table(rewards: dict[str, list[RunRecord]], truth: str) -> Table:

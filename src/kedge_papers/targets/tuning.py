@@ -9,89 +9,41 @@ number of reward queries for every method and reward; never the true preference,
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
-import numpy as np
 import yaml
 
 from kedge.config import ConfigError
 from kedge.evaluation.records import evaluation_folder, load_record
-from kedge.evaluation.result import Evaluation
 from kedge.evaluation.tables import Table, display
 from kedge.workflows.runner.matrix import OVER, Matrix
 from kedge.workflows.runner.runs import Measure, Run
 from kedge_papers.pages.exhibit import COLOURS, Exhibit, canvas
 from kedge_papers.records.result import Result
-from kedge_papers.records.rows import Row, difference
+from kedge_papers.records.rows import Row
 from kedge_papers.records.tables import point
 from kedge_papers.runner.budget import for_queries
-from kedge_papers.runner.experiment_set import ExperimentSet, Overrides
+from kedge_papers.runner.experiment_set import ExperimentSet
 from kedge_papers.runner.options import MatrixOptions
 from kedge_papers.runner.target import Target
 from kedge_papers.targets.methods import FINAL, before_and_after, trained_metric
+from kedge_papers.targets.tuning_grid import (
+    BASE,
+    SEED,
+    Candidate,
+    Standing,
+    Tuned,
+    as_overrides,
+    chosen,
+    rung_role,
+    standing_of,
+    tuned,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-SEED = 1000  # far from those of the comparisons
-MICRO_BATCH = 16
-BASE = "base"
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """One configuration of a method on a reward."""
-
-    method: str
-    reward: str
-    rate: float
-    samples: int
-
-    @property
-    def name(self) -> str:
-        """Of its runs, without the seed."""
-        return f"tuning-{self.method}--{self.reward}--{self.rate:g}-{self.samples}"
-
-    @property
-    def overrides(self) -> Overrides:
-        """What it tells a run."""
-        batch = min(self.samples, MICRO_BATCH)
-        return {
-            "optimizer.lr": self.rate,
-            "optimizer.schedule": "constant",
-            "training.batch_size": batch,
-            "training.accumulation": self.samples // batch,
-        }
-
-
-@dataclass(frozen=True)
-class Standing:
-    """Where a configuration stands at a rung.
-
-    Attributes:
-        rise: of the trained reward, in standard deviations of the base model's scores.
-        falls: of each judge, likewise, as far as it fell beyond chance; 0 where it did not.
-    """
-
-    rise: float
-    falls: tuple[float, ...]
-
-    @property
-    def qualifies(self) -> bool:
-        """Whether no judge fell."""
-        return max(self.falls) == 0
-
-    @property
-    def order(self) -> tuple[bool, float, float]:
-        """Larger is better: those that qualify by their rise, then the others by how little they fell."""
-        return self.qualifies, self.rise if self.qualifies else -max(self.falls), self.rise
-
-
-def rung_role(rung: int) -> str:
-    """What a run is measured as at a rung, counted from 0."""
-    return f"rung-{rung + 1}"
 
 
 def tuned_pairs(experiments: ExperimentSet) -> list[tuple[str, str]]:
@@ -166,13 +118,6 @@ def further(options: MatrixOptions, matrix: Matrix) -> tuple[Run, ...]:
     return tuple(by_name.values())
 
 
-def chosen(standings: Mapping[Candidate, Standing | None], kept: int) -> list[Candidate]:
-    """The best of them that were measured, at most ``kept``."""
-    known = [(each, standing) for each, standing in standings.items() if standing is not None]
-    ordered = sorted(known, key=lambda item: item[1].order, reverse=True)
-    return [each for each, _ in ordered[:kept]]
-
-
 def _names(options: MatrixOptions, candidate: Candidate) -> list[str]:
     return [f"{candidate.name}--{SEED + seed}" for seed in options.repetitions()]
 
@@ -199,72 +144,6 @@ def _base_of(matrix: Matrix, run: Run, reward: str) -> Row | None:
     return None
 
 
-def standing_of(row: Row, base: Row) -> Standing:
-    """The rise of the first metric, which is trained on, and how far the others fell."""
-    trained, *judges = base.metrics()
-    falls = []
-    for judge in judges:
-        change = difference(row, base, judge)
-        falls.append(-change.value / base.deviation(judge) if change.high < 0 else 0.0)
-    return Standing(difference(row, base, trained).value / base.deviation(trained), tuple(falls))
-
-
-@dataclass(frozen=True)
-class Tuned:
-    """What the records of a grid say about one method on one reward.
-
-    Attributes:
-        grid: candidate → the rung that it reached → how it stood there.
-        choice: the configuration that was chosen; None if all diverged.
-        untrainable: whether a judge fell even there.
-    """
-
-    method: str
-    reward: str
-    grid: Mapping[str, Mapping[int, Standing]]
-    choice: str | None
-    untrainable: bool
-
-
-def tuned(result: Result) -> list[Tuned]:
-    """Every method and reward of a recorded grid, by the names of its runs."""
-    grids: dict[tuple[str, str], dict[str, dict[int, Standing]]] = {}
-    for family, rungs in _rungs(result).items():
-        method, reward, configuration = family.removeprefix("tuning-").split("--")
-        grids.setdefault((method, reward), {})[configuration] = rungs
-    found = []
-    for (method, reward), grid in grids.items():
-        last = max((rung for rungs in grid.values() for rung in rungs), default=0)
-        finalists = {name: rungs[last] for name, rungs in grid.items() if last in rungs}
-        best = max(finalists, key=lambda name: finalists[name].order) if finalists else None
-        found.append(Tuned(method, reward, grid, best, best is not None and not finalists[best].qualifies))
-    return found
-
-
-def _rungs(result: Result) -> dict[str, dict[int, Standing]]:
-    repetitions: dict[str, dict[int, dict[int, Evaluation]]] = {}
-    bases: dict[str, str] = {}
-    for run in result.runs:
-        for role, evaluation in run.evaluations.items():
-            if run.trained and role.startswith("rung-"):
-                family = repetitions.setdefault(run.family, {})
-                family.setdefault(int(role.removeprefix("rung-")) - 1, {})[run.seed] = evaluation
-                bases[run.family] = str(run.base.get("digest"))
-    rungs: dict[str, dict[int, Standing]] = {}
-    for name, by_rung in repetitions.items():
-        base = _recorded_base(result, bases[name], name.split("--")[1])
-        if base is not None:
-            rungs[name] = {rung: standing_of(Row(name, each), base) for rung, each in sorted(by_rung.items())}
-    return rungs
-
-
-def _recorded_base(result: Result, digest: str, reward: str) -> Row | None:
-    for run in result.runs:
-        if not run.trained and run.base.get("digest") == digest and reward in run.evaluations:
-            return Row(BASE, {0: run.evaluations[reward]}, trained=False)
-    return None
-
-
 def show(result: Result) -> Exhibit:
     """A table for each reward: every configuration at every rung; what was chosen, ready for the experiment set."""
     grids = tuned(result)
@@ -275,17 +154,6 @@ def show(result: Result) -> Exhibit:
     chosen_yaml = yaml.safe_dump({"tuned": as_overrides(grids)}, sort_keys=False)
     note = f"What was chosen, as the experiment set takes it:\n\n```yaml\n{chosen_yaml}```"
     return Exhibit(tuple(tables), _figure(grids), (note,))
-
-
-def as_overrides(grids: Sequence[Tuned]) -> dict[str, dict[str, Any]]:
-    """Reward → method → what tuning chose, as :attr:`ExperimentSet.tuned` has it."""
-    overrides: dict[str, dict[str, Any]] = {}
-    for each in grids:
-        if each.choice is not None:
-            rate, _, samples = each.choice.rpartition("-")
-            candidate = Candidate(each.method, each.reward, float(rate), int(samples))
-            overrides.setdefault(each.reward, {})[each.method] = candidate.overrides
-    return overrides
 
 
 def _table(result: Result, reward: str, grids: Sequence[Tuned]) -> Table:
@@ -318,15 +186,6 @@ def _figure(grids: Sequence[Tuned]) -> Figure:
     axes.set(ylabel="rise at the first rung, sd")
     axes.axhline(0, color="black", linewidth=0.8, linestyle=":")
     return figure
-
-
-def spread(result: Result, reward: str, method: str) -> list[float]:
-    """Rise of each configuration at the first rung, divided by the best configuration's: 1 is as good as it gets."""
-    for each in tuned(result):
-        if (each.reward, each.method) == (reward, method):
-            rises = np.array([rungs[0].rise for rungs in each.grid.values() if 0 in rungs])
-            return (rises / rises.max()).tolist() if len(rises) and rises.max() > 0 else []
-    return []
 
 
 TUNING = Target(

@@ -40,8 +40,10 @@ JUDGES = ("clipscore@emoji", "imagereward@emoji")
 def scores(rise: float, falls: tuple[float, float] = (0.0, 0.0), base: np.ndarray | None = None) -> dict:
     start = np.linspace(-1.7, 1.7, len(PROMPTS)) if base is None else base
     jitter = 0.01 * RNG.standard_normal(len(PROMPTS))
-    changes = dict(zip(("pickscore@emoji", *JUDGES), (rise, *(0.02 - fall for fall in falls)), strict=True))
-    return {metric: start + change + jitter for metric, change in changes.items()}
+    changes = dict(zip(("pickscore@emoji", *JUDGES), (rise, *(-fall for fall in falls)), strict=True))
+    return {
+        metric: start + change + (jitter if metric == "pickscore@emoji" else 0.0) for metric, change in changes.items()
+    }
 
 
 def test_every_method_and_reward_gets_the_same_number_of_tuning_queries():

@@ -18,6 +18,7 @@ import numpy as np
 from kedge.evaluation.result import Evaluation
 
 POINTS = 1000
+ALWAYS = ("format", "name", "seed", "facts", "summary", "prompts", "scores", "statistics")  # of an evaluation
 COLUMNS = (  # and held_out/…
     *("step", "seconds", "queries", "reward", "divergence", "kl", "path_kl", "rms_x0", "peak_memory_mb"),
 )
@@ -148,5 +149,9 @@ def plain_json(value: Any) -> Any:
 
 
 def _scores(evaluation: Evaluation) -> dict[str, Any]:
-    """Without the summary, which follows from the scores, and image statistics, which no target shows."""
-    return {**evaluation.to_dict(), "summary": {}, "statistics": {}}
+    """Without the summary, which follows from the scores, and image statistics, which no target shows.
+
+    What an evaluation does not have is left out, so that records keep their digests when evaluations learn more.
+    """
+    data = {**evaluation.to_dict(), "summary": {}, "statistics": {}}
+    return {key: value for key, value in data.items() if value or key in ALWAYS}

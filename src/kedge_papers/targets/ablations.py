@@ -42,10 +42,10 @@ def js(options: MatrixOptions) -> tuple[Run, ...]:
 
 def _latents(run: Run) -> tuple[int, int]:
     """The model's number of latent dimensions and of stochastic steps."""
-    from kedge.planning.skeletons import draw_policy
+    from kedge.planning.skeletons import meta_policy
 
     model = run.config().model
-    policy = draw_policy(model, model.steps)
+    policy = meta_policy(model, model.steps)
     if policy is None:
         raise ValueError(f"{model.name}: how large its latents are is not known before its files are here")
     return math.prod(policy.latent_shape), model.steps - 1

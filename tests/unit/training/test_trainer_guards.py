@@ -67,6 +67,18 @@ def test_only_skips_in_a_row_end_a_run(tmp_path):
     assert trainer.skipped == 5
 
 
+def test_skips_in_a_row_are_counted_across_a_resume(tmp_path):
+    climb = {"name": "training_world:Climb", "poison": 2}
+    changes = {"training__patience": 4, "training__accumulation": 1, "algorithm": climb}
+    first = trainer_for(tmp_path, training__steps=4, **changes)
+    assert first.fit() == Outcome(4, "finished", "")
+    assert first.skipped == 2
+    config = parse_config(recipe(training__steps=20, **changes))
+    resumed = assemble(config, RunFolder(tmp_path), Processes("cpu"), resume=True)
+    with pytest.raises(TrainingFailed, match=r"4 steps in a row had no finite gradient, the last at step 6"):
+        resumed.fit()
+
+
 def test_what_cannot_be_loaded_leaves_no_folder(tmp_path):
     config = parse_config(recipe(model__name="nowhere", model__kind="lcm"))
     with pytest.raises(ValueError, match="no model 'nowhere'"):

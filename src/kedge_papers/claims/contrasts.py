@@ -58,11 +58,13 @@ def measure(contrast: Contrast, result: Result, seeds: int | None = None) -> Mea
 def first_seeds(result: Result, seeds: int) -> Result:
     """The result without the repetitions after the first so many."""
     runs = tuple(run for run in result.runs if not run.trained or run.seed % SEED < seeds)
+    if "votes" not in result.extra:
+        return replace(result, runs=runs)
     votes = {}
-    for reward, columns in result.extra.get("votes", {}).items():
-        kept = [i for i, seed in enumerate(columns["seed"]) if seed < seeds]
-        votes[reward] = {name: [column[i] for i in kept] for name, column in columns.items()}
-    return replace(result, runs=runs, extra={**result.extra, **({"votes": votes} if votes else {})})
+    for reward, columns in result.extra["votes"].items():
+        early = np.array(columns["seed"]) < seeds
+        votes[reward] = {name: np.array(column)[early].tolist() for name, column in columns.items()}
+    return replace(result, runs=runs, extra={**result.extra, "votes": votes})
 
 
 def seeds_in(contrast: Contrast, result: Result) -> int:
@@ -86,7 +88,7 @@ def speedup(result: Result, options: Options) -> Measured | None:
 
     Options: ``ours``, ``theirs``: families of runs; ``x``: queries or seconds; ``level``: standard deviations.
     """
-    ours, theirs = (_runs(result, options[key]) for key in ("ours", "theirs"))
+    ours, theirs = _runs(result, options["ours"]), _runs(result, options["theirs"])
     unit = level_unit(result) if ours and theirs else None
     if unit is None:
         return None
@@ -108,14 +110,15 @@ def difference(result: Result, options: Options) -> Measured | None:
     Options: ``ours``, ``theirs``: families of runs; ``metrics``: names of rewards, ``truth``, or ``unseen``, the mean
     of what was not trained on; ``margin``: what is as good as equal.
     """
-    rows = [_row(result, options[key]) for key in ("ours", "theirs")]
-    base = _base_row(result, _runs(result, options["ours"]))
-    if rows[0] is None or rows[1] is None or base is None:
+    runs = _runs(result, options["ours"])
+    ours, theirs, base = _row(result, options["ours"]), _row(result, options["theirs"]), _base_row(result, runs)
+    if ours is None or theirs is None or base is None:
         return None
-    metrics = _metrics(result, options["metrics"], trained_metric(_runs(result, options["ours"])))
-    if not all(row.has(metric) for row in (*rows, base) for metric in metrics if row is not None):
+    metrics = set(_metrics(result, options["metrics"], trained_metric(runs)))
+    if not metrics <= set(ours.metrics()) & set(theirs.metrics()) & set(base.metrics()):
         return None
-    ours, theirs = (standardised(row, base, metrics) for row in rows if row is not None)
+    chosen = sorted(metrics)
+    ours, theirs = standardised(ours, base, chosen), standardised(theirs, base, chosen)
     return _paired(ours, theirs, "mean", options.get("margin"), "seeds")
 
 
@@ -140,8 +143,9 @@ def bases(result: Result, options: Options) -> Measured | None:
     metric = _metrics(result, [options["metric"]], "")[0]
     if ours is None or theirs is None or not (ours.has(metric) and theirs.has(metric)):
         return None
-    ours, theirs = (standardised(row, theirs, [metric]) for row in (ours, theirs))
-    return _paired(ours, theirs, "mean", None, "prompts")
+    return _paired(
+        standardised(ours, theirs, [metric]), standardised(theirs, theirs, [metric]), "mean", None, "prompts"
+    )
 
 
 def preference(result: Result, options: Options) -> Measured | None:
@@ -175,8 +179,8 @@ def after_peak(result: Result, options: Options) -> Measured | None:
     peak = cross_fitted(runs, f"held_out/{trained_metric(runs)}", f"held_out/{result.facts['truth']}")
     if peak is None or len(peak.steps) < 2:
         return None
-    values = [-x for x in peak.truth_after] if options["of"] == "truth" else list(peak.reward_after)
-    return _over_seeds(values, f"from step {np.mean(peak.steps):.0f} on average")
+    values = -np.array(peak.truth_after) if options["of"] == "truth" else np.array(peak.reward_after)
+    return _over_seeds(values.tolist(), f"from step {np.mean(peak.steps):.0f} on average")
 
 
 def peak_over(result: Result, options: Options) -> Measured | None:
@@ -187,14 +191,14 @@ def peak_over(result: Result, options: Options) -> Measured | None:
     rows = {family: _row(result, family) for family in options["arms"]}
     truth = result.facts["truth"]
     known = {family: row for family, row in rows.items() if row is not None and row.has(truth)}
-    seeds = [seed for seed in _shared(list(known.values()))]
+    seeds = _shared(list(known.values()))
     if len(known) < len(rows) or len(seeds) < 2:
         return None
     families = list(known)
     means = np.array([[known[f].scores(truth, [seed]).mean() for f in families] for seed in seeds])
     best = [others_peak(means, i) for i in range(len(seeds))]
     against = families.index(options["against"])
-    values = [float(means[i, best[i]] - means[i, against]) for i in range(len(seeds))]
+    values = (means[np.arange(len(seeds)), best] - means[:, against]).tolist()
     chosen = ", ".join(dict.fromkeys(families[i].split("--")[0] for i in best))
     return _over_seeds(values, f"best: {chosen}")
 
@@ -206,18 +210,18 @@ def variance(result: Result, options: Options) -> Measured | None:
     if not {options["arm"], options["other"]} <= set(arms):
         return None
     ratio = arm_ratio(settings, options["setting"], options["arm"], options["other"])
-    shown = [float(np.exp(x)) for x in (ratio.value, ratio.low, ratio.high)]
-    text = f"{shown[0]:.3g} × ({shown[1]:.3g}–{shown[2]:.3g})"
+    text = f"{np.exp(ratio.value):.3g} × ({np.exp(ratio.low):.3g}–{np.exp(ratio.high):.3g})"
     return Measured(ratio, p_of(ratio), (), "batches", text)
 
 
 def insensitive(result: Result, options: Options) -> Measured | None:
     """How much closer to its best a method's configurations are, on average over one grid. Options: ``reward, arm,
     other``: methods."""
-    ours, theirs = (spread(result, options["reward"], options[key]) for key in ("arm", "other"))
+    ours = spread(result, options["reward"], options["arm"])
+    theirs = spread(result, options["reward"], options["other"])
     if len(ours) < 2 or len(ours) != len(theirs):
         return None
-    values = [a - b for a, b in zip(ours, theirs, strict=True)]
+    values = (np.array(ours) - np.array(theirs)).tolist()
     text = f"{np.mean(ours):.2f} and {np.mean(theirs):.2f} of the best rise on average"
     effect = mean_interval(values)
     return Measured(effect, _known(over(np.array(values)).p()), tuple(values), "configurations", text)

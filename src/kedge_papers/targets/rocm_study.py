@@ -124,12 +124,13 @@ def preferences(result: Result) -> list[Preference]:
     found = []
     for reward, votes in result.extra.get("votes", {}).items():
         for key, title in result.extra["questions"].items():
-            chosen = [i for i, question in enumerate(votes["question"]) if question == key]
-            columns = {name: [votes[name][i] for i in chosen] for name in ("seed", "prompt", "rater", "outcome")}
-            outcomes = np.array(columns["outcome"])
-            rate = crossed_bootstrap(outcomes, [columns["seed"], columns["prompt"], columns["rater"]])
+            chosen = np.array(votes["question"]) == key
+            outcomes = np.array(votes["outcome"], dtype=float)[chosen]
+            seeds = np.array(votes["seed"])[chosen].tolist()
+            prompts, raters = np.array(votes["prompt"])[chosen].tolist(), np.array(votes["rater"])[chosen].tolist()
+            rate = crossed_bootstrap(outcomes, [seeds, prompts, raters])
             shares = tuple(float((outcomes == value).mean()) for value in (1.0, 0.5, 0.0))
-            found.append(Preference(reward, key, title, shares, rate, len(set(columns["seed"]))))  # type: ignore[arg-type]
+            found.append(Preference(reward, key, title, shares, rate, len(set(seeds))))  # type: ignore[arg-type]
     return found + _of_one_pair(result)
 
 

@@ -12,6 +12,7 @@ import torch
 import kedge
 from kedge.algorithms.experience import explore
 from kedge.algorithms.schedule import MicroBatch
+from kedge.algorithms.workload import Passes, Workload
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,11 @@ class Reinforce:
             return kedge.Loss(-(advantage * log_prob).mean() * everyone.share, {"reward": experience.rewards})
 
         yield map(loss, steps)
+
+    def workload(self, batch_size, accumulation, steps, backprop):
+        samples = batch_size * accumulation
+        passes = Passes(forward=samples * (steps + steps - 1), backward=samples * (steps - 1))
+        return Workload(samples, queries=samples, updates=1, passes=passes)
 
 
 def main():

@@ -1,4 +1,4 @@
-"""Figure 3: trained models meet in a study of their own, raters vote over HTTP, and what they said is drawn."""
+"""Figure 3: trained models meet in studies of their own, raters vote over HTTP, and what they said is drawn."""
 
 from __future__ import annotations
 
@@ -6,50 +6,69 @@ from dataclasses import replace
 
 import pytest
 
-from kedge.study import open_study
-from kedge.study.records import read_records
+from kedge_papers import TARGETS
+from kedge_papers.claims.contrasts import first_seeds
+from kedge_papers.records.result import Result
 from kedge_papers.runner.command_call import CommandCall
 from kedge_papers.runner.experiment_set import load_experiment_set
 from kedge_papers.runner.options import MatrixOptions
-from kedge_papers.targets import rocm_study
+from kedge_papers.targets.rocm_study import preferences
+
+PARTS = {"facts": {"rewards": {"pickscore": "pickscore@emoji"}}}
 
 
 @pytest.fixture
-def call(tmp_path, monkeypatch) -> CommandCall:
-    """One reward, our KL against RLCM, as little training as there can be."""
-    monkeypatch.setattr(rocm_study, "PARTS", {"d": ("aesthetic", ("pickscore",))})
+def call(tmp_path) -> CommandCall:
+    """One reward, KL against RLCM, as little training as there can be."""
     experiments = load_experiment_set("emoji")
-    experiments = replace(
-        experiments,
-        rewards={name: experiments.rewards[name] for name in ("pickscore", "aesthetic")},
-        methods={name: experiments.methods[name] for name in ("kl", "rlcm")},
-    )
+    experiments = replace(experiments, rows={"aesthetic": ("kl", "rlcm")}, samples=1, test_count=2)
     few = {"training.batch_size": 2, "training.accumulation": 1, "training.device": "cpu"}
-    options = MatrixOptions(experiments, budget=1, count=4, overrides=few)
-    return CommandCall("fig3", options, tmp_path)
+    return CommandCall("fig3", MatrixOptions(experiments, budget=1000, count=4, overrides=few, least_steps=1), tmp_path)
 
 
-def test_the_best_of_ours_meets_rlcm_and_raters_decide(call, tmp_path):
-    assert rocm_study.best(call.options, call.matrix, "aesthetic") is None  # nothing is trained yet
+def test_models_of_one_seed_meet_and_raters_decide(call, tmp_path):
     call.matrix.go(lambda _: None)
-    chosen = rocm_study.best(call.options, call.matrix, "aesthetic")
-    assert chosen is not None
-    assert chosen.name == "kl--aesthetic--0"
-
     written = {path.suffix for path in call.finish()}
     assert written == {".md", ".csv", ".tex", ".png", ".svg"}
-    rows = [line for line in (tmp_path / "fig3/fig3.md").read_text().splitlines() if "(KL-Divergence)" in line]
-    assert [row.split(": ")[1].split(" (")[0] for row in rows] == [
-        "General preference",
-        "Visual appeal",
-        "Prompt alignment",
-    ]
+    text = (tmp_path / "fig3/fig3.md").read_text()
+    titles = ["General preference", "Visual appeal", "Prompt alignment"]
+    assert [
+        line.split(": ")[1].split(" |")[0] for line in text.splitlines() if line.startswith("| Aesthetic")
+    ] == titles
+    assert "One pair of models: says nothing about the methods." in text
 
-    store = open_study(tmp_path / "fig3" / "study-aesthetic")
-    votes = read_records(store)
-    store.close()
-    assert votes
+    votes = call.recorded().extra["votes"]["aesthetic"]
+    assert set(votes["seed"]) == {0}
+    assert votes["outcome"]
     call.finish()  # all have voted already
-    again = open_study(tmp_path / "fig3" / "study-aesthetic")
-    assert read_records(again) == votes
-    again.close()
+    assert call.recorded().extra["votes"]["aesthetic"] == votes
+
+
+def study(*rates: float) -> Result:
+    """Twenty prompts and three raters for each seed; ours wins by the seed's rate."""
+    columns: dict[str, list] = {name: [] for name in ("question", "seed", "prompt", "rater", "outcome")}
+    for seed, rate in enumerate(rates):
+        for prompt in range(20):
+            for rater in range(3):
+                row = ("general", seed, f"prompt {prompt}", f"{seed}/r{rater}", float(prompt < 20 * rate))
+                for column, value in zip(columns, row, strict=True):
+                    columns[column].append(value)
+    extra = {"votes": {"pickscore": columns}, "questions": {"general": "General preference"}, "pairs": 20, "raters": 3}
+    return Result("fig3", PARTS["facts"], (), extra)
+
+
+def test_a_win_rate_of_one_pair_of_models_has_no_seeds_in_it():
+    """One seed's 75 % was far from one half; three seeds that disagree are not."""
+    one, three = preferences(study(0.75))[0], preferences(study(0.75, 0.75, 0.2))[0]
+    assert (one.seeds, three.seeds) == (1, 3)
+    assert one.rate.low > 0.5
+    assert three.rate.low < 0.5 < three.rate.high
+    assert three.rate.value == pytest.approx((0.75 + 0.75 + 0.2) / 3)
+    table = TARGETS.get("fig3").show(study(0.75)).tables[0]
+    assert not table.rows[0][1][-1].bold
+    agreed = TARGETS.get("fig3").show(study(0.75, 0.8, 0.7, 0.75)).tables[0]
+    assert agreed.rows[0][1][-1].bold
+
+
+def test_the_first_seeds_votes_are_a_study_of_their_own():
+    assert first_seeds(study(0.75, 0.2), 1).extra["votes"] == study(0.75).extra["votes"]

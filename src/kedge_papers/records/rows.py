@@ -111,6 +111,13 @@ def difference(ours: Row, theirs: Row, metric: str) -> Interval:
     return paired_difference(*paired_scores(ours, theirs, metric), ours.prompts)
 
 
+def beats(ours: Row, theirs: Row, metric: str) -> bool:
+    """Whether ours is higher beyond chance; two trained models without a seed in common cannot be told apart."""
+    if ours.trained and theirs.trained and not set(ours.repetitions) & set(theirs.repetitions):
+        return False
+    return difference(ours, theirs, metric).low > 0
+
+
 def win_rate(ours: Row, theirs: Row, metric: str) -> Interval:
     """The share of pictures on which ours scores higher, ties half: of every picture, not of averages over seeds."""
     return rate_interval(outcomes_of(*paired_scores(ours, theirs, metric)), ours.prompts)

@@ -9,7 +9,7 @@ import numpy as np
 from kedge.evaluation.statistics import Interval
 from kedge.evaluation.tables import Cell, Table, decimals, display
 from kedge_papers.records.result import Result
-from kedge_papers.records.rows import Naming, Row, difference, rows, title_of, unit_note
+from kedge_papers.records.rows import Naming, Row, beats, rows, title_of, unit_note
 from kedge_papers.records.run_record import RunRecord
 
 COSTS = {"steps": "Steps", "queries": "Queries", "passes": "Passes"}
@@ -64,7 +64,8 @@ def _column(shown: Sequence[Row], metric: str) -> list[Cell | None]:
     means = {row.title: row.mean(metric) for row in having}
     digits = decimals([mean.scaled(scale) for mean in means.values()])
     best = max(having, key=lambda row: means[row.title].value)
-    clear = len(having) > 1 and all(difference(best, row, metric).low > 0 for row in having if row is not best)
+    others = [row for row in having if row is not best]
+    clear = bool(others) and all(beats(best, row, metric) for row in others)
     cells: list[Cell | None] = []
     for row in shown:
         bold = clear and row is best

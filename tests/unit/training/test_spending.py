@@ -88,9 +88,11 @@ def test_queries_are_the_images_that_the_reward_saw(settings, expected, tmp_path
 def test_watching_is_not_counted(tmp_path):
     held_out = {"source": "animals-45", "count": 4}
     watching = {"watch__evaluate_every": 2, "watch__held_out": held_out, "watch__samples_every": 2}
-    log = log_of(config_for({"name": "rlcm"}, **watching), tmp_path / "run")
+    config = config_for({"name": "rlcm"}, **watching)
+    log = log_of(config, tmp_path / "run")
     assert spent(log).queries == 36
-    assert sum(SEEN) == 36 + 4 * 4  # before the first step, then after every second
+    # Before the first step, then after every second: four prompts, each drawn from several noises.
+    assert sum(SEEN) == 36 + 4 * 4 * config.watch.pictures
 
 
 def test_the_card_and_the_log_say_what_it_took(tmp_path):

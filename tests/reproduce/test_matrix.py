@@ -8,6 +8,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,9 @@ from typer.testing import CliRunner
 
 from kedge.cli.app import app
 from kedge.config import ConfigError
+from kedge.evaluation.records import evaluation_folder, load_record
 from kedge.training.loggers import read_log
+from kedge.workflows.runner.cell import steps_done
 from kedge.workflows.runner.lock import locked
 from kedge.workflows.runner.matrix import Matrix
 from kedge_papers.records.store import RecordStore
@@ -78,6 +81,27 @@ def test_a_killed_matrix_goes_on_and_ends_where_it_would_have(done, tmp_path):
 
 
 TIMES = ("seconds", "peak_memory_mb")
+
+
+def test_a_run_stops_where_it_is_asked_to_and_goes_on_as_if_it_had_not(done, tmp_path):
+    """Successive halving measures a run at a rung and lets it go on: it ends where an uninterrupted one would have."""
+    whole = matrix(tmp_path / "runs").find("first")
+    measure = whole.measures["final"]
+    half = replace(whole, until=4, measures={"rung-1": measure})
+    stopped = Matrix((half,), tmp_path / "runs")
+    stopped.go(silent)
+    assert (stopped.state(half), steps_done(stopped.home(half))) == ("finished", 4)
+    assert stopped.passes(half) == matrix(tmp_path / "runs").passes(whole) / 2
+    longer = replace(whole, measures={"rung-1": measure, "final": measure})
+    Matrix((longer,), tmp_path / "runs").go(silent)
+    here, there = (read_log(folder / "runs" / "first" / "metrics.jsonl") for folder in (tmp_path, done))
+    timeless = [[{k: v for k, v in line.items() if k not in TIMES} for line in log] for log in (here, there)]
+    assert timeless[0] == timeless[1]
+    rung, final = (load_record(evaluation_folder(stopped.home(whole)), role) for role in ("rung-1", "final"))
+    assert rung.scores["training_world:redness"].mean() < final.scores["training_world:redness"].mean()
+    late = replace(whole, until=4, measures={"rung-1": measure, "missed": measure})
+    Matrix((late,), tmp_path / "runs").go(silent)
+    assert "went on to step 8, so it cannot be measured at step 4" in Matrix((late,), tmp_path / "runs").reason(late)
 
 
 def test_listed_commands_run_as_they_are(tmp_path):

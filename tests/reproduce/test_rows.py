@@ -71,6 +71,12 @@ def test_a_trained_model_is_paired_with_its_own_seed_and_not_with_every_one(base
         difference(measured["ours"], other, "oracle")
 
 
+def test_rows_without_a_common_seed_stand_in_one_table_and_none_is_bold(base):
+    runs = [record("a", 0, {"oracle": base + 5}, title="a"), record("b", 1, {"oracle": base}, title="b")]
+    table = scores_table(result(runs), runs, "final", ["oracle"], "")
+    assert [cells[0].bold for _, cells in table.rows] == [False, False]
+
+
 def test_pictures_of_one_prompt_are_one_observation(base):
     """Two pictures of each prompt, exactly alike, make the interval no narrower."""
     once = rows(

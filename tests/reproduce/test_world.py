@@ -54,6 +54,18 @@ def test_no_prompt_is_trained_tuned_and_tested_on():
     assert not train & unseen
 
 
+def test_training_prompts_are_all_trained_on():
+    """A function's prompts count as the user's own, of which a tenth would be kept back a second time."""
+    from kedge.training.prompt_sets import PromptSets
+
+    for target in ("table1b", "methods", "hacking", "tuning"):
+        for run in TARGETS.get(target).runs(MatrixOptions(EMOJI)):
+            if run.train:
+                prompts = run.config().prompts
+                assert (prompts.source, prompts.tuning, prompts.test) == (EMOJI.train, 0, 0)
+    assert len(PromptSets(run.config(), new=True).train) == 54
+
+
 @pytest.mark.parametrize("target", ["table1", "methods", "hacking", "fig4", "js", "tuning", "demo"])
 def test_models_are_measured_on_prompts_that_they_were_not_trained_on(target):
     for run in TARGETS.get(target).runs(MatrixOptions(EMOJI)):

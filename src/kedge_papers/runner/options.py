@@ -12,6 +12,8 @@ from kedge_papers.runner.experiment_set import ExperimentSet, Overrides
 
 # Runs of a matrix are watched from outside: nothing but the log is needed while they train.
 QUIET = {"watch.samples_every": 0, "watch.evaluate_every": 0, "watch.tensorboard": False}
+# An experiment set has three sets of prompts of its own: nothing is kept from those to train on.
+WHOLE = {"prompts.tuning": 0, "prompts.test": 0}
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ class MatrixOptions:
 
     def quiet(self, run: Run) -> Run:
         """The run without anything that watches it, with the command's own overrides."""
-        return replace(run, overrides={**QUIET, **run.overrides, **(self.overrides or {})})
+        return replace(run, overrides={**QUIET, **run.overrides, **WHOLE, **(self.overrides or {})})
 
     def repetitions(self, times: int = 1) -> range:
         """The seeds."""

@@ -39,7 +39,7 @@ def explain(error: Exception) -> tuple[int, str]:
             "out of memory. Lower training.batch_size (and raise training.accumulation to make up for it), set "
             "backprop.checkpoint=true, or backprop.last_steps to a small number"
         )
-    if kinds & {"TrainingFailed", "ProcessLost"}:
+    if kinds & {"TrainingFailed", "ProcessLost", "ServerError"}:
         return 1, text
     if kinds & {"ValueError", "OSError"}:
         return 2, text

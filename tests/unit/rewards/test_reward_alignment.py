@@ -17,7 +17,8 @@ from PIL import Image
 from kedge.rewards import load_reward, sources
 from kedge.rewards.alignment import Alignment
 from kedge.rewards.bertscore import BertScore
-from kedge.rewards.vision_server import KEY_VARIABLE, ServerError, VisionServer
+from kedge.rewards.json_server import ServerError
+from kedge.rewards.vision_server import KEY_VARIABLE, VisionServer
 from kedge.worlds.emoji.captioner import CaptionServer, read_picture
 from tiny_rewards import pictures, write_bert, write_captioner
 
@@ -211,10 +212,10 @@ def test_caption_server_refuses_what_it_cannot_read(tmp_path):
     local = CaptionServer(write_captioner(tmp_path))
     try:
         with pytest.raises(ServerError, match="HTTP 404"):
-            client(local.url)._call("/other")
+            client(local.url).server.call("/other")
         message = {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "http://elsewhere/x.png"}}]}
         with pytest.raises(ServerError, match=r"HTTP 400: .*data: URL"):
-            client(local.url)._call("/chat/completions", {"messages": [message]})
+            client(local.url).server.call("/chat/completions", {"messages": [message]})
     finally:
         local.close()
 

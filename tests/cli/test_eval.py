@@ -18,6 +18,7 @@ from kedge.cli.eval import eval_command
 from kedge.cli.run import explain
 from kedge.config import parse_config
 from kedge.evaluation.levels import LEVELS
+from kedge.export.card import VERDICT
 from kedge.training.run import train
 from training_world import recipe
 
@@ -176,6 +177,7 @@ def test_what_is_missing_or_wrong_is_named(images: Path, run: Path, tmp_path: Pa
 
 
 def test_compare_with_the_base(run: Path) -> None:
+    (run / "README.md").write_text(f"# Card\n{VERDICT[0]}\n{VERDICT[1]}\nThe rest.\n")
     text = kedge("compare", run, "--count", 30)
     assert "Difference" in text
     assert any(f"{level.sign} {level.title}\n" in text for level in LEVELS.values())
@@ -186,6 +188,9 @@ def test_compare_with_the_base(run: Path) -> None:
     assert change["difference"]["low"] > 0
     assert change["wins"]["value"] > 0.55
     assert "trained on" in (run / "report.html").read_text()
+    card = (run / "README.md").read_text()
+    assert any(f"**{level.title}**, on 30 " in card for level in LEVELS.values())
+    assert card.endswith("The rest.\n")
 
 
 def test_compare_with_another_run(run: Path, runs) -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from kedge.config import parse_config
-from kedge.export.card import model_card
+from kedge.export.card import NOT_COMPARED, model_card, with_verdict
 from kedge.export.lora import save_lora
 from kedge.policies import load_policy
 from kedge.policies.lora import LoraConfig
@@ -57,3 +57,22 @@ def test_only_the_hubs_models_are_named_to_the_hub() -> None:
     for name in ("emoji-lcm", "/models/mine", "./mine"):
         assert "base_model" not in front(name)
         assert name in card(name)
+
+
+def test_a_verdict_stands_where_its_marks_are_and_is_replaced_there() -> None:
+    plain = card("owner/model")
+    assert NOT_COMPARED in plain
+    once = with_verdict(plain, "Collapsed", ["the reward rose", "the pictures vary less"], "66 test prompts")
+    assert "**Collapsed**, on 66 test prompts:\n\n- the reward rose\n- the pictures vary less\n" in once
+    assert NOT_COMPARED not in once
+    twice = with_verdict(once, "Better", ["all is well"], "9 test prompts")
+    assert "Collapsed" not in twice
+    assert with_verdict(twice, "Collapsed", ["the reward rose", "the pictures vary less"], "66 test prompts") == once
+    before, after = plain.split(NOT_COMPARED)
+    assert once.startswith(before)
+    assert once.endswith(after)
+
+
+def test_a_card_without_the_marks_is_its_owners() -> None:
+    own = "# My model\n\nWords of my own.\n"
+    assert with_verdict(own, "Better", ["all is well"], "66 test prompts") == own

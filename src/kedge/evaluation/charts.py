@@ -7,6 +7,7 @@ import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from html import escape
 from typing import Any, Literal
 
 import numpy as np
@@ -52,8 +53,10 @@ class Effect:
     group: str = ""
 
 
-def curve_chart(curves: Sequence[Curve], *, size: tuple[float, float] = (6.4, 2.6), x_label: str = "step") -> str:
-    """Curves over steps, as an ``<svg>`` element."""
+def curve_chart(
+    curves: Sequence[Curve], title: str, *, size: tuple[float, float] = (6.4, 2.6), x_label: str = "step"
+) -> str:
+    """Curves over steps, as an ``<svg>`` element; ``title`` is for those who do not see it."""
     figure, axes = _canvas(size)
     for curve in curves:
         x, y = _finite(curve)
@@ -70,25 +73,33 @@ def curve_chart(curves: Sequence[Curve], *, size: tuple[float, float] = (6.4, 2.
     labelled = [curve for curve in curves if curve.label]
     if len(labelled) > 1:
         axes.legend(frameon=False, fontsize=8.5, labelcolor=INK)
-    return _svg(figure)
+    return _svg(figure, title)
 
 
 def effects_chart(effects: Sequence[Effect]) -> str:
     """Changes with intervals beside a line at zero: right of it better, left of it worse."""
     figure, axes = _canvas((6.8, 0.5 + 0.29 * len(effects)))
     for row, effect in enumerate(reversed(effects)):
-        colour = GOOD if effect.low > 0 else BAD if effect.high < 0 else FAINT
-        if effect.group == "neutral":
-            colour = INK if effect.low > 0 or effect.high < 0 else FAINT
+        marker, colour = _mark(effect)
         axes.plot([effect.low, effect.high], [row, row], color=colour, linewidth=2.2, solid_capstyle="round")
-        axes.plot([effect.value], [row], "o", color=colour, markersize=5.5, markeredgecolor=PAPER, markeredgewidth=1)
+        inside = PAPER if marker == "o" else colour
+        axes.plot([effect.value], [row], marker, color=colour, markersize=6, markerfacecolor=inside)
     axes.axvline(0, color=FAINT, linewidth=1)
     axes.set_yticks(range(len(effects)), [effect.label for effect in reversed(effects)], color=INK, fontsize=9)
     axes.set_ylim(-0.7, len(effects) - 0.3)
     axes.set_xlabel("change in standard deviations of the base model's scores", color=FAINT, fontsize=8.5)
     axes.grid(axis="y", visible=False)
     axes.spines["left"].set_visible(False)
-    return _svg(figure)
+    return _svg(figure, "Changes: " + "; ".join(f"{effect.label} {effect.value:+.2f}" for effect in effects))
+
+
+def _mark(effect: Effect) -> tuple[str, str]:
+    """A form and a colour: the form alone tells what rose, what fell, and what cannot be told."""
+    if effect.low > 0:
+        return "^", INK if effect.group == "neutral" else GOOD
+    if effect.high < 0:
+        return "v", INK if effect.group == "neutral" else BAD
+    return "o", FAINT
 
 
 def smooth(y: np.ndarray) -> np.ndarray:
@@ -131,7 +142,7 @@ def _canvas(size: tuple[float, float]) -> tuple[Any, Any]:
     return figure, axes
 
 
-def _svg(figure: Any) -> str:
+def _svg(figure: Any, title: str) -> str:
     import matplotlib
 
     buffer = io.StringIO()
@@ -143,13 +154,17 @@ def _svg(figure: Any) -> str:
     text = re.sub(r" font-family: [^;]*;", "", text)
     for colour, variable in _VARIABLES.items():
         text = text.replace(colour, variable)
-    return _self_contained(text).strip()
+    return _self_contained(text, title).strip()
 
 
-def _self_contained(svg: str) -> str:
+def _self_contained(svg: str, title: str) -> str:
     """Ids that no other chart on the page has, and a size that follows the page."""
     used = set(re.findall(r"#([\w-]+)", svg))
     svg = re.sub(r' id="([\w.-]+)"', lambda found: found[0] if found[1] in used else "", svg)
     prefix = "c" + hashlib.sha1(svg.encode()).hexdigest()[:8]
     svg = re.sub(r'(url\(#|href="#| id=")([\w-]+)', rf"\1{prefix}\2", svg)
-    return re.sub(r'<svg [^>]*?viewBox="([^"]+)"[^>]*>', r'<svg viewBox="\1" role="img" class="chart">', svg, count=1)
+    opening = re.compile(r'<svg [^>]*?viewBox="([^"]+)"[^>]*>')
+    label = escape(title)
+    return opening.sub(
+        lambda tag: f'<svg viewBox="{tag[1]}" role="img" aria-label="{label}" class="chart">', svg, count=1
+    )

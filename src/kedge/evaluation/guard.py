@@ -26,6 +26,8 @@ from kedge.evaluation.tables import display
 ALPHA = 0.05
 MARGIN = 0.25  # σ of the base's scores: judges hold if they lost less than this, beyond chance
 ALIKE = 0.85  # a diversity below this share of the base's is lost, if that is beyond chance
+COLLAPSED = 0.5  # a diversity whose whole interval lies below this share is all but gone
+JURY = "jury"  # the judges' average, among the alarm's inputs
 # Smaller moves nobody sees, however alike the base's pictures were.
 _VISIBLE = {"brightness": 0.02, "dark_fraction": 0.02, "saturation": 0.02, "edge_density": 0.02, "colour_entropy": 0.2}
 _WORDS = {
@@ -46,11 +48,15 @@ class Verdict:
         record: the level.
         clauses: what became of the trained reward, the judges and the diversity: one each.
         reasons: the numbers that led there, one line each.
+        judges: the rewards that the judges' average is made of.
+        lost: what fell: ``jury`` and names of diversities, as far as they did.
     """
 
     record: Level
     clauses: tuple[str, str, str]
     reasons: tuple[str, ...]
+    judges: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
 
     @property
     def level(self) -> str:
@@ -103,22 +109,31 @@ def judge_comparison(comparison: Comparison, trained: Iterable[str], alpha: floa
     tests = {change.metric: _diversity(change) for change in comparison.statistics if change.metric in DIVERSITIES}
     jury = _jury(judges or others)
     if jury is not None:
-        tests["jury"] = jury
+        tests[JURY] = jury
     fallen = _fallen(tests, alpha)
+    fell = JURY in fallen
     lost = [name for name in DIVERSITIES if name in fallen and tests[name].size.value < ALIKE]
-    held = bool(judges) and jury is not None and "jury" not in fallen and jury.size.low > -MARGIN
-    level = _level(ours, fell="jury" in fallen, held=held, judged=bool(judges), lost=bool(lost))
-    clauses = (_trained(ours), _judged(judges, others, jury, fell="jury" in fallen, held=held), _varied(tests, lost))
-    return Verdict(LEVELS[level], clauses, _reasons(comparison, ours, standings))
+    collapsed = any(tests[name].size.high < COLLAPSED for name in lost)
+    held = bool(judges) and jury is not None and not fell and jury.size.low > -MARGIN
+    level = _level(ours, fell=fell, held=held, judged=bool(judges), lost=bool(lost), collapsed=collapsed)
+    return Verdict(
+        LEVELS[level],
+        clauses=(_trained(ours), _judged(judges, others, jury, fell=fell, held=held), _varied(tests, lost)),
+        reasons=_reasons(comparison, ours, standings),
+        judges=tuple(change.metric for change in judges or others),
+        lost=(*([JURY] if fell else []), *lost),
+    )
 
 
-def _level(trained: Sequence[Change], *, fell: bool, held: bool, judged: bool, lost: bool) -> str:
+def _level(trained: Sequence[Change], *, fell: bool, held: bool, judged: bool, lost: bool, collapsed: bool) -> str:
     if not any(change.rose for change in trained):
         return "worse" if fell or any(change.fell for change in trained) else "unchanged"
     if fell:
         return "hacking"
+    if collapsed:
+        return "collapsed"
     if lost:
-        return "alike" if held else "collapsed"
+        return "alike" if held else "narrowed"
     if not judged:
         return "unjudged"
     return "better" if held else "unclear"

@@ -77,13 +77,22 @@ TABLE = (
         "calm",
     ),
     Level(
-        "collapsed",
+        "narrowed",
         "≠",
         "Higher reward, but more alike",
         "the trained reward rose, the pictures vary less, and no judge vouches for them",
         SOFTER,
         "bad",
         "warn",
+    ),
+    Level(
+        "collapsed",
+        "●",
+        "Collapsed",
+        "the trained reward rose, and less than half is left of how much the pictures vary, whatever judges say",
+        SOFTER,
+        "bad",
+        "stop",
     ),
     Level(
         "worse",

@@ -157,18 +157,18 @@ def _results(run: _Run, comparison: Comparison, ours: Evaluation, theirs: Evalua
     trained = trained_on(run.reward, [change.metric for change in comparison.rewards])
     sections = []
     if trained:
-        sections.append(parts.verdict_card(judge_comparison(comparison, trained)))
+        verdict = judge_comparison(comparison, trained)
+        sections += [parts.verdict_card(verdict), parts.losses(verdict, theirs, ours)]
     if comparison.rewards:
         badges = [display(metric).header for metric in trained]
         sections += ["<h2>Results</h2>", parts.table_html(comparison_table(comparison), badges)]
     sections.append(parts.effects(comparison, trained))
     if ours.images is not None and theirs.images is not None:
-        names = (theirs.name, ours.name)
         sections.append("<h2>Pictures</h2>")
         sections.append(
             '<p class="note">The first prompts of the evaluation, not chosen; same noise on both sides.</p>'
         )
-        sections.append(parts.pictures(theirs.images, ours.images, ours.prompts, names))
+        sections.append(parts.pictures(theirs, ours))
     else:
         sections += _latest_sample(run)
     if comparison.statistics:

@@ -16,12 +16,22 @@ from PIL import Image
 
 from kedge.evaluation.charts import Curve, Effect, curve_chart, effects_chart
 from kedge.evaluation.comparison import Change, Comparison
-from kedge.evaluation.guard import Verdict
+from kedge.evaluation.diversity import BETWEEN, WITHIN
+from kedge.evaluation.guard import JURY, Verdict
+from kedge.evaluation.losses import shown_losses
 from kedge.evaluation.prompt_roles import logged
+from kedge.evaluation.result import Evaluation
 from kedge.evaluation.tables import DISTANCES, Cell, Table, display
 
 PAIRS = 16  # pictures shown
 _WIDEST = 384  # pixels of an embedded picture
+_SMALL = 128  # pixels of a side up to which pictures are shown as they are, pixel by pixel
+_BESIDE = 4  # as many of one model's pictures fit beside the other's
+_LOSSES = {
+    JURY: "Pictures that the judges mark down most",
+    WITHIN: "One prompt, several noises: more alike than the base's",
+    BETWEEN: "Other prompts: more alike than the base's",
+}
 
 Line = Mapping[str, float | None]
 
@@ -119,28 +129,58 @@ def _chart(log: Sequence[Line], key: str, title: str, kind: Any) -> str:
             y.append(value)
     if len(x) < 2:
         return ""
-    return f"<div><h3>{escape(title)}</h3>{curve_chart([Curve(x, y, kind=kind)], size=(4.6, 2.2))}</div>"
+    return f"<div><h3>{escape(title)}</h3>{curve_chart([Curve(x, y, kind=kind)], title, size=(4.6, 2.2))}</div>"
 
 
-def pictures(theirs: NDArray[np.uint8], ours: NDArray[np.uint8], prompts: Sequence[str], names: tuple[str, str]) -> str:
+def pictures(theirs: Evaluation, ours: Evaluation) -> str:
     """Base beside tuned for the first prompts, from the same noise."""
-    shown = min(PAIRS, len(theirs), len(ours))
-    side = max(theirs.shape[1:3])
-    crisp = " crisp" if side <= 128 else ""
-    pairs = ""
-    for left, right, prompt in zip(theirs[:shown], ours[:shown], prompts[:shown], strict=True):
-        pairs += (
-            f'<figure class="pair{crisp}"><div>{_img(left)}<span>{escape(names[0])}</span></div>'
-            f"<div>{_img(right)}<span>{escape(names[1])}</span></div>"
-            f"<figcaption>{escape(prompt)}</figcaption></figure>"
-        )
-    return f'<div class="pictures" style="--pair: {13 if side <= 128 else 24}rem">{pairs}</div>'
+    assert theirs.images is not None
+    assert ours.images is not None
+    shown = min(PAIRS, len(theirs.images), len(ours.images))
+    return _groups([[i] for i in range(shown)], theirs, ours)
+
+
+def losses(verdict: Verdict, theirs: Evaluation, ours: Evaluation) -> str:
+    """The pictures that show what was lost; empty if nothing was, or no picture was kept."""
+    sections = []
+    for loss, groups in shown_losses(verdict, ours, theirs).items():
+        sections.append(f"<h3>{escape(_LOSSES[loss])}</h3>{_groups(groups, theirs, ours)}")
+    if not sections:
+        return ""
+    note = '<p class="note">Chosen among the pictures that were kept because they show it most.</p>'
+    return "<h2>What was lost</h2>" + note + "".join(sections)
+
+
+def _groups(groups: Sequence[Sequence[int]], theirs: Evaluation, ours: Evaluation) -> str:
+    """Figures with the samples of a group, the base's beside (or, where there are many, above) the tuned model's."""
+    assert theirs.images is not None
+    small = max(theirs.images.shape[1:3]) <= _SMALL
+    figures = ""
+    for group in groups:
+        prompts = list(dict.fromkeys(ours.prompts[i] for i in group))
+        sides = "".join(_side(side, group) for side in (theirs, ours))
+        caption = f"<figcaption>{escape(prompts[0])}</figcaption>" if len(prompts) == 1 else ""
+        kind = "pair" if len(group) <= _BESIDE else "pair stacked"
+        figures += f'<figure class="{kind}{" crisp" if small else ""}">{sides}{caption}</figure>'
+    width = (13 if small else 24) * min(2, max(map(len, groups)))
+    if max(map(len, groups)) > _BESIDE:
+        return figures
+    return f'<div class="pictures" style="--pair: {width}rem">{figures}</div>'
+
+
+def _side(evaluation: Evaluation, group: Sequence[int]) -> str:
+    assert evaluation.images is not None
+    images = ""
+    for i in group:
+        images += _img(evaluation.images[i], f"{evaluation.name}: {evaluation.prompts[i]}")
+    return f'<div><div class="row">{images}</div><span>{escape(evaluation.name)}</span></div>'
 
 
 def sample_picture(path: Path) -> str:
     """A sample grid that training wrote."""
     data = base64.b64encode(path.read_bytes()).decode()
-    return f'<img class="samples" alt="samples of {escape(path.stem)}" src="data:image/png;base64,{data}">'
+    alt = f"Base beside tuned, {path.stem.replace('-', ' ')}"
+    return f'<img class="samples" alt="{escape(alt)}" src="data:image/png;base64,{data}">'
 
 
 def folded(title: str, text: str) -> str:
@@ -148,10 +188,10 @@ def folded(title: str, text: str) -> str:
     return f"<details><summary>{escape(title)}</summary><pre>{escape(text)}</pre></details>"
 
 
-def _img(pixels: NDArray[np.uint8]) -> str:
+def _img(pixels: NDArray[np.uint8], description: str) -> str:
     image, buffer = Image.fromarray(pixels), io.BytesIO()
     image.thumbnail((_WIDEST, _WIDEST), Image.Resampling.LANCZOS)
-    small = max(image.size) <= 128
+    small = max(image.size) <= _SMALL
     image.save(buffer, "PNG" if small else "JPEG", **({"optimize": True} if small else {"quality": 90}))
     data = base64.b64encode(buffer.getvalue()).decode()
-    return f'<img alt="" src="data:image/{"png" if small else "jpeg"};base64,{data}">'
+    return f'<img alt="{escape(description)}" src="data:image/{"png" if small else "jpeg"};base64,{data}">'

@@ -20,7 +20,7 @@ body {
 main { max-width: 60rem; margin: 0 auto; padding: 2.5rem 1.25rem 4rem; }
 h1 { font-size: 1.9rem; line-height: 1.2; margin: 0 0 .3rem; letter-spacing: -.01em; overflow-wrap: anywhere; }
 h2 { font-size: 1.15rem; margin: 2.6rem 0 .7rem; letter-spacing: -.005em; }
-h3 { font-size: .92rem; margin: 0 0 .2rem; font-weight: 600; }
+h3 { font-size: .92rem; margin: 1rem 0 .3rem; font-weight: 600; }
 p { margin: .5rem 0; }
 .lead, .note, figcaption, footer { color: var(--faint); }
 .note, figcaption, footer { font-size: .87rem; }
@@ -52,6 +52,7 @@ tr.trained td:first-child::after {
 }
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 21rem), 1fr)); gap: 1.4rem 1.6rem; }
 .charts > div, figure { min-width: 0; margin: 0; }
+.charts h3 { margin: 0 0 .2rem; }
 .chart { width: 100%; height: auto; display: block; font-family: inherit; }
 .wide { max-width: 46rem; }
 .pictures {
@@ -61,6 +62,9 @@ tr.trained td:first-child::after {
 .pair img { width: 100%; height: auto; display: block; border-radius: 3px; }
 .pair.crisp img, img.crisp { image-rendering: pixelated; }
 .pair figcaption { grid-column: 1 / -1; line-height: 1.35; overflow-wrap: anywhere; }
+.pair .row { display: flex; gap: .3rem; }
+.pair .row img { flex: 1 1 0; min-width: 0; }
+.pair.stacked { grid-template-columns: 1fr; }
 .pair span { display: block; font-size: .76rem; color: var(--faint); }
 img.samples { max-width: 100%; border-radius: 4px; }
 details { border-top: 1px solid var(--line); padding: .7rem 0; }

@@ -15,6 +15,9 @@ from kedge.policies.fingerprint import Fingerprint
 
 HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")  # the only base_model that the hub understands
 
+VERDICT = "<!-- verdict -->", "<!-- /verdict -->"  # around what `kedge compare` says
+NOT_COMPARED = "Not compared with its base yet: `kedge compare` does, and writes its verdict here."
+
 Line = dict[str, Any]
 DISTANCES = {
     "path_kl": "a path KL of {:.3g} nats",
@@ -38,8 +41,28 @@ def model_card(
         base: the weights that it was trained on.
     """
     parts = [_front_matter(config), f"# {name}\n", _lead(config, step), f"It took {spent}.\n", _base(base)]
-    parts += [_results(config, log), _use(config), _details(config)]
+    parts += [_verdict(NOT_COMPARED), _results(config, log), _use(config), _details(config)]
     return "\n".join(filter(None, parts))
+
+
+def with_verdict(card: str, title: str, clauses: Sequence[str], about: str) -> str:
+    """A card that tells the verdict where its own marks stand; one whose owner took them away stays as it is.
+
+    Args:
+        title: the verdict.
+        clauses: what became of reward, judges and diversity.
+        about: on what it was measured.
+    """
+    before, opening, rest = card.partition(VERDICT[0])
+    _, closing, after = rest.partition(VERDICT[1])
+    if not opening or not closing:
+        return card
+    items = "\n".join(f"- {clause}" for clause in clauses)
+    return before + _verdict(f"**{title}**, on {about}:\n\n{items}").rstrip("\n") + after
+
+
+def _verdict(text: str) -> str:
+    return f"{VERDICT[0]}\n{text}\n{VERDICT[1]}\n"
 
 
 def _front_matter(config: RunConfig) -> str:

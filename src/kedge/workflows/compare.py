@@ -125,11 +125,14 @@ def _conclude(run: Path, ours: Evaluation, theirs: Evaluation, role: str) -> Run
     from kedge.evaluation.measure import conclude
     from kedge.evaluation.records import BASE, evaluation_folder
     from kedge.evaluation.report import trained_on, write_report
+    from kedge.training.run_folder import RunFolder
 
     folder, suffix = evaluation_folder(run), "" if role == BASE else f"-against-{role}"
     comparison = conclude(folder, ours, theirs, suffix)
     trained = trained_on(load_config(run / "config.yaml").reward, [change.metric for change in comparison.rewards])
     verdict = judge_comparison(comparison, trained) if trained and role == BASE else None
+    if verdict is not None:
+        _tell_card(RunFolder(run).card, verdict, comparison.prompts)
     return RunComparison(
         comparison,
         ours,
@@ -138,3 +141,13 @@ def _conclude(run: Path, ours: Evaluation, theirs: Evaluation, role: str) -> Run
         grid=folder / f"grid{suffix}.png",
         report=write_report(run, role),
     )
+
+
+def _tell_card(card: Path, verdict: Verdict, prompts: str) -> None:
+    """Write the verdict into the run's model card, if it still has a place for it."""
+    from kedge.export.card import with_verdict
+    from kedge.files import write_text
+
+    if card.is_file():
+        text = card.read_text(encoding="utf-8")
+        write_text(card, with_verdict(text, verdict.record.title, verdict.clauses, prompts))

@@ -93,6 +93,7 @@ def judged(seed: int = 1, *, trained: float, scores: dict[str, float], kept: dic
 
 JUDGE, BLIND, KIN = "imagereward@emoji", "hpsv2", "clipscore@emoji"
 WHOLE, LOST = {WITHIN: 1.0, BETWEEN: 0.99}, {WITHIN: 0.6, BETWEEN: 0.95}
+GONE = {WITHIN: 0.3, BETWEEN: 0.95}
 
 CASES: list[tuple[float, dict[str, float], dict[str, float], str]] = [
     (1, {JUDGE: 0.5}, WHOLE, "better"),
@@ -104,7 +105,12 @@ CASES: list[tuple[float, dict[str, float], dict[str, float], str]] = [
     (1, {BLIND: 0.5}, WHOLE, "unjudged"),
     (1, {BLIND: -0.5}, WHOLE, "hacking"),  # who cannot clear may accuse
     (1, {KIN: 0.5}, WHOLE, "unjudged"),
-    (1, {KIN: 0.5}, LOST, "collapsed"),
+    (1, {KIN: 0.5}, LOST, "narrowed"),
+    (1, {JUDGE: 0.5}, GONE, "collapsed"),  # whatever the judges say
+    (1, {JUDGE: 0.5}, {WITHIN: 1.0, BETWEEN: 0.3}, "collapsed"),
+    (1, {JUDGE: 0.5}, {WITHIN: 0.495, BETWEEN: 1.0}, "alike"),  # half, and cannot be told from it
+    (1, {JUDGE: -0.5}, GONE, "hacking"),
+    (0, {JUDGE: 0.0}, GONE, "unchanged"),
     (1, {}, WHOLE, "unjudged"),
     (1, {"oracle": -2.0, JUDGE: 0.5}, WHOLE, "better"),  # the truth is told, not judged by
     (0, {JUDGE: 0.0}, WHOLE, "unchanged"),

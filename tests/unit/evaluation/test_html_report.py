@@ -23,13 +23,15 @@ class Checker(HTMLParser):
         super().__init__()
         self.open: list[str] = []
         self.text: list[str] = []
-        self.images = 0
+        self.images: list[str] = []
 
     def handle_starttag(self, tag, attrs):
         values = dict(attrs)
         for name in ("src", "href", "xlink:href"):
             assert values.get(name, "#").startswith(("#", "data:")), values
-        self.images += tag == "img"
+        if tag == "img":
+            self.images.append(values["alt"])
+            assert values["alt"].strip()  # said in words too
         if tag not in VOID:
             self.open.append(tag)
 
@@ -80,7 +82,8 @@ def test_a_finished_run(run: Path) -> None:
     path = write_report(run)
     text, page = read(path)
     assert path == run / "report.html"
-    assert page.images == 2 * 4
+    assert path.read_text().partition("<h2>Pictures</h2>")[2].count("<img") == 2 * 4
+    assert page.images[:2] == ["base: a green thing", "tuned: a green thing"]  # brightness fell there most
     for piece in (
         "my-run",
         "rocm kl",
@@ -101,7 +104,7 @@ def test_a_run_that_has_only_begun(tmp_path: Path) -> None:
     text, page = read(write_report(tmp_path))
     assert "Not evaluated yet" in text
     assert "PickScore" in text
-    assert page.images == 0
+    assert not page.images
 
 
 def test_not_a_run(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from docs import floors
 from docs.damage_table import with_damage
 from docs.reference import reference
 from docs.result_pages import write_pages
+from docs.world_tables import with_world
 
 from kedge.config import load_config
 from kedge.config.presets import Preset, presets
@@ -96,7 +97,7 @@ def written() -> dict[Path, str]:
     overview = HERE.parent / "ARCHITECTURE.md"
     return {
         HERE / "recipes.md": recipes(),
-        HERE / "rewards.md": with_damage((HERE / "rewards.md").read_text(encoding="utf-8")),
+        HERE / "rewards.md": with_world(with_damage((HERE / "rewards.md").read_text(encoding="utf-8"))),
         HERE / "api" / "README.md": reference(),
         HERE / "images" / "floors.svg": floors.picture(floors.house()),
         overview: architecture(overview.read_text(encoding="utf-8")),

@@ -9,7 +9,7 @@ import pytest
 import torch
 from diffusers import DiffusionPipeline
 
-from kedge.worlds.emoji.build import recipe
+from kedge.worlds.emoji.build import card, recipe
 from kedge.worlds.emoji.build.aesthetic import colourfulness
 from kedge.worlds.emoji.build.lcm import guidance_embedding
 from kedge.worlds.emoji.build.loop import Schedule, train
@@ -119,6 +119,38 @@ def test_pairwise_accuracy_of_the_oracle_itself_and_of_its_opposite():
     tokens = torch.zeros(5, 3)
     assert pairwise_accuracy(lambda images, tokens: images.mean((2, 3, 4)), tokens, pictures) == 1
     assert pairwise_accuracy(lambda images, tokens: -images.mean((2, 3, 4)), tokens, pictures) == 0
+
+
+def test_the_card_says_what_the_log_says_last(tmp_path):
+    def quality(right: float) -> dict[str, float]:
+        names = (*card.PARTS, "acting", "total", "squared_error", "true_activity", "true_clean")
+        return dict.fromkeys(names, 0.5) | {"right": right}
+
+    measured = {prompts: quality(0.25) for prompts in card.PROMPTS}
+    agreement = {"prompts": 9, "pictures": 8, "accuracy": {"hpsv2": 0.71}, "prompt_accuracy": {"hpsv2": 0.83}}
+    notes = [
+        {"stage": "vae", "steps": 10, "batch": 2, "seconds": 60.0, "device": "cpu", "torch": "2"},
+        {"stage": "vae", "steps": 20, "batch": 3, "seconds": 120.0, "device": "cpu", "torch": "2"},
+        {"autoencoder": {"scenes": quality(0.875), "activities": quality(0.75)}},
+        {"model": "emoji-lcm"} | {prompts: quality(0.125) for prompts in card.PROMPTS},
+        {"model": "emoji-lcm"} | measured,
+        {"settings": [{"steps": 4, "omega": 1.5} | {prompts: quality(0.625) for prompts in card.PROMPTS}]},
+        {"reward": "aesthetic", "correlation_with_taste": 0.66},
+        agreement | {"correlation": {"hpsv2": {"hpsv2": 1.0}}},
+    ]
+    (tmp_path / "build.jsonl").write_text("".join(json.dumps(note) + "\n" for note in notes))
+    card.write_card(tmp_path, tmp_path)
+    text = (tmp_path / "README.md").read_text()
+    for piece in (
+        "| vae | 20 × 3 | 2 min |",
+        "87.5%",
+        "| emoji-lcm | held out | 25.0% |",
+        "| 4 | 1.5 | held out | 62.5% |",
+    ):
+        assert piece in text, piece
+    assert "12.5%" not in text
+    assert "10 × 2" not in text
+    assert card.card(json.loads((tmp_path / card.RECORD).read_text())) == text
 
 
 def test_pictures_round_trip(tmp_path):

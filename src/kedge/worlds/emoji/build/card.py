@@ -38,37 +38,97 @@ LEARNED = {
 }
 
 
-def _newest(notes: list[dict[str, Any]], kind: str) -> dict[str, dict[str, Any]]:
-    """The last note about each ``kind``."""
-    return {note[kind]: note for note in notes if kind in note}
+PARTS = ("animal", "number", "place", "background", "clean", "activity")
+TRUE_SCENES = {"scenes": "true scenes", "activities": "all activities"}
+PROMPTS = ("held out", "activities")
+RECORD = "measured.json"
 
 
-def write_card(folder: Path) -> None:
-    """Write ``assets/README.md`` from the build's log; the newest note of each kind counts."""
-    notes = list(map(json.loads, (folder / "build.jsonl").read_text().splitlines()))
-    stages, models, rewards = _newest(notes, "stage"), _newest(notes, "model"), _newest(notes, "reward")
-    lines = [HEAD, "## Quality, by the oracle", ""]
-    lines += ["| model | prompts | right animals | oracle | animal | number | place | background | clean | activity |"]
-    lines += ["|" + "---|" * 10]
-    for name, note in models.items():
-        for prompts in ("held out", "activities"):
-            s = note[prompts]
-            cells = [f"{s[part]:.2f}" for part in ("animal", "number", "place", "background", "clean", "activity")]
-            lines.append(f"| {name} | {prompts} | {s['right']:.1%} | {s['total']:.3f} | {' | '.join(cells)} |")
-    lines += _rewards([note for note in notes if "correlation" in note][-1])
-    taste = rewards["aesthetic"]["correlation_with_taste"]
+def write_card(folder: Path, assets: Path = ASSETS) -> None:
+    """Write ``measured.json`` and ``README.md`` among the assets, from the build's log in ``folder``."""
+    notes = [json.loads(line) for line in (folder / "build.jsonl").read_text().splitlines()]
+    measured = measurements(notes)
+    (assets / RECORD).write_text(json.dumps(measured, indent=1) + "\n")
+    (assets / "README.md").write_text(card(measured))
+
+
+def measurements(notes: list[dict[str, Any]]) -> dict[str, Any]:
+    """What a build's log says in the end: of each kind, and of each stage, model and reward, its newest note."""
+    measured: dict[str, Any] = {"stages": {}, "models": {}, "rewards": {}}
+    for note in notes:
+        if "stage" in note:
+            measured["stages"][note["stage"]] = note
+        elif "model" in note:
+            measured["models"][note["model"]] = note
+        elif "reward" in note:
+            measured["rewards"][note["reward"]] = note
+        elif "correlation" in note:
+            measured["agreement"] = note
+        else:  # autoencoder, settings
+            measured |= note
+    return measured
+
+
+def card(measured: dict[str, Any]) -> str:
+    """The card's text."""
+    lines = [HEAD, *_autoencoder(measured["autoencoder"]), *_models(measured["models"])]
+    lines += [*_settings(measured["settings"]), *_rewards(measured["agreement"])]
+    taste = measured["rewards"]["aesthetic"]["correlation_with_taste"]
     lines += ["", f"The aesthetic head's ratings correlate with the true taste by {taste:.2f}."]
-    lines += ["", "## How they were made", "", "| stage | steps × images | device, torch |", "|---|---|---|"]
+    return "\n".join([*lines, *_stages(measured["stages"])]) + "\n"
+
+
+def _autoencoder(quality: dict[str, dict[str, float]]) -> list[str]:
+    """What is left of true scenes behind encoder and decoder."""
+    lines = ["## The autoencoder", "", "True scenes through encoder and decoder, by the oracle (of the originals):", ""]
+    lines += ["| scenes | squared error on [0, 1] | activity | clean | right animals |", "|" + "---|" * 5]
+    for kind, title in TRUE_SCENES.items():
+        q = quality[kind]
+        cells = [f"{q['squared_error']:.5f}"]
+        cells += [f"{q[part]:.3f} ({q['true_' + part]:.3f})" for part in ("activity", "clean")]
+        lines.append(f"| {title} | {' | '.join(cells)} | {q['right']:.1%} |")
+    return [*lines, ""]
+
+
+def _models(models: dict[str, dict[str, Any]]) -> list[str]:
+    lines = ["## The models, by the oracle", ""]
+    lines += ["| model | prompts | right animals | activity drawn | oracle | " + " | ".join(PARTS) + " |"]
+    lines += ["|" + "---|" * (5 + len(PARTS))]
+    for name, note in models.items():
+        for prompts in PROMPTS:
+            q = note[prompts]
+            cells = [f"{q['right']:.1%}", f"{q['acting']:.1%}", f"{q['total']:.3f}"]
+            cells += [f"{q[part]:.2f}" for part in PARTS]
+            lines.append(f"| {name} | {prompts} | {' | '.join(cells)} |")
+    return lines
+
+
+def _settings(settings: list[dict[str, Any]]) -> list[str]:
+    """The consistency model in fewer steps, and at every ω."""
+    lines = ["", "The consistency model in other settings:", ""]
+    lines += ["| steps | ω | prompts | right animals | activity drawn | oracle | clean |", "|" + "---|" * 7]
+    for setting in settings:
+        for prompts in PROMPTS:
+            q = setting[prompts]
+            cells = [f"{q['right']:.1%}", f"{q['acting']:.1%}", f"{q['total']:.3f}", f"{q['clean']:.2f}"]
+            lines.append(f"| {setting['steps']} | {setting['omega']:g} | {prompts} | {' | '.join(cells)} |")
+    return lines
+
+
+def _stages(stages: dict[str, dict[str, Any]]) -> list[str]:
+    lines = ["", "## How they were made", "", "| stage | steps × images | time | device, torch |", "|---|---|---|---|"]
     for name, note in stages.items():
         if "steps" in note:
-            lines.append(f"| {name} | {note['steps']} × {note['batch']} | {note['device']}, {note['torch']} |")
-    (ASSETS / "README.md").write_text("\n".join(lines) + "\n")
+            size = f"{note['steps']} × {note['batch']}"
+            lines.append(f"| {name} | {size} | {note['seconds'] / 60:.0f} min | {note['device']}, {note['torch']} |")
+    return [*lines, "", "The time is that of a stage's last sitting."]
 
 
 def _rewards(note: dict[str, Any]) -> list[str]:
     """Each reward against the oracle, and the rewards against each other."""
     lines = ["", "## Rewards", "", "On pictures that no judge was trained on: ten candidates for each of "]
-    lines[-1] += f"{note['prompts']} prompts in pairs; {note['pictures']} good ones with their prompt and a wrong one."
+    lines[-1] += f"{note['prompts']} prompts in pairs; {note['pictures']} good ones with their prompt and with a "
+    lines[-1] += "wrong one that shares the animals or the background."
     lines += [
         "",
         "| reward | learned from | orders pairs as the oracle | prefers the right prompt |",

@@ -1,4 +1,4 @@
-"""Dual ascent: its fixed point is the constraint, whatever it starts from; one step is small; bad numbers do nothing."""
+"""Dual ascent: its fixed point is the constraint, wherever it starts; one step is small; bad numbers do nothing."""
 
 import math
 from dataclasses import asdict

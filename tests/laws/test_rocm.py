@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -39,6 +40,11 @@ def objective(policy: ToyPolicy, algorithm: ROCM, fixed: list[Gaussian] | None =
                 q = policy.transition(x, k, cond) if fixed is None else fixed[policy.steps - k]
             total = total + divergence(p, q)
             x = p.mean + p.std * noise[policy.steps - k + 1]
+        elif algorithm.last_step_std:
+            with policy.reference():
+                q = policy.transition(x, k, cond)
+            std = torch.tensor(algorithm.last_step_std, dtype=policy.dtype)
+            total = total + divergence(Gaussian(p.mean, std), Gaussian(q.mean, std))
     return (ToyReward()(policy.decode(p.mean), PROMPTS) - algorithm.weight * total).mean()
 
 
@@ -91,6 +97,74 @@ def test_exact_gradient_equals_finite_differences_of_the_objective(divergence: s
     assert loss.value.item() == pytest.approx(-objective(policy, algorithm).item(), rel=1e-12)
     expected = finite_differences(policy, lambda: objective(policy, algorithm))
     assert relative_error(-gradient(policy, loss.value), expected) < 1e-5
+
+
+@pytest.mark.parametrize("steps", [1, 4])
+@pytest.mark.parametrize("divergence", BETA)
+def test_exact_gradient_with_the_last_step_held_too(divergence: str, steps: int) -> None:
+    policy = ToyPolicy("lcm", steps)
+    algorithm = ROCM(divergence=divergence, beta=BETA[divergence], last_step_std=0.4)
+    (loss,) = losses(algorithm, toy_context(policy))
+    assert loss.value.item() == pytest.approx(-objective(policy, algorithm).item(), rel=1e-12)
+    expected = finite_differences(policy, lambda: objective(policy, algorithm))
+    assert relative_error(-gradient(policy, loss.value), expected) < 1e-5
+    free = losses(ROCM(divergence=divergence, beta=BETA[divergence]), toy_context(policy))[0]
+    assert loss.metrics["divergence"].min() > free.metrics["divergence"].min()  # it is held, at K = 1 too
+
+
+class Saying(ToyPolicy):
+    """One that says what its steps make of x̂_0."""
+
+    def x0_weight(self, k: int) -> float:
+        return float(self.schedule[k].x0_weight)
+
+
+@pytest.mark.parametrize("kind", ["lcm", "diffusion"])
+def test_the_last_steps_divergence_in_closed_form(kind: str) -> None:
+    """‖x̂_0 − x̂_0_ref‖²/2s0²: of the predicted picture, whatever the last step makes of it."""
+    policy, s0 = Saying(kind, 3), 0.25
+    end = policy.schedule[1]  # as a schedule that ends above zero noise: x_0 = α' x̂_0 + σ' ε̂
+    policy.schedule[1] = replace(end, next_alpha=torch.tensor(0.9), kept=torch.tensor(0.19**0.5))
+    algorithm = ROCM(divergence="kl", beta=1.0, last_step_std=s0, reference_steps=0)
+    _, divergence = algorithm.evaluate(toy_context(policy), PROMPTS, noise_for(policy))
+    with torch.no_grad():
+        cond, x = policy.encode(PROMPTS), noise_for(policy)[0]
+        for k in (3, 2):
+            x = policy.transition(x, k, cond).sample(noise_for(policy)[4 - k])
+        apart = policy.transition(x, 1, cond).mean
+        with policy.reference():
+            apart = (apart - policy.transition(x, 1, cond).mean) / policy.x0_weight(1)
+    assert policy.x0_weight(1) != 1
+    assert divergence.tolist() == pytest.approx((apart.square().flatten(1).sum(1) / (2 * s0**2)).tolist(), rel=1e-9)
+
+
+@pytest.mark.parametrize("divergence", [*BETA, "js_sampled"])
+def test_at_initialisation_the_last_steps_divergence_is_zero_too(divergence: str) -> None:
+    policy = ToyPolicy("lcm", 1, drift=0.0)
+    algorithm = ROCM(divergence=divergence, beta=1.0, last_step_std=0.1)
+    _, total = algorithm.evaluate(toy_context(policy), PROMPTS, noise_for(policy))
+    assert total.abs().max().item() == 0
+    assert gradient(policy, total.sum()).abs().max().item() == 0
+
+
+@pytest.mark.parametrize("divergence", ["kl", "js"])
+def test_without_noise_the_last_step_alone_can_be_held(divergence: str) -> None:
+    policy = ToyPolicy("diffusion", 4, eta=0.0)
+    algorithm = ROCM(divergence=divergence, beta=BETA[divergence], last_step_std=0.2, reference_steps=0)
+    (loss,) = losses(algorithm, toy_context(policy))
+    assert policy.calls["reference"] == 1
+
+    def held() -> Tensor:
+        cond, x = policy.encode(PROMPTS), noise_for(policy)[0]
+        for k in (4, 3, 2):
+            x = policy.transition(x, k, cond).mean
+        p, std = policy.transition(x, 1, cond), torch.tensor(0.2, dtype=policy.dtype)
+        with policy.reference():
+            q = policy.transition(x, 1, cond)
+        penalty = make_divergence(divergence)(Gaussian(p.mean, std), Gaussian(q.mean, std))
+        return (ToyReward()(policy.decode(p.mean), PROMPTS) - algorithm.weight * penalty).mean()
+
+    assert relative_error(-gradient(policy, loss.value), finite_differences(policy, held)) < 1e-5
 
 
 @pytest.mark.parametrize("divergence", ["kl", "js"])
@@ -189,7 +263,7 @@ def test_no_gradient_at_all_is_refused() -> None:
 
 def test_a_sampler_without_noise_has_no_divergence() -> None:
     policy = ToyPolicy("diffusion", 4, eta=0.0)
-    with pytest.raises(ValueError, match=r"step 4 adds no noise.*model\.eta > 0"):
+    with pytest.raises(ValueError, match=r"step 4 adds no noise.*model\.eta or model\.renoise.*last_step_std"):
         losses(ROCM(), toy_context(policy))
     (loss,) = losses(ROCM(divergence="none"), toy_context(policy))
     assert gradient(policy, loss.value).norm() > 0
@@ -276,5 +350,9 @@ def test_settings_are_checked_when_made() -> None:
         ROCM(beta=-1e-4)
     with pytest.raises(ValueError, match="Did you mean 'fisher'"):
         ROCM(divergence="fishers")
+    with pytest.raises(ValueError, match="last_step_std must be 0"):
+        ROCM(last_step_std=-0.1)
+    with pytest.raises(ValueError, match="reference_steps must be 1 or more"):
+        ROCM(reference_steps=0)
     with pytest.raises(ValueError, match="reference_gradient"):
         ROCM(reference_gradient="none")

@@ -47,7 +47,7 @@ def test_eight_steps_of_the_published_model() -> None:
     schedule = consistency_schedule(LCMScheduler(**NOISE_SCHEDULE), 8, torch.float32)
     assert [int(schedule[k].timestep) for k in range(8, 0, -1)] == [999, 879, 759, 639, 499, 379, 259, 139]
     assert 1 / schedule[8].alpha.item() == pytest.approx(14.65, abs=0.01)  # |∂x̃_0/∂ε| at t = 999
-    assert schedule[2].next_sigma.item() ** 2 > 0.1  # the divergences never divide by a vanishing variance
+    assert schedule[2].std.item() ** 2 > 0.1  # the divergences never divide by a vanishing variance
 
 
 @pytest.mark.parametrize("steps", [1, 4, 20, 50])

@@ -32,6 +32,18 @@ CASES = {
     "rocm, truncated and recomputed": ("lcm", ROCM, {"backprop": {"last_steps": 3, "checkpoint": True}}),
     "rocm, paired": ("lcm", ROCM, {"speed": {"paired_reference": True}}),
     "rocm, paired and truncated": ("lcm", ROCM, {"speed": {"paired_reference": True}, "backprop": {"last_steps": 3}}),
+    "rocm, the last step too": ("lcm", {**ROCM, "last_step_std": 0.1}, {}),
+    "rocm, the last step alone": ("lcm", {**ROCM, "last_step_std": 0.1, "reference_steps": 0}, {}),
+    "rocm, the last step alone, truncated to it": (
+        "lcm",
+        {**ROCM, "last_step_std": 0.1, "reference_steps": 0},
+        {"backprop": {"last_steps": 1}},
+    ),
+    "rocm, the last step alone, paired": (
+        "lcm",
+        {**ROCM, "last_step_std": 0.1, "reference_steps": 0},
+        {"speed": {"paired_reference": True}, "backprop": {"last_steps": 1}},
+    ),
     "rlcm": ("lcm", {"name": "rlcm"}, {}),
     "rlcm, the last step too": ("lcm", {"name": "rlcm", "score_last_step": True}, {}),
     "ppo, minibatches": ("lcm", {"name": "ppo", "minibatches": 2}, {}),

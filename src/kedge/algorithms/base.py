@@ -16,11 +16,16 @@ from kedge.rewards.base import Reward
 
 @dataclass(frozen=True)
 class Needs:
-    """What an algorithm asks of its surroundings; checked when the config is read, before anything loads."""
+    """What an algorithm asks of its surroundings; checked when the config is read, before anything loads.
+
+    ``noise``: steps that draw some, because it learns from their log-probabilities. One for which that depends on its
+    settings has a property ``needs_noise``.
+    """
 
     differentiable_reward: bool = False
     reference: bool = False
     pairs: bool = False
+    noise: bool = False
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,9 @@ class Experience:
         if self.steps < 2:
             raise ValueError("one sampling step has no noise to learn from: set model.steps to 2 or more")
         if (self.stds[:-1] == 0).any():
-            raise ValueError("sampling steps without noise have no log-probability: set model.eta above 0")
+            raise ValueError(
+                "sampling steps without noise have no log-probability: set model.eta or model.renoise above 0"
+            )
         return list(range(self.steps, 1, -1))
 
     def x(self, k: int) -> Tensor:

@@ -47,7 +47,7 @@ class PPO:
             code does. For consistency models, to measure what it costs.
     """
 
-    needs: ClassVar[Needs] = Needs()
+    needs: ClassVar[Needs] = Needs(noise=True)
 
     ratio_clip: float = 1e-4
     epochs: int = 1

@@ -20,12 +20,16 @@ from torch import Tensor
 from kedge.algorithms.base import Context, Loss, Needs
 from kedge.algorithms.workload import Passes, Workload
 from kedge.divergences import make_divergence
-from kedge.gaussian import Reduction
-from kedge.policies.base import Alongside, Backprop, Trajectory, rollout
+from kedge.gaussian import Gaussian, Reduction
+from kedge.policies.base import Alongside, Backprop, Policy, PredictingPolicy, Trajectory, rollout
 
 # Table 2. They fit the reductions that the divergences default to.
 PAPER_BETA = {"none": 0.0, "kl": 1e-4, "reverse_kl": 1e-4, "hellinger": 0.5, "js": 2000.0, "fisher": 5e-5}
 PAPER_BETA["js_sampled"] = PAPER_BETA["js"]
+WITHOUT_NOISE = (
+    "Set model.eta or model.renoise (whichever the model takes) above 0; or hold the last step alone to the base, with "
+    "algorithm.reference_steps=0 and algorithm.last_step_std above 0; or algorithm.divergence=none"
+)
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,10 @@ class ROCM:
         reference_gradient: x_k depends on θ, so the gradient also flows through the reference's mean at x_k: `exact`.
             `detached` leaves that path out: less memory, a biased gradient.
         reference_steps: estimate the divergence from this many of its K − 1 terms, drawn at random for each
-            micro-batch: less memory and time, an unbiased but noisier gradient; null takes all of them.
+            micro-batch: less memory and time, an unbiased but noisier gradient; null takes all of them, 0 none but
+            the last step's.
+        last_step_std: s0; hold the last step, which draws nothing, to the base as well, by the divergence of
+            N(x̂_0, s0²) and N(x̂_0_ref, s0²). In latent standard deviations; 0, as in the paper, does not.
     """
 
     needs: ClassVar[Needs] = Needs(differentiable_reward=True, reference=True)
@@ -51,6 +58,7 @@ class ROCM:
     reduction: Reduction | None = None
     reference_gradient: Literal["exact", "detached"] = "exact"
     reference_steps: int | None = None
+    last_step_std: float = 0.0
 
     def __post_init__(self) -> None:
         make_divergence(self.divergence, self.reduction)  # refuses an unknown name now
@@ -60,8 +68,13 @@ class ROCM:
             raise ValueError(f"beta must be 0 or more, not {self.beta}: the divergence is subtracted from the reward")
         if self.reference_gradient not in ("exact", "detached"):
             raise ValueError(f"reference_gradient must be exact or detached, not {self.reference_gradient!r}")
-        if self.reference_steps is not None and self.reference_steps < 1:
-            raise ValueError(f"reference_steps must be 1 or more, or null for all, not {self.reference_steps}")
+        if self.last_step_std < 0:
+            raise ValueError(f"last_step_std must be 0 (off) or more, not {self.last_step_std}")
+        least = 0 if self.last_step_std else 1
+        if self.reference_steps is not None and self.reference_steps < least:
+            raise ValueError(
+                f"reference_steps must be 1 or more (0 with last_step_std), or null for all, not {self.reference_steps}"
+            )
 
     @property
     def weight(self) -> float:
@@ -73,14 +86,25 @@ class ROCM:
         """Whether the gradient flows through the reference; with β = 0 the divergence is measured only."""
         return self.reference_gradient == "exact" and self.weight > 0
 
+    @property
+    def needs_noise(self) -> bool:
+        """Whether it takes a divergence where a sampler without noise has none."""
+        return self.divergence != "none" and self.reference_steps != 0
+
+    @property
+    def _holds_last_step(self) -> bool:
+        return self.divergence != "none" and self.last_step_std > 0
+
     def workload(self, batch_size: int, accumulation: int, steps: int, backprop: Backprop) -> Workload:
         """Fresh trajectories for every step, with the gradient through the last ``backprop.last_steps`` of them."""
         samples = batch_size * accumulation
         kept = steps if backprop.last_steps is None else min(backprop.last_steps, steps)
-        terms = self._terms(steps)
+        terms, last = self._terms(steps), int(self._holds_last_step)
         # The reference passes a gradient on to x_k where the step before made x_k with one; paired, it always does.
         differentiated = max(0, kept - (1 if backprop.paired else 2)) if self.exact else 0
         through = terms * differentiated / max(1, steps - 1)
+        through += last * int(self.exact and kept >= (1 if backprop.paired else 2))
+        terms += last
         again = 1 if backprop.checkpoint else 0
         passes = Passes(
             forward=samples * (steps + again * kept),
@@ -119,14 +143,17 @@ class ROCM:
         steps = self._steps(context)
         with backprop.storage():
             # Line 9: {x_k} = G(θ, ε, c), and the reference's step at the same x_k.
-            trajectory = rollout(policy, context.encode(prompts), noise, backprop, Alongside(steps, self.exact))
+            beside = Alongside([*steps, 1] if self._holds_last_step else steps, self.exact)
+            trajectory = rollout(policy, context.encode(prompts), noise, backprop, beside)
             reward = context.reward(policy.decode(trajectory.x0), prompts)  # line 10: R_i = R(x_0, c_i)
             with nullcontext() if self.weight else torch.no_grad():
-                return reward, self._divergence(trajectory, steps, torch.zeros_like(reward))  # line 11: D_i
+                divergence = self._divergence(trajectory, steps, torch.zeros_like(reward))  # line 11: D_i
+                return reward, divergence + self._last_divergence(policy, trajectory)
 
     def _terms(self, steps: int) -> int:
-        """How many divergences are taken along a trajectory: none at k = 1, which draws nothing."""
-        return 0 if self.divergence == "none" else min(self.reference_steps or steps - 1, steps - 1)
+        """How many divergences are taken along a trajectory, k = K, …, 2."""
+        most = steps - 1 if self.reference_steps is None else self.reference_steps
+        return 0 if self.divergence == "none" else min(most, steps - 1)
 
     def _steps(self, context: Context) -> list[int]:
         """Where the divergence is taken: k = K, …, 2, or a random subset of ``reference_steps`` of them."""
@@ -144,9 +171,18 @@ class ROCM:
         for k in steps:
             p = trajectory.step(k)[2]
             if p.deterministic:
-                raise ValueError(
-                    f"step {k} adds no noise, so it has no divergence: set model.eta > 0, or no divergence"
-                )
+                raise ValueError(f"step {k} adds no noise, so it has no divergence. {WITHOUT_NOISE}")
             terms.append(divergence(p, trajectory.references[k]))  # D_f(p_k(·|θ, x_k, c) ‖ p_k(·|θ_ref, x_k, c))
         # Each term is drawn with probability n / (K − 1): weighing by its inverse makes the estimate unbiased.
         return torch.stack(terms).sum(0) * ((len(trajectory.transitions) - 1) / len(steps))
+
+    def _last_divergence(self, policy: Policy, trajectory: Trajectory) -> Tensor | float:
+        """D(N(x̂_0, s0²) ‖ N(x̂_0_ref, s0²)) at k = 1, ``[B]``, as if the last step drew noise of std s0."""
+        if not self._holds_last_step:
+            return 0.0
+        p, q = trajectory.step(1)[2], trajectory.references[1]
+        # The means differ by this times x̂_0 − x̂_0_ref. Without it: by what is decoded.
+        weight = policy.x0_weight(1) if isinstance(policy, PredictingPolicy) else None
+        std = torch.tensor(self.last_step_std, dtype=p.mean.dtype)
+        predicted, reference = (Gaussian(step.mean / (weight or 1.0), std) for step in (p, q))
+        return make_divergence(self.divergence, self.reduction)(predicted, reference)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from kedge.config.schema import RunConfig
 from kedge.config.text import ConfigError
 from kedge.config.workload import workload_of
+from kedge.policies.families import FAMILIES
 from kedge.registry import listed
 
 
@@ -26,6 +27,37 @@ def check(config: RunConfig) -> None:
                 raise ConfigError(f"{key}: {error}") from error
             if key == "reward" and config.algorithm.settings.needs.differentiable_reward and not info.differentiable:
                 raise ConfigError(_no_gradient(config.algorithm.name, text))
+    _check_noise(config)
+
+
+def _check_noise(config: RunConfig) -> None:
+    """Refuse r where another rule decides, and an algorithm that needs noise beside a sampler that draws none."""
+    model, settings = config.model, config.algorithm.settings
+    family = model.family
+    if family is None:
+        return
+    if model.renoise != 1 and not family.renoise:
+        takers = [other.name for other in FAMILIES.values() if other.renoise]
+        raise ConfigError(
+            f"model.renoise={model.renoise:g} means nothing to {family.name}, which has a rule of its own for how much "
+            f"noise a step draws: leave it out (it is for {listed(takers, 'and')})"
+        )
+    for key in ("eta", "renoise"):
+        if key not in family.keys or getattr(model, key) > 0 or model.steps == 1:
+            continue
+        if not getattr(settings, "needs_noise", settings.needs.noise):
+            continue
+        name = config.algorithm.name
+        if settings.needs.noise:
+            raise ConfigError(
+                f"algorithm {name!r} learns from the log-probabilities of noisy steps, and with model.{key}=0 none "
+                f"draws noise: set model.{key} above 0, or algorithm=rocm, which learns without noise too"
+            )
+        raise ConfigError(
+            f"with model.{key}=0 no step draws noise, so none has a divergence to the base: set model.{key} above 0; "
+            "or hold the last step alone, with algorithm.reference_steps=0 and algorithm.last_step_std above 0; or "
+            "algorithm.divergence=none"
+        )
 
 
 def check_experience(config: RunConfig, processes: int = 1) -> None:

@@ -11,7 +11,7 @@ from kedge.config.fields import More
 from kedge.models import ModelParts
 from kedge.policies.families import AUTO, Family, default_guidance, find, words
 from kedge.policies.settings import BackpropSettings, LoraConfig, MemorySettings, Precision, SpeedSettings
-from kedge.ranges import Count, Fraction, NotNegative, Positive, Whole
+from kedge.ranges import Count, Fraction, NotNegative, Positive, Share, Whole
 
 # YAML reads `off` as a boolean.
 Guard = Annotated[Literal["warn", "stop", "off"], BeforeValidator(lambda value: "off" if value is False else value)]
@@ -29,6 +29,7 @@ class ModelConfig:
         guidance: ω of ROCM's Eq. 4; diffusers' guidance_scale is ω + 1. null takes 1 for the bundled emoji models, else
             what is usual for the kind.
         eta: how much noise a step adds (DDIM's η).
+        renoise: r, how much of the next step's noise is drawn afresh, from 0 (none: the ODE) to 1 (all of it).
         size: side of the pictures in pixels, or [height, width]; null is the model's own.
         dtype: precision of the networks; the adapter and all arithmetic on steps stay in float32.
         unet: a UNet in place of the model's own (latent-consistency/lcm-sdxl): a folder or hub id.
@@ -43,6 +44,7 @@ class ModelConfig:
     steps: Annotated[Count, More(words.usual_steps)] = 8
     guidance: Annotated[float | None, More(words.usual_guidance)] = None
     eta: Annotated[NotNegative, More(words.takers_of_eta)] = 1.0
+    renoise: Annotated[Share, More(words.takers_of_renoise)] = 1.0
     size: Count | tuple[Count, Count] | None = None
     dtype: Precision = "float32"
     unet: str | None = None

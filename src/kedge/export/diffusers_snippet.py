@@ -31,19 +31,22 @@ def _imports(model: ModelConfig, family: Family) -> Iterator[str]:
 
 
 def _pipeline(model: ModelConfig, family: Family) -> Iterator[str]:
-    options = []
+    further = []
     for name, cls, place in (("unet", "UNet2DConditionModel", model.unet), ("vae", "AutoencoderKL", model.vae)):
         if place:
             yield f"{name} = {cls}.from_pretrained({json.dumps(place)})"
-            options.append(f", {name}={name}")
+            further.append(f", {name}={name}")
     if model.variant:
-        options.append(f", variant={json.dumps(model.variant)}")
+        further.append(f", variant={json.dumps(model.variant)}")
     place = json.dumps(model.name)
     if model.name in BUNDLED:  # diffusers does not know the name; and the adapter is of float32, the model of float16
         place = f"resolve_model({place}), torch_dtype=torch.float32"
-    yield f"pipe = DiffusionPipeline.from_pretrained({place}{''.join(options)})"
+    yield f"pipe = DiffusionPipeline.from_pretrained({place}{''.join(further)})"
+    if family.renoise and model.renoise not in family.renoise:
+        yield f"# trained with {model.renoise:g} of the noise drawn afresh; diffusers has no such scheduler: here all is"
     if family.scheduler:
-        own = "".join(f", {name}={value!r}" for name, value in family.scheduler_options.items())
+        options = {**family.scheduler_options, **family.renoise.get(model.renoise, family.renoise.get(1.0, {}))}
+        own = "".join(f", {name}={value!r}" for name, value in options.items())
         yield f"pipe.scheduler = {family.scheduler}.from_config(pipe.scheduler.config{own})"
 
 

@@ -81,6 +81,7 @@ def meta_policy(model: ModelConfig, steps: int) -> LatentPolicy | None:
         lora=model.lora,
         size=model.size,
         eta=model.eta,
+        renoise=model.renoise,
     )
 
 

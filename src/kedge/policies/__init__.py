@@ -30,6 +30,7 @@ def load_policy(
     device: str | torch.device = "cpu",
     dtype: str | torch.dtype = "float32",
     eta: float = 1.0,
+    renoise: float = 1.0,
     size: int | tuple[int, int] | None = None,
     parts: ModelParts | None = None,
 ) -> Policy:
@@ -37,14 +38,15 @@ def load_policy(
 
     Args:
         kind: ``auto``, one of :data:`FAMILIES`, ``module:object`` for a family of your own, or ``module:function``
-            taking the same arguments as this, without ``kind``; ``size`` and ``parts`` are passed to it only where they
-            are given.
+            taking the same arguments as this, without ``kind``; ``renoise``, ``size`` and ``parts`` are passed to it
+            only where they are given.
         model: as for :func:`kedge.models.resolve_model`.
         steps: K.
         guidance: ω of ROCM's Eq. 4; diffusers' ``guidance_scale`` is ω + 1. None is the model's own.
         lora: the adapter to add; None leaves the model as it is, with nothing to train.
         dtype: of the networks. Latents, the adapter and all step arithmetic stay in float32 (float64 with float64).
         eta: DDIM's η in [0, 1], for the families that take it.
+        renoise: r in [0, 1], for the families that take it: a step draws r of the next level's noise afresh.
         size: side of the pictures in pixels, or height and width; None is the model's own.
         parts: a UNet, a VAE or an LCM-LoRA from elsewhere, and the variant of the weight files.
 
@@ -61,14 +63,14 @@ def load_policy(
     settings: dict[str, Any] = {"steps": steps, "guidance": guidance, "lora": lora, "eta": eta}
     family = find(kind)
     if family is None:
-        optional: dict[str, Any] = {"size": size, "parts": parts}
-        optional = {name: value for name, value in optional.items() if value not in (None, ModelParts())}
+        optional: dict[str, Any] = {"size": size, "parts": parts, "renoise": renoise}
+        optional = {name: value for name, value in optional.items() if value not in (None, ModelParts(), 1.0)}
         policy: Policy = load_object(kind)(model, device=torch.device(device), dtype=dtype, **settings, **optional)
         return policy
     from kedge.policies.loading import Place, load_pipeline
 
     pipeline = load_pipeline(Place(model, parts or ModelParts(), torch.device(device), dtype), family)
-    return make_policy(kind, pipeline, size=size, **settings)
+    return make_policy(kind, pipeline, size=size, renoise=renoise, **settings)
 
 
 def make_policy(
@@ -80,8 +82,9 @@ def make_policy(
     lora: LoraConfig | None = None,
     size: int | tuple[int, int] | None = None,
     eta: float = 1.0,
+    renoise: float = 1.0,
 ) -> LatentPolicy:
-    """An open pipeline as a policy of a family; ``eta`` is left out where it means nothing to it.
+    """An open pipeline as a policy of a family; ``eta`` and ``renoise`` are left out where they mean nothing to it.
 
     Raises:
         UnknownNameError: for an unknown ``kind``.
@@ -90,6 +93,6 @@ def make_policy(
     family = find(kind)
     if family is None:
         raise ValueError(f"{kind} is a policy of its own, not a family that makes one of a pipeline")
-    further = {"eta": eta}
-    taken = {name: value for name, value in further.items() if name in family.takes}
+    further = {"eta": eta, "renoise": renoise}
+    taken = {name: value for name, value in further.items() if name in family.keys}
     return family.policy(pipeline, steps=steps, guidance=guidance, lora=lora, size=size, **taken)

@@ -44,6 +44,7 @@ def build_policy(model: ModelConfig, device: torch.device, *, lora: bool = True)
         device=device,
         dtype=model.dtype,
         eta=model.eta,
+        renoise=model.renoise,
         size=model.size,
         parts=model.parts,
     )

@@ -98,6 +98,7 @@ def _source(target: str, drawing: Drawing) -> Source:
         "steps": model.steps,
         "guidance": model.omega,
         "eta": model.eta,
+        "renoise": model.renoise,
         "tuned": loaded.tuned,
         "run": str(target) if loaded.tuned else None,
     }

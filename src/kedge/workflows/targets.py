@@ -40,7 +40,8 @@ def drawn_by(model: ModelConfig) -> str:
 
     base = base_of(model)
     weights = f" weights {base.digest[:16]}" if base else ""
-    return f"{model.name} {model.kind} guidance {model.omega:g} eta {model.eta:g}{weights}"
+    renoise = "" if model.renoise == 1 else f" renoise {model.renoise:g}"
+    return f"{model.name} {model.kind} guidance {model.omega:g} eta {model.eta:g}{renoise}{weights}"
 
 
 def load_target(

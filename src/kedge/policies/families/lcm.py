@@ -8,54 +8,45 @@ import torch
 from diffusers import DiffusionPipeline, LCMScheduler
 from torch import Tensor
 
-from kedge.gaussian import Gaussian
 from kedge.policies.families.unet import embeds_guidance, unet_policy
+from kedge.policies.gaussian_step import GaussianStep, renoise
 from kedge.policies.latent import LatentPolicy
 from kedge.policies.settings import LoraConfig
-from kedge.policies.steps import (
-    ScheduledStep,
-    check_prediction_type,
-    check_steps,
-    predicted_x0,
-    refuse_clipping,
-    schedule_of,
-)
+from kedge.policies.steps import check_prediction_type, check_steps, refuse_clipping, schedule_of
 
 
 @dataclass(frozen=True)
-class ConsistencyStep(ScheduledStep):
-    """The constants of step k, all ``[]`` on the CPU, and what is done with them.
+class ConsistencyStep(GaussianStep):
+    """A step whose network's output becomes x̃_k by the boundary condition of Eq. 7.
 
     Attributes:
-        alpha, sigma: α and σ at t_k.
         c_skip, c_out: of Eq. 7, at t_k.
-        next_alpha, next_sigma: α and σ at t_{k-1}; 1 and 0 after the last step.
     """
 
-    alpha: Tensor
-    sigma: Tensor
     c_skip: Tensor
     c_out: Tensor
-    next_alpha: Tensor
-    next_sigma: Tensor
 
-    @property
-    def x0_weight(self) -> Tensor:
-        """∂mean / ∂x̃_k = α_{k-1}."""
-        return self.next_alpha
+    def predicted_x0(self, x: Tensor, output: Tensor) -> Tensor:
+        """x̃_k = f_θ(x_k, ω, c, t_k)."""
+        return self.c_out * super().predicted_x0(x, output) + self.c_skip * x  # Eq. (7)
 
-    def gaussian(self, x: Tensor, output: Tensor) -> Gaussian:
-        """``p(x_{k-1} | x_k, c)`` from the network's output at x_k."""
-        x0 = predicted_x0(output, x, self.alpha, self.sigma, self.prediction_type)  # F_θ(x_k, t_k), as an image
-        x_tilde = self.c_out * x0 + self.c_skip * x  # Eq. (7): x̃_k = f_θ(x_k, ω, c, t_k)
-        return Gaussian(self.next_alpha * x_tilde, self.next_sigma)  # Eq. (9): N(α_{k-1} x̃_k, σ²_{k-1} I)
+    def predicted_noise(self, x: Tensor, output: Tensor) -> Tensor:
+        """The noise that x_k has if x̃_k is right."""
+        return (x - self.alpha * self.predicted_x0(x, output)) / self.sigma
 
 
-def consistency_schedule(scheduler: LCMScheduler, steps: int, dtype: torch.dtype) -> dict[int, ConsistencyStep]:
+def consistency_schedule(
+    scheduler: LCMScheduler, steps: int, dtype: torch.dtype, share: float = 1.0
+) -> dict[int, ConsistencyStep]:
     """Steps K, …, 1 with the constants of diffusers' ``LCMScheduler``, bit for bit.
 
+    Args:
+        share: r, how much of the next level's noise is drawn afresh; 1 is the scheduler's, and Eq. (9):
+            N(α_{k-1} x̃_k, σ²_{k-1} I).
+
     Raises:
-        ValueError: for more steps than the model was distilled for, or an unknown prediction type.
+        ValueError: for more steps than the model was distilled for, an unknown prediction type, or a share outside
+            [0, 1].
     """
     refuse_clipping(scheduler)
     check_prediction_type(scheduler.config.prediction_type)
@@ -66,7 +57,9 @@ def consistency_schedule(scheduler: LCMScheduler, steps: int, dtype: torch.dtype
     levels.append((torch.ones([]), torch.zeros([])))  # after the last step: no noise
 
     def constants(i: int, t: Tensor) -> tuple[Tensor, ...]:
-        return *levels[i], *scheduler.get_scalings_for_boundary_condition_discrete(t), *levels[i + 1]
+        next_alpha, next_sigma = levels[i + 1]
+        boundary = scheduler.get_scalings_for_boundary_condition_discrete(t)
+        return *levels[i], next_alpha, *renoise(next_sigma, share), *boundary
 
     return schedule_of(
         ConsistencyStep, scheduler.timesteps, constants, prediction_type=scheduler.config.prediction_type, dtype=dtype
@@ -80,6 +73,7 @@ def lcm_policy(
     guidance: float,
     lora: LoraConfig | None = None,
     size: int | tuple[int, int] | None = None,
+    renoise: float = 1.0,
 ) -> LatentPolicy:
     """A latent consistency model on Stable Diffusion or SDXL.
 
@@ -97,5 +91,5 @@ def lcm_policy(
             "model.lcm_lora=latent-consistency/lcm-lora-sdv1-5 makes one of Stable Diffusion 1.5"
         )
     dtype = torch.promote_types(pipeline.unet.dtype, torch.float32)
-    schedule = consistency_schedule(LCMScheduler.from_config(pipeline.scheduler.config), steps, dtype)
+    schedule = consistency_schedule(LCMScheduler.from_config(pipeline.scheduler.config), steps, dtype, renoise)
     return unet_policy(pipeline, schedule, guidance=guidance, lora=lora, size=size)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from kedge.policies.base import Conditioning
 from kedge.policies.families.catalogue import SANA
-from kedge.policies.families.lcm import ConsistencyStep
+from kedge.policies.gaussian_step import GaussianStep, renoise
 from kedge.policies.latent import LatentPolicy
 from kedge.policies.settings import LoraConfig
 from kedge.policies.steps import check_steps, schedule_of
@@ -52,23 +52,27 @@ class SanaTransformer:
         return flow
 
 
-def trigflow_schedule(scheduler: SCMScheduler, steps: int, dtype: torch.dtype) -> dict[int, ConsistencyStep]:
+def trigflow_schedule(
+    scheduler: SCMScheduler, steps: int, dtype: torch.dtype, share: float = 1.0
+) -> dict[int, GaussianStep]:
     """Steps K, …, 1 with the angles of diffusers' ``SanaSprintPipeline``.
 
+    Args:
+        share: r, how much of the next level's noise is drawn afresh; 1 is the scheduler's.
+
     Raises:
-        ValueError: for too many steps.
+        ValueError: for too many steps, or a share outside [0, 1].
     """
     check_steps(steps, scheduler.config.num_train_timesteps)
     middle = SECOND_OF_TWO if steps == 2 else None
     scheduler.set_timesteps(steps, max_timesteps=FIRST, intermediate_timesteps=middle)
     angles = scheduler.timesteps.to(dtype)
-    c_skip, c_out = torch.zeros([]), torch.ones([])
 
     def constants(i: int, angle: Tensor) -> tuple[Tensor, ...]:
         following = angles[i + 1]
-        return angle.cos(), angle.sin(), c_skip, c_out, following.cos(), following.sin()
+        return angle.cos(), angle.sin(), following.cos(), *renoise(following.sin(), share)
 
-    return schedule_of(ConsistencyStep, angles[:-1], constants, prediction_type="v_prediction", dtype=dtype)
+    return schedule_of(GaussianStep, angles[:-1], constants, prediction_type="v_prediction", dtype=dtype)
 
 
 def sana_sprint_policy(
@@ -78,6 +82,7 @@ def sana_sprint_policy(
     guidance: float,
     lora: LoraConfig | None = None,
     size: int | tuple[int, int] | None = None,
+    renoise: float = 1.0,
 ) -> LatentPolicy:
     """SANA-Sprint of any size. ω enters as an embedding, as the model was distilled with.
 
@@ -87,12 +92,13 @@ def sana_sprint_policy(
     network = pipeline.transformer
     if not SANA.takes_guidance(network.config):
         raise ValueError("this SANA has no guidance embedding (guidance_embeds), so it is not a SANA-Sprint")
+    dtype = torch.promote_types(network.dtype, torch.float32)
     return LatentPolicy(
         pipeline,
         SANA,
         text=GemmaText(pipeline, network.device),
         denoiser=SanaTransformer(network, guidance + 1),
-        schedule=trigflow_schedule(pipeline.scheduler, steps, torch.promote_types(network.dtype, torch.float32)),
+        schedule=trigflow_schedule(pipeline.scheduler, steps, dtype, renoise),
         guidance=guidance,
         lora=lora,
         size=size,

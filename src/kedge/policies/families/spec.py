@@ -155,7 +155,7 @@ class Family:
         name: as ``model.kind`` takes it.
         title: what it is, for messages.
         make: a function, or its ``module:function``: called with the open pipeline and the keywords ``steps``,
-            ``guidance`` (ω), ``lora``, ``size`` and what ``takes`` names, it returns a
+            ``guidance`` (ω), ``lora``, ``size`` and those of ``keys``, it returns a
             :class:`kedge.policies.latent.LatentPolicy`.
         backbone: the networks.
         steps: K where nobody chose one.
@@ -164,6 +164,8 @@ class Family:
             evaluations for each step, unless it is 0.
         aliases: other names.
         takes: further keys of the ``model`` block that mean something to it: ``eta``. diffusers' call takes them too.
+        renoise: the r of ``model.renoise`` that diffusers can sample → what its scheduler is given for that; empty
+            where r means nothing, because another rule says how much noise a step draws.
         conversions: parts that make a plain model one of this family.
         scheduler: the class in diffusers that samples it; None if it is always the one in the model's folder.
         scheduler_options: what that class is given besides the config in the folder.
@@ -183,6 +185,7 @@ class Family:
     embeds_guidance: bool = False
     aliases: tuple[str, ...] = ()
     takes: tuple[str, ...] = ()
+    renoise: Mapping[float, Mapping[str, Any]] = field(default_factory=dict)
     conversions: tuple[Conversion, ...] = ()
     scheduler: str | None = None
     scheduler_options: Mapping[str, Any] = field(default_factory=dict)
@@ -191,6 +194,11 @@ class Family:
     name_marks: tuple[str, ...] = ()
     layouts: tuple[Layout, ...] = ()
     nearest: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Further keys of the ``model`` block that mean something to it."""
+        return (*self.takes, "renoise") if self.renoise else self.takes
 
     def policy(self, pipeline: DiffusionPipeline, **settings: Any) -> LatentPolicy:
         """What ``make`` makes of an open pipeline."""

@@ -12,46 +12,40 @@ import torch
 from diffusers import DiffusionPipeline, EulerAncestralDiscreteScheduler
 from torch import Tensor
 
-from kedge.gaussian import Gaussian
 from kedge.policies.families.unet import embeds_guidance, unet_policy
+from kedge.policies.gaussian_step import GaussianStep, ancestral
 from kedge.policies.latent import LatentPolicy
 from kedge.policies.settings import LoraConfig
-from kedge.policies.steps import ScheduledStep, check_prediction_type, check_steps, predicted_x0, schedule_of
+from kedge.policies.steps import check_prediction_type, check_steps, predicted_noise, predicted_x0, schedule_of
 
 
 @dataclass(frozen=True)
-class AncestralStep(ScheduledStep):
-    """The constants of step k, all ``[]`` on the CPU, and what is done with them.
+class AncestralStep(GaussianStep):
+    """A step in sigma space: latents are x_0 + σ ε, α = 1, and the network sees them scaled to unit variance.
 
-    Latents are x_0 + σ ε. The first one, x_K, is the plain noise that every policy starts from: step K scales it up.
+    The first latent, x_K, is the plain noise that every policy starts from: step K scales it up.
 
     Attributes:
         scale: from x_k to sigma space: σ at the start of the schedule for k = K, else 1.
-        sigma: σ_k.
-        down: the σ that the deterministic part of the step goes down to: √(σ²_{k-1} − std²).
-        std: √(σ²_{k-1} (σ²_k − σ²_{k-1}) / σ²_k); 0 at the last step.
     """
 
     scale: Tensor
-    sigma: Tensor
-    down: Tensor
-    std: Tensor
 
     def network_input(self, x: Tensor) -> Tensor:
         """x_k with unit variance: x / √(σ² + 1)."""
         return self.scale * x / (self.sigma**2 + 1) ** 0.5
 
-    @property
-    def x0_weight(self) -> Tensor:
-        """∂mean / ∂x̂_0."""
-        return 1 - self.down / self.sigma
+    def predicted_x0(self, x: Tensor, output: Tensor) -> Tensor:
+        """x̂_0 from what the network saw, where α² + σ² = 1."""
+        return predicted_x0(output, *self._seen(x), self.prediction_type)
 
-    def gaussian(self, x: Tensor, output: Tensor) -> Gaussian:
-        """``p(x_{k-1} | x_k, c)`` from the network's output at x_k."""
+    def predicted_noise(self, x: Tensor, output: Tensor) -> Tensor:
+        """ε̂, likewise."""
+        return predicted_noise(output, *self._seen(x), self.prediction_type)
+
+    def _seen(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         alpha = 1 / (self.sigma**2 + 1) ** 0.5
-        x0 = predicted_x0(output, self.network_input(x), alpha, alpha * self.sigma, self.prediction_type)
-        x = self.scale * x
-        return Gaussian(x + (x - x0) / self.sigma * (self.down - self.sigma), self.std)
+        return self.network_input(x), alpha, alpha * self.sigma
 
 
 def ancestral_schedule(
@@ -65,13 +59,12 @@ def ancestral_schedule(
     check_prediction_type(scheduler.config.prediction_type)
     check_steps(steps, scheduler.config.num_train_timesteps)
     scheduler.set_timesteps(steps)
+    one = torch.ones([])
 
     def constants(i: int, t: Tensor) -> tuple[Tensor, ...]:
-        sigma, following = scheduler.sigmas[i], scheduler.sigmas[i + 1]
-        std = (following**2 * (sigma**2 - following**2) / sigma**2) ** 0.5
-        down = (following**2 - std**2) ** 0.5
-        scale = torch.as_tensor(scheduler.init_noise_sigma) if i == 0 else torch.ones([])
-        return scale, sigma, down, std
+        sigma, next_sigma = scheduler.sigmas[i], scheduler.sigmas[i + 1]
+        scale = torch.as_tensor(scheduler.init_noise_sigma) if i == 0 else one
+        return one, sigma, one, *ancestral(sigma, next_sigma), scale
 
     return schedule_of(
         AncestralStep, scheduler.timesteps, constants, prediction_type=scheduler.config.prediction_type, dtype=dtype

@@ -34,7 +34,16 @@ def usual_guidance() -> str:
 
 def takers_of_eta() -> str:
     """A sentence: the families to which DDIM's η means something."""
-    takers = [family.name for family in FAMILIES.values() if "eta" in family.takes]
+    return _takers("eta")
+
+
+def takers_of_renoise() -> str:
+    """A sentence: the families that re-noise."""
+    return _takers("renoise")
+
+
+def _takers(key: str) -> str:
+    takers = [family.name for family in FAMILIES.values() if key in family.keys]
     return f"Means something to {listed(takers, 'and')} only."
 
 

@@ -43,7 +43,7 @@ def _pipeline(model: ModelConfig, family: Family) -> Iterator[str]:
         place = f"resolve_model({place}), torch_dtype=torch.float32"
     yield f"pipe = DiffusionPipeline.from_pretrained({place}{''.join(further)})"
     if family.renoise and model.renoise not in family.renoise:
-        yield f"# trained with {model.renoise:g} of the noise drawn afresh; diffusers has no such scheduler: here all is"
+        yield f"# trained with {model.renoise:g} of the noise drawn afresh; diffusers has no such scheduler; this is 1"
     if family.scheduler:
         options = {**family.scheduler_options, **family.renoise.get(model.renoise, family.renoise.get(1.0, {}))}
         own = "".join(f", {name}={value!r}" for name, value in options.items())

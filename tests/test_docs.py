@@ -162,11 +162,11 @@ def test_a_wrong_command_is_noticed():
 
 def keys() -> set[str]:
     """Every dotted key of a recipe, those of all algorithms included."""
-    found = {f"algorithm.{field.name}" for name in ALGORITHMS for field in fields.settings(ALGORITHMS.get(name))}
+    found = {f"algorithm.{field.name}" for name in ALGORITHMS for field in fields.config_fields(ALGORITHMS.get(name))}
     pending: list[tuple[str, type]] = [("", RunConfig)]
     while pending:
         prefix, cls = pending.pop()
-        for field in fields.settings(cls):
+        for field in fields.config_fields(cls):
             found.add(f"{prefix}{field.name}")
             inner = fields.block(cls, field.name)
             if inner is not None:

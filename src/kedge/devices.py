@@ -10,12 +10,12 @@ if TYPE_CHECKING:
 AUTO = "auto"
 
 
-def find_device(name: str = AUTO, *, here: bool = True) -> torch.device:
+def find_device(name: str = AUTO, *, must_exist: bool = True) -> torch.device:
     """The device that ``name`` stands for.
 
     Args:
         name: ``auto`` (this machine's accelerator, else the CPU), or as torch writes it: ``cpu``, ``cuda:1``, ``mps``.
-        here: it has to be on this machine; False for plans for another one.
+        must_exist: it has to be on this machine; False for plans for another one.
 
     Raises:
         ValueError: if there is no such device; the message says which there are.
@@ -33,7 +33,7 @@ def find_device(name: str = AUTO, *, here: bool = True) -> torch.device:
     except RuntimeError as error:
         raise ValueError(f"there is no device {name!r}; {choices}") from error
     present = device.type == "cpu" or (best is not None and device.type == best.type and (device.index or 0) < count)
-    if here and not present:
+    if must_exist and not present:
         why = "" if best else f" (torch {torch.__version__} finds no GPU: is it a build for yours, with its driver?)"
         raise ValueError(f"there is no device {name!r} on this machine{why}; {choices}")
     return device

@@ -198,7 +198,7 @@ def test_mistakes_end_with_one_message_and_code_2(arguments, message, tmp_path, 
 def test_a_plain_model_takes_the_keys_of_a_recipes_model_block(tmp_path):
     from kedge.workflows.targets import load_target
 
-    plain, told = (load_target("emoji-lcm", settings=keys, device="cpu") for keys in ((), ("steps=3", "size=16")))
+    plain, told = (load_target("emoji-lcm", overrides=keys, device="cpu") for keys in ((), ("steps=3", "size=16")))
     assert (told.model.steps, told.model.size) == (3, 16)
     assert told.policy.steps == 3
     assert told.policy.latent_shape[-1] < plain.policy.latent_shape[-1]
@@ -206,7 +206,7 @@ def test_a_plain_model_takes_the_keys_of_a_recipes_model_block(tmp_path):
     folder.mkdir()
     (folder / "config.yaml").write_text("prompts: animals-45\n")
     with pytest.raises(ValueError, match="knows its model"):
-        load_target(str(folder), settings=["size=16"])
+        load_target(str(folder), overrides=["size=16"])
 
 
 def test_a_mistake_shows_no_traceback_unless_asked(tmp_path):

@@ -131,7 +131,7 @@ def context_for(config: RunConfig, policy: Policy, counts: Counts, seed: int) ->
 
 def learn(config: RunConfig, context: Context, counts: Counts) -> None:
     """The backward pass of every optimizer step."""
-    for losses in config.algorithm.settings.updates(context):
+    for losses in config.algorithm.instance.updates(context):
         counts.updates += 1
         for loss in losses:
             loss.value.backward()

@@ -75,7 +75,7 @@ def test_both_js_arms_have_equal_strength_at_the_named_drift():
 
 def test_the_arms_of_the_js_ablation_differ_in_the_estimate_alone():
     exact, sampled = (
-        run.config().algorithm.settings for run in TARGETS.get("js").runs(MatrixOptions(EMOJI)) if run.train
+        run.config().algorithm.instance for run in TARGETS.get("js").runs(MatrixOptions(EMOJI)) if run.train
     )
     assert (exact.divergence, sampled.divergence) == ("js", "js_sampled")
     assert sampled.weight / exact.weight == pytest.approx(equal_strength(512, 7), rel=0.01)

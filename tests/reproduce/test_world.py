@@ -97,7 +97,7 @@ def test_beta_is_in_deviations_of_the_reward_everywhere():
         ):
             if run.overrides["reward"] == EMOJI.rewards[reward]:
                 assert run.overrides["algorithm.beta"] == pytest.approx(0.01 * spread, rel=1e-2)
-    assert options.row("none", "pickscore", 0, {}).config().algorithm.settings.weight == 0
+    assert options.row("none", "pickscore", 0, {}).config().algorithm.instance.weight == 0
 
 
 def test_the_deviations_are_those_of_the_recorded_base_model():
@@ -130,7 +130,7 @@ def test_no_policy_gradient_learns_from_a_single_sample(name):
     rng = np.random.default_rng(0)
     for method in ("rlcm", "ddpo"):
         config = options.row(method, "pickscore", 0, {}).config()
-        algorithm = config.algorithm.settings
+        algorithm = config.algorithm.instance
         samples = workload_of(config).samples
         assert samples >= 2
         largest = 0.0

@@ -45,6 +45,6 @@ def test_what_is_not_there_is_said_with_what_is(count: int, name: str, message: 
 
 def test_a_plan_may_be_for_another_machine(gpus) -> None:
     gpus(0)
-    assert find_device("cuda", here=False).type == "cuda"
+    assert find_device("cuda", must_exist=False).type == "cuda"
     with pytest.raises(ValueError, match="no device 'gpu'"):
-        find_device("gpu", here=False)
+        find_device("gpu", must_exist=False)

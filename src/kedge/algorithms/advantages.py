@@ -59,11 +59,11 @@ def standardise_running(
     for row, key in enumerate(keys):
         rows[key].append(row)
     result, remembered = standardise(rewards), dict(buffers)
-    for key, mine in rows.items():
-        buffer = [*buffers.get(key, ()), *rewards[mine].tolist()][-buffer_size:]
+    for key, indices in rows.items():
+        buffer = [*buffers.get(key, ()), *rewards[indices].tolist()][-buffer_size:]
         remembered[key] = buffer
         if len(buffer) >= max(min_count, ALONE + 1):  # a reward compared with itself is always average
-            result[mine] = (rewards[mine] - np.mean(buffer)) / (np.std(buffer) + EPSILON)
+            result[indices] = (rewards[indices] - np.mean(buffer)) / (np.std(buffer) + EPSILON)
     return result, remembered
 
 
@@ -144,8 +144,8 @@ class Advantages:
         if self.clip is not None:
             everyone = everyone.clip(-self.clip, self.clip)
         first = context.process * len(prompts)
-        mine = everyone[first : first + len(prompts)]
-        return torch.as_tensor(mine, dtype=torch.float32, device=rewards.device)
+        own = everyone[first : first + len(prompts)]
+        return torch.as_tensor(own, dtype=torch.float32, device=rewards.device)
 
     def _standardise(self, context: Context, prompts: list[str], rewards: NDArray[np.float64]) -> NDArray[np.float64]:
         if self.scope == "none":

@@ -109,8 +109,8 @@ def collect(
     cond, trajectories, futures = context.encode(prompts), [], []
     with ThreadPoolExecutor(max_workers=1) as pool:
         for rows in torch.arange(len(prompts)).split(chunk):
-            here: AbstractContextManager[None] = context.policy.reference() if reference else nullcontext()
-            with here:
+            model: AbstractContextManager[None] = context.policy.reference() if reference else nullcontext()
+            with model:
                 trajectory = rollout(context.policy, cond[rows], noise[:, rows])
             trajectories.append(torch.stack(trajectory.latents))
             if rewarded:

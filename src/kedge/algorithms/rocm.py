@@ -21,7 +21,7 @@ from kedge.algorithms.base import Context, Loss, Needs
 from kedge.algorithms.workload import Passes, Workload
 from kedge.divergences import make_divergence
 from kedge.gaussian import Gaussian, Reduction
-from kedge.policies.base import Alongside, Backprop, Policy, PredictingPolicy, Trajectory, rollout
+from kedge.policies.base import Backprop, Policy, PredictingPolicy, ReferenceSteps, Trajectory, rollout
 
 # Table 2. They fit the reductions that the divergences default to.
 PAPER_BETA = {"none": 0.0, "kl": 1e-4, "reverse_kl": 1e-4, "hellinger": 0.5, "js": 2000.0, "fisher": 5e-5}
@@ -98,17 +98,17 @@ class ROCM:
     def workload(self, batch_size: int, accumulation: int, steps: int, backprop: Backprop) -> Workload:
         """Fresh trajectories for every step, with the gradient through the last ``backprop.last_steps`` of them."""
         samples = batch_size * accumulation
-        kept = steps if backprop.last_steps is None else min(backprop.last_steps, steps)
+        last_steps = steps if backprop.last_steps is None else min(backprop.last_steps, steps)
         terms, last = self._terms(steps), int(self._holds_last_step)
         # The reference passes a gradient on to x_k where the step before made x_k with one; paired, it always does.
-        differentiated = max(0, kept - (1 if backprop.paired else 2)) if self.exact else 0
+        differentiated = max(0, last_steps - (1 if backprop.paired else 2)) if self.exact else 0
         through = terms * differentiated / max(1, steps - 1)
-        through += last * int(self.exact and kept >= (1 if backprop.paired else 2))
+        through += last * int(self.exact and last_steps >= (1 if backprop.paired else 2))
         terms += last
         again = 1 if backprop.checkpoint else 0
         passes = Passes(
-            forward=samples * (steps + again * kept),
-            backward=samples * (kept + through),
+            forward=samples * (steps + again * last_steps),
+            backward=samples * (last_steps + through),
             reference=samples * (terms + again * through),
         )
         return Workload(samples, queries=samples, updates=1, passes=passes)
@@ -143,7 +143,7 @@ class ROCM:
         steps = self._steps(context)
         with backprop.storage():
             # Line 9: {x_k} = G(θ, ε, c), and the reference's step at the same x_k.
-            beside = Alongside([*steps, 1] if self._holds_last_step else steps, self.exact)
+            beside = ReferenceSteps([*steps, 1] if self._holds_last_step else steps, self.exact)
             trajectory = rollout(policy, context.encode(prompts), noise, backprop, beside)
             reward = context.reward(policy.decode(trajectory.x0), prompts)  # line 10: R_i = R(x_0, c_i)
             with nullcontext() if self.weight else torch.no_grad():

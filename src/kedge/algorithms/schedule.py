@@ -43,12 +43,12 @@ def schedule(
     ``step_fraction`` of the sampling steps. Within an optimizer step the visits are grouped by sampling step, because
     the network is called with one k at a time; their order there does not change the sum.
     """
-    kept = visits(len(steps), step_fraction)
+    count = visits(len(steps), step_fraction)
     updates = []
     for _ in range(epochs):
         order = torch.randperm(samples, generator=generator, device=generator.device).cpu()
         keys = torch.rand(samples, len(steps), generator=generator, device=generator.device).cpu()
-        visited = keys.argsort(1).argsort(1) < kept  # [samples, steps]: a random `kept` of each row
+        visited = keys.argsort(1).argsort(1) < count  # [samples, steps]: a random `kept` of each row
         for part in order.chunk(minibatches):
             updates.append(_group(part, visited[part], steps, batch_size))
     return updates
@@ -72,8 +72,8 @@ def _group(samples: Tensor, visited: Tensor, steps: Sequence[int], batch_size: i
 def with_last_step(update: Update, batch_size: int, fraction: float, generator: torch.Generator) -> Update:
     """An optimizer step that also visits step 1 of (a random ``fraction`` of) its samples."""
     rows = torch.cat([visit.rows for visit in update]).unique()
-    kept = max(1, round(fraction * len(rows)))
-    chosen = rows[torch.randperm(len(rows), generator=generator, device=generator.device).cpu()[:kept].sort().values]
+    count = max(1, round(fraction * len(rows)))
+    chosen = rows[torch.randperm(len(rows), generator=generator, device=generator.device).cpu()[:count].sort().values]
     visits = [*((visit.rows, visit.k) for visit in update), *((part, 1) for part in chosen.split(batch_size))]
     total = sum(len(part) for part, _ in visits)
     return [MicroBatch(part, k, len(part) / total) for part, k in visits]

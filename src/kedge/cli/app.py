@@ -54,8 +54,8 @@ for _name, _command in commands_beside([*COMMANDS, *GROUPS]):
         app.command(_name)(_command)
 
 
-def _print_version(asked: bool) -> None:
-    if asked:
+def _print_version(wanted: bool) -> None:
+    if wanted:
         print(__version__)
         raise typer.Exit
 

@@ -15,7 +15,7 @@ def init_command(
     from kedge.config import document, load_config
     from kedge.config.presets import preset as find
 
-    found = find(preset)
-    config = load_config(found.path, overrides or [])
-    title = f"{found.title} (from the preset {found.name})\nRun it with: kedge train THIS-FILE"
+    recipe = find(preset)
+    config = load_config(recipe.path, overrides or [])
+    title = f"{recipe.title} (from the preset {recipe.name})\nRun it with: kedge train THIS-FILE"
     print(document(config, title), end="")

@@ -25,7 +25,7 @@ def check(config: RunConfig) -> None:
                 info = describe(text)
             except ValueError as error:
                 raise ConfigError(f"{key}: {error}") from error
-            if key == "reward" and config.algorithm.settings.needs.differentiable_reward and not info.differentiable:
+            if key == "reward" and config.algorithm.instance.needs.differentiable_reward and not info.differentiable:
                 raise ConfigError(_no_gradient(config.algorithm.name, text))
     _check_noise(config)
 
@@ -68,7 +68,7 @@ def check_experience(config: RunConfig, processes: int = 1) -> None:
     Raises:
         ConfigError: saying what to set instead.
     """
-    algorithm, training = config.algorithm.settings, config.training
+    algorithm, training = config.algorithm.instance, config.training
     try:
         work = workload_of(config)
         if advantages := getattr(algorithm, "advantages", None):
@@ -79,7 +79,7 @@ def check_experience(config: RunConfig, processes: int = 1) -> None:
 
 def experience_warning(config: RunConfig, prompts: Sequence[str], processes: int = 1) -> str | None:
     """What to tell the user of a training that compares rewards of different prompts without meaning to, or None."""
-    algorithm, training = config.algorithm.settings, config.training
+    algorithm, training = config.algorithm.instance, config.training
     advantages = getattr(algorithm, "advantages", None)
     if advantages is None:
         return None

@@ -28,7 +28,7 @@ def document(config: RunConfig, title: str = "") -> str:
 def _block(value: Any, depth: int) -> list[str]:
     words = fields.described(type(value))
     lines: list[str] = []
-    for field in fields.settings(type(value)):
+    for field in fields.config_fields(type(value)):
         if depth == 0 and lines:
             lines.append("")
         lines += _comment(words.get(field.name, ""), depth)
@@ -40,7 +40,7 @@ def _entry(name: str, value: Any, depth: int) -> list[str]:
     margin = "  " * depth
     if isinstance(value, AlgorithmChoice):
         words = fields.described(AlgorithmChoice)["name"]
-        rest = _block(value.settings, depth + 1)
+        rest = _block(value.instance, depth + 1)
         return [f"{margin}{name}:", *_comment(words, depth + 1), f"{margin}  name: {_scalar(value.name)}", *rest]
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return [f"{margin}{name}:", *_block(value, depth + 1)]

@@ -53,7 +53,7 @@ def _described(doc: str) -> dict[str, str]:
     return words
 
 
-def settings(cls: type) -> list[dataclasses.Field[Any]]:
+def config_fields(cls: type) -> list[dataclasses.Field[Any]]:
     """The fields that a config may set."""
     return [field for field in dataclasses.fields(cls) if field.init]
 

@@ -47,7 +47,7 @@ def parse_config(data: Mapping[str, Any]) -> RunConfig:
     _check_keys(values, RunConfig, "", skip=("algorithm",))
     values = _expand_all(values, RunConfig)
     built = {}
-    for field in fields.settings(RunConfig):
+    for field in fields.config_fields(RunConfig):
         if field.name in values:
             built[field.name] = _build(values[field.name], fields.block(RunConfig, field.name) or str, field.name)
     built["model"] = complete(resolve_kind(built.get("model", ModelConfig())), values.get("model", {}))
@@ -77,9 +77,9 @@ def dump(config: RunConfig) -> str:
 def plain(value: Any) -> Any:
     """Dataclasses and tuples as the dicts and lists that YAML knows."""
     if isinstance(value, AlgorithmChoice):
-        return {"name": value.name, **plain(value.settings)}
+        return {"name": value.name, **plain(value.instance)}
     if dataclasses.is_dataclass(value):
-        return {field.name: plain(getattr(value, field.name)) for field in fields.settings(type(value))}
+        return {field.name: plain(getattr(value, field.name)) for field in fields.config_fields(type(value))}
     if isinstance(value, tuple | list):
         return list(map(plain, value))
     return value
@@ -112,7 +112,7 @@ def _expand(value: Any, cls: type, name: str) -> Any:
     inner = fields.block(cls, name)
     if inner is None or value is None:
         return value
-    first = fields.settings(inner)[0].name
+    first = fields.config_fields(inner)[0].name
     if not isinstance(value, dict):
         return {first: value}
     named = {}
@@ -135,7 +135,7 @@ def _check_keys(
     whose: str = "",
 ) -> None:
     """Refuse unknown keys, with the full dotted path and the nearest right key."""
-    known = [field.name for field in fields.settings(cls) if field.name not in skip]
+    known = [field.name for field in fields.config_fields(cls) if field.name not in skip]
     for key, value in data.items():
         full = f"{path}.{key}" if path else str(key)
         if key not in known and key != SHORT:
@@ -152,9 +152,9 @@ def _check_keys(
 
 def _home_of(key: str) -> str:
     """A key written at the top that belongs into a block: ``lr`` → ``optimizer.lr``."""
-    for field in fields.settings(RunConfig):
+    for field in fields.config_fields(RunConfig):
         inner = fields.block(RunConfig, field.name)
-        if inner and key != "name" and key in map(attrgetter("name"), fields.settings(inner)):
+        if inner and key != "name" and key in map(attrgetter("name"), fields.config_fields(inner)):
             return f" Did you mean '{field.name}.{key}'?"
     return ""
 

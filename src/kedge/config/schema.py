@@ -217,11 +217,11 @@ class AlgorithmChoice:
 
     Attributes:
         name: a registered algorithm, or module:Class for one of your own.
-        settings: the algorithm itself: a frozen dataclass of its hyper-parameters, which stand beside `name` in YAML.
+        instance: the algorithm itself: a frozen dataclass of its hyper-parameters, which stand beside `name` in YAML.
     """
 
     name: str
-    settings: Any
+    instance: Any
 
 
 @dataclass(frozen=True)

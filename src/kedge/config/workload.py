@@ -32,7 +32,7 @@ def workload_of(config: RunConfig) -> Workload:
     from kedge.algorithms.workload import workload
 
     return workload(
-        config.algorithm.settings,
+        config.algorithm.instance,
         batch_size=config.training.batch_size,
         accumulation=config.training.accumulation,
         steps=config.model.steps,

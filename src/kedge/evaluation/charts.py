@@ -160,7 +160,7 @@ def _svg(figure: Any, title: str) -> str:
 def _self_contained(svg: str, title: str) -> str:
     """Ids that no other chart on the page has, and a size that follows the page."""
     used = set(re.findall(r"#([\w-]+)", svg))
-    svg = re.sub(r' id="([\w.-]+)"', lambda found: found[0] if found[1] in used else "", svg)
+    svg = re.sub(r' id="([\w.-]+)"', lambda match: match[0] if match[1] in used else "", svg)
     prefix = "c" + hashlib.sha1(svg.encode()).hexdigest()[:8]
     svg = re.sub(r'(url\(#|href="#| id=")([\w-]+)', rf"\1{prefix}\2", svg)
     opening = re.compile(r'<svg [^>]*?viewBox="([^"]+)"[^>]*>')

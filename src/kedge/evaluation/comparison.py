@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from kedge.evaluation.diversity import DIVERSITIES, kept
+from kedge.evaluation.diversity import DIVERSITIES, remaining_share
 from kedge.evaluation.result import Evaluation
 from kedge.evaluation.statistics import Floats, Interval, holm, paired_difference, paired_p, unit_means, win_rate
 
@@ -26,7 +26,7 @@ class Change:
         p, p_holm: paired t test, plain and adjusted for the number of metrics compared.
         alpha: what ``p_holm`` must be below for a change to count; None asks the 95 % interval of the difference.
         by_prompt: ``[P, 2]``: the means of ours and theirs, prompt by prompt.
-        kept: of a diversity, the share of theirs that ours has, with interval.
+        remaining: of a diversity, the share of theirs that ours has, with interval.
     """
 
     metric: str
@@ -39,7 +39,7 @@ class Change:
     p_holm: float = math.nan
     alpha: float | None = None
     by_prompt: Floats = field(default_factory=lambda: np.empty((0, 2)), compare=False, repr=False)
-    kept: Interval | None = None
+    remaining: Interval | None = None
 
     @property
     def clear(self) -> bool:
@@ -153,7 +153,7 @@ def _change(ours: Evaluation, theirs: Evaluation, metric: str) -> Change:
         paired_difference(a, b, ours.prompts),
         win_rate(a, b, ours.prompts),
         by_prompt=np.stack([unit_means(a, ours.prompts), unit_means(b, ours.prompts)], 1),
-        kept=kept(a, b, ours.prompts) if metric in DIVERSITIES else None,
+        remaining=remaining_share(a, b, ours.prompts) if metric in DIVERSITIES else None,
         spread=float(np.std(b, ddof=1)) if len(b) > 1 else 0.0,
     )
 

@@ -28,7 +28,7 @@ def distances(policy: Policy, trajectory: Trajectory) -> dict[str, Tensor]:
         ``path_kl`` unless some step before the last is deterministic, ``rms_x0`` if the policy says what its steps make
         of x̂_0.
     """
-    found, divergences, squares = dict[str, Tensor](), [], []
+    distances, divergences, squares = dict[str, Tensor](), [], []
     for k, q in trajectory.references.items():
         p = trajectory.step(k)[2]
         if k > 1 and not p.deterministic:
@@ -38,7 +38,7 @@ def distances(policy: Policy, trajectory: Trajectory) -> dict[str, Tensor]:
             squares.append(((p.mean - q.mean) / weight).square().flatten(1).mean(1))
     steps = len(trajectory.transitions)
     if steps > 1 and len(divergences) == steps - 1:
-        found[PATH_KL] = torch.stack(divergences).sum(0)
+        distances[PATH_KL] = torch.stack(divergences).sum(0)
     if len(squares) == steps:
-        found[RMS_X0] = torch.stack(squares).mean(0).sqrt()
-    return found
+        distances[RMS_X0] = torch.stack(squares).mean(0).sqrt()
+    return distances

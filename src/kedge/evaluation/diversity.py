@@ -39,12 +39,12 @@ def diversities(features: ArrayLike, prompts: Sequence[str]) -> dict[str, Floats
     counts = np.bincount(index)
     sums = np.zeros((len(number), x.shape[1]))
     np.add.at(sums, index, x)
-    found = {}
+    diversities = {}
     if counts.min() >= 2:
-        found[WITHIN] = _within(x, sums[index], counts[index])
+        diversities[WITHIN] = _within(x, sums[index], counts[index])
     if len(number) >= FEWEST_PROMPTS:
-        found[BETWEEN] = _pseudo_values(sums / counts[:, None])[index]
-    return found
+        diversities[BETWEEN] = _pseudo_values(sums / counts[:, None])[index]
+    return diversities
 
 
 def _within(x: Floats, sums: Floats, counts: Floats) -> Floats:
@@ -70,7 +70,7 @@ def _pseudo_values(means: Floats) -> Floats:
     return pseudo_values
 
 
-def kept(ours: ArrayLike, theirs: ArrayLike, prompts: Sequence[str]) -> Interval:
+def remaining_share(ours: ArrayLike, theirs: ArrayLike, prompts: Sequence[str]) -> Interval:
     """Which share of their diversity ours still has: the ratio of the means, with its interval over prompts.
 
     The interval is Student's over the ratio's linearisation (aᵢ − r bᵢ) / b̄ (Fieller's first order; the delta method):

@@ -195,10 +195,10 @@ def _place(spec: EncoderSpec, source: str) -> Path:
         if not folder.is_dir():
             raise MissingWeightsError(f"encoder {spec.name}@{source}: no such folder")
         return folder
-    found = find_published(part)
-    if found is None:
+    folder_of_part = find_published(part)
+    if folder_of_part is None:
         raise MissingWeightsError(
             f"encoder {spec.name!r} needs {part.where} ({size_in_words(part.size)}, licence: {part.licence}), which is "
             f"not on this machine. Fetch it with:\n  {fetch_command(part)}"
         )
-    return found
+    return folder_of_part

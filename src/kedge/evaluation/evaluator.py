@@ -26,7 +26,7 @@ from kedge.evaluation.image_statistics import image_statistics
 from kedge.evaluation.partial_scores import PartialScores, Row
 from kedge.evaluation.result import Evaluation
 from kedge.pixels import as_rgb, from_uint8, to_uint8
-from kedge.policies.base import NO_GRADIENT, Alongside, Policy, draw_noise, rollout
+from kedge.policies.base import NO_GRADIENT, Policy, ReferenceSteps, draw_noise, rollout
 from kedge.rewards.base import Reward, checked_scores
 
 Progress = Callable[[int, int], None]
@@ -119,8 +119,8 @@ def _draw(
         with policy.reference() if reference else nullcontext():
             trajectory = rollout(policy, policy.encode(prompts), noise)
             return to_uint8(policy.decode(trajectory.x0)), {}
-    beside = Alongside(range(policy.steps, 0, -1), exact=False)
-    trajectory = rollout(policy, policy.encode(prompts), noise, NO_GRADIENT, beside)
+    reference_steps = ReferenceSteps(range(policy.steps, 0, -1), exact=False)
+    trajectory = rollout(policy, policy.encode(prompts), noise, NO_GRADIENT, reference_steps)
     apart = {name: values.tolist() for name, values in distances(policy, trajectory).items()}
     return to_uint8(policy.decode(trajectory.x0)), apart
 
@@ -200,18 +200,18 @@ def evaluate_images(
     if len(images) != len(prompts) or not prompts:
         raise ValueError(f"{len(images)} images but {len(prompts)} prompts: give one prompt for each image")
     scored = PartialScores(None, {})
-    kept: list[Tensor] = []
+    pictures: list[Tensor] = []
     done = 0
     for pixels in _batches(images, batch_size):
         batch = range(done, done + len(pixels))
         texts = prompts[batch.start : batch.stop]
         scored.add(_score(pixels, texts, batch, rewards, encoder, torch.device(device)))
-        kept += pixels[: max(0, keep_images - done)]
+        pictures += pixels[: max(0, keep_images - done)]
         done = batch.stop
         if progress is not None:
             progress(done, len(prompts))
-    same_size = len({image.shape for image in kept}) == 1
-    return _collect(scored, name, prompts, None, torch.stack(kept).numpy() if same_size else None, {})
+    same_size = len({image.shape for image in pictures}) == 1
+    return _collect(scored, name, prompts, None, torch.stack(pictures).numpy() if same_size else None, {})
 
 
 def _batches(images: Sequence[Path | Image.Image] | Tensor, size: int) -> Iterator[Tensor]:

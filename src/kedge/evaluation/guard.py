@@ -150,7 +150,7 @@ def _jury(judges: Sequence[Change]) -> _Test | None:
 
 
 def _diversity(change: Change) -> _Test:
-    return _Test(change.kept or change.ours, change.p, change.difference.value < 0)
+    return _Test(change.remaining or change.ours, change.p, change.difference.value < 0)
 
 
 def _fallen(tests: dict[str, _Test], alpha: float) -> set[str]:
@@ -197,15 +197,15 @@ def _reasons(comparison: Comparison, trained: Sequence[Change], standings: dict[
     for change in comparison.rewards:
         if change.metric in standings:
             lines.append(f"{_line(change)}: {standings[change.metric].why_not() or 'judge'}")
-    lines += [_kept_line(change) for change in comparison.statistics if change.kept is not None]
+    lines += [_remaining_line(change) for change in comparison.statistics if change.remaining is not None]
     lines += [f"Pictures became {_word(c)}: {_line(c)}" for c in comparison.statistics if _moved(c)]
     return tuple(lines)
 
 
-def _kept_line(change: Change) -> str:
-    kept = change.kept
-    assert kept is not None
-    share = f"{100 * kept.value:.0f} % of the base's ({100 * kept.low:.0f}–{100 * kept.high:.0f})"
+def _remaining_line(change: Change) -> str:
+    remaining = change.remaining
+    assert remaining is not None
+    share = f"{100 * remaining.value:.0f} % of the base's ({100 * remaining.low:.0f}–{100 * remaining.high:.0f})"
     return f"{display(change.metric).title}: {share}"
 
 

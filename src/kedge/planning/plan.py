@@ -142,7 +142,7 @@ def forecast_of(config: RunConfig) -> Forecast | None:
     cost = count_step(config)
     if cost is None:
         return None
-    device = find_device(config.training.device, here=False)
+    device = find_device(config.training.device, must_exist=False)
     trained = cost.networks.trained * 4
     average = trained if config.optimizer.ema else 0
     moments = trained * (0.5 if config.optimizer.name == "adamw8bit" else 2)

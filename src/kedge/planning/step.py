@@ -121,12 +121,12 @@ def _assemble(config: RunConfig, steps: int) -> _MetaRun | None:
 
 
 def _rehearses(config: RunConfig) -> bool:
-    return isinstance(config.algorithm.settings, Rehearses)
+    return isinstance(config.algorithm.instance, Rehearses)
 
 
 def _unstated(config: RunConfig) -> list[str]:
     """What the algorithm does not say about itself, in words."""
-    name, learns = config.algorithm.name, config.algorithm.settings.needs.differentiable_reward
+    name, learns = config.algorithm.name, config.algorithm.instance.needs.differentiable_reward
     if workload_of(config).passes is None and not _rehearses(config):
         return [f"what {name} does with its samples (it has no workload)"]
     if learns and not _rehearses(config):
@@ -156,7 +156,7 @@ def _rehearse(config: RunConfig, context: Context) -> OperationCost:
     """One micro-batch of one optimizer step."""
     updates = 0
     with _saved_tensors(config), count_operations() as counter:
-        for losses in config.algorithm.settings.rehearse(context):
+        for losses in config.algorithm.instance.rehearse(context):
             updates += 1
             for loss in losses:
                 loss.value.backward()
@@ -247,10 +247,10 @@ def _networks(policy: LatentPolicy, rewards: Sequence[MetaReward], texts_elsewhe
 def _saved_tensors(config: RunConfig) -> AbstractContextManager[Any]:
     """Inside, what autograd stores takes memory of the device, unless it waits in the host's."""
     offloaded = config.memory.offload_activations and config.training.device != "cpu"
-    return _Elsewhere() if offloaded else nullcontext()
+    return _OnHost() if offloaded else nullcontext()
 
 
-class _Elsewhere(torch.autograd.graph.saved_tensors_hooks):
+class _OnHost(torch.autograd.graph.saved_tensors_hooks):
     """What would wait in the host's memory takes none of the device's."""
 
     def __init__(self) -> None:

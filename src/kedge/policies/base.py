@@ -161,7 +161,7 @@ NO_GRADIENT = Backprop(last_steps=0)
 
 
 @dataclass(frozen=True)
-class Alongside:
+class ReferenceSteps:
     """Where along a rollout the reference's step is computed beside the policy's.
 
     Attributes:
@@ -173,7 +173,7 @@ class Alongside:
     exact: bool = True
 
 
-NOWHERE = Alongside()
+NO_REFERENCE = ReferenceSteps()
 
 
 @dataclass
@@ -207,14 +207,14 @@ def rollout(
     cond: Conditioning,
     noise: Tensor,
     backprop: Backprop = NO_GRADIENT,
-    alongside: Alongside = NOWHERE,
+    reference_steps: ReferenceSteps = NO_REFERENCE,
 ) -> Trajectory:
     """Sample trajectories: G(θ, ε, c) of ROCM (page 4), for every family.
 
     Args:
         noise: ``[K, B, *latent_shape]`` from :func:`draw_noise`.
         backprop: which steps keep their graph, and whether they are recomputed.
-        alongside: where to compute the reference's step too, at the same x_k.
+        reference_steps: where to compute the reference's step too, at the same x_k.
     """
     if noise.shape[0] != policy.steps:
         raise ValueError(f"noise has {noise.shape[0]} rows, but the policy takes {policy.steps} steps")
@@ -222,8 +222,8 @@ def rollout(
     trajectory = Trajectory(cond, [x])
     for i, k in enumerate(range(policy.steps, 0, -1), start=1):
         with backprop.gradients(k):
-            if k in alongside.steps:
-                p, trajectory.references[k] = backprop.both(policy, x, k, cond, exact=alongside.exact)
+            if k in reference_steps.steps:
+                p, trajectory.references[k] = backprop.both(policy, x, k, cond, exact=reference_steps.exact)
             else:
                 p = backprop.transition(policy, x, k, cond)
             x = p.mean if k == 1 else p.sample(noise[i])  # line 6: x_{k-1} = α_{k-1} x̃_k + σ_{k-1} ε_{k-1}

@@ -83,7 +83,7 @@ def fingerprint(name: str | Path, parts: ModelParts | None = None) -> Fingerprin
     files = weight_files(name, parts)
     if not files:
         return None
-    hashes = {part: _joined([file_hash(file) for file in found]) for part, found in files.items()}
+    hashes = {part: _joined([file_hash(file) for file in chosen]) for part, chosen in files.items()}
     lines = "\n".join(f"{part} {hashes[part]}" for part in sorted(hashes))
     whole = not (parts.unet or parts.vae or parts.lcm_lora)
     return Fingerprint(str(name), hashlib.sha256(lines.encode()).hexdigest(), hashes, whole)
@@ -108,36 +108,36 @@ def file_hash(path: Path) -> str:
     return remembered[key]
 
 
-def check_base(trained_on: Mapping[str, Any] | None, here: Fingerprint | None, run: str) -> None:
+def check_base(trained_on: Mapping[str, Any] | None, present: Fingerprint | None, run: str) -> None:
     """See that an adapter meets the base that it was trained on; where that cannot be told, a note is logged.
 
     Args:
         trained_on: the recorded fingerprint, as :meth:`Fingerprint.to_dict` has it; None in old runs.
-        here: the fingerprint of what was loaded; None for a policy of the user's own.
+        present: the fingerprint of what was loaded; None for a policy of the user's own.
         run: the run's folder, for messages.
 
     Raises:
         OtherBaseError: naming both, and saying what to do.
     """
-    if here is None:
+    if present is None:
         return
-    if trained_on is None and not (here.whole and here.name in BEFORE_RECORDS):
-        log.warning("%s does not record the base it was trained on (it is an old run): taken to be %s", run, here)
+    if trained_on is None and not (present.whole and present.name in BEFORE_RECORDS):
+        log.warning("%s does not record the base it was trained on (it is an old run): taken to be %s", run, present)
         return
-    past = Fingerprint.from_dict(trained_on) if trained_on else Fingerprint(here.name, BEFORE_RECORDS[here.name])
-    if past.digest != here.digest:
-        raise OtherBaseError(_refusal(past, here, run))
+    past = Fingerprint.from_dict(trained_on) if trained_on else Fingerprint(present.name, BEFORE_RECORDS[present.name])
+    if past.digest != present.digest:
+        raise OtherBaseError(_refusal(past, present, run))
     if trained_on is None:
-        log.warning("%s does not record the base it was trained on (it is an old run): it fits %s", run, here)
+        log.warning("%s does not record the base it was trained on (it is an old run): it fits %s", run, present)
 
 
-def _refusal(past: Fingerprint, here: Fingerprint, run: str) -> str:
+def _refusal(past: Fingerprint, present: Fingerprint, run: str) -> str:
     different = sorted(
-        part for part in {*past.parts, *here.parts} if past.parts and past.parts.get(part) != here.parts.get(part)
+        part for part in {*past.parts, *present.parts} if past.parts and past.parts.get(part) != present.parts.get(part)
     )
     which = f" Different: {', '.join(different)}." if different else ""
     again = f"To train such an adapter on the one here: kedge train {run} --out NEW-FOLDER"
-    if here.name in BUNDLED:
+    if present.name in BUNDLED:
         way = f"Use the version of Kedge that made the run (env.json names it). {again}"
     else:
         way = (
@@ -145,7 +145,7 @@ def _refusal(past: Fingerprint, here: Fingerprint, run: str) -> str:
             f"trained on. {again}"
         )
     return (
-        f"the adapter of {run} was trained on {past}; the {here.name} on this machine is {here}.{which} On other "
+        f"the adapter of {run} was trained on {past}; the {present.name} on this machine is {present}.{which} On other "
         f"weights an adapter does something else. {way}"
     )
 
@@ -165,10 +165,10 @@ def _memory() -> Path:
 
 def _remembered() -> dict[str, str]:
     try:
-        found = json.loads(_memory().read_text(encoding="utf-8"))
+        hashes = json.loads(_memory().read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return hashes if isinstance(hashes, dict) else {}
 
 
 def _remember(hashes: dict[str, str]) -> None:

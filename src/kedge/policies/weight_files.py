@@ -34,7 +34,7 @@ def weight_files(name: str | Path, parts: ModelParts) -> dict[str, list[Path]]:
         files[part] = _chosen(place, variant)
     if parts.lcm_lora:
         files["lcm_lora"] = _lora_files(parts.lcm_lora)
-    return {part: found for part, found in files.items() if found}
+    return {part: chosen for part, chosen in files.items() if chosen}
 
 
 def _local(place: Path | str, file: str) -> Path | None:

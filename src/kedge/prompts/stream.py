@@ -12,8 +12,8 @@ from kedge.prompts.sources import PromptError
 class PromptStream:
     """Passes through the prompts again and again, each pass in its own order.
 
-    Several processes share one order: process ``rank`` of ``world`` takes every ``world``-th prompt of it, so that
-    together they see each prompt once a pass.
+    Several processes share one order: process ``rank`` of ``world_size`` takes every ``world_size``-th prompt of it, so
+    that together they see each prompt once a pass.
 
     Args:
         prompts: what to go through.
@@ -21,11 +21,11 @@ class PromptStream:
         shuffle: False keeps the given order in each pass.
     """
 
-    def __init__(self, prompts: Sequence[str], seed: int = 0, shuffle: bool = True, rank: int = 0, world: int = 1):
+    def __init__(self, prompts: Sequence[str], seed: int = 0, shuffle: bool = True, rank: int = 0, world_size: int = 1):
         if not prompts:
             raise PromptError("there are no prompts to go through")
         self.prompts, self.seed, self.shuffle = list(prompts), seed, shuffle
-        self.rank, self.world = rank, world
+        self.rank, self.world_size = rank, world_size
         self._position = 0  # prompts taken so far, by all processes together
         self._pass, self._order = -1, list(range(len(self.prompts)))
 
@@ -34,7 +34,7 @@ class PromptStream:
         prompts = []
         for _ in range(n):
             prompts.append(self.prompts[self._index(self._position + self.rank)])
-            self._position += self.world
+            self._position += self.world_size
         return prompts
 
     def state_dict(self) -> dict[str, Any]:

@@ -63,9 +63,9 @@ def architecture(checkpoint: Path) -> BlipConfig:
     file = checkpoint.parent / "config.json"
     if not file.is_file():
         return blip_large()
-    found = json.loads(file.read_text())
-    if found.get("model_type") != "blip":
-        raise WrongWeightsError(f"{file}: expected a model of type 'blip', found {found.get('model_type')!r}")
+    stored = json.loads(file.read_text())
+    if stored.get("model_type") != "blip":
+        raise WrongWeightsError(f"{file}: expected a model of type 'blip', found {stored.get('model_type')!r}")
     config = BlipConfig.from_pretrained(checkpoint.parent, local_files_only=True)
     if not config.text_config.is_decoder:
         raise WrongWeightsError(f"{file}: text_config.is_decoder must be true, or there is no cross-attention")
@@ -107,8 +107,8 @@ def projections(config: BlipConfig) -> dict[str, nn.Module]:
 
 def from_published(state: StateDict) -> StateDict:
     """The published layout as :class:`BlipNetwork` has it, without what only training needed."""
-    kept = {key: value for key, value in without(state, "position_ids").items() if not _LEFTOVERS.fullmatch(key)}
-    return {_rename(key, _LAYOUT, _IN_BLOCK): value for key, value in kept.items()}
+    needed = {key: value for key, value in without(state, "position_ids").items() if not _LEFTOVERS.fullmatch(key)}
+    return {_rename(key, _LAYOUT, _IN_BLOCK): value for key, value in needed.items()}
 
 
 def to_published(state: StateDict) -> StateDict:

@@ -52,13 +52,13 @@ def _load_term(term: Term, device: Any, dtype: torch.dtype) -> Reward:
 
 
 def _load_callable(term: Term) -> Reward:
-    found = load_callable(term.name)
-    if inspect.isclass(found):
-        instance: Any = found(*([term.source] if term.source else []))
+    scorer = load_callable(term.name)
+    if inspect.isclass(scorer):
+        instance: Any = scorer(*([term.source] if term.source else []))
         return Custom(term.name, instance)
     if term.source:
         raise ValueError(f"{term.name!r} is a function, which takes no source: write it without '@{term.source}'")
-    return Custom(term.name, found)
+    return Custom(term.name, scorer)
 
 
 class Custom:

@@ -53,8 +53,8 @@ def parse(text: str) -> tuple[Term, ...]:
     end = len(text.rstrip())
     while position < end or not terms:
         sign = 1.0
-        if found := _SIGN.match(text, position):
-            sign, position = (-1.0 if found[1] == "-" else 1.0), found.end()
+        if match := _SIGN.match(text, position):
+            sign, position = (-1.0 if match[1] == "-" else 1.0), match.end()
         elif terms:
             raise _unreadable(text, position, "expected + or - before the next reward")
         term = _TERM.match(text, position)
@@ -75,14 +75,14 @@ def single(text: str) -> Term | None:
     return terms[0] if alone else None
 
 
-def _term(text: str, found: re.Match[str], sign: float) -> Term:
-    weight = sign * float(found["weight"] or 1)
+def _term(text: str, match: re.Match[str], sign: float) -> Term:
+    weight = sign * float(match["weight"] or 1)
     if weight == 0:
-        raise _unreadable(text, found.start(), "a reward of weight 0 does nothing: leave it out")
-    source = found["source"]
+        raise _unreadable(text, match.start(), "a reward of weight 0 does nothing: leave it out")
+    source = match["source"]
     if source and not source.startswith('"') and re.search(r"\+[\d.]+\*|@", source):
-        raise _unreadable(text, found.start("source"), "put spaces round the + after a source")
-    return Term(weight, found["name"].strip('"'), source.strip('"') if source else None, bool(found["open"]))
+        raise _unreadable(text, match.start("source"), "put spaces round the + after a source")
+    return Term(weight, match["name"].strip('"'), source.strip('"') if source else None, bool(match["open"]))
 
 
 def _unreadable(text: str, position: int, what: str) -> ValueError:

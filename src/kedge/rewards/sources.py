@@ -112,10 +112,10 @@ def _from_path(spec: RewardSpec, part: Part, path: Path, main: bool) -> Path:
     """A part out of the user's own file or folder; companions that are not in there are the published ones."""
     if not main:
         places = [path / part.key, path] if path.is_dir() else [path.parent / part.key, path.parent]
-        here = [place for place in places if _holds(place, part.files)]
-        if not here:
+        holding = [place for place in places if _holds(place, part.files)]
+        if not holding:
             return _published(spec, part)
-        return here[0] if part.folder else here[0] / part.files[0]
+        return holding[0] if part.folder else holding[0] / part.files[0]
     if part.folder:
         if _holds(path, part.files):
             return path
@@ -133,9 +133,9 @@ def _from_path(spec: RewardSpec, part: Part, path: Path, main: bool) -> Path:
 
 
 def _published(spec: RewardSpec, part: Part) -> Path:
-    found = find_published(part)
-    if found is not None:
-        return found
+    path = find_published(part)
+    if path is not None:
+        return path
     size = f", {size_in_words(part.size)}" if part.size else ""
     raise MissingWeightsError(
         f"reward {spec.name!r} needs {part.where} ({', '.join(part.files)}{size}, licence: {part.licence}), which is "

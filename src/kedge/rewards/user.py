@@ -16,24 +16,24 @@ def load_callable(path: str) -> Any:
 
     Raises:
         UnknownNameError: no such module, file or name.
-        ValueError: what was found cannot be called.
+        ValueError: it cannot be called.
     """
     with _current_folder_on_path():
-        found = load_object(path)
-    if not callable(found):
-        raise ValueError(f"{path!r} is not a reward: it is a {type(found).__name__}, which cannot be called")
-    return found
+        scorer = load_object(path)
+    if not callable(scorer):
+        raise ValueError(f"{path!r} is not a reward: it is a {type(scorer).__name__}, which cannot be called")
+    return scorer
 
 
 @contextmanager
 def _current_folder_on_path() -> Iterator[None]:
     """An installed command, unlike ``python -m``, does not look for modules in the current folder."""
-    here = str(Path.cwd())
-    added = here not in sys.path
+    folder = str(Path.cwd())
+    added = folder not in sys.path
     if added:
-        sys.path.insert(0, here)
+        sys.path.insert(0, folder)
     try:
         yield
     finally:
-        if added and here in sys.path:
-            sys.path.remove(here)
+        if added and folder in sys.path:
+            sys.path.remove(folder)

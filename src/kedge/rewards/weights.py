@@ -53,8 +53,10 @@ def read_state(file: Path, unwrap: str | None = None) -> StateDict:
         ) from error
     if unwrap is not None:
         if not isinstance(state, dict) or unwrap not in state:
-            found = f"the keys {_listed(map(str, state))}" if isinstance(state, dict) else f"a {type(state).__name__}"
-            raise WrongWeightsError(f"{file}: expected a checkpoint with the key {unwrap!r}, found {found}")
+            contents = (
+                f"the keys {_listed(map(str, state))}" if isinstance(state, dict) else f"a {type(state).__name__}"
+            )
+            raise WrongWeightsError(f"{file}: expected a checkpoint with the key {unwrap!r}, found {contents}")
         state = state[unwrap]
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise WrongWeightsError(f"{file}: expected a state dict (names to tensors)")
@@ -74,17 +76,17 @@ def without(state: StateDict, *suffixes: str) -> StateDict:
     return {key: value for key, value in state.items() if not key.endswith(suffixes)}
 
 
-def check_match(expected: StateDict, found: StateDict, file: Path) -> None:
+def check_match(expected: StateDict, actual: StateDict, file: Path) -> None:
     """Compare keys and shapes.
 
     Raises:
         WrongWeightsError: listing what is missing, what is too much, and which shapes differ.
     """
-    missing, extra = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
+    missing, extra = sorted(expected.keys() - actual.keys()), sorted(actual.keys() - expected.keys())
     shapes = [
-        f"{key} {list(found[key].shape)} instead of {list(expected[key].shape)}"
-        for key in sorted(expected.keys() & found.keys())
-        if expected[key].shape != found[key].shape
+        f"{key} {list(actual[key].shape)} instead of {list(expected[key].shape)}"
+        for key in sorted(expected.keys() & actual.keys())
+        if expected[key].shape != actual[key].shape
     ]
     wrong = [
         f"{len(keys)} {what}: {_listed(keys)}"

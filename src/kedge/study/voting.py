@@ -120,8 +120,8 @@ def undo(store: Store, rater: int, position: int, question: int) -> None:
     """
     with store.writing() as db:
         _check_open(store)
-        due, asked = _due(db, rater, store), len(store.facts().questions)
-        last = divmod(due.position * asked + due.question - 1, asked)
+        due, questions = _due(db, rater, store), len(store.facts().questions)
+        last = divmod(due.position * questions + due.question - 1, questions)
         if last != (position, question) or last[0] < 0:
             raise Refused(409, "that is not the last answer")
         key = {"rater": rater, "position": position, "question": question, "at": time.time()}

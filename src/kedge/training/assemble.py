@@ -88,7 +88,7 @@ def assemble(
         policy=policy,
         reward=counted,
         prompts=PromptStream(
-            prompts, config.training.seed, config.prompts.shuffle, rank=processes.index, world=processes.count
+            prompts, config.training.seed, config.prompts.shuffle, rank=processes.index, world_size=processes.count
         ),
         generator=torch.Generator().manual_seed(own_seed),
         backprop=backprop_of(config),
@@ -101,7 +101,7 @@ def assemble(
     )
     watching = _callbacks(config, sets, folder, reward, processes.device) if processes.main else ()
     trainer = Trainer(
-        algorithm=config.algorithm.settings,
+        algorithm=config.algorithm.instance,
         context=context,
         optimizer=Optimizer(policy.trainable(), config.optimizer, config.training.steps, processes),
         meter=Meter(counted, processes),

@@ -74,8 +74,8 @@ class CheckpointStore:
         return sorted(step for step, _ in self._newest_first())
 
     def _newest_first(self) -> Iterator[tuple[int, Path]]:
-        found = [(int(match[1]), path) for path in self.folder.glob("step-*") if (match := _NAME.search(path.name))]
-        yield from sorted(found, reverse=True)
+        folders = [(int(match[1]), path) for path in self.folder.glob("step-*") if (match := _NAME.search(path.name))]
+        yield from sorted(folders, reverse=True)
 
     def _forget_old(self) -> None:
         for _, path in list(self._newest_first())[self.keep :]:

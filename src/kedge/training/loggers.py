@@ -98,16 +98,16 @@ class TensorBoardLogger:
 def read_log(path: Path) -> list[dict[str, float | None]]:
     """The lines of a metrics.jsonl; a last line that was cut short is left out."""
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    found = []
+    entries = []
     for line in lines:
         try:
-            found.append(json.loads(line))
+            entries.append(json.loads(line))
         except json.JSONDecodeError:
             break
-    return found
+    return entries
 
 
 def truncate_log(path: Path, step: int) -> None:
     """Keep the lines up to ``step``; 0 keeps none, for the line of step 0 is written when a run begins."""
-    kept = [line for line in read_log(path) if (line["step"] or 0) <= step] if step else []
-    write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
+    remaining = [line for line in read_log(path) if (line["step"] or 0) <= step] if step else []
+    write_text(path, "".join(json.dumps(line) + "\n" for line in remaining))

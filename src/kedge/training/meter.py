@@ -70,9 +70,9 @@ class Meter:
         """This process's count."""
         return {"images": self._reward.images}
 
-    def load_state_dict(self, mine: Mapping[str, int], everyone: Sequence[Mapping[str, int]]) -> None:
+    def load_state_dict(self, own: Mapping[str, int], everyone: Sequence[Mapping[str, int]]) -> None:
         """Go on from the counts that this process and all of them had."""
-        self._reward.images = mine["images"]
+        self._reward.images = own["images"]
         self._read = sum(one["images"] for one in everyone)
 
 

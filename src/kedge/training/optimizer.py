@@ -186,12 +186,12 @@ class MovingAverage:
     @contextmanager
     def applied(self) -> Iterator[None]:
         """Inside, the parameters hold the average."""
-        kept = [p.detach().clone() for p in self._parameters]
+        raw = [p.detach().clone() for p in self._parameters]
         copy_into(self._parameters, self._average)
         try:
             yield
         finally:
-            copy_into(self._parameters, kept)
+            copy_into(self._parameters, raw)
 
     def state_dict(self) -> dict[str, Any]:
         """The average and how many updates it has seen."""

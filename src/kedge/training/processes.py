@@ -35,16 +35,16 @@ class Processes:
     """
 
     def __init__(self, device: str = AUTO):
-        asked = find_device(device)
+        wanted = find_device(device)
         # Accelerate must be told that there is no GPU, or it takes every process for a lonely one.
-        cpu = asked.type == "cpu"
+        cpu = wanted.type == "cpu"
         self._accelerator = Accelerator(cpu=cpu, kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)])
         self.index, self.count = self._accelerator.process_index, self._accelerator.num_processes
         if self.count > 1:  # threads that still listen when the interpreter ends would abort it
             atexit.register(self._accelerator.end_training)
         # Several processes get one device each; a single one may be told which.
-        told = device != AUTO and self.count == 1
-        self.device = asked if told else self._accelerator.device
+        chosen = device != AUTO and self.count == 1
+        self.device = wanted if chosen else self._accelerator.device
 
     @property
     def main(self) -> bool:
@@ -69,7 +69,7 @@ class Processes:
         gathered = self.gather([numbers])
         keys = dict.fromkeys(key for item in gathered for key in item)
         values = {key: [item[key] for item in gathered if key in item] for key in keys}
-        return {key: sum(found) / len(found) for key, found in values.items()}
+        return {key: sum(column) / len(column) for key, column in values.items()}
 
     def any(self, flag: bool) -> bool:
         """Whether the flag is set on any process, so that all act together."""

@@ -74,8 +74,8 @@ class PromptSets:
     def _settled(self, config: RunConfig) -> RunConfig:
         block = config.prompts
         tenth = len(set(self._own)) // SHARE
-        given = config.watch.held_out is not None or config.watch.test is not None
-        own = block.source not in NAMED and not given and len(set(self._own)) >= FEWEST
+        named = config.watch.held_out is not None or config.watch.test is not None
+        own = block.source not in NAMED and not named and len(set(self._own)) >= FEWEST
         tuning, test = (min(MOST_TUNING, tenth), min(MOST_TEST, tenth)) if own else (0, 0)
         block = replace(
             block,
@@ -150,9 +150,11 @@ class PromptSets:
 
     def lines(self) -> list[str]:
         """What is in which set, a line for each."""
-        kept = len(self._parts[1]) + len(self._parts[2])
-        given = self.config.prompts.source
-        source = (given if isinstance(given, str) else "the recipe") + (f", {kept} kept from training" if kept else "")
+        withheld = len(self._parts[1]) + len(self._parts[2])
+        prompts = self.config.prompts.source
+        source = (prompts if isinstance(prompts, str) else "the recipe") + (
+            f", {withheld} kept from training" if withheld else ""
+        )
         return [
             f"prompts: {len(self.train)} of {source}, for example {self.train[0]!r}",
             f"watched by: {len(self.tuning.prompts)} {words(self.tuning.role)}",
@@ -162,10 +164,10 @@ class PromptSets:
     def warnings(self) -> list[str]:
         """What the user should know about them before it starts."""
         lines = []
-        if kept := len(self._parts[1]) + len(self._parts[2]):
+        if withheld := len(self._parts[1]) + len(self._parts[2]):
             lines.append(
-                f"{kept} of the {len(self._own)} prompts are kept from training: {len(self._parts[1])} to watch it by, "
-                f"{len(self._parts[2])} to judge it by (prompts.tuning, prompts.test; 0 trains on all)"
+                f"{withheld} of the {len(self._own)} prompts are kept from training: {len(self._parts[1])} to watch it "
+                f"by, {len(self._parts[2])} to judge it by (prompts.tuning, prompts.test; 0 trains on all)"
             )
         if self.tuning.role == "train" and self.config.watch.evaluate_every:
             lines.append(
@@ -194,9 +196,9 @@ def split(prompts: Sequence[str], tuning: int, test: int, *, seed: int = 0) -> t
         )
     drawn = random.Random(f"sets {seed}").sample(different, tuning + test)
     sets = set(drawn[:tuning]), set(drawn[tuning:])
-    kept = sets[0] | sets[1]
+    withheld = sets[0] | sets[1]
     return (
-        [prompt for prompt in prompts if prompt not in kept],
+        [prompt for prompt in prompts if prompt not in withheld],
         [prompt for prompt in different if prompt in sets[0]],
         [prompt for prompt in different if prompt in sets[1]],
     )

@@ -114,8 +114,10 @@ def _git_state() -> dict[str, Any] | None:
     """Commit of Kedge's own source, when it runs from a checkout."""
 
     def git(*arguments: str) -> str:
-        here = Path(__file__).parent
-        return subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True, check=True).stdout.strip()
+        package = Path(__file__).parent
+        return subprocess.run(
+            ["git", *arguments], cwd=package, capture_output=True, text=True, check=True
+        ).stdout.strip()
 
     try:
         if "site-packages" in __file__:

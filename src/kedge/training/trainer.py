@@ -174,10 +174,10 @@ class Trainer:
         Raises:
             ValueError: if it does not fit this run: another number of processes, or another base model.
         """
-        found = self.store.latest()
-        if found is None:
+        newest = self.store.latest()
+        if newest is None:
             return False
-        step, state = found
+        step, state = newest
         check_base(state.get("base"), self.base, str(self.store.folder.parent))
         if len(state["processes"]) != self.processes.count:
             raise ValueError(

@@ -117,6 +117,6 @@ def evaluate(
         encoder=encoder,
         fresh=fresh,
     )
-    options = PlainModel(kind=kind, steps=steps, guidance=guidance, settings=tuple(model))
+    options = PlainModel(kind=kind, steps=steps, guidance=guidance, overrides=tuple(model))
     evaluator = TargetEvaluator(measurement, several, options)
     return Evaluations(tuple(evaluator.all(base=base)), tuple(evaluator.names))

@@ -84,7 +84,7 @@ def sample(
     if is_policy(target):
         policy = target
     else:
-        loaded = load_target(target, kind=kind, steps=steps, guidance=guidance, device=device, settings=model)
+        loaded = load_target(target, kind=kind, steps=steps, guidance=guidance, device=device, overrides=model)
         policy = loaded.policy
     seeds = range(seed, seed + count)
     with policy.reference() if base else nullcontext():

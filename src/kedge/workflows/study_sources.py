@@ -48,15 +48,15 @@ def find_sources(target: str, against: Sequence[str], drawing: Drawing) -> list[
         if len(rivals) > 1:
             raise ValueError(f"--against {alone[0]} stands alone: each pair is two pictures of one model")
         return [_source(target, drawing)]
-    found = [_source(target, drawing)]
+    sources = [_source(target, drawing)]
     for rival in rivals:
         if rival == BASE:
             if not is_run(Path(target)):
                 raise ValueError(f"{target} is not a run folder, so it has no base: name what to compare it with")
-            found.append(_base_of(found[0]))
+            sources.append(_base_of(sources[0]))
         else:
-            found.append(_source(rival, drawing))
-    return found
+            sources.append(_source(rival, drawing))
+    return sources
 
 
 def find_prompts(target: str, spec: str | None, seed: int) -> list[str]:
@@ -68,19 +68,19 @@ def find_prompts(target: str, spec: str | None, seed: int) -> list[str]:
     path = Path(target)
     if spec is not None:
         try:
-            found = load_prompts(spec)
+            prompts = load_prompts(spec)
         except PromptError as error:  # recipes name a local file in another way
             raise ValueError(str(error).replace("prompts.local=FILE", "--prompts FILE")) from error
     elif is_run(path):
         config = load_config(path / "config.yaml")
-        found = PromptSets(config).test.prompts
+        prompts = PromptSets(config).test.prompts
     elif is_image_folder(path):
-        found = read_image_folder(path)[1]
+        prompts = read_image_folder(path)[1]
     elif target.startswith("emoji-"):
-        found = load_prompts(EMOJI_PROMPTS)
+        prompts = load_prompts(EMOJI_PROMPTS)
     else:
         raise ValueError("which prompts? Give --prompts: a text, CSV, JSONL or Parquet file, a named set or a data set")
-    different = list(dict.fromkeys(found))
+    different = list(dict.fromkeys(prompts))
     return random.Random(f"prompts {seed}").sample(different, len(different))
 
 

@@ -27,7 +27,7 @@ class PlainModel:
     kind: str | None = None
     steps: int | None = None
     guidance: float | None = None
-    settings: tuple[str, ...] = ()
+    overrides: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -141,8 +141,8 @@ class TargetEvaluator:
         from kedge.evaluation.image_folder import read_image_folder
 
         wanted = self.measurement
-        given = choose_prompts(wanted.prompts, None, ()).prompts if wanted.prompts else None
-        paths, prompts = read_image_folder(folder, given)
+        own_prompts = choose_prompts(wanted.prompts, None, ()).prompts if wanted.prompts else None
+        paths, prompts = read_image_folder(folder, own_prompts)
         name = folder.resolve().name
         with progress_bar(name) as progress:
             return evaluate_images(
@@ -183,21 +183,21 @@ class TargetEvaluator:
             steps=plain.steps,
             guidance=plain.guidance,
             device=self.device,
-            settings=plain.settings,
+            overrides=plain.overrides,
         )
 
 
 def distinct(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
     """Each base once; equal names made different, so that rows can be told apart."""
-    kept: list[Evaluation] = []
+    different: list[Evaluation] = []
     for evaluation in evaluations:
         key = evaluation.facts.get("key")
-        if key is not None and any(key == other.facts.get("key") for other in kept):
+        if key is not None and any(key == other.facts.get("key") for other in different):
             continue
-        taken = {other.name for other in kept}
+        taken = {other.name for other in different}
         name, number = evaluation.name, 1
         while name in taken:
             number += 1
             name = f"{evaluation.name} ({number})"
-        kept.append(replace(evaluation, name=name))
-    return kept
+        different.append(replace(evaluation, name=name))
+    return different

@@ -51,14 +51,14 @@ def load_target(
     steps: int | None = None,
     guidance: float | None = None,
     device: str = "auto",
-    settings: Sequence[str] = (),
+    overrides: Sequence[str] = (),
 ) -> LoadedModel:
     """Load a run's tuned model, or a plain model.
 
     Args:
         kind: of :data:`kedge.policies.FAMILIES`; None finds out. A run knows its own.
         steps, guidance: None takes the run's, or what is usual for the model's kind.
-        settings: ``key=value`` for other keys of a recipe's model block; a run has its own.
+        overrides: ``key=value`` for other keys of a recipe's model block; a run has its own.
 
     Raises:
         ValueError: if it cannot be found or told what it is.
@@ -70,13 +70,13 @@ def load_target(
     place = find_device(device)
     path = run_path(target)
     if path is not None:
-        if settings:
-            raise ValueError(f"{path} is a run, which knows its model: leave out {settings[0]!r}")
+        if overrides:
+            raise ValueError(f"{path} is a run, which knows its model: leave out {overrides[0]!r}")
         run = _load_run(target, path, place, steps, guidance)
         return LoadedModel(path.resolve().name, run.policy, run.config.model, tuned=True)
     name = str(target)
     block = {"name": name, "kind": kind or AUTO, "guidance": guidance}
-    model = parse_model(block if steps is None else {**block, "steps": steps}, settings)
+    model = parse_model(block if steps is None else {**block, "steps": steps}, overrides)
     return LoadedModel(Path(name).name, build_policy(model, place, lora=False), model, tuned=False)
 
 

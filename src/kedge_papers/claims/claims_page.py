@@ -66,8 +66,8 @@ def summary(judgements: Sequence[Judgement], results: Mapping[str, Result]) -> s
         OPEN: "are undecided",
         MISSING: "are not measured yet",
     }
-    told = [f"{counts[kind]} {names[kind]}" for kind in names if counts[kind]]
-    return f"Of {len(judgements)} claims, {', '.join(told)}."
+    phrases = [f"{counts[kind]} {names[kind]}" for kind in names if counts[kind]]
+    return f"Of {len(judgements)} claims, {', '.join(phrases)}."
 
 
 def _kind(judgement: Judgement, results: Mapping[str, Result]) -> str:

@@ -93,15 +93,15 @@ def speedup(result: Result, options: Options) -> Measured | None:
     if unit is None:
         return None
     curve, rise = f"held_out/{trained_metric(ours)}", options["level"] * unit
-    found = sooner(ours, theirs, options["x"], curve, rise)
-    if found is None:
+    measured = sooner(ours, theirs, options["x"], curve, rise)
+    if measured is None:
         return None
-    p = over(np.array(found.log_ratios)).p()
-    ratio = found.ratio
+    p = over(np.array(measured.log_ratios)).p()
+    ratio = measured.ratio
     text = f"{ratio.value:.2g} ×" + (f" ({ratio.low:.2g}–{ratio.high:.2g})" if np.isfinite(ratio.high) else "")
-    censored = found.ours_censored + found.theirs_censored
-    late = f", {censored} of {2 * len(found.log_ratios)} runs not there within the budget" if censored else ""
-    return Measured(found.log_ratio, _known(p), found.log_ratios, "seeds", text + late)
+    censored = measured.ours_censored + measured.theirs_censored
+    late = f", {censored} of {2 * len(measured.log_ratios)} runs not there within the budget" if censored else ""
+    return Measured(measured.log_ratio, _known(p), measured.log_ratios, "seeds", text + late)
 
 
 def difference(result: Result, options: Options) -> Measured | None:
@@ -123,12 +123,12 @@ def difference(result: Result, options: Options) -> Measured | None:
 
 
 def _paired(ours: Row, theirs: Row, metric: str, margin: float | None, unit: str) -> Measured:
-    mine, others = paired_scores(ours, theirs, metric)
-    effect = paired_difference(mine, others, ours.prompts)
-    p = paired_p(mine, others, ours.prompts)
-    apart = np.atleast_2d(mine - others)
+    scores, others = paired_scores(ours, theirs, metric)
+    effect = paired_difference(scores, others, ours.prompts)
+    p = paired_p(scores, others, ours.prompts)
+    apart = np.atleast_2d(scores - others)
     units = tuple(apart.mean(1).tolist()) if unit == "seeds" else tuple(apart.mean(0).tolist())
-    p_equal = equivalence(mine, others, margin, ours.prompts).p if margin else 1.0
+    p_equal = equivalence(scores, others, margin, ours.prompts).p if margin else 1.0
     text = f"{effect.value:+.2f} ± {effect.half_width:.2f} sd".replace("-", "−")
     return Measured(effect, _known(p), units, unit, text, _known(p_equal))
 

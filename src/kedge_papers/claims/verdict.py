@@ -98,8 +98,8 @@ def judge(claim: Claim, result: Result | None, *, looks: bool = True) -> Judgeme
 
 
 def _measured(claim: Claim, result: Result, seeds: int | None) -> dict[str, Measured]:
-    found = {contrast.name: measure(contrast, result, seeds) for contrast in claim.contrasts}
-    return {name: each for name, each in found.items() if each is not None}
+    measured = {contrast.name: measure(contrast, result, seeds) for contrast in claim.contrasts}
+    return {name: each for name, each in measured.items() if each is not None}
 
 
 def _decide(claim: Claim, measured: Mapping[str, Measured]) -> tuple[str, float]:

@@ -69,9 +69,9 @@ def variance_ratio(ours: GradientNoise, theirs: GradientNoise, scale: float = 1.
     Args:
         scale: what theirs is multiplied with first, so that both are gradients of one thing.
     """
-    mine, others = np.array(ours.variance), scale**2 * np.array(theirs.variance)
-    n = len(mine)
-    without = [(others.sum() - others) / (mine.sum() - mine), others.mean(keepdims=True) / mine.mean(keepdims=True)]
+    first, second = np.array(ours.variance), scale**2 * np.array(theirs.variance)
+    n = len(first)
+    without = [(second.sum() - second) / (first.sum() - first), second.mean(keepdims=True) / first.mean(keepdims=True)]
     if any((ratio <= 0).any() for ratio in without):  # an unbiased estimate from few batches may be negative
         return Interval(0.0, -math.inf, math.inf, n)
     left_out, value = np.log(without[0]), float(np.log(without[1])[0])

@@ -79,8 +79,8 @@ class RunRecord:
     @property
     def identity(self) -> str:
         """Equal for records of one run, however far they saw it: its name, what it was told, what it started from."""
-        asked = json.dumps([self.name, plain_json(self.config), dict(self.base)], sort_keys=True)
-        return f"{self.name}-{digest(asked)}"
+        described = json.dumps([self.name, plain_json(self.config), dict(self.base)], sort_keys=True)
+        return f"{self.name}-{digest(described)}"
 
     def series(self, x: str, y: str) -> tuple[np.ndarray, np.ndarray]:
         """Two columns of the curve, where both are known."""
@@ -127,9 +127,9 @@ def curve(log: Iterable[Mapping[str, float | None]], queries: float) -> dict[str
         lines.append({**line, "seconds": seconds, "queries": total})
     every = max(1, math.ceil(len(lines) / POINTS))
     watched = {i for i, line in enumerate(lines) if any(key.startswith("held_out/") for key in line)}
-    kept = [line for i, line in enumerate(lines) if i % every == 0 or i in watched or i == len(lines) - 1]
-    names = dict.fromkeys(key for line in kept for key in line if key in COLUMNS or key.startswith("held_out/"))
-    return {name: [line.get(name) for line in kept] for name in names}
+    thinned = [line for i, line in enumerate(lines) if i % every == 0 or i in watched or i == len(lines) - 1]
+    names = dict.fromkeys(key for line in thinned for key in line if key in COLUMNS or key.startswith("held_out/"))
+    return {name: [line.get(name) for line in thinned] for name in names}
 
 
 def digest(text: str | bytes) -> str:

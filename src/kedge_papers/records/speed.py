@@ -31,11 +31,11 @@ def reaching(run: RunRecord, x: str, curve: str, rise: float) -> Reached | None:
 
 def sooner(ours: Sequence[RunRecord], theirs: Sequence[RunRecord], x: str, curve: str, rise: float) -> Speedup | None:
     """How many times more of x theirs took than ours, over the seeds that both have; None if they share none."""
-    mine, others = _by_seed(ours, x, curve, rise), _by_seed(theirs, x, curve, rise)
-    shared = [seed for seed in mine if seed in others]
+    first, second = _by_seed(ours, x, curve, rise), _by_seed(theirs, x, curve, rise)
+    shared = [seed for seed in first if seed in second]
     if not shared:
         return None
-    pairs = [_comparable(mine[seed], others[seed]) for seed in shared]
+    pairs = [_comparable(first[seed], second[seed]) for seed in shared]
     return speedup([ours for ours, _ in pairs], [theirs for _, theirs in pairs])
 
 
@@ -46,13 +46,13 @@ def _comparable(ours: Reached, theirs: Reached) -> tuple[Reached, Reached]:
     return (both, both) if ours.censored and theirs.censored else (ours, theirs)
 
 
-def shown_ratio(found: Speedup) -> Interval | None:
+def shown_ratio(speed: Speedup) -> Interval | None:
     """The ratio as tables print it: open to the side on which it is only a bound; None if hardly anybody got there."""
-    ratio, seeds = found.ratio, len(found.log_ratios)
-    if found.ours_censored + found.theirs_censored > seeds:
+    ratio, seeds = speed.ratio, len(speed.log_ratios)
+    if speed.ours_censored + speed.theirs_censored > seeds:
         return None
-    high = math.inf if found.theirs_censored and not found.ours_censored else ratio.high
-    low = 0.0 if found.ours_censored and not found.theirs_censored else ratio.low
+    high = math.inf if speed.theirs_censored and not speed.ours_censored else ratio.high
+    low = 0.0 if speed.ours_censored and not speed.theirs_censored else ratio.low
     return Interval(ratio.value, low, high, ratio.units)
 
 

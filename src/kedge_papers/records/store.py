@@ -66,8 +66,8 @@ class RecordStore:
     def put(self, *new: Result) -> None:
         """Add results, or put them in place of older ones. Records of one run, however old, become one."""
         replaced = {each.target for each in new}
-        kept = [each for name, each in self.results().items() if name not in replaced]
-        results = sorted([*kept, *new], key=lambda each: each.target)
+        remaining = [each for name, each in self.results().items() if name not in replaced]
+        results = sorted([*remaining, *new], key=lambda each: each.target)
         runs: dict[str, RunRecord] = {}
         sheets: dict[str, bytes] = {}
         for each in results:
@@ -96,8 +96,8 @@ def _result(name: str, entry: Mapping[str, Any], runs: Mapping[str, RunRecord], 
     missing = [run for run, key in entry["runs"].items() if key not in runs]
     if missing:
         raise ValueError(f"the record of {missing[0]} that {name} shows is not there")
-    mine = tuple(runs[key] for key in entry["runs"].values())
-    return Result(name, entry["facts"], mine, sheets=sheets)
+    members = tuple(runs[key] for key in entry["runs"].values())
+    return Result(name, entry["facts"], members, sheets=sheets)
 
 
 def _key(data: Mapping[str, Any]) -> str:

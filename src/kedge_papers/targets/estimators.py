@@ -246,9 +246,9 @@ def comparisons(settings: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
 
 def arm_ratio(settings: Mapping[str, Any], setting: str, ours: str, theirs: str) -> Interval:
     """The logarithm of a ratio of variances, at equal mean penalty where the arms have one."""
-    mine, others = settings[setting][ours], settings[setting][theirs]
-    scale = mine["penalty"] / others["penalty"] if others["penalty"] else 1.0
-    return variance_ratio(GradientNoise.from_dict(mine["plain"]), GradientNoise.from_dict(others["plain"]), scale)
+    first, second = settings[setting][ours], settings[setting][theirs]
+    scale = first["penalty"] / second["penalty"] if second["penalty"] else 1.0
+    return variance_ratio(GradientNoise.from_dict(first["plain"]), GradientNoise.from_dict(second["plain"]), scale)
 
 
 ESTIMATORS = Target(

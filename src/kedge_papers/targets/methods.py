@@ -107,11 +107,11 @@ def speed_table(result: Result, methods: Mapping[str, Sequence[RunRecord]]) -> T
         cells: list[Cell | None] = []
         for level in LEVELS:
             for x in ("queries", "seconds"):
-                found = sooner(ours, theirs, x, curve, level * unit)
-                cells.append(ratio_cell(found))
-                if found and x == "queries" and (found.ours_censored or found.theirs_censored):
-                    who = f"{first} in {found.ours_censored}, {title} in {found.theirs_censored}"
-                    late.append(f"{who} of {len(found.log_ratios)} to +{level:g}")
+                speed = sooner(ours, theirs, x, curve, level * unit)
+                cells.append(ratio_cell(speed))
+                if speed and x == "queries" and (speed.ours_censored or speed.theirs_censored):
+                    who = f"{first} in {speed.ours_censored}, {title} in {speed.theirs_censored}"
+                    late.append(f"{who} of {len(speed.log_ratios)} to +{level:g}")
         lines.append((title, tuple(cells)))
     heads = tuple(f"{what}, +{level:g} sd" for level in LEVELS for what in ("queries", "time"))
     seeds = max(len(same) for same in methods.values())
@@ -126,9 +126,9 @@ def speed_table(result: Result, methods: Mapping[str, Sequence[RunRecord]]) -> T
     return Table("Method", heads, heads, tuple(lines), f"Sooner than {first}", note)
 
 
-def ratio_cell(found: Speedup | None) -> Cell | None:
+def ratio_cell(speed: Speedup | None) -> Cell | None:
     """A ratio for a table; bold if it is not 1 beyond chance."""
-    shown = shown_ratio(found) if found else None
+    shown = shown_ratio(speed) if speed else None
     return Cell(shown, style="times", bold=shown.excludes(1)) if shown else None
 
 

@@ -78,8 +78,8 @@ def _learning_table(result: Result, x: str) -> Table:
         seeds = max(seeds, len(rlcm))
         unit, cells = _deviation(result, task), [_rise(rlcm), _rise(ddpo)]
         for level in LEVELS:
-            found = sooner(_smoothed(rlcm), _smoothed(ddpo), x, "reward", level * unit) if unit else None
-            cells.append(ratio_cell(found))
+            speed = sooner(_smoothed(rlcm), _smoothed(ddpo), x, "reward", level * unit) if unit else None
+            cells.append(ratio_cell(speed))
         lines.append((task, tuple(cells)))
     heads = ("RLCM rose by", "DDPO rose by", *(f"DDPO / RLCM, {x} to +{level:g} sd" for level in LEVELS))
     note = (
@@ -146,8 +146,8 @@ def show_inference(result: Result) -> Exhibit:
 
 def _at(runs: Sequence[RunRecord], role: str) -> tuple[float, float, float] | None:
     """Seconds for a picture, mean reward, and the spread over seeds (with one seed: the interval's half width)."""
-    found = [run for run in runs if role in run.evaluations and "seconds_per_picture" in run.notes.get(role, {})]
-    scored = [run for run in found if run.evaluations[role].scores]
+    timed = [run for run in runs if role in run.evaluations and "seconds_per_picture" in run.notes.get(role, {})]
+    scored = [run for run in timed if run.evaluations[role].scores]
     if not scored:
         return None
     intervals = [run.evaluations[role].interval(next(iter(run.evaluations[role].scores))) for run in scored]
@@ -164,11 +164,11 @@ def show_horizons(result: Result) -> Exhibit:
         draw_band(left, runs, "queries", "reward", colour=colour, label=title)
     left.set(xlabel="reward queries", ylabel="reward, running mean")
     legend(left)
-    known = [(title, found) for title, runs in groups.items() if (found := _at(runs, FINAL))]
+    known = [(title, summary) for title, runs in groups.items() if (summary := _at(runs, FINAL))]
     if known:
-        right.bar([title for title, _ in known], [found[0] for _, found in known], color=COLOURS[: len(known)])
+        right.bar([title for title, _ in known], [summary[0] for _, summary in known], color=COLOURS[: len(known)])
     right.set_ylabel("seconds for a picture")
-    rows = tuple((title, (point(found[0]), point(found[1]))) for title, found in known)
+    rows = tuple((title, (point(summary[0]), point(summary[1]))) for title, summary in known)
     table = Table("Horizon", ("Seconds for a picture", "Reward"), ("seconds", "reward"), rows)
     return Exhibit((table,), figure)
 

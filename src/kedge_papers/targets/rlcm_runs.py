@@ -17,13 +17,13 @@ TITLES = {"rlcm": "RLCM", "ddpo": "DDPO"}
 
 
 def task_run(
-    options: MatrixOptions, task: str, method: str, seed: int, measures: Mapping[str, Measure], **told: object
+    options: MatrixOptions, task: str, method: str, seed: int, measures: Mapping[str, Measure], **changes: object
 ) -> Run:
     """RLCM or DDPO on a task. Both take the task's reward and prompts; everything else is their own."""
     wanted = options.experiments.tasks[task]
     recipe = wanted.recipe if method == "rlcm" else options.experiments.methods["ddpo"].recipe
     own = {} if method == "rlcm" else wanted.ddpo
-    overrides = {**own, "reward": wanted.reward, "prompts": wanted.prompts, **told}
+    overrides = {**own, "reward": wanted.reward, "prompts": wanted.prompts, **changes}
     run = Run(f"{task}-{method}--{seed}", recipe, overrides, TITLES[method], measures=measures, seed=seed)
     return options.with_queries(run)
 
@@ -38,8 +38,16 @@ def final(options: MatrixOptions, task: str) -> Measure:
 def at_fewer_steps(options: MatrixOptions, task: str, run: Run) -> Run:
     """Measured at fewer sampling steps too, and how long a picture takes then."""
     wanted, steps = options.experiments.tasks[task], run.config().model.steps
-    told = {"metrics": (wanted.reward,), "count": options.count or PROMPTS, "samples": SAMPLES, "timed": True}
-    fewer = {f"{n}-of-8": options.measure(wanted.prompts, steps=max(1, steps * n // 8), **told) for n in EIGHTHS}
+    options_of_measure = {
+        "metrics": (wanted.reward,),
+        "count": options.count or PROMPTS,
+        "samples": SAMPLES,
+        "timed": True,
+    }
+    fewer = {
+        f"{n}-of-8": options.measure(wanted.prompts, steps=max(1, steps * n // 8), **options_of_measure)
+        for n in EIGHTHS
+    }
     return replace(run, measures={**run.measures, **fewer})
 
 
@@ -61,22 +69,22 @@ def tasks_and_models(options: MatrixOptions) -> tuple[Run, ...]:
 
 def tasks_and_bases(options: MatrixOptions) -> tuple[Run, ...]:
     """Those of the first seed and, for each task's prompts, the models that they started from."""
-    made = []
+    bases = []
     for task in options.experiments.tasks:
-        made += [options.base(kind, {FINAL: final(options, task)}, task) for kind in options.experiments.bases]
-    return (*made, *(run for run in tasks(options) if run.seed == 0))
+        bases += [options.base(kind, {FINAL: final(options, task)}, task) for kind in options.experiments.bases]
+    return (*bases, *(run for run in tasks(options) if run.seed == 0))
 
 
 def horizons(options: MatrixOptions) -> tuple[Run, ...]:
     """The aesthetic task with 2, 4 and 8 sampling steps, for the same number of reward queries."""
-    made = []
+    numbered = []
     for steps in HORIZONS:
         for seed in options.repetitions():
             run = task_run(
                 options, "aesthetic", "rlcm", seed, {FINAL: final(options, "aesthetic")}, **{"model.steps": steps}
             )
-            made.append((steps, run))
-    return tuple(replace(run, name=f"horizon-{n}--{run.seed}", label=f"{n} steps") for n, run in made)
+            numbered.append((steps, run))
+    return tuple(replace(run, name=f"horizon-{n}--{run.seed}", label=f"{n} steps") for n, run in numbered)
 
 
 def unseen(options: MatrixOptions) -> tuple[Run, ...]:

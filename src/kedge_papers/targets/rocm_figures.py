@@ -102,16 +102,16 @@ def show_fig5(result: Result) -> Exhibit:
 def fig6(options: MatrixOptions) -> tuple[Run, ...]:
     """The aesthetic score and the 45 animals: each divergence for one budget (its best) and for several (hacked)."""
     measures = {FINAL: options.measure(options.experiments.animals, keep=PICTURES)}
-    made = []
+    runs = []
     for row, times in (("best", 1.0), ("hacked", HACKED)):
         for method in options.experiments.methods:
             if options.experiments.methods[method].overrides.get("algorithm.divergence"):
                 run = options.row(method, "aesthetic", 0, measures)
-                told = replace(
+                renamed = replace(
                     run, name=f"{row}-{method}", overrides={**run.overrides, "prompts": options.experiments.animals}
                 )
-                made.append(options.with_passes(told, times))
-    return tuple(made)
+                runs.append(options.with_passes(renamed, times))
+    return tuple(runs)
 
 
 def show_fig6(result: Result) -> Exhibit:

@@ -121,7 +121,7 @@ class Preference:
 
 def preferences(result: Result) -> list[Preference]:
     """Every reward under every question."""
-    found = []
+    rows = []
     for reward, votes in result.extra.get("votes", {}).items():
         for key, title in result.extra["questions"].items():
             chosen = np.array(votes["question"]) == key
@@ -130,20 +130,20 @@ def preferences(result: Result) -> list[Preference]:
             prompts, raters = np.array(votes["prompt"])[chosen].tolist(), np.array(votes["rater"])[chosen].tolist()
             rate = crossed_bootstrap(outcomes, [seeds, prompts, raters])
             shares = tuple(float((outcomes == value).mean()) for value in (1.0, 0.5, 0.0))
-            found.append(Preference(reward, key, title, shares, rate, len(set(seeds))))  # type: ignore[arg-type]
-    return found + _of_one_pair(result)
+            rows.append(Preference(reward, key, title, shares, rate, len(set(seeds))))  # type: ignore[arg-type]
+    return rows + _of_one_pair(result)
 
 
 def _of_one_pair(result: Result) -> list[Preference]:
     """Of records that hold the analysis of one pair of models for each reward in place of the votes."""
-    found = []
+    rows = []
     for reward, analysis in result.extra.get("contests", {}).items():
         titles = {question["key"]: question["title"] for question in analysis["questions"]}
         for contest in analysis["contests"]:
             shares = tuple(float(share["value"]) for share in contest["shares"])
             rate, key = Interval(**contest["crossed"]), contest["question"]
-            found.append(Preference(reward, key, titles[key], shares, rate, 1))  # type: ignore[arg-type]
-    return found
+            rows.append(Preference(reward, key, titles[key], shares, rate, 1))  # type: ignore[arg-type]
+    return rows
 
 
 def show(result: Result) -> Exhibit:

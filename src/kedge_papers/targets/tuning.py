@@ -104,13 +104,13 @@ def further(options: MatrixOptions, matrix: Matrix) -> tuple[Run, ...]:
     for method, reward in tuned_pairs(options.experiments):
         grid = options.experiments.grid
         standing = candidates(options.experiments, method, reward)
-        for rung, kept in enumerate(grid.keep):
+        for rung, count in enumerate(grid.keep):
             names = {each: _names(options, each) for each in standing}
-            here = [by_name[name] for each in standing for name in names[each]]
-            if any(matrix.state(run) not in OVER for run in here if len(run.measures) == rung + 1):
+            cells = [by_name[name] for each in standing for name in names[each]]
+            if any(matrix.state(run) not in OVER for run in cells if len(run.measures) == rung + 1):
                 break
-            found = {each: _standing(options, matrix, each, rung) for each in standing}
-            standing = chosen(found, kept)
+            standings = {each: _standing(options, matrix, each, rung) for each in standing}
+            standing = chosen(standings, count)
             for each in standing:
                 for seed, name in zip(options.repetitions(), names[each], strict=True):
                     if len(by_name[name].measures) == rung + 1:
@@ -126,10 +126,10 @@ def _standing(options: MatrixOptions, matrix: Matrix, candidate: Candidate, rung
     """Of what was measured in the run folders; None if a run diverged."""
     repetitions = {}
     for seed, name in zip(options.repetitions(), _names(options, candidate), strict=True):
-        found = load_record(evaluation_folder(matrix.folder / name), rung_role(rung))
-        if found is None:
+        evaluation = load_record(evaluation_folder(matrix.folder / name), rung_role(rung))
+        if evaluation is None:
             return None
-        repetitions[seed] = found
+        repetitions[seed] = evaluation
     model = options.method(candidate.method, candidate.reward)
     base = _base_of(matrix, Run("x", *model), candidate.reward)
     return None if base is None else standing_of(Row(candidate.name, repetitions), base)
@@ -139,8 +139,8 @@ def _base_of(matrix: Matrix, run: Run, reward: str) -> Row | None:
     """The model before, of the same name, as it was measured for a reward."""
     for base in matrix.runs:
         if not base.train and base.config().model.name == run.config().model.name:
-            found = load_record(evaluation_folder(matrix.home(base)), reward)
-            return Row(BASE, {0: found}, trained=False) if found else None
+            evaluation = load_record(evaluation_folder(matrix.home(base)), reward)
+            return Row(BASE, {0: evaluation}, trained=False) if evaluation else None
     return None
 
 

@@ -72,11 +72,11 @@ def rung_role(rung: int) -> str:
     return f"rung-{rung + 1}"
 
 
-def chosen(standings: Mapping[Candidate, Standing | None], kept: int) -> list[Candidate]:
-    """The best of them that were measured, at most ``kept``."""
+def chosen(standings: Mapping[Candidate, Standing | None], count: int) -> list[Candidate]:
+    """The best of them that were measured, at most ``count``."""
     known = [(each, standing) for each, standing in standings.items() if standing is not None]
     ordered = sorted(known, key=lambda item: item[1].order, reverse=True)
-    return [each for each, _ in ordered[:kept]]
+    return [each for each, _ in ordered[:count]]
 
 
 def standing_of(row: Row, base: Row) -> Standing:
@@ -112,13 +112,13 @@ def tuned(result: Result) -> list[Tuned]:
     for family, rungs in _rungs(result).items():
         method, reward, configuration = family.removeprefix("tuning-").split("--")
         grids.setdefault((method, reward), {})[configuration] = rungs
-    found = []
+    grids_of_methods = []
     for (method, reward), grid in grids.items():
         last = max((rung for rungs in grid.values() for rung in rungs), default=0)
         finalists = {name: rungs[last] for name, rungs in grid.items() if last in rungs}
         best = max(finalists, key=lambda name: finalists[name].order) if finalists else None
-        found.append(Tuned(method, reward, grid, best, best is not None and not finalists[best].qualifies))
-    return found
+        grids_of_methods.append(Tuned(method, reward, grid, best, best is not None and not finalists[best].qualifies))
+    return grids_of_methods
 
 
 def _rungs(result: Result) -> dict[str, dict[int, Standing]]:

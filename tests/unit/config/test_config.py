@@ -32,7 +32,7 @@ def test_every_key_of_every_algorithm_and_block_is_documented(name):
         cls = classes.pop()
         seen.append(cls)
         words = fields.described(cls)
-        for field in fields.settings(cls):
+        for field in fields.config_fields(cls):
             assert words.get(field.name), f"{cls.__name__}.{field.name} has no words in its docstring"
             inner = fields.block(cls, field.name)
             classes += [inner] if inner else []
@@ -88,7 +88,7 @@ def test_a_block_may_be_given_by_its_first_key():
     changed = parse_config(apply_overrides(recipe(prompts="animals-45"), ["prompts.count=3"]))
     assert (changed.prompts.source, changed.prompts.count) == ("animals-45", 3)
     named = parse_config(apply_overrides(recipe(algorithm="training_world:Climb"), ["algorithm.beta=2"]))
-    assert named.algorithm.settings == Climb(beta=2.0)
+    assert named.algorithm.instance == Climb(beta=2.0)
 
 
 def test_another_model_keeps_the_size_precision_and_adapter_of_the_block():
@@ -113,7 +113,7 @@ def test_another_model_has_nothing_of_the_one_before(key):
 
 def test_the_algorithm_becomes_its_own_dataclass():
     config = parse_config({"algorithm": {"name": "rocm", "divergence": "js"}, "reward": "aesthetic"})
-    assert config.algorithm.settings == ROCM(divergence="js")
+    assert config.algorithm.instance == ROCM(divergence="js")
     assert config.algorithm.name == "rocm"
 
 

@@ -87,7 +87,7 @@ def faults(entries: Iterable[Renamed]) -> list[str]:
 def keys(cls: type = RunConfig, prefix: str = "") -> set[str]:
     """Every dotted key of a recipe and every block, those of all algorithms included."""
     names = set()
-    for field in fields.settings(cls):
+    for field in fields.config_fields(cls):
         names.add(prefix + field.name)
         inner = fields.block(cls, field.name)
         if inner is not None:

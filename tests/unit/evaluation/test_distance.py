@@ -15,7 +15,7 @@ from kedge.evaluation import Evaluation, compare, evaluate
 from kedge.evaluation.distance import distances
 from kedge.evaluation.tables import comparison_table, evaluation_table
 from kedge.export.card import model_card
-from kedge.policies.base import NO_GRADIENT, Alongside, PredictingPolicy, draw_noise, rollout
+from kedge.policies.base import NO_GRADIENT, PredictingPolicy, ReferenceSteps, draw_noise, rollout
 from kedge.training.loggers import read_log
 from kedge.training.run import train
 from toys import PROMPTS, ToyPolicy
@@ -25,9 +25,9 @@ from training_world import recipe
 def drifted(kind: str = "lcm", steps: int = 4, **settings) -> tuple[ToyPolicy, dict[str, torch.Tensor], object]:
     policy = ToyPolicy(kind, steps, **settings)
     noise = draw_noise(policy, torch.Generator().manual_seed(0), 3)
-    beside = Alongside(range(steps, 0, -1), exact=False)
+    reference_steps = ReferenceSteps(range(steps, 0, -1), exact=False)
     with torch.no_grad():
-        trajectory = rollout(policy, policy.encode(PROMPTS), noise, NO_GRADIENT, beside)
+        trajectory = rollout(policy, policy.encode(PROMPTS), noise, NO_GRADIENT, reference_steps)
     return policy, distances(policy, trajectory), trajectory
 
 
@@ -52,7 +52,7 @@ def test_the_change_of_x0_is_that_of_the_predicted_pictures(kind):
     noise = draw_noise(policy, torch.Generator().manual_seed(0), 3)
     cond = policy.encode(PROMPTS)
     with torch.no_grad():
-        trajectory = rollout(policy, cond, noise, NO_GRADIENT, Alongside(range(4, 0, -1), exact=False))
+        trajectory = rollout(policy, cond, noise, NO_GRADIENT, ReferenceSteps(range(4, 0, -1), exact=False))
         squares = []
         for k in (4, 3, 2, 1):
             x, step = trajectory.step(k)[0], policy.schedule[k]

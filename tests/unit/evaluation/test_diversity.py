@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from kedge.evaluation.diversity import BETWEEN, WITHIN, diversities, kept
+from kedge.evaluation.diversity import BETWEEN, WITHIN, diversities, remaining_share
 from kedge.evaluation.statistics import mean_interval
 
 
@@ -111,11 +111,11 @@ def test_the_share_that_is_kept_holds_the_truth(key: str):
     truth, hits = tuned[key].mean() / base[key].mean(), 0
     for seed in range(1, 401):
         tuned, base, labels = tuned_and_base(seed, 24)
-        hits += not kept(tuned[key], base[key], labels).excludes(truth)
+        hits += not remaining_share(tuned[key], base[key], labels).excludes(truth)
     assert 0.92 <= hits / 400 <= 0.98
     assert truth < 0.96
 
 
 def test_nothing_can_be_lost_where_there_was_nothing():
     same = np.zeros(4)
-    assert kept(same, same, ["a", "a", "b", "b"]).value == 1.0
+    assert remaining_share(same, same, ["a", "a", "b", "b"]).value == 1.0

@@ -44,7 +44,7 @@ def test_every_pass_holds_each_prompt_once(count, seed, passes):
 
 @given(SIZES, SEEDS, st.integers(1, 4), st.integers(0, 9))
 def test_processes_share_one_order(count, seed, world, each):
-    streams = [PromptStream(names(count), seed, rank=rank, world=world) for rank in range(world)]
+    streams = [PromptStream(names(count), seed, rank=rank, world_size=world) for rank in range(world)]
     parts = [stream.take(each) for stream in streams]
     together = [parts[i % world][i // world] for i in range(world * each)]
     assert together == PromptStream(names(count), seed).take(world * each)

@@ -217,14 +217,14 @@ def test_camouflage_is_seen_and_nothing_is_not() -> None:
     nothing = oracle.parts(empty.repeat(len(ANIMAL_NAMES), 1, 1, 1), [article(n) for n in ANIMAL_NAMES for _ in empty])
     assert nothing.animal.max() < 0.05
     assert nothing.number.max() < 0.05
-    assert (nothing.found == -1).all()
+    assert (nothing.drawn == -1).all()
 
 
 def test_found_names_what_is_drawn() -> None:
     prompts = ["a cat and a dog in a meadow", "an ant at night", "two pigs"]
     parts = oracle.parts(truths(prompts), ["a dog and a cat", "a fly", "a pig and a cow"])
     cat, dog, ant, pig = (ANIMAL_NAMES.index(n) for n in ("cat", "dog", "ant", "pig"))
-    assert parts.found.tolist() == [[cat, dog], [ant, -1], [pig, pig]]
+    assert parts.drawn.tolist() == [[cat, dog], [ant, -1], [pig, pig]]
     assert parts.right.tolist() == [True, False, False]
 
 

@@ -68,10 +68,10 @@ def _means(x: Floats, indices: Sequence[NDArray[np.intp]], counts: Sequence[int]
     """The mean outcome of each resample in which anything was drawn."""
     rng, means, chunk = np.random.default_rng(seed), [], max(1, _AT_ONCE // x.size)
     for start in range(0, draws, chunk):
-        some = min(chunk, draws - start)
-        weights = np.ones((some, x.size))
+        rows = min(chunk, draws - start)
+        weights = np.ones((rows, x.size))
         for index, n in zip(indices, counts, strict=True):
-            weights *= rng.multinomial(n - 1, np.full(n, 1 / n), size=some)[:, index]
+            weights *= rng.multinomial(n - 1, np.full(n, 1 / n), size=rows)[:, index]
         drawn = weights[weights.sum(1) > 0]
         means.append(drawn @ x / drawn.sum(1))
     return np.concatenate(means)

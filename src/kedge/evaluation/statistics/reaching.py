@@ -71,9 +71,9 @@ def isotonic(y: ArrayLike, weights: ArrayLike | None = None) -> Floats:
     for value, share in zip(values.tolist(), shares.tolist(), strict=True):
         mean, weight, points = value, share, 1
         while blocks and blocks[-1][0] >= mean:
-            before, more, some = blocks.pop()
+            before, more, merged = blocks.pop()
             mean = (before * more + mean * weight) / (more + weight)
-            weight, points = weight + more, points + some
+            weight, points = weight + more, points + merged
         blocks.append((mean, weight, points))
     return np.repeat([mean for mean, _, _ in blocks], [points for _, _, points in blocks])
 

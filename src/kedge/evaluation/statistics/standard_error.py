@@ -74,9 +74,9 @@ def estimates(table: Floats) -> tuple[Estimate, ...]:
     return (two_way(table),)
 
 
-def widest(found: tuple[Estimate, ...], level: float) -> Estimate:
+def widest(candidates: tuple[Estimate, ...], level: float) -> Estimate:
     """The most cautious of :func:`estimates`."""
-    return max(found, key=lambda estimate: estimate.half_width(level))
+    return max(candidates, key=lambda estimate: estimate.half_width(level))
 
 
 def over(units: Floats) -> Estimate:

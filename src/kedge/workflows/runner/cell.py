@@ -44,8 +44,8 @@ def read_json(path: Path) -> Any:
 
 def ending(home: Path) -> Ending | None:
     """How the training in ``home`` ended; None if it has not."""
-    found = read_json(home / OUTCOME)
-    return Ending(**found) if found else None
+    outcome = read_json(home / OUTCOME)
+    return Ending(**outcome) if outcome else None
 
 
 def state(run: Run, home: Path) -> State:
@@ -152,9 +152,9 @@ def _to_measure(run: Run, home: Path) -> dict[str, Measure]:
     """What is not measured yet, or lacked a reward that is here by now."""
     done, left = read_json(home / MEASURED) or {}, {}
     for role, measure in run.measures.items():
-        found = done.get(role, {})
-        same = found.get("asked") == json.loads(json.dumps(asdict(measure)))
-        if not same or any(_loadable(metric) for metric in found.get("missing", ())):
+        record = done.get(role, {})
+        same = record.get("asked") == json.loads(json.dumps(asdict(measure)))
+        if not same or any(_loadable(metric) for metric in record.get("missing", ())):
             left[role] = measure
     return left
 
@@ -172,37 +172,37 @@ def _loadable(metric: str) -> bool:
     return True
 
 
-def _measure_one(run: Run, home: Path, policy: Policy, role: str, asked: Measure) -> None:
+def _measure_one(run: Run, home: Path, policy: Policy, role: str, wanted: Measure) -> None:
     from kedge.evaluation.measure import Plan, measure
     from kedge.evaluation.records import evaluation_folder
     from kedge.rewards import MissingWeightsError, load_reward
     from kedge.workflows.targets import drawn_by
 
     rewards, missing = {}, {}
-    for metric in asked.metrics:
+    for metric in wanted.metrics:
         try:
             rewards[metric] = load_reward(metric, device=policy.device)
         except MissingWeightsError as error:
             missing[metric] = str(error)
-    prompts = _prompts(asked)
-    keep = min(asked.keep, len(prompts))
-    plan = Plan(rewards, prompts, asked.seed, asked.samples, BATCH, keep)
+    prompts = _prompts(wanted)
+    keep = min(wanted.keep, len(prompts))
+    plan = Plan(rewards, prompts, wanted.seed, wanted.samples, BATCH, keep)
     model = drawn_by(run.config().model)
     measure(policy, plan, name=run.title, model=model, folder=evaluation_folder(home), role=role)
     notes = read_json(home / MEASURED) or {}
-    notes[role] = {"asked": asdict(asked), "missing": missing}
-    if asked.timed:
+    notes[role] = {"asked": asdict(wanted), "missing": missing}
+    if wanted.timed:
         notes[role]["seconds_per_picture"] = _seconds_per_picture(policy, prompts)
     _write(home / MEASURED, notes)
 
 
-def _prompts(asked: Measure) -> list[str]:
+def _prompts(wanted: Measure) -> list[str]:
     from kedge.prompts import load_prompts
 
-    found = list(asked.prompts) if isinstance(asked.prompts, tuple) else load_prompts(asked.prompts)
-    if asked.count is None or asked.count >= len(found):
-        return found
-    return random.Random(0).sample(found, asked.count)
+    prompts = list(wanted.prompts) if isinstance(wanted.prompts, tuple) else load_prompts(wanted.prompts)
+    if wanted.count is None or wanted.count >= len(prompts):
+        return prompts
+    return random.Random(0).sample(prompts, wanted.count)
 
 
 def _policy(run: Run, home: Path, steps: int | None) -> Policy:
@@ -226,11 +226,11 @@ def _seconds_per_picture(policy: Policy, prompts: Sequence[str], batch: int = 8,
 
     from kedge.policies.sampling import draw
 
-    some = [prompts[i % len(prompts)] for i in range(batch)]
+    texts = [prompts[i % len(prompts)] for i in range(batch)]
     times: list[float] = []
     for repeat in range(repeats + 1):
         with _stopwatch(times):
-            draw(policy, some, range(batch * repeat, batch * (repeat + 1)), batch)
+            draw(policy, texts, range(batch * repeat, batch * (repeat + 1)), batch)
     return statistics.median(times[1:]) / batch
 
 

@@ -59,10 +59,10 @@ class Matrix:
         """
         from kedge.registry import suggest
 
-        found = {run.name: run for run in self.runs}
-        if name not in found:
-            raise ValueError(f"no run {name!r} in this matrix.{suggest(name, found)} --list prints them all")
-        return found[name]
+        by_name = {run.name: run for run in self.runs}
+        if name not in by_name:
+            raise ValueError(f"no run {name!r} in this matrix.{suggest(name, by_name)} --list prints them all")
+        return by_name[name]
 
     def passes(self, run: Run) -> float:
         """What a run's training costs, in network passes."""

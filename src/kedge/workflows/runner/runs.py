@@ -68,8 +68,8 @@ class Run:
 
     def arguments(self) -> list[str]:
         """The overrides as they are typed: ``key=value``."""
-        told = {**({"training.seed": self.seed} if self.train else {}), **self.overrides}
-        return [f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in told.items()]
+        changes = {**({"training.seed": self.seed} if self.train else {}), **self.overrides}
+        return [f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in changes.items()]
 
     def config(self) -> RunConfig:
         """Everything that it will be told."""
@@ -99,9 +99,9 @@ def check_same(run: Run, folder: Path) -> None:
     stored = folder / "config.yaml"
     if not (run.train and stored.is_file()):
         return
-    there, here = plain(load_config(stored)), plain(run.config())
-    for key, ours in _flat(here).items():
-        theirs = _flat(there).get(key)
+    stored_keys, wanted = plain(load_config(stored)), plain(run.config())
+    for key, ours in _flat(wanted).items():
+        theirs = _flat(stored_keys).get(key)
         left_open = ours is None and key in SETTLED
         if theirs != ours and not left_open and not key.startswith("checkpoint."):
             raise ConfigError(

@@ -69,7 +69,7 @@ def without_tint(images: Tensor, ground: Tensor) -> Tensor:
     return images - tint[:, :, None, None]
 
 
-def find(images: Tensor, ground: Tensor, asked: Tensor) -> Candidates:
+def find(images: Tensor, ground: Tensor, named: Tensor) -> Candidates:
     """Slots with their candidates, found one after the other: each is taken away before the next is sought.
 
     A large sprite halfway between two small ones may explain more than either. So two beginnings are tried, a large
@@ -78,20 +78,20 @@ def find(images: Tensor, ground: Tensor, asked: Tensor) -> Candidates:
     Args:
         images: ``[B, 3, SIDE, SIDE]``.
         ground: ``[B]`` background variants.
-        asked: ``[B, A]`` sprites that are candidates in every slot.
+        named: ``[B, A]`` sprites that the prompts name, candidates in every slot.
     """
     base = backgrounds().to(images.device)[ground]
     rest = images - base
-    small = _gains(rest, base, ground, SMALL).best(asked)
-    large = _gains(rest, base, ground, LARGE).best(asked)
-    beside_small, after_small = _next(rest, base, ground, asked, small, MIXED)
-    beside_large, after_large = _next(rest, base, ground, asked, large, SMALL)
+    small = _gains(rest, base, ground, SMALL).best(named)
+    large = _gains(rest, base, ground, LARGE).best(named)
+    beside_small, after_small = _next(rest, base, ground, named, small, MIXED)
+    beside_large, after_large = _next(rest, base, ground, named, large, SMALL)
 
     smaller = small.gain + beside_small.gain.clamp(min=0) > large.gain + beside_large.gain.clamp(min=0)
     first, second = _either(smaller, small, large), _either(smaller, beside_small, beside_large)
     rest = torch.where(smaller[:, None, None, None], after_small, after_large)
     third = _gains(rest, base, ground, MIXED)
-    slots = [first, second, third.best(asked, first, second)]
+    slots = [first, second, third.best(named, first, second)]
 
     def stacked(field: Field[Tensor]) -> Tensor:
         return torch.stack([getattr(slot, field.name) for slot in slots], 1)
@@ -100,11 +100,11 @@ def find(images: Tensor, ground: Tensor, asked: Tensor) -> Candidates:
 
 
 def _next(
-    rest: Tensor, base: Tensor, ground: Tensor, asked: Tensor, slot: Candidates, roles: set[Role]
+    rest: Tensor, base: Tensor, ground: Tensor, named: Tensor, slot: Candidates, roles: set[Role]
 ) -> tuple[Candidates, Tensor]:
     """The best sprite of ``roles`` beside ``slot``, and what remains of the residual without both."""
     rest = _without(rest, base, slot)
-    beside = _gains(rest, base, ground, roles).best(asked, slot)
+    beside = _gains(rest, base, ground, roles).best(named, slot)
     return beside, _without(rest, base, beside)
 
 
@@ -129,7 +129,7 @@ class Gains:
     gain: Tensor
     size: Tensor
 
-    def best(self, asked: Tensor, *others: Candidates) -> Candidates:
+    def best(self, named: Tensor, *others: Candidates) -> Candidates:
         """The slot of the largest gain that is apart from other slots: fields ``[B, K]``, and ``[B]`` for the gain."""
         best = self.gain.amax(1).flatten(1)
         pixels = torch.arange(SIDE * SIDE, device=best.device)
@@ -138,18 +138,18 @@ class Gains:
             near = (pixels % SIDE - x).square() + (pixels // SIDE - y).square() < APART**2
             best = best.masked_fill(near, -IMPOSSIBLE)
         gain, centre = best.max(1, keepdim=True)
-        return self._around(centre % SIDE, centre // SIDE, gain[:, 0], asked)
+        return self._around(centre % SIDE, centre // SIDE, gain[:, 0], named)
 
-    def _around(self, x: Tensor, y: Tensor, gain: Tensor, asked: Tensor) -> Candidates:
-        """The best rivals near one centre and the asked sprites, each where it fits best."""
+    def _around(self, x: Tensor, y: Tensor, gain: Tensor, named: Tensor) -> Candidates:
+        """The best rivals near one centre and the named sprites, each where it fits best."""
         near = torch.arange(2 * REACH + 1, device=x.device)
         window = ((y + near)[:, :, None] * (SIDE + 2 * REACH) + (x + near)[:, None, :]).flatten(1)
         window = window[:, None].expand(-1, len(SPRITES), -1)
         around = pad(self.gain, (REACH,) * 4, value=-2 * IMPOSSIBLE).flatten(2).gather(2, window)
         value, places = around.topk(2, 2)  # [B, sprites, 2]
         rivals = value[:, :, 0].topk(RIVALS, 1).indices
-        once = torch.cat([rivals, asked], 1)
-        twice = torch.cat([rivals[:, :1], asked], 1)  # the gains are not exact to the pixel: the fit will tell
+        once = torch.cat([rivals, named], 1)
+        twice = torch.cat([rivals[:, :1], named], 1)  # the gains are not exact to the pixel: the fit will tell
         sprite = torch.cat([once, twice], 1)
         place = torch.cat([places[:, :, 0].gather(1, once), places[:, :, 1].gather(1, twice)], 1)
         x = x + place % len(near) - REACH
@@ -170,12 +170,12 @@ def _gains(rest: Tensor, base: Tensor, ground: Tensor, roles: set[Role]) -> Gain
         if group.role not in roles:
             continue
         new = conv2d(pad(features, (group.border,) * 4), group.kernel) - group.energy[ground]
-        here = (slice(None), group.sprites, group.places, group.places)
+        region = (slice(None), group.sprites, group.places, group.places)
         if group.sprites.start not in written:
-            gain[here], size[here] = new, group.sizes
+            gain[region], size[region] = new, group.sizes
         else:
-            size[here] = torch.where(new > gain[here], group.sizes, size[here])
-            gain[here] = torch.maximum(new, gain[here])
+            size[region] = torch.where(new > gain[region], group.sizes, size[region])
+            gain[region] = torch.maximum(new, gain[region])
         written.add(group.sprites.start)
     return Gains(gain, size)
 

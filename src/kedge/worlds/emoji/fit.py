@@ -41,14 +41,14 @@ class Fit:
     tile: Tensor
 
 
-def fit(images: Tensor, plain: Tensor, ground: Tensor, found: Candidates) -> Fit:
+def fit(images: Tensor, plain: Tensor, ground: Tensor, candidates: Candidates) -> Fit:
     """Explain pictures on the background variants ``ground`` by each candidate.
 
     Each slot is judged on the pixels that no other slot covers: what is there on ``plain``, the pictures without
     their tint, softened; how well it is drawn on ``images``.
     """
     base = backgrounds().to(images.device)[ground]
-    tiles = found.tiles()
+    tiles = candidates.tiles()
     colour, alpha = tiles[:, :, :, :3], tiles[:, :, :, 3:]
     change = colour - alpha * base[:, None, None]  # what drawing the candidate adds to the background
     soft_rest, soft = soften(plain - base), soften(change)
@@ -61,26 +61,26 @@ def fit(images: Tensor, plain: Tensor, ground: Tensor, found: Candidates) -> Fit
     gain = 2 * torch.einsum("bskp,bp->bsk", weighted.flatten(3), soft_rest.flatten(1)) - energy
 
     best = gain.argmax(2, keepdim=True)
-    asked = _asked(gain)
-    change, alpha = _take(change, asked), _take(alpha, asked)[:, :, :, 0]
+    named = _named(gain)
+    change, alpha = _take(change, named), _take(alpha, named)[:, :, :, 0]
     error = _error((images - base)[:, None, None] - change, weight * alpha)
     visible = (weight * alpha).sum((3, 4)) / (alpha.sum((3, 4)) + 1e-6)
-    lead = _lead(found.sprite, gain, energy, gram).gather(2, asked)
+    lead = _lead(candidates.sprite, gain, energy, gram).gather(2, named)
     match = (-error / ANIMAL_TOLERANCE).exp() * torch.sigmoid(CERTAINTY * lead) * (visible / VISIBLE).clamp(max=1)
-    sprite = _take(found.sprite, best)[:, :, 0]
+    sprite = _take(candidates.sprite, best)[:, :, 0]
     return Fit(
         _presence(_take(gain, best), _take(energy, best))[:, :, 0],
         is_animal(sprite),
         match,
         sprite,
-        _take(found.x, best)[:, :, 0],
-        _take(found.y, best)[:, :, 0],
+        _take(candidates.x, best)[:, :, 0],
+        _take(candidates.y, best)[:, :, 0],
         _take(tiles, best)[:, :, 0],
     )
 
 
-def _asked(gain: Tensor) -> Tensor:
-    """For each asked sprite the better of its two places: the index of the candidate, ``[B, slots, A]``."""
+def _named(gain: Tensor) -> Tensor:
+    """For each named sprite the better of its two places: the index of the candidate, ``[B, slots, A]``."""
     count = (gain.shape[2] - RIVALS - 1) // 2
     first = torch.arange(RIVALS, RIVALS + count, device=gain.device)
     second = first + count + 1

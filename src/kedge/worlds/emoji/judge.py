@@ -25,7 +25,7 @@ MAX_PROPS = 2
 
 
 @dataclass(frozen=True)
-class Asked:
+class PromptTensors:
     """Prompts as tensors, one row each.
 
     Attributes:
@@ -53,7 +53,7 @@ class Asked:
         return torch.cat([self.animals, torch.where(self.props < 0, self.animals[:, :1], self.props)], 1)
 
 
-def read(prompts: Sequence[str], device: torch.device) -> Asked:
+def read(prompts: Sequence[str], device: torch.device) -> PromptTensors:
     """Understand the prompts.
 
     Raises:
@@ -61,7 +61,7 @@ def read(prompts: Sequence[str], device: torch.device) -> Asked:
     """
     rows = torch.tensor(list(map(_row, prompts)), device=device)
     number, ground, x, y = rows[:, 2:6].unbind(1)
-    return Asked(rows[:, :2], number, ground, x, y, rows[:, 6:8], rows[:, 8:10], rows[:, 10:12])
+    return PromptTensors(rows[:, :2], number, ground, x, y, rows[:, 6:8], rows[:, 8:10], rows[:, 10:12])
 
 
 @lru_cache(maxsize=1 << 16)
@@ -82,28 +82,28 @@ def _row(prompt: str) -> tuple[int, ...]:
     return (animals[0], animals[-1], len(animals), ground, x, y, *sprites, *lefts, *tops)
 
 
-def animal_and_place(fitted: Fit, asked: Asked) -> tuple[Tensor, Tensor]:
+def animal_and_place(fitted: Fit, prompted: PromptTensors) -> tuple[Tensor, Tensor]:
     """The parts ``animal`` and ``place``: the asked animals in the best way of assigning slots to them."""
     first, second = fitted.match[:, :, 0], fitted.match[:, :, 1]
     drawn = DRAWN * fitted.present * fitted.animal  # where no animal matches, speak about the place of what is there
     one = first.amax(1)
-    one_place = ((first + drawn) / SHARED).softmax(1).mul(_at(fitted, asked)).sum(1)
+    one_place = ((first + drawn) / SHARED).softmax(1).mul(_at(fitted, prompted)).sum(1)
 
     i, j = torch.tensor(list(itertools.permutations(range(first.shape[1]), 2)), device=first.device).T
     both = (first[:, i] * second[:, j]).sqrt()
     order = _left_of(fitted.x[:, i], fitted.x[:, j])
-    alike = asked.animals[:, :1] == asked.animals[:, 1:]
+    alike = prompted.animals[:, :1] == prompted.animals[:, 1:]
     order = torch.where(alike, 1.0, order)
     there = drawn[:, i] + drawn[:, j]
     two_place = ((both + there + SHARED * order) / SHARED).softmax(1).mul(order).sum(1)
-    single = asked.number == 1
+    single = prompted.number == 1
     return torch.where(single, one, both.amax(1)), torch.where(single, one_place, two_place)
 
 
-def _at(fitted: Fit, asked: Asked) -> Tensor:
+def _at(fitted: Fit, prompted: PromptTensors) -> Tensor:
     """How well what is in each slot stands where the one animal should, ``[B, slots]``."""
-    dx = torch.where(asked.x[:, None] < 0, 0, fitted.x - asked.x[:, None])
-    dy = torch.where(asked.y[:, None] < 0, 0, fitted.y - asked.y[:, None])
+    dx = torch.where(prompted.x[:, None] < 0, 0, fitted.x - prompted.x[:, None])
+    dy = torch.where(prompted.y[:, None] < 0, 0, fitted.y - prompted.y[:, None])
     return _near(dx, dy)
 
 
@@ -116,39 +116,39 @@ def _left_of(x: Tensor, other: Tensor) -> Tensor:
     return torch.sigmoid((other - x) / (SIDE / 32))
 
 
-def number(fitted: Fit, asked: Asked) -> Tensor:
+def number(fitted: Fit, prompted: PromptTensors) -> Tensor:
     """The part ``number``: as many animals, of whatever kind, as the prompt says."""
     drawn = (fitted.present * fitted.animal).sort(1, descending=True).values
     one = drawn[:, 0] * (1 - drawn[:, 1])
     two = drawn[:, 0] * drawn[:, 1] * (1 - drawn[:, 2])
-    return torch.where(asked.number == 1, one, two)
+    return torch.where(prompted.number == 1, one, two)
 
 
-def activity(fitted: Fit, asked: Asked) -> Tensor:
+def activity(fitted: Fit, prompted: PromptTensors) -> Tensor:
     """The part ``activity``: the props where they belong; without an activity in the prompt, no props."""
     stray = (fitted.present * ~fitted.animal).amax(1)
     if fitted.match.shape[2] == 2:
         return 1 - stray
-    wanted = asked.props >= 0
-    near = _near(fitted.x[:, :, None] - asked.prop_x[:, None], fitted.y[:, :, None] - asked.prop_y[:, None])
+    wanted = prompted.props >= 0
+    near = _near(fitted.x[:, :, None] - prompted.prop_x[:, None], fitted.y[:, :, None] - prompted.prop_y[:, None])
     drawn = (fitted.match[:, :, 2:] * near).amax(1)
     count = wanted.sum(1)
     done = torch.where(wanted, drawn, 1.0).prod(1) ** (1 / count.clamp(min=1))
     return torch.where(count == 0, 1 - stray, done)
 
 
-def background_and_clean(images: Tensor, fitted: Fit, asked: Asked) -> tuple[Tensor, Tensor]:
+def background_and_clean(images: Tensor, fitted: Fit, prompted: PromptTensors) -> tuple[Tensor, Tensor]:
     """The parts ``background`` (outside the sprites) and ``clean`` (all that the best scene leaves unexplained)."""
     shown = fitted.present > 0.5
     tiles = fitted.tile * shown[:, :, None, None, None]
     error, pixels, apart = _ground_errors(images, tiles)
     names = torch.arange(len(BACKGROUNDS), device=images.device).repeat_interleave(VARIANTS)
-    fits = (asked.ground[:, None] < 0) | (asked.ground[:, None] == names)
-    mine, ground = error.masked_fill(~fits, torch.inf).min(1)
-    ratio = (error - mine[:, None]) / (apart(ground) + 1e-3)
+    fits = (prompted.ground[:, None] < 0) | (prompted.ground[:, None] == names)
+    smallest, ground = error.masked_fill(~fits, torch.inf).min(1)
+    ratio = (error - smallest[:, None]) / (apart(ground) + 1e-3)
     lead = ratio.masked_fill(fits, 1.0).amin(1).clamp(-1, 1)
-    quality = (-(mine / (3 * pixels + 1e-6)).sqrt() / GROUND_TOLERANCE).exp()
-    background = quality * torch.where(asked.ground < 0, 1.0, torch.sigmoid(CERTAINTY * lead))
+    quality = (-(smallest / (3 * pixels + 1e-6)).sqrt() / GROUND_TOLERANCE).exp()
+    background = quality * torch.where(prompted.ground < 0, 1.0, torch.sigmoid(CERTAINTY * lead))
 
     scene = _draw(error.argmin(1), tiles, fitted)
     off = (images - scene).square().mean((1, 2, 3)).sqrt()

@@ -32,7 +32,7 @@ class OracleParts:
     Attributes:
         animal, number, place, background, clean, activity: ``[B]`` in [0, 1].
         total: their weighted geometric mean.
-        found: ``[B, 2]`` the animals (indices into ``ANIMAL_NAMES``) that are there, from left to right, −1 for none.
+        drawn: ``[B, 2]`` the animals (indices into ``ANIMAL_NAMES``) that are there, from left to right, −1 for none.
         right: ``[B]`` bool: the asked animals are what is drawn, well enough to be recognised.
     """
 
@@ -43,7 +43,7 @@ class OracleParts:
     clean: Tensor
     activity: Tensor
     total: Tensor
-    found: Tensor
+    drawn: Tensor
     right: Tensor
 
 
@@ -94,26 +94,26 @@ class Oracle:
 
 
 def _parts(images: Tensor, prompts: Sequence[str]) -> OracleParts:
-    asked = judge.read(prompts, images.device)
+    prompted = judge.read(prompts, images.device)
     ground = guess_background(images)
     plain = without_tint(images, ground)
-    fitted = fit(images, plain, ground, find(plain, ground, asked.sprites))
-    animal, place = judge.animal_and_place(fitted, asked)
-    background, clean = judge.background_and_clean(images, fitted, asked)
+    fitted = fit(images, plain, ground, find(plain, ground, prompted.sprites))
+    animal, place = judge.animal_and_place(fitted, prompted)
+    background, clean = judge.background_and_clean(images, fitted, prompted)
     parts = {
         "animal": animal,
-        "number": judge.number(fitted, asked),
+        "number": judge.number(fitted, prompted),
         "place": place,
         "background": background,
         "clean": clean,
-        "activity": judge.activity(fitted, asked),
+        "activity": judge.activity(fitted, prompted),
     }
-    names = _found(fitted)
-    return OracleParts(**parts, total=_total(parts, asked), found=names, right=_right(names, animal, asked))
+    names = _drawn(fitted)
+    return OracleParts(**parts, total=_total(parts, prompted), drawn=names, right=_right(names, animal, prompted))
 
 
-def _total(parts: dict[str, Tensor], asked: judge.Asked) -> Tensor:
-    free = (asked.props < 0).all(1)
+def _total(parts: dict[str, Tensor], prompted: judge.PromptTensors) -> Tensor:
+    free = (prompted.props < 0).all(1)
     acts = torch.where(free, ACTIVITY_FREE, ACTIVITY_ASKED)
 
     def log(name: str) -> Tensor:
@@ -126,7 +126,7 @@ def _total(parts: dict[str, Tensor], asked: judge.Asked) -> Tensor:
     return (total / (sum(WEIGHTS.values()) + acts)).exp()
 
 
-def _found(fitted: Fit) -> Tensor:
+def _drawn(fitted: Fit) -> Tensor:
     """The two animals most surely drawn, from left to right."""
     drawn = fitted.present * fitted.animal
     sure, slot = drawn.topk(2, 1)
@@ -135,11 +135,11 @@ def _found(fitted: Fit) -> Tensor:
     return names.gather(1, left.argsort(1))
 
 
-def _right(found: Tensor, animal: Tensor, asked: judge.Asked) -> Tensor:
-    """One asked: it is the surest of those found. Two asked: they are the two found."""
-    one = (found == asked.animals[:, :1]).any(1)
-    both = (found.sort(1).values == asked.animals.sort(1).values).all(1)
-    return torch.where(asked.number == 1, one, both) & (animal >= RIGHT)
+def _right(drawn: Tensor, animal: Tensor, prompted: judge.PromptTensors) -> Tensor:
+    """One in the prompt: it is among those drawn. Two: they are the two drawn."""
+    one = (drawn == prompted.animals[:, :1]).any(1)
+    both = (drawn.sort(1).values == prompted.animals.sort(1).values).all(1)
+    return torch.where(prompted.number == 1, one, both) & (animal >= RIGHT)
 
 
 class OracleReward:

@@ -105,8 +105,8 @@ def _group(role: Role, first: int, sizes: list[int], device: torch.device) -> Gr
     side = max(sides)
     tiles = torch.zeros(len(sizes), 4, side, side)
     for i, size in enumerate(sizes):
-        here = slice(side // 2 - sides[i] // 2, side // 2 - sides[i] // 2 + sides[i])
-        tiles[i, :, here, here] = sprite_bank()[first + i, size, :, : sides[i], : sides[i]]
+        middle = slice(side // 2 - sides[i] // 2, side // 2 - sides[i] // 2 + sides[i])
+        tiles[i, :, middle, middle] = sprite_bank()[first + i, size, :, : sides[i], : sides[i]]
     tiles = tiles.to(device)
     border = side // 2 - min(sides) // 2 + MARGIN
     energy = _energy(tiles, border)

@@ -76,8 +76,8 @@ def train_bert(
         true = ids[torch.randint(len(ids), (schedule.batch,), generator=generator, device=device)]
         there = true != pad
         hidden = there & (torch.rand(true.shape, generator=generator, device=device) < MASKED)
-        given = torch.where(hidden, mask, true)
-        states = model(input_ids=given, attention_mask=there.long()).last_hidden_state
+        masked = torch.where(hidden, mask, true)
+        states = model(input_ids=masked, attention_mask=there.long()).last_hidden_state
         logits = states @ model.embeddings.word_embeddings.weight.T
         return F.cross_entropy(logits[there], true[there]), {
             "guessed": (logits.argmax(-1) == true)[hidden].float().mean()

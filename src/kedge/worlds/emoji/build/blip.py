@@ -109,9 +109,9 @@ class Lessons:
         said = self.meant[index]
         seen = said.clone()
         seen[:, 4] = self.pool.scenes[index, 0].long() // VARIANTS
-        asked = said[None].expand(len(index), -1, -1)
-        same = asked == seen[:, None]
-        same[..., 2:] |= asked[..., 2:] < 0
+        captions = said[None].expand(len(index), -1, -1)
+        same = captions == seen[:, None]
+        same[..., 2:] |= captions[..., 2:] < 0
         return same.all(2)
 
 

@@ -70,17 +70,17 @@ def train_captioner(
         ids[:, 0] = start  # [DEC] in place of [CLS], as in BLIP
         return ids
 
-    told = words(descriptions(pool))
+    described = words(descriptions(pool))
     drawn, prompts = good_pictures(pictures)
-    asked = words(prompts)
-    longest = int((torch.cat([told, asked]) != pad).sum(1).max())
+    prompted = words(prompts)
+    longest = int((torch.cat([described, prompted]) != pad).sum(1).max())
     count = int(DRAWN * schedule.batch) if len(drawn) else 0
 
     def loss(generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         index = lessons.pick(schedule.batch - count, generator)
         other = torch.randint(max(1, len(drawn)), (count,), generator=generator)
         images = torch.cat([lessons.images(index, generator), normalise(drawn[other].float() / 255)])
-        ids = torch.cat([told[index], asked[other]])[:, :longest]
+        ids = torch.cat([described[index], prompted[other]])[:, :longest]
         there = (ids != pad).long()
         out = model(
             pixel_values=images,

@@ -95,11 +95,11 @@ def train_lcm(
     teacher = copy.deepcopy(teacher).to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
     text = text.to(device).eval().requires_grad_(False)
     student = student_of(teacher).to(device, memory_format=torch.channels_last)
-    made = Distillation(teacher, student, make_scheduler("ddim").alphas_cumprod.to(device))
+    distillation = Distillation(teacher, student, make_scheduler("ddim").alphas_cumprod.to(device))
     empty = tokenize(tokenizer, [""]).to(device)
 
     def loss(generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-        made.follow()
+        distillation.follow()
         index = pool.pick(schedule.batch, generator)
         x0, tokens = latents[index].float(), pool.tokens[index].long()
         t = torch.randint(1, 51, (len(index),), generator=generator, device=device) * 20 - 1  # 19, …, 999
@@ -107,16 +107,16 @@ def train_lcm(
         noise = torch.randn(x0.shape, generator=generator, device=device)
         omega = OMEGA[0] + (OMEGA[1] - OMEGA[0]) * torch.rand(len(index), generator=generator, device=device)
         w = guidance_embedding(omega)
-        alpha, sigma = made.alpha_sigma(t)
+        alpha, sigma = distillation.alpha_sigma(t)
         x = (alpha * x0 + sigma * noise).to(memory_format=torch.channels_last)
         with autocast(device):
             with torch.no_grad():
                 context = text(tokens).last_hidden_state
                 nothing = text(empty).last_hidden_state.expand(len(index), -1, -1)
-                x_next = made.ddim(x, t, t_next, omega[:, None, None, None], context, nothing)
-                target = made.consistency(made.target, x_next, t_next, w, context)
+                x_next = distillation.ddim(x, t, t_next, omega[:, None, None, None], context, nothing)
+                target = distillation.consistency(distillation.target, x_next, t_next, w, context)
                 target = torch.where((t_next == 0)[:, None, None, None], x_next, target)
-            predicted = made.consistency(student, x, t, w, context)
+            predicted = distillation.consistency(student, x, t, w, context)
         huber = (((predicted - target) ** 2 + HUBER**2).sqrt() - HUBER).flatten(1).mean(1)
         return huber.mean(), {}
 

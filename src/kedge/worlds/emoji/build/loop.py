@@ -117,14 +117,14 @@ def train(
     parameters = [p for module in modules.values() for p in module.parameters() if p.requires_grad]
     optimizer = schedule.optimizer(list(modules.values()), device)
     folder.mkdir(parents=True, exist_ok=True)
-    kept, log_file = state_file(folder, name), folder / f"{name}.jsonl"
+    state_path, log_file = state_file(folder, name), folder / f"{name}.jsonl"
     generator = torch.Generator(device).manual_seed(seed)
     average, start = _start(name, modules, folder)
     if start:
         generator.manual_seed(seed + start)  # where it stood is lost with the state
         say(f"{name}: going on from the average at step {start}; the optimizer starts anew")
-    if kept.exists():
-        state = torch.load(kept, map_location=device, weights_only=True)
+    if state_path.exists():
+        state = torch.load(state_path, map_location=device, weights_only=True)
         for key, module in modules.items():
             module.load_state_dict(state["modules"][key])
         optimizer.load_state_dict(state["optimizer"])
@@ -140,7 +140,7 @@ def train(
             "average": average,
             "step": step,
         }
-        with replacing(kept) as draft:
+        with replacing(state_path) as draft:
             torch.save(state, draft)
         save_average(average, step, average_file(folder, name))
 

@@ -114,13 +114,13 @@ def pairwise_accuracy(score: Callable[[Tensor, Tensor], Tensor], tokens: Tensor,
     return agreement(score(pictures.images, tokens), pictures.oracle)
 
 
-def agreement(given: Tensor, truth: Tensor) -> float:
+def agreement(scores: Tensor, truth: Tensor) -> float:
     """The share of pairs of candidates that two judges put in the same order; scores are ``[P, C]``.
 
     Where the first judge sees no difference, half a pair counts.
     """
     a, b = torch.triu_indices(truth.shape[1], truth.shape[1], offset=1)
-    ours, theirs = given[:, a] - given[:, b], truth[:, a] - truth[:, b]
+    ours, theirs = scores[:, a] - scores[:, b], truth[:, a] - truth[:, b]
     clear = theirs.abs() > 1e-6
     alike = torch.where(ours == 0, 0.5, (ours.sign() == theirs.sign()).float())
     return float(alike[clear].mean())

@@ -58,21 +58,21 @@ def main() -> None:
         options = {"seed": SEED, "batch_size": BATCH, "samples_per_prompt": arguments.pictures, "encoder": encoder}
         return evaluate(policy, rewards, prompts, reference=reference, **options)
 
-    base, found = measured(reference=True), []
+    base, rows = measured(reference=True), []
     for target in TARGETS:
         runs, distances = [], []
         for number in range(arguments.adapters):
             distances.append(randomise(policy, number, target, prompts[:8]))
             runs.append(measured())
             print(f"KL {distances[-1]:.1f}", flush=True)
-        found.append({"kl": round(float(np.mean(distances)), 1), "changes": changes(runs, base)})
+        rows.append({"kl": round(float(np.mean(distances)), 1), "changes": changes(runs, base)})
     world = fingerprint(MODEL)
     record = {
         "model": str(world),
         "adapters": arguments.adapters,
         "prompts": len(prompts),
         "pictures": arguments.pictures,
-        "distances": found,
+        "distances": rows,
     }
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
@@ -115,15 +115,15 @@ def path_kl(policy: LatentPolicy, prompts: Sequence[str]) -> float:
 
 def changes(runs: Sequence[Evaluation], base: Evaluation) -> dict[str, Any]:
     """Each reward's change in standard deviations of the base's scores; the share of each diversity that is kept."""
-    found: dict[str, Any] = {}
+    changes: dict[str, Any] = {}
     for metric, theirs in base.scores.items():
         table = np.stack([run.scores[metric] - theirs for run in runs]) / theirs.std(ddof=1)
-        found[metric] = interval(table, base.prompts)
+        changes[metric] = interval(table, base.prompts)
     for metric, theirs in base.statistics.items():
         if metric.startswith("diversity"):
             table = np.stack([run.statistics[metric] for run in runs]) / theirs.mean()
-            found[metric] = interval(table, base.prompts)
-    return found
+            changes[metric] = interval(table, base.prompts)
+    return changes
 
 
 def interval(table: np.ndarray, prompts: Sequence[str]) -> list[float]:

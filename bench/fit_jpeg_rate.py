@@ -22,7 +22,7 @@ NAMES = ("MAGNITUDE", "PRESENCE", "STEP", "BLOCK", "HEADER")
 def scenes(side: int, count: int = 28, seed: int = 3) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     down, across = torch.meshgrid(torch.linspace(0, 1, side), torch.linspace(0, 1, side), indexing="ij")
-    found = []
+    pictures = []
     for k in range(count):
         image = torch.rand(1, 3, 1, 1, generator=generator) * (0.6 + 0.4 * down)
         for _ in range(2 * (k % 7)):
@@ -33,12 +33,12 @@ def scenes(side: int, count: int = 28, seed: int = 3) -> Tensor:
             image = image * (1 - inside) + colour * inside
         if k % 3 == 0:
             image = (image + 0.02 * torch.randn(1, 1, side, side, generator=generator)).clamp(0, 1)
-        found.append((image * 255).round() / 255)
-    return torch.cat(found)
+        pictures.append((image * 255).round() / 255)
+    return torch.cat(pictures)
 
 
 def photographs(side: int) -> Tensor:
-    found = []
+    batches = []
     for beta in (0.0, 0.5, 1.0, 1.3, 1.6, 2.0, 2.5, 3.0):
         generator = torch.Generator().manual_seed(int(10 * beta))
         frequency = torch.fft.fftfreq(side)[:, None] ** 2 + torch.fft.rfftfreq(side)[None] ** 2
@@ -46,8 +46,8 @@ def photographs(side: int) -> Tensor:
         noise = torch.randn(2, 3, side, side, generator=generator)
         shape = torch.fft.irfft2(torch.fft.rfft2(noise + 2 * noise[:, :1]) * frequency ** (-beta / 2), s=(side, side))
         shape = shape / shape.std(dim=(1, 2, 3), keepdim=True)
-        found += [(0.5 + contrast * shape).clamp(0, 1) for contrast in (0.2, 0.06, 0.02)]
-    return torch.cat(found)
+        batches += [(0.5 + contrast * shape).clamp(0, 1) for contrast in (0.2, 0.06, 0.02)]
+    return torch.cat(batches)
 
 
 def parts(images: Tensor) -> np.ndarray:

@@ -144,17 +144,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", help=f"of {', '.join(CONFIGURATIONS)}")
     parser.add_argument("--models", type=Path, default=None, help="where the real size is kept between runs")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     print("| configuration | s a step: plan | measured | | peak GB: plan | measured | |\n|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
-        for name in given.names or WITHOUT_A_GPU:
+        for name in arguments.names or WITHOUT_A_GPU:
             recipe, changes, steps = CONFIGURATIONS[name]
             real = name.startswith("sd15")
-            places = write_models(given.models or Path(folder)) if real else {}
+            places = write_models(arguments.models or Path(folder)) if real else {}
             changes = [change.format(**places) for change in (*changes, *QUIET, f"training.steps={steps}")]
             planned, out = predicted(recipe, changes), Path(folder) / f"run-{name}"
-            found = measured(recipe, changes, out)
-            cells = [f"{p:.3g} | {m:.3g} | {p / m - 1:+.0%}" for p, m in zip(planned, found, strict=True)]
+            actual = measured(recipe, changes, out)
+            cells = [f"{p:.3g} | {m:.3g} | {p / m - 1:+.0%}" for p, m in zip(planned, actual, strict=True)]
             print(f"| {name} | {' | '.join(cells)} |", flush=True)
             if name == "sd15-64":
                 apart = check_export(out, places["model"], 64)

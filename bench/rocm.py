@@ -122,14 +122,14 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--modes", nargs="*", default=list(MODES), choices=list(MODES))
-    given = parser.parse_args()
-    print(f"ROCM on emoji-lcm, K = 8, batch {given.batch}, pickscore@emoji, KL; median of {given.steps} steps")
+    arguments = parser.parse_args()
+    print(f"ROCM on emoji-lcm, K = 8, batch {arguments.batch}, pickscore@emoji, KL; median of {arguments.steps} steps")
     print(f"{'backpropagation':<34} {'steps/s':>8} {'of full':>8} {'peak MB':>8} {'in the networks':>16}")
     whole = float("nan")
     spawn = multiprocessing.get_context("spawn")
-    for mode in given.modes:
+    for mode in arguments.modes:
         with spawn.Pool(1) as pool:
-            each, peak, floor = pool.apply(measure, (mode, given.steps, given.batch))
+            each, peak, floor = pool.apply(measure, (mode, arguments.steps, arguments.batch))
         whole = each if mode == "full" else whole
         share = f"{floor / each:.0%}" if floor == floor else ""
         print(f"{mode:<34} {1 / each:>8.2f} {whole / each:>7.2f}x {peak:>8.0f} {share:>16}", flush=True)

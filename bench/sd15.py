@@ -233,13 +233,13 @@ def differences(rows: list[Row]) -> dict[str, float]:
     def gradient(row: Row) -> torch.Tensor:
         return torch.cat([g.flatten().double() for g in torch.load(str(row.gradient))])
 
-    found = {}
+    columns = {}
     for row in rows:
         loop = loop_of(rows, row.batch)
         if row.gradient and loop and loop is not row:
             first = gradient(loop)
-            found[f"{row.way}, {row.batch}"] = ((gradient(row) - first).norm() / first.norm()).item()
-    return found
+            columns[f"{row.way}, {row.batch}"] = ((gradient(row) - first).norm() / first.norm()).item()
+    return columns
 
 
 def loop_of(rows: list[Row], batch: int) -> Row | None:
@@ -312,16 +312,16 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--ways", nargs="*", default=[w for w in WAYS if w not in SLOW_TO_START], choices=list(WAYS))
     parser.add_argument("--write", default="", help="name of the result, for docs/results/sd15-NAME.json and .md")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     import torch
 
-    device = given.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
     cuda = device.startswith("cuda")
-    pixels, dtype = given.pixels or (512 if cuda else 64), given.dtype or ("bfloat16" if cuda else "float32")
-    setting = Setting(device, pixels, 1, dtype, given.reward, given.repeats)
+    pixels, dtype = arguments.pixels or (512 if cuda else 64), arguments.dtype or ("bfloat16" if cuda else "float32")
+    setting = Setting(device, pixels, 1, dtype, arguments.reward, arguments.repeats)
     rows, spawn = [], multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory() as folder:
-        for batch, way in itertools.product(given.batches, given.ways):
+        for batch, way in itertools.product(arguments.batches, arguments.ways):
             with spawn.Pool(1) as pool:
                 rows.append(pool.apply(measure, (way, replace(setting, batch=batch), folder)))
             print(rows[-1], file=sys.stderr, flush=True)
@@ -330,11 +330,11 @@ def main() -> None:
         least = pool.apply(floor, (setting,))
     text = report(setting, rows, apart, least)
     print(text)
-    if given.write:
+    if arguments.write:
         facts = {"hardware": hardware(device), "setting": asdict(setting), "differences": apart}
         facts |= {"rows": [asdict(row) | {"gradient": None} for row in rows], "floor": least}
-        (RESULTS / f"sd15-{given.write}.json").write_text(json.dumps(facts, indent=2) + "\n")
-        (RESULTS / f"sd15-{given.write}.md").write_text(f"# SD 1.5 LCM: {given.write}\n\n{text}")
+        (RESULTS / f"sd15-{arguments.write}.json").write_text(json.dumps(facts, indent=2) + "\n")
+        (RESULTS / f"sd15-{arguments.write}.md").write_text(f"# SD 1.5 LCM: {arguments.write}\n\n{text}")
 
 
 if __name__ == "__main__":

@@ -56,15 +56,15 @@ class Straightforward:
         latents = torch.randn(shape, generator=generator).to(device)
         divergence = torch.zeros(count, device=device)
         for i, t in enumerate(scheduler.timesteps):
-            given: dict[str, Any] = {
+            inputs: dict[str, Any] = {
                 "encoder_hidden_states": text,
                 "timestep_cond": self.omega.expand(count, -1),
                 "return_dict": False,
             }
-            predicted = pipe.unet(latents.to(dtype), t, **given)[0].float()
+            predicted = pipe.unet(latents.to(dtype), t, **inputs)[0].float()
             following, denoised = scheduler.step(predicted, t, latents, generator=generator, return_dict=False)
             if i < self.steps - 1:
-                expected = self.reference(latents.to(dtype), t, **given)[0].float()
+                expected = self.reference(latents.to(dtype), t, **inputs)[0].float()
                 alpha_bar = scheduler.alphas_cumprod[scheduler.timesteps[i + 1]]
                 gap = alpha_bar.sqrt() * (denoised - self._denoised(expected, t, latents))
                 divergence = divergence + gap.flatten(1).square().sum(1) / (2 * (1 - alpha_bar))

@@ -63,8 +63,8 @@ def recipes() -> str:
     """The page on recipes."""
     parts = [HEAD]
     for head, emoji in ((EMOJI, True), (REAL, False)):
-        mine = [row(preset) for preset in presets() if preset.name.startswith("emoji-") == emoji]
-        parts.append("\n".join([head, COLUMNS, *mine, ""]))
+        rows = [row(preset) for preset in presets() if preset.name.startswith("emoji-") == emoji]
+        parts.append("\n".join([head, COLUMNS, *rows, ""]))
     return "\n".join([*parts, TAIL])
 
 

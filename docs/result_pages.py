@@ -54,11 +54,11 @@ class Published:
 
 def published(folder: Path = RESULTS) -> dict[str, Published]:
     """Target → what is recorded of it, in the latest world that it was measured in."""
-    found: dict[str, Published] = {}
+    published: dict[str, Published] = {}
     for home in sorted(path for path in (folder / RECORDS).iterdir() if path.is_dir()):
         store = RecordStore(home)
-        found |= {name: Published(result, store.world) for name, result in store.results().items()}
-    return {name: found[name] for name in sorted(found)}
+        published |= {name: Published(result, store.world) for name, result in store.results().items()}
+    return {name: published[name] for name in sorted(published)}
 
 
 def write_pages(folder: Path = RESULTS) -> None:
@@ -94,9 +94,9 @@ def conclusions(everything: Mapping[str, Published]) -> str:
 def section(everything: Mapping[str, Published]) -> str:
     """The README's section, between its markers: how many claims came out how."""
     judgements = judged(load_claims(), *_split(everything))
-    told = summary(judgements, _split(everything)[0])
+    sentence = summary(judgements, _split(everything)[0])
     return "\n".join(
-        [START, f"{told} [Each claim, what was measured, and the verdict](docs/results/conclusions.md).", END]
+        [START, f"{sentence} [Each claim, what was measured, and the verdict](docs/results/conclusions.md).", END]
     )
 
 

@@ -26,7 +26,7 @@ ARGUMENTS = [
 def find_chromium() -> str | None:
     """Where it is."""
     named = os.environ.get("KEDGE_CHROMIUM")
-    return named or next((found for name in NAMES if (found := shutil.which(name))), None)
+    return named or next((path for name in NAMES if (path := shutil.which(name))), None)
 
 
 @contextmanager

@@ -42,22 +42,22 @@ class Backend(_DummyBackendModule):
 
 
 class There(Tensor):
-    """A tensor on the emulated device; ``here`` is where its numbers really are."""
+    """A tensor on the emulated device; ``local`` is where its numbers really are."""
 
-    here: Tensor
+    local: Tensor
     __torch_function__ = torch._C._disabled_torch_function_impl
 
     @staticmethod
-    def __new__(cls, here: Tensor) -> There:
+    def __new__(cls, local: Tensor) -> There:
         shown = Tensor._make_wrapper_subclass(
             cls,
-            here.shape,
-            strides=here.stride(),
-            storage_offset=here.storage_offset(),
-            dtype=here.dtype,
+            local.shape,
+            strides=local.stride(),
+            storage_offset=local.storage_offset(),
+            dtype=local.dtype,
             device=torch.device(NAME, 0),
         )
-        shown.here = here
+        shown.local = local
         return shown
 
     @classmethod
@@ -77,7 +77,7 @@ class There(Tensor):
     @data.setter
     def data(self, other: There) -> None:
         torch._C.TensorBase.data.__set__(self, other)
-        self.here = other.here
+        self.local = other.local
 
     def tolist(self) -> Any:
         return self.cpu().tolist()
@@ -86,7 +86,7 @@ class There(Tensor):
         return format(self.detach().cpu(), spec)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        return self.here.__reduce_ex__(protocol)
+        return self.local.__reduce_ex__(protocol)
 
     def __deepcopy__(self, memo: Any) -> There:
         copied = self.detach().clone().requires_grad_(self.requires_grad)
@@ -94,10 +94,10 @@ class There(Tensor):
         return copied
 
     def untyped_storage(self) -> Any:
-        return self.here.untyped_storage()
+        return self.local.untyped_storage()
 
     def data_ptr(self) -> int:
-        return self.here.data_ptr()
+        return self.local.data_ptr()
 
 
 class Operands:
@@ -115,8 +115,8 @@ class Operands:
     def unwrap(self, x: Any) -> Any:
         """``x``, or the tensors in it, in the host's memory."""
         if isinstance(x, There):
-            self.there[id(x.here)] = x
-            return x.here
+            self.there[id(x.local)] = x
+            return x.local
         if isinstance(x, Tensor) and x.dim():
             self.strangers.append(x)
         if isinstance(x, (list, tuple)):
@@ -135,18 +135,18 @@ class Operands:
 def compute(function: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     """One operation, by the CPU, on behalf of the device that its arguments are on."""
     operands = Operands()
-    given = [operands.unwrap(x) for x in args]
+    arguments = [operands.unwrap(x) for x in args]
     options = {key: operands.unwrap(x) for key, x in kwargs.items()}
     strangers = [x for x in args[2:] if type(x) is Tensor] if function in INDEXING else operands.strangers
     if operands.there and strangers and function not in CROSSINGS:
         raise RuntimeError(f"Expected all tensors to be on the same device, but some are not on {NAME}: {function}")
-    found = function(*given, **options)
+    result = function(*arguments, **options)
     if operands.there and torch.Tag.inplace_view in function.tags:  # squeeze_ and the like: what is shown changes too
         with no_dispatch():
             function(*args, **kwargs)
     wanted = args[0].device if function is aten.copy_.default else kwargs.get("device")
     stays = bool(operands.there) if wanted is None else torch.device(wanted).type == NAME
-    return operands.wrap(found) if stays else found
+    return operands.wrap(result) if stays else result
 
 
 class Factories(TorchDispatchMode):

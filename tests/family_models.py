@@ -76,11 +76,11 @@ class Built:
 
     def pipeline(self) -> DiffusionPipeline:
         """As a user of diffusers alone sets it up; the LCM-LoRA is an adapter named ``lcm`` there."""
-        given = {}
+        options = {}
         with quiet_loading():
             if self.parts.unet:
-                given["unet"] = UNet2DConditionModel.from_pretrained(self.parts.unet)
-            pipeline = DiffusionPipeline.from_pretrained(self.folder, **given)
+                options["unet"] = UNet2DConditionModel.from_pretrained(self.parts.unet)
+            pipeline = DiffusionPipeline.from_pretrained(self.folder, **options)
             if self.family.scheduler:
                 pipeline.scheduler = self.family.scheduler(pipeline.scheduler.config)
             if self.parts.lcm_lora:

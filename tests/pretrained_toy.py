@@ -139,11 +139,11 @@ def context(policy: TinyLCM | None = None, reward=brightness, *, seed: int = 0, 
 
 def gradients(algorithm: Algorithm, context: Context) -> list[Tensor]:
     """The flat gradient of each optimizer step of one batch of experience, without taking any step."""
-    parameters, found = list(context.policy.trainable()), []
+    parameters, rows = list(context.policy.trainable()), []
     for update in algorithm.updates(context):
         total = sum(loss.value for loss in update)
-        found.append(torch.cat([g.flatten() for g in torch.autograd.grad(total, parameters)]))
-    return found
+        rows.append(torch.cat([g.flatten() for g in torch.autograd.grad(total, parameters)]))
+    return rows
 
 
 def train(algorithm: Algorithm, context: Context, batches: int, lr: float) -> list[dict[str, float]]:

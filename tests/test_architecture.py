@@ -150,11 +150,11 @@ class Module:
 
 
 def modules() -> list[Module]:
-    found = []
+    parts_of_kedge = []
     for path in sorted(SOURCE.rglob("*.py")):
         parts = path.relative_to(SOURCE).with_suffix("").parts
-        found.append(Module(".".join(parts[:-1] if parts[-1] == "__init__" else parts), path))
-    return found
+        parts_of_kedge.append(Module(".".join(parts[:-1] if parts[-1] == "__init__" else parts), path))
+    return parts_of_kedge
 
 
 MODULES = modules()
@@ -191,7 +191,7 @@ def violations(module: Module) -> Iterator[str]:
 
 
 def test_dependencies_run_one_way():
-    assert not (found := [text for module in MODULES for text in violations(module)]), "\n".join(found)
+    assert not (texts := [text for module in MODULES for text in violations(module)]), "\n".join(texts)
 
 
 @pytest.mark.parametrize(
@@ -212,8 +212,8 @@ def test_dependencies_run_one_way():
 )
 def test_a_wrong_import_is_noticed(tmp_path, name, line, complaint):
     (tmp_path / "x.py").write_text(line)
-    found = list(violations(Module(name, tmp_path / "x.py")))
-    assert found == [] if complaint is None else len(found) == 1 and complaint in found[0]
+    texts = list(violations(Module(name, tmp_path / "x.py")))
+    assert texts == [] if complaint is None else len(texts) == 1 and complaint in texts[0]
 
 
 def test_every_part_has_its_place():
@@ -243,11 +243,11 @@ def test_paths_in_strings_lead_somewhere():
         for node in ast.walk(module.tree)
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
     }
-    found = [
+    matches = [
         (match, path) for text, path in texts if (match := re.fullmatch(r"(kedge(?:_papers)?(?:\.\w+)+):(\w+)", text))
     ]
-    assert len(found) > 20
-    for match, path in found:
+    assert len(matches) > 20
+    for match, path in matches:
         assert hasattr(importlib.import_module(match[1]), match[2]), f"{path}: {match[0]} leads nowhere"
 
 
@@ -261,30 +261,30 @@ def families_named(module: Module) -> list[str]:
     prose = module.part == "papers"
     pattern = re.compile(f"^({names})$" if prose else rf"(?<![\w./@-])({names})(?![\w/-])")
     unread = set() if module.part in ("cli", "config") else docstrings(module.tree)
-    found = []
+    places = []
     for node in ast.walk(module.tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in unread:
-            found += [f"{module.name}, line {node.lineno}: {match[1]!r}" for match in pattern.finditer(node.value)]
-    return found
+            places += [f"{module.name}, line {node.lineno}: {match[1]!r}" for match in pattern.finditer(node.value)]
+    return places
 
 
 def docstrings(tree: ast.Module) -> set[ast.AST]:
     """The nodes that hold documentation."""
-    found: set[ast.AST] = set()
+    nodes: set[ast.AST] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(
             node
         ):
             first = node.body[0]
             assert isinstance(first, ast.Expr)
-            found.add(first.value)
-    return found
+            nodes.add(first.value)
+    return nodes
 
 
 def test_families_are_named_in_their_own_room_only():
     elsewhere = [module for module in MODULES if not module.name.startswith(FAMILY_ROOMS)]
-    found = [text for module in elsewhere for text in families_named(module)]
-    assert not found, "read the record of kedge.policies.families.catalogue instead:\n" + "\n".join(found)
+    places = [text for module in elsewhere for text in families_named(module)]
+    assert not places, "read the record of kedge.policies.families.catalogue instead:\n" + "\n".join(places)
 
 
 @pytest.mark.parametrize(
@@ -363,8 +363,12 @@ def test_comprehensions_stay_few():
 
 def test_variables_are_nouns():
     """``weights``, ``overrides``, ``path`` say what a thing is; ``found``, ``told``, ``here`` do not."""
+    root = SOURCE.parent
+    others = [
+        path for folder in ("tests", "bench", "docs", "examples") for path in sorted(root.glob(f"{folder}/**/*.py"))
+    ]
     places = []
-    for module in MODULES:
+    for module in [*MODULES, *(Module(str(path.relative_to(root)), path) for path in others)]:
         places += [f"{module.name}:{line} {name}" for name, line in module.variables() if name in VAGUE]
     assert not places, f"vague names: {places}"
 
@@ -374,9 +378,9 @@ def report() -> str:
     files = sorted(((module.lines, module.name) for module in MODULES), reverse=True)
     defined = sorted(((lines, f"{m.name}:{name}") for m in MODULES for name, lines in m.functions()), reverse=True)
     lines = []
-    for title, found in (("files", files), ("functions", defined)):
-        lines.append(f"{len(found)} {title}, median {found[len(found) // 2][0]} lines; the longest:")
-        lines += [f"  {count:4d}  {name}" for count, name in found[:10]]
+    for title, sizes in (("files", files), ("functions", defined)):
+        lines.append(f"{len(sizes)} {title}, median {sizes[len(sizes) // 2][0]} lines; the longest:")
+        lines += [f"  {count:4d}  {name}" for count, name in sizes[:10]]
     return "\n".join(lines)
 
 

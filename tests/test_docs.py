@@ -84,8 +84,8 @@ class Block:
 
     @property
     def file(self) -> str | None:
-        found = re.match(r"# ([\w-]+\.(?:py|yaml))\n", self.text)
-        return found[1] if found else None
+        match = re.match(r"# ([\w-]+\.(?:py|yaml))\n", self.text)
+        return match[1] if match else None
 
     def commands(self) -> Iterator[list[str]]:
         """The lines that start with ``kedge``, as arguments."""
@@ -97,8 +97,8 @@ class Block:
 
 
 def blocks(page: Path) -> list[Block]:
-    found = re.findall(r"(<!-- run -->\n)?```(\w+)\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
-    return [Block(language, text, bool(mark)) for mark, language, text in found]
+    parts = re.findall(r"(<!-- run -->\n)?```(\w+)\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    return [Block(language, text, bool(mark)) for mark, language, text in parts]
 
 
 RUNNABLE = [page for page in PAGES if any(block.marked for block in blocks(page))]
@@ -146,10 +146,10 @@ def check_command(arguments: list[str]) -> None:
     command, rest = get_command(app), list(arguments)
     while hasattr(command, "commands") and rest and not rest[0].startswith("-"):
         command = command.commands[rest.pop(0)]
-    given = command.make_context(arguments[0], rest).params
-    recipe = given.get("recipe") or given.get("preset")
+    parameters = command.make_context(arguments[0], rest).params
+    recipe = parameters.get("recipe") or parameters.get("preset")
     if recipe and "/" not in recipe and not recipe.endswith(".yaml"):
-        own = [text for text in given.get("overrides") or [] if not re.search(r"\$|:\w", text)]
+        own = [text for text in parameters.get("overrides") or [] if not re.search(r"\$|:\w", text)]
         load_config(preset(recipe).path, own)
 
 
@@ -162,16 +162,16 @@ def test_a_wrong_command_is_noticed():
 
 def keys() -> set[str]:
     """Every dotted key of a recipe, those of all algorithms included."""
-    found = {f"algorithm.{field.name}" for name in ALGORITHMS for field in fields.config_fields(ALGORITHMS.get(name))}
+    known = {f"algorithm.{field.name}" for name in ALGORITHMS for field in fields.config_fields(ALGORITHMS.get(name))}
     pending: list[tuple[str, type]] = [("", RunConfig)]
     while pending:
         prefix, cls = pending.pop()
         for field in fields.config_fields(cls):
-            found.add(f"{prefix}{field.name}")
+            known.add(f"{prefix}{field.name}")
             inner = fields.block(cls, field.name)
             if inner is not None:
                 pending.append((f"{prefix}{field.name}.", inner))
-    return found
+    return known
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

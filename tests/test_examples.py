@@ -84,12 +84,12 @@ def test_one_file_needs_nothing_of_kedge():
 def test_its_lora_has_its_strength_in_diffusers(monkeypatch, tmp_path):
     """What it writes draws, in a fresh pipeline, what its own UNet draws."""
     example, out = load("rocm_in_one_file"), tmp_path / "lora"
-    kept = []
+    policies = []
     train = example.train
-    monkeypatch.setattr(example, "train", lambda *options: kept.append(train(*options)) or kept[-1])
+    monkeypatch.setattr(example, "train", lambda *options: policies.append(train(*options)) or policies[-1])
     monkeypatch.setattr(sys, "argv", ["rocm", "--steps", "2", "--batch-size", "1", "--lr", "1e-2", "--out", str(out)])
     example.main()
-    pipe = kept[0][0]
+    pipe = policies[0][0]
     fresh = type(pipe).from_pretrained(example.ASSETS / "emoji-lcm", torch_dtype=torch.float32)
 
     def picture(pipeline):

@@ -160,31 +160,36 @@ def test_prompts_may_be_the_list_of_them(tmp_path):
 def test_evaluate_is_the_command(runs):
     run, _ = runs
     data = json.loads(command("eval", run.path, "--count", 12, "--samples", 2, "--format", "json", "--fresh"))
-    found = kedge.evaluate(run, count=12, samples=2, fresh=True)
-    assert [row["name"] for row in data["rows"]] == [evaluation.name for evaluation in found] == ["paint", "first"]
+    evaluations = kedge.evaluate(run, count=12, samples=2, fresh=True)
+    assert (
+        [row["name"] for row in data["rows"]] == [evaluation.name for evaluation in evaluations] == ["paint", "first"]
+    )
     for row in data["rows"]:
-        for metric in found.metrics:
-            assert row[metric] == found[row["name"]].interval(metric).to_dict()
-    assert found["first"].interval("training_world:redness").value > found[0].interval("training_world:redness").value
-    assert str(found) == command("eval", run.path, "--count", 12, "--samples", 2)
+        for metric in evaluations.metrics:
+            assert row[metric] == evaluations[row["name"]].interval(metric).to_dict()
+    assert (
+        evaluations["first"].interval("training_world:redness").value
+        > evaluations[0].interval("training_world:redness").value
+    )
+    assert str(evaluations) == command("eval", run.path, "--count", 12, "--samples", 2)
     with pytest.raises(KeyError, match="there are paint, first"):
-        found["second"]
+        evaluations["second"]
 
 
 def test_compare_is_the_command(runs):
     run, other = runs
     options = ("--count", 12, "--format", "json", "--fresh")
     data = json.loads(command("compare", run.path, *options))
-    found = kedge.compare(run, count=12, fresh=True)
-    changes = {change.metric: change for change in found.comparison.rewards}
+    compared = kedge.compare(run, count=12, fresh=True)
+    changes = {change.metric: change for change in compared.comparison.rewards}
     assert len(data["rows"]) == len(changes) == 2
     for row, metric in zip(data["rows"], changes, strict=True):
         assert row["difference"] == changes[metric].difference.to_dict()
         assert row["wins"] == changes[metric].wins.to_dict()
-    assert found.verdict is not None
-    assert found.grid.is_file()
-    assert found.report == run.folder.report
-    assert str(found) == command("compare", run.path, "--count", 12).rstrip("\n")
+    assert compared.verdict is not None
+    assert compared.grid.is_file()
+    assert compared.report == run.folder.report
+    assert str(compared) == command("compare", run.path, "--count", 12).rstrip("\n")
     against = kedge.compare(run.path, against=other, count=6, metrics=[OTHER])
     assert against.verdict is None
     assert against.comparison[OTHER].difference.value == 0  # both are one training
@@ -196,13 +201,15 @@ def test_rewards_and_prompts_of_ones_own(runs):
     def redder(images, prompts):
         return 2 * redness(images, prompts)
 
-    found = kedge.evaluate(run, metrics={"redder": redder, "red": redness}, prompts=["a cat", "a dog"], base=False)
-    assert len(found) == 1
-    assert found[0].prompts == ("a cat", "a dog")
-    assert found[0].values("redder") == pytest.approx(2 * found[0].values("red"))
+    evaluations = kedge.evaluate(
+        run, metrics={"redder": redder, "red": redness}, prompts=["a cat", "a dog"], base=False
+    )
+    assert len(evaluations) == 1
+    assert evaluations[0].prompts == ("a cat", "a dog")
+    assert evaluations[0].values("redder") == pytest.approx(2 * evaluations[0].values("red"))
     listed = kedge.evaluate(run, metrics=[redness, OTHER], prompts=["a cat", "a dog"], base=False)
     assert listed.metrics == ("training_world:redness", OTHER)
-    assert listed[0].values("training_world:redness") == pytest.approx(found[0].values("red"))
+    assert listed[0].values("training_world:redness") == pytest.approx(evaluations[0].values("red"))
 
 
 def test_functions_are_measured_again_since_they_may_have_changed(runs):

@@ -60,8 +60,8 @@ def test_extras_are_explained():
 def test_every_dependency_is_pinned():
     pins = [line for line in read("constraints.txt").splitlines() if not line.startswith("#")]
     extras = project()["optional-dependencies"].values()
-    asked = {name_of(text) for text in chain(project()["dependencies"], *extras)}
-    absent = asked - {name_of(text) for text in pins} - {project()["name"]}
+    wanted = {name_of(text) for text in chain(project()["dependencies"], *extras)}
+    absent = wanted - {name_of(text) for text in pins} - {project()["name"]}
     assert not absent, f"constraints.txt has no version of {sorted(absent)}"
 
 

@@ -96,9 +96,9 @@ class Climb:
 
     def workload(self, batch_size: int, accumulation: int, steps: int, backprop: Backprop) -> Workload:
         samples = batch_size * accumulation * self.updates_per_batch
-        kept = steps if backprop.last_steps is None else min(steps, backprop.last_steps)
+        last_steps = steps if backprop.last_steps is None else min(steps, backprop.last_steps)
         return Workload(
-            samples, samples, self.updates_per_batch, Passes(forward=samples * steps, backward=samples * kept)
+            samples, samples, self.updates_per_batch, Passes(forward=samples * steps, backward=samples * last_steps)
         )
 
     def _losses(self, context: Context) -> Iterator[Loss]:

@@ -40,7 +40,7 @@ class Done:
 
 
 @pytest.fixture
-def here(tmp_path, monkeypatch, capsys) -> Callable[..., Done]:
+def command(tmp_path, monkeypatch, capsys) -> Callable[..., Done]:
     """The command in this process, in an empty folder: importing torch once is enough for most tests."""
 
     def call(*arguments: str) -> Done:
@@ -87,9 +87,9 @@ def test_version():
     assert CliRunner().invoke(app, ["--version"]).output.strip() == __version__
 
 
-def test_presets_are_listed_with_time_and_memory(here, monkeypatch):
+def test_presets_are_listed_with_time_and_memory(command, monkeypatch):
     monkeypatch.setenv("COLUMNS", "250")
-    out = here("presets").stdout
+    out = command("presets").stdout
     for preset in presets():
         assert preset.name in out
         assert preset.time[:20] in out
@@ -104,7 +104,7 @@ def test_init_writes_a_recipe_that_means_the_same(preset, tmp_path):
     assert load_config(path) == load_config(preset.path, ["training.steps=7"])
 
 
-def test_training_from_a_file_with_changes_and_going_on_with_the_run(tmp_path, here):
+def test_training_from_a_file_with_changes_and_going_on_with_the_run(tmp_path, command):
     write_recipe(tmp_path, watch__samples_every=2)
     done = kedge("train", "my.yaml", "training.steps=2", "training.batch_size=1", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -116,19 +116,19 @@ def test_training_from_a_file_with_changes_and_going_on_with_the_run(tmp_path, h
     for name in ("env.json", "metrics.jsonl", "samples/step-000000.png", "README.md", "report.html"):
         assert (run / name).is_file(), name
 
-    again = here("train", "my.yaml", "--out", "runs/my")
+    again = command("train", "my.yaml", "--out", "runs/my")
     assert again.returncode == 2
     assert "already holds a run: add --resume" in again.stderr
 
-    longer = here("train", "runs/my", "--resume", "training.steps=5")
+    longer = command("train", "runs/my", "--resume", "training.steps=5")
     assert longer.returncode == 0, longer.stderr
     assert [line["step"] for line in read_log(run / "metrics.jsonl")] == [1, 2, 3, 4, 5]
 
-    assert here("train", "my.yaml", "training.steps=1").returncode == 0
+    assert command("train", "my.yaml", "training.steps=1").returncode == 0
     assert is_run(tmp_path / "runs" / "my-2")
 
 
-def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path, here):
+def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path, command):
     climb = {"name": "training_world:Climb", "interrupt": 3}
     write_recipe(tmp_path, algorithm=climb, training__steps=1000)
     done = kedge("train", "my.yaml", cwd=tmp_path)
@@ -136,7 +136,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path, here):
     assert "SIGINT: finishing this batch" in done.stderr
     assert "Stopped at step 4, saved. Go on with: kedge train runs/my --resume" in done.stdout
     go_on = ["train", "runs/my", "--resume", "algorithm.interrupt=-1", "training.steps=6"]
-    assert here(*go_on).returncode == 0
+    assert command(*go_on).returncode == 0
     assert [line["step"] for line in read_log(tmp_path / "runs/my/metrics.jsonl")] == [1, 2, 3, 4, 5, 6]
 
 
@@ -155,9 +155,9 @@ def test_a_second_ctrl_c_stops_at_once(tmp_path):
     assert process.returncode not in (0, 2)
 
 
-def test_a_dry_run_describes_and_writes_nothing(tmp_path, here):
+def test_a_dry_run_describes_and_writes_nothing(tmp_path, command):
     write_recipe(tmp_path)
-    done = here("train", "my.yaml", "--dry-run", "training.accumulation=3")
+    done = command("train", "my.yaml", "--dry-run", "training.accumulation=3")
     assert done.returncode == 0, done.stderr
     assert "prompts: 45 of animals-45" in done.stdout
     assert "6 batches × 6 = 36" in done.stdout
@@ -186,8 +186,8 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize(("arguments", "message"), MISTAKES, ids=[" ".join(a) for a, _ in MISTAKES])
-def test_mistakes_end_with_one_message_and_code_2(arguments, message, tmp_path, here):
-    done = here(*arguments)
+def test_mistakes_end_with_one_message_and_code_2(arguments, message, tmp_path, command):
+    done = command(*arguments)
     assert done.returncode == 2
     assert message in done.stderr
     assert done.stderr.startswith("kedge: ")
@@ -198,10 +198,12 @@ def test_mistakes_end_with_one_message_and_code_2(arguments, message, tmp_path, 
 def test_a_plain_model_takes_the_keys_of_a_recipes_model_block(tmp_path):
     from kedge.workflows.targets import load_target
 
-    plain, told = (load_target("emoji-lcm", overrides=keys, device="cpu") for keys in ((), ("steps=3", "size=16")))
-    assert (told.model.steps, told.model.size) == (3, 16)
-    assert told.policy.steps == 3
-    assert told.policy.latent_shape[-1] < plain.policy.latent_shape[-1]
+    plain, overridden = (
+        load_target("emoji-lcm", overrides=keys, device="cpu") for keys in ((), ("steps=3", "size=16"))
+    )
+    assert (overridden.model.steps, overridden.model.size) == (3, 16)
+    assert overridden.policy.steps == 3
+    assert overridden.policy.latent_shape[-1] < plain.policy.latent_shape[-1]
     folder = tmp_path / "run"
     folder.mkdir()
     (folder / "config.yaml").write_text("prompts: animals-45\n")
@@ -228,7 +230,7 @@ def test_what_is_not_the_users_mistake_is_not_hidden():
         assert key in message
 
 
-def test_a_picture_of_any_size_is_scored_if_it_is_square(tmp_path, here):
+def test_a_picture_of_any_size_is_scored_if_it_is_square(tmp_path, command):
     from PIL import Image
 
     from kedge.workflows.world import render_scene
@@ -237,12 +239,12 @@ def test_a_picture_of_any_size_is_scored_if_it_is_square(tmp_path, here):
     for name, picture in (("small", scene), ("large", scene.resize((scene.width * 4, scene.width * 4), 0))):
         picture.save(tmp_path / f"{name}.png")
     small, large = (
-        here("world", "score", f"{name}.png", "two foxes in the snow").stdout for name in ("small", "large")
+        command("world", "score", f"{name}.png", "two foxes in the snow").stdout for name in ("small", "large")
     )
     assert small == large
     assert float(small.splitlines()[0].split()[1]) > 0.8
     Image.new("RGB", (32, 16)).save(tmp_path / "wide.png")
-    assert "wide.png is 32 × 16 pixels" in here("world", "score", "wide.png", "a fox").stderr
+    assert "wide.png is 32 × 16 pixels" in command("world", "score", "wide.png", "a fox").stderr
 
 
 def test_prompts_are_listed_and_printed():
@@ -253,7 +255,7 @@ def test_prompts_are_listed_and_printed():
     assert len(printed.output.splitlines()) == 3
 
 
-def test_doctor_tells_what_works(here):
-    out = here("doctor").stdout
+def test_doctor_tells_what_works(command):
+    out = command("doctor").stdout
     for word in ("torch", "threads", "emoji-lcm", "pickscore@emoji", "compressibility"):
         assert word in out

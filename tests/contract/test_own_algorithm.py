@@ -50,8 +50,8 @@ class Stating(Silent):
 
     def workload(self, batch_size: int, accumulation: int, steps: int, backprop: Backprop) -> Workload:
         samples = batch_size * accumulation
-        kept = steps if backprop.last_steps is None else min(steps, backprop.last_steps)
-        passes = Passes(forward=samples * steps, backward=samples * kept)
+        last_steps = steps if backprop.last_steps is None else min(steps, backprop.last_steps)
+        passes = Passes(forward=samples * steps, backward=samples * last_steps)
         return Workload(samples, queries=samples, updates=1, passes=passes)
 
 

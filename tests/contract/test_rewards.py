@@ -51,11 +51,11 @@ def test_tells_pictures_apart(reward):
 
 def test_is_repeatable_and_leaves_nothing_behind(reward):
     x, before = images(), torch.get_rng_state()
-    kept, grad_mode = x.clone(), torch.is_grad_enabled()
+    unchanged, grad_mode = x.clone(), torch.is_grad_enabled()
     first, other, again = reward(x, PROMPTS), reward(images(seed=1), PROMPTS[::-1]), reward(x, PROMPTS)
     assert torch.equal(first, again)
     assert not other.isnan().any()
-    assert torch.equal(x, kept)
+    assert torch.equal(x, unchanged)
     assert torch.equal(torch.get_rng_state(), before)
     assert torch.is_grad_enabled() == grad_mode
 

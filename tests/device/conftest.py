@@ -19,7 +19,7 @@ def close(device: torch.device):
     """Asserts that what was computed there is what the CPU finds (its attention, at least, is another)."""
     tolerance = {"rtol": 1e-2, "atol": 1e-3} if device.type == "cuda" else {"rtol": 1e-4, "atol": 1e-5}
 
-    def check(there, here) -> None:
-        torch.testing.assert_close(there, here, **tolerance, equal_nan=True)
+    def check(there, cpu) -> None:
+        torch.testing.assert_close(there, cpu, **tolerance, equal_nan=True)
 
     return check

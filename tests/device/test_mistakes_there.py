@@ -9,9 +9,9 @@ pytestmark = pytest.mark.gpu
 
 
 def test_operands_on_two_devices_are_refused(device: torch.device) -> None:
-    there, here = torch.ones(3, device=device), torch.ones(3)
+    there, local = torch.ones(3, device=device), torch.ones(3)
     with pytest.raises(RuntimeError, match="same device"):
-        there + here
+        there + local
     with pytest.raises(RuntimeError, match="same device"):
         torch.nn.functional.linear(there, torch.ones(2, 3))
     assert (there + torch.tensor(1.0)).device == there.device  # a number may come from anywhere

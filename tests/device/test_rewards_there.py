@@ -32,8 +32,8 @@ def test_scores_there_as_here(name: str, device: torch.device, close: Any, tmp_p
                 scores.sum().backward()
                 assert images.grad is not None
             scored.append((scores.detach().cpu(), images.grad.cpu() if reward.differentiable else None))
-    (here, slope), (there, slope_there) = scored
-    close(there, here)
+    (score, slope), (there, slope_there) = scored
+    close(there, score)
     if slope is not None:
         scale = slope.abs().max()
         close(slope_there / scale, slope / scale)

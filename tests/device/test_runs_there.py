@@ -69,9 +69,9 @@ def test_a_run_there_is_the_run_here(name: str, models: Any, device: torch.devic
     train(settings(built, changes, "cpu", 2), tmp_path / "here")
     train(settings(built, changes, device, 1), tmp_path / "there")
     train(settings(built, changes, device, 2), tmp_path / "there", resume=True)
-    here, there = numbers(tmp_path / "here"), numbers(tmp_path / "there")
-    assert [line.keys() for line in there] == [line.keys() for line in here]
-    close(there, here)
+    local, there = numbers(tmp_path / "here"), numbers(tmp_path / "there")
+    assert [line.keys() for line in there] == [line.keys() for line in local]
+    close(there, local)
 
     run = load_run(tmp_path / "there", device=device)
     assert all(weight.device.type == device.type for weight in run.policy.trainable())

@@ -27,12 +27,12 @@ def score(name: str, pictures: list[str], prompt: str) -> list[float]:
         reward = load_reward(name)
     except MissingWeightsError as error:
         pytest.skip(str(error))
-    found = []
+    rows = []
     for picture in pictures:
         pixels = torch.from_numpy(np.array(Image.open(folder / picture).convert("RGB"))).permute(2, 0, 1)[None] / 255
         with torch.no_grad():
-            found.append(reward(pixels, [prompt]).item())
-    return found
+            rows.append(reward(pixels, [prompt]).item())
+    return rows
 
 
 def test_hpsv2_of_its_demo_picture():

@@ -55,8 +55,8 @@ def scores(reward) -> np.ndarray:
         return np.stack([reward(x.expand(len(PROMPTS), -1, -1, -1), PROMPTS).numpy() for x in images()])
 
 
-def error(found: np.ndarray, expected: list) -> float:
-    return float(np.abs(found - np.array(expected)).max())
+def error(actual: np.ndarray, expected: list) -> float:
+    return float(np.abs(actual - np.array(expected)).max())
 
 
 @pytest.fixture(scope="module")
@@ -135,8 +135,8 @@ def test_clipscore_equals_openai(clip_folder):
 
 
 def test_aesthetic_equals_its_reference(clip_folder):
-    found = scores(Aesthetic(clip_folder / "head.pth", clip_folder))
-    assert error(found, np.array(GOLDEN["clip"]["aesthetics"])[:, None]) < SAME_IMAGE
+    actual = scores(Aesthetic(clip_folder / "head.pth", clip_folder))
+    assert error(actual, np.array(GOLDEN["clip"]["aesthetics"])[:, None]) < SAME_IMAGE
 
 
 def test_aesthetic_head_is_one_affine_map(clip_folder):
@@ -172,8 +172,8 @@ def test_bertscore_equals_its_package(tmp_path):
     model.load_state_dict(tensors(golden["layout"], golden["seed"]))
     model.save_pretrained(tmp_path)
     said, meant = zip(*recipe.BERT_TEXTS, strict=True)
-    found = BertScore(tmp_path, layer=golden["num_layers"]).recall(said, meant)
-    assert error(found.numpy(), golden["recalls"]) < SAME_IMAGE
+    actual = BertScore(tmp_path, layer=golden["num_layers"]).recall(said, meant)
+    assert error(actual.numpy(), golden["recalls"]) < SAME_IMAGE
     other_layer = BertScore(tmp_path, layer=2).recall(said, meant)
     assert error(other_layer.numpy(), golden["recalls"]) > SHOWS
 
@@ -196,9 +196,9 @@ def test_hpsv2_layout_is_complete():
 @pytest.mark.parametrize(("name", "extra"), [("BLIP-L", ()), ("BLIP-L", ("itm_head",)), ("ImageReward", ("mlp",))])
 def test_blip_layouts_are_complete(name, extra):
     config = blip_large()
-    made = {"itm_head": lambda: nn.Linear(768, 2), "mlp": lambda: LinearHead(768)}
+    parts = {"itm_head": lambda: nn.Linear(768, 2), "mlp": lambda: LinearHead(768)}
     with torch.device("meta"):
-        expected = BlipNetwork(config, {**projections(config), **{key: made[key]() for key in extra}}).state_dict()
+        expected = BlipNetwork(config, {**projections(config), **{key: parts[key]() for key in extra}}).state_dict()
     state = {key.removeprefix("blip."): value for key, value in published(name).items()}
     state |= {key: value for key, value in expected.items() if key.startswith("itm_head")}
     check_match(expected, from_published(state), Path(name))

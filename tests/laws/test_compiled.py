@@ -33,8 +33,8 @@ def test_the_gradient_is_that_of_plain_torch(name: str, micro_lcm: Path, monkeyp
     torch._dynamo.reset()
     counters.clear()
     way, share = WAYS[name]
-    found = gradient(policy_for(micro_lcm, way), way)
-    assert relative(found, gradient(policy_for(micro_lcm, PLAIN), PLAIN)) < (1e-6 if name == "paired" else 1e-12)
+    actual = gradient(policy_for(micro_lcm, way), way)
+    assert relative(actual, gradient(policy_for(micro_lcm, PLAIN), PLAIN)) < (1e-6 if name == "paired" else 1e-12)
     assert not counters["graph_break"]
     # Policy and reference are two graphs, and each of them one with gradients and one without.
     assert counters["stats"]["calls_captured"] > share * 1600
@@ -47,10 +47,10 @@ def test_an_upsampling_block_keeps_its_gradient() -> None:
     torch.manual_seed(0)
     block = UpBlock2D(32, 64, 64, 128, num_layers=1, resnet_groups=8).requires_grad_(False)
     sizes = ((2, 64, 4, 4), (2, 32, 4, 4), (2, 128))
-    x, skipped, time = given = [torch.randn(size, requires_grad=True) for size in sizes]
+    x, skipped, time = inputs = [torch.randn(size, requires_grad=True) for size in sizes]
 
     def gradients() -> list[torch.Tensor]:
-        return list(torch.autograd.grad(block(x, (skipped,), time).sin().sum(), given))
+        return list(torch.autograd.grad(block(x, (skipped,), time).sin().sum(), inputs))
 
     expected = gradients()
     _compile(block, blocks=False)
@@ -63,14 +63,14 @@ def test_and_with_the_real_compiler(micro_lcm: Path) -> None:
     """One call: the timestep's sines, float32 in any case, are rounded otherwise, which more calls would magnify."""
     torch._dynamo.reset()
     noise = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    found = []
+    results = []
     for way in (Way(speed=SpeedSettings(compile=True)), PLAIN):
         policy = policy_for(micro_lcm, way)
         mean = policy.transition(noise, 3, policy.encode(["a cat", "a dog"])).mean
         gradients = torch.autograd.grad(mean.square().sum(), list(policy.trainable()))
         with policy.reference(), torch.no_grad():
             reference = policy.transition(noise, 3, policy.encode(["a cat", "a dog"])).mean
-        found.append((torch.cat([g.flatten() for g in gradients]), reference))
-    (compiled, compiled_reference), (plain, plain_reference) = found
+        results.append((torch.cat([g.flatten() for g in gradients]), reference))
+    (compiled, compiled_reference), (plain, plain_reference) = results
     assert relative(compiled, plain) < 0.01
     assert relative(compiled_reference, plain_reference) < 1e-5

@@ -53,15 +53,18 @@ def test_it_is_antisymmetric_in_the_pair(ratio_clip, reduction):
     ctx, experience = pairs(TinyLCM())
     d3po = D3PO(ratio_clip=ratio_clip, reduction=reduction)
     label = torch.tensor([1.0, -1.0, 0.0, 1.0, 1.0, -1.0])
-    here = d3po._loss(ctx, VISIT, experience, label)
+    straight = d3po._loss(ctx, VISIT, experience, label)
     turned = d3po._loss(ctx, VISIT, swapped(experience), label)
     both = d3po._loss(ctx, VISIT, swapped(experience), -label)
-    assert here.metrics["margin"][label != 0].abs().min() > 0
-    torch.testing.assert_close(turned.metrics["margin"], -here.metrics["margin"], rtol=1e-9, atol=1e-12)
-    torch.testing.assert_close(both.metrics["margin"], here.metrics["margin"], rtol=1e-9, atol=1e-12)
+    assert straight.metrics["margin"][label != 0].abs().min() > 0
+    torch.testing.assert_close(turned.metrics["margin"], -straight.metrics["margin"], rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(both.metrics["margin"], straight.metrics["margin"], rtol=1e-9, atol=1e-12)
     parameters = list(ctx.policy.trainable())
     torch.testing.assert_close(
-        torch.autograd.grad(both.value, parameters), torch.autograd.grad(here.value, parameters), rtol=1e-9, atol=1e-12
+        torch.autograd.grad(both.value, parameters),
+        torch.autograd.grad(straight.value, parameters),
+        rtol=1e-9,
+        atol=1e-12,
     )
 
 
@@ -98,8 +101,8 @@ def test_the_loss_is_the_published_formula():
     assert ((rho > 1 - eps) & (rho < 1 + eps)).any()
     margin = beta * label * rho[:PAIRS].log() + beta * -label * rho[PAIRS:].log()
     expected = -(1 / (1 + (-margin).exp())).log().mean()
-    found = D3PO(beta=beta, ratio_clip=eps)._loss(ctx, VISIT, experience, label).value
-    torch.testing.assert_close(found, expected, rtol=1e-9, atol=0)
+    actual = D3PO(beta=beta, ratio_clip=eps)._loss(ctx, VISIT, experience, label).value
+    torch.testing.assert_close(actual, expected, rtol=1e-9, atol=0)
 
 
 def test_beta_per_nat_means_the_same_in_any_number_of_dimensions():
@@ -118,14 +121,14 @@ def test_beta_per_nat_means_the_same_in_any_number_of_dimensions():
 def test_at_the_reference_the_gradient_pulls_towards_the_preferred():
     """β/2 (∇ℓ_preferred − ∇ℓ_other), summed log-probabilities."""
     policy, d3po = TinyLCM(), D3PO(beta=0.3, reduction="sum")
-    (found,) = gradients(d3po, context(policy, seed=9))
+    (gradient,) = gradients(d3po, context(policy, seed=9))
     ctx = context(policy, seed=9)
     experience = collect(ctx, ctx.prompts.take(6) * 2, paired_noise(policy, ctx.generator, 6), chunk=6)
     first = (experience.rewards[:6] - experience.rewards[6:]).sign()
     sign = torch.cat([first, -first])
     logs = torch.stack([experience.log_prob(policy, MicroBatch(torch.arange(12), k, 1.0), "sum") for k in (4, 3, 2)])
     expected = torch.autograd.grad(-0.3 / 2 * (sign * logs).sum() / (6 * 3), list(policy.trainable()))
-    torch.testing.assert_close(found, torch.cat([g.flatten() for g in expected]), rtol=1e-8, atol=1e-12)
+    torch.testing.assert_close(gradient, torch.cat([g.flatten() for g in expected]), rtol=1e-8, atol=1e-12)
 
 
 def test_it_learns():

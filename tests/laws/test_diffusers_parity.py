@@ -93,6 +93,6 @@ def test_stochastic_ddim_states_equal_the_pipelines_up_to_the_last(micro_diffusi
     policy = load_policy("diffusion", micro_diffusion, steps=10, guidance=7.5, eta=1.0)
     with torch.no_grad():
         latents = rollout(policy, policy.encode(PROMPTS), draw_noise(policy, generators(False), 2)).latents
-    for mine, theirs in zip(latents[1:-1], states[:-1], strict=True):
-        assert (mine - theirs).abs().max() <= 1e-5 * theirs.abs().max()
+    for ours, theirs in zip(latents[1:-1], states[:-1], strict=True):
+        assert (ours - theirs).abs().max() <= 1e-5 * theirs.abs().max()
     assert (latents[-1] - states[-1]).abs().max() < 0.2  # 5 × √0.00042 × … of noise

@@ -47,8 +47,8 @@ def test_their_gradients_through_a_whole_rollout_are_one_vector():
         context = toy_context(policy, batch_size=3, backprop=FULL, seed=2)
         prompts, noise = context.prompts.take(3), context.noise(3)
         divergence = ROCM(divergence=name, beta=1.0, reduction="mean").evaluate(context, prompts, noise)[1]
-        found = torch.autograd.grad(ratio * divergence.mean(), list(policy.trainable()))
-        gradients[name] = torch.cat([g.flatten() for g in found])
+        parts = torch.autograd.grad(ratio * divergence.mean(), list(policy.trainable()))
+        gradients[name] = torch.cat([g.flatten() for g in parts])
         if name == "kl":
             drift = 2 * divergence.mean().item() / 7
             assert 0.002 < drift < 0.02  # x per step: that of 4 to 36 nats at D = 512

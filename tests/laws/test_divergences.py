@@ -113,11 +113,11 @@ def test_gradient_against_finite_differences(name: str) -> None:
 @given(near=st.floats(0, 30), further=st.floats(0.01, 5), name=st.sampled_from(EXACT))
 def test_never_negative_and_growing_with_distance(near: float, further: float, name: str) -> None:
     divergence = make_divergence(name, "sum")
-    here, there = divergence(*pair(near)).item(), divergence(*pair(near + further)).item()
-    assert here >= -1e-15
-    assert there >= here - 1e-12 * max(1, abs(here))
+    nearer, farther = divergence(*pair(near)).item(), divergence(*pair(near + further)).item()
+    assert nearer >= -1e-15
+    assert farther >= nearer - 1e-12 * max(1, abs(nearer))
     if near < 4:
-        assert there > here
+        assert farther > nearer
 
 
 @pytest.mark.parametrize("name", BOUND)

@@ -165,9 +165,9 @@ def test_the_baseline_does_not_see_the_rewards_it_is_subtracted_from():
     fresh = context(seed=4)
     experience = explore(fresh, 12, None)
     untouched = Baseline(fresh, experience, 1e-4).values()[:, 2:]
-    found = torch.cat([loss.metrics["advantage"] for loss in losses]).mean()
+    actual = torch.cat([loss.metrics["advantage"] for loss in losses]).mean()
     expected = (experience.rewards[:, None] - untouched).abs().mean()
-    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-7)
+    torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-7)
 
 
 def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit():

@@ -96,8 +96,8 @@ def gradient(policy: LatentPolicy, way: Way, **settings: Any) -> Tensor:
     return torch.cat([g.flatten() for g in torch.autograd.grad(value, list(policy.trainable()))])
 
 
-def relative(found: Tensor, expected: Tensor) -> float:
-    return ((found - expected).norm() / expected.norm()).item()
+def relative(actual: Tensor, expected: Tensor) -> float:
+    return ((actual - expected).norm() / expected.norm()).item()
 
 
 @pytest.fixture(scope="module")
@@ -108,14 +108,14 @@ def plain(micro_lcm: Path, micro_diffusion: Path) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("name", EXACT)
 def test_exact_modes_leave_the_gradient_alone(micro_lcm: Path, plain: dict[str, Tensor], name: str) -> None:
-    found = gradient(policy_for(micro_lcm, EXACT[name]), EXACT[name])
-    assert relative(found, plain["lcm"]) < (1e-12 if name in SAME_KERNELS else 1e-6)
+    actual = gradient(policy_for(micro_lcm, EXACT[name]), EXACT[name])
+    assert relative(actual, plain["lcm"]) < (1e-12 if name in SAME_KERNELS else 1e-6)
 
 
 @pytest.mark.parametrize("name", ["blocks", "paired, steps, blocks", "everything"])
 def test_and_with_classifier_free_guidance(micro_diffusion: Path, plain: dict[str, Tensor], name: str) -> None:
-    found = gradient(policy_for(micro_diffusion, EXACT[name], "diffusion"), EXACT[name])
-    assert relative(found, plain["diffusion"]) < (1e-12 if name in SAME_KERNELS else 1e-6)
+    actual = gradient(policy_for(micro_diffusion, EXACT[name], "diffusion"), EXACT[name])
+    assert relative(actual, plain["diffusion"]) < (1e-12 if name in SAME_KERNELS else 1e-6)
 
 
 def test_diffusers_own_block_checkpoints_would_be_wrong(micro_lcm: Path, plain: dict[str, Tensor]) -> None:
@@ -132,23 +132,23 @@ def test_diffusers_own_block_checkpoints_would_be_wrong(micro_lcm: Path, plain: 
 @contextmanager
 def saved_bytes() -> Iterator[Counter[int]]:
     """Bytes that autograd keeps, by storage."""
-    kept: Counter[int] = Counter()
+    sizes: Counter[int] = Counter()
 
     def pack(tensor: Tensor) -> Tensor:
         if not isinstance(tensor, Parameter) and not isinstance(tensor._base, Parameter):
-            kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            sizes[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        yield kept
+        yield sizes
 
 
 def stored(policy: LatentPolicy, way: Way, **settings: Any) -> int:
     noise = draw_noise(policy, torch.Generator().manual_seed(0), 2)
     algorithm = ROCM(**{"divergence": "kl", "beta": 0.05, **settings})
-    with saved_bytes() as kept:
+    with saved_bytes() as sizes:
         _ = algorithm.evaluate(lend(policy, way.backprop), PROMPTS[:2], noise)
-    return kept.total()
+    return sizes.total()
 
 
 def test_what_recomputes_stores_less(micro_lcm: Path) -> None:
@@ -158,8 +158,8 @@ def test_what_recomputes_stores_less(micro_lcm: Path) -> None:
     assert stored(policy, Way(Backprop(last_steps=1))) < 0.7 * everything
     assert stored(policy, PLAIN, reference_gradient="detached") < 0.9 * everything
     assert stored(policy, PLAIN, reference_steps=1) < 0.9 * everything
-    for asked in ("unet_checkpoint", "vae_checkpoint", "vae_slicing"):
-        memory = MemorySettings(**{asked: True})
+    for option in ("unet_checkpoint", "vae_checkpoint", "vae_slicing"):
+        memory = MemorySettings(**{option: True})
         assert stored(policy_for(micro_lcm, Way(memory=memory)), PLAIN) < 0.9 * everything
 
 
@@ -171,9 +171,9 @@ def test_offloading_moves_activations_and_no_weights() -> None:
         y = (layer(x).tanh() * x[:1]).sum()
     one = 4096 * 64 * 4
     assert one <= offloaded.moved <= 3 * one  # tanh's output; neither the weight nor the single row
-    (found,) = torch.autograd.grad(y, x)
+    (actual,) = torch.autograd.grad(y, x)
     (expected,) = torch.autograd.grad((layer(x).tanh() * x[:1]).sum(), x)
-    assert torch.equal(found, expected)
+    assert torch.equal(actual, expected)
 
 
 def tiled(folder: Path) -> LatentPolicy:
@@ -241,7 +241,7 @@ def test_text_encoders_wait_on_the_host(micro_lcm: Path) -> None:
 
 def subset_gradients(policy: ToyPolicy, algorithm: ROCM, draws: int) -> tuple[Counter[tuple[int, ...]], Tensor, Tensor]:
     """How often each subset of steps was drawn; the mean over subsets of value and gradient, each subset once."""
-    noise, seen, found = draw_noise(policy, torch.Generator().manual_seed(0), 3), Counter(), {}
+    noise, seen, gradients = draw_noise(policy, torch.Generator().manual_seed(0), 3), Counter(), {}
     for seed in range(draws):
         context = toy_context(policy, seed=seed)
         drawn = tuple(algorithm._steps(toy_context(policy, seed=seed)))
@@ -249,9 +249,9 @@ def subset_gradients(policy: ToyPolicy, algorithm: ROCM, draws: int) -> tuple[Co
             reward, divergence = algorithm.evaluate(context, PROMPTS, noise)
             value = (reward - algorithm.weight * divergence).mean()
             grads = torch.autograd.grad(value, list(policy.trainable()))
-            found[drawn] = value.detach(), torch.cat([g.flatten() for g in grads])
+            gradients[drawn] = value.detach(), torch.cat([g.flatten() for g in grads])
         seen[drawn] += 1
-    return seen, *(torch.stack(column).mean(0) for column in zip(*found.values(), strict=True))
+    return seen, *(torch.stack(column).mean(0) for column in zip(*gradients.values(), strict=True))
 
 
 @pytest.mark.parametrize(("subset", "count"), [(1, 4), (2, 6), (3, 4)])
@@ -304,13 +304,13 @@ def test_a_decoder_that_diffusers_cannot_recompute_is_recomputed_all_the_same(tm
         apply_memory_settings(policy, memory)
         x = torch.randn(1, *policy.latent_shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
         x.requires_grad_()
-        with saved_bytes() as kept:
+        with saved_bytes() as sizes:
             images = policy.decode(x)
-        (found,) = torch.autograd.grad(Contrast()(images, [""]).sum(), x)
-        return images, found, kept.total()
+        (slope,) = torch.autograd.grad(Contrast()(images, [""]).sum(), x)
+        return images, slope, sizes.total()
 
     images, expected, everything = pulled(MemorySettings())
-    same, found, less = pulled(MemorySettings(vae_checkpoint=True))
+    same, slope, less = pulled(MemorySettings(vae_checkpoint=True))
     assert torch.equal(same, images)
-    assert relative(found, expected) < 1e-12
+    assert relative(slope, expected) < 1e-12
     assert less < 0.5 * everything

@@ -40,11 +40,11 @@ class Device(TorchDispatchMode):
         self.crossings: list[str] = []
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
-        found = function(*args, **(kwargs or {}))
-        places = {x.device.type for x in (*args, found) if isinstance(x, Tensor)}
+        result = function(*args, **(kwargs or {}))
+        places = {x.device.type for x in (*args, result) if isinstance(x, Tensor)}
         if "copy" in function.__name__ and len(places) > 1:
             self.crossings.append(str(function))
-        return found
+        return result
 
 
 def on_meta(folder: Path, kind: str) -> LatentPolicy:

@@ -58,7 +58,7 @@ def test_the_gradient_at_the_old_parameters_is_reinforce(reduction):
     policy = TinyLCM()
     policy.move()
     ppo = PPO(normalise="none", advantage_clip=None, reduction=reduction)
-    (found,) = gradients(ppo, context(policy, seed=5))
+    (gradient,) = gradients(ppo, context(policy, seed=5))
 
     ctx = context(policy, seed=5)
     experience = explore(ctx, 12, None)
@@ -66,7 +66,7 @@ def test_the_gradient_at_the_old_parameters_is_reinforce(reduction):
     log_probs = torch.stack([experience.log_prob(policy, MicroBatch(rows, k, 1.0), reduction) for k in (4, 3, 2)])
     reinforce = -(experience.rewards.double() * log_probs).mean()
     expected = torch.cat([g.flatten() for g in torch.autograd.grad(reinforce, list(policy.trainable()))])
-    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(gradient, expected, rtol=1e-9, atol=1e-12)
 
 
 def test_micro_batches_do_not_change_the_gradient():
@@ -107,9 +107,9 @@ def _z2(ppo: PPO, reward, batches: int = 60) -> tuple[float, float]:
     policy = TinyLCM()
     policy.move(0.1)
     contexts = [context(policy, reward, seed=100 + i, batch_size=64, accumulation=1) for i in range(batches)]
-    found = torch.stack([gradients(ppo, ctx)[0] for ctx in contexts])
-    z = found.mean(0) / (found.std(0) / batches**0.5 + 1e-30)
-    return z.square().mean().item(), found.var(0).sum().item()
+    rows = torch.stack([gradients(ppo, ctx)[0] for ctx in contexts])
+    z = rows.mean(0) / (rows.std(0) / batches**0.5 + 1e-30)
+    return z.square().mean().item(), rows.var(0).sum().item()
 
 
 def test_a_reward_of_the_prompt_alone_has_zero_expected_gradient():
@@ -148,9 +148,9 @@ def test_the_last_steps_term_is_zero_in_expectation():
         (a,) = gradients(plain, context(policy, seed=seed, batch_size=64, accumulation=1))
         (b,) = gradients(extra, context(policy, seed=seed, batch_size=64, accumulation=1))
         differences.append(4 * b - 3 * a)  # the sums over steps: what is left is the last step's
-    found = torch.stack(differences)
-    assert found.abs().max() > 1e-3
-    z = found.mean(0) / (found.std(0) / len(found) ** 0.5 + 1e-30)
+    changes = torch.stack(differences)
+    assert changes.abs().max() > 1e-3
+    z = changes.mean(0) / (changes.std(0) / len(changes) ** 0.5 + 1e-30)
     assert z.square().mean() < 2
 
 
@@ -189,9 +189,9 @@ def test_the_policy_gradient_is_the_pathwise_one_without_what_runs_through_step_
         x1 = trajectory.latents[-2].detach()
         last = brightness(policy.decode(policy.transition(x1, 1, cond).mean), prompts)
         step1 = torch.cat([g.flatten() for g in torch.autograd.grad(last.mean(), parameters)])
-        (found,) = gradients(ppo, ctx)
+        (gradient,) = gradients(ppo, ctx)
         # PPO's loss is −mean over its 3 steps of A log p, with A in units of the batch's standard deviation.
-        score = -3 * found * rewards.std(correction=0).item()
+        score = -3 * gradient * rewards.std(correction=0).item()
         missing.append(score - (full - step1))
         whole.append(score - full)
     for differences, unbiased in ((missing, True), (whole, False)):

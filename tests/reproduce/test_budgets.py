@@ -58,9 +58,9 @@ def test_rlcm_and_ddpo_ask_the_reward_equally_often():
 
 
 def test_every_method_of_the_comparison_asks_the_reward_equally_often():
-    asked = set()
+    queries = set()
     for run in TARGETS.get("methods").runs(MatrixOptions(EMOJI)):
         if run.train:
             config = run.config()
-            asked.add(round(step_cost(config).queries * config.training.steps))
-    assert asked == {768}
+            queries.add(round(step_cost(config).queries * config.training.steps))
+    assert queries == {768}

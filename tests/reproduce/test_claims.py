@@ -94,7 +94,7 @@ def planted(monkeypatch):
     """Contrasts whose effects and p-values a test names: name → (effect, p), or a list of them for each look."""
     known: dict = {}
 
-    def kind(made, options):
+    def kind(outcome, options):
         if options["name"] not in known:
             return None
         effect, p, *equal = known[options["name"]]
@@ -118,16 +118,16 @@ def planted(monkeypatch):
 def test_a_claim_about_all_cases_is_refuted_by_a_part(effects, verdict, planted):
     """Raters preferred RLCM's pictures for one of four rewards, beyond chance: that was "cannot tell here"."""
     planted |= dict(zip("abc", effects, strict=True))
-    (found,) = judge_all([claim_of("a", "b", "c")], {"planted": result([])}, looks=False)
-    assert found.verdict.split(":")[0] == verdict
+    (judgement,) = judge_all([claim_of("a", "b", "c")], {"planted": result([])}, looks=False)
+    assert judgement.verdict.split(":")[0] == verdict
 
 
 def test_a_part_that_was_not_measured_can_not_hold_but_others_can_refute(planted):
     planted |= {"a": (0.3, 1e-6)}
     assert judge(claim_of("a", "b"), result([]), looks=False).p == 1.0
     planted["a"] = (-0.3, 1e-6)
-    (found,) = judge_all([claim_of("a", "b")], {"planted": result([])}, looks=False)
-    assert found.verdict == FAILS
+    (judgement,) = judge_all([claim_of("a", "b")], {"planted": result([])}, looks=False)
+    assert judgement.verdict == FAILS
     assert judge(claim_of("a"), None).answer == MISSING
 
 
@@ -208,13 +208,13 @@ def test_times_faster_has_an_interval_and_is_decided_by_it():
         "queries", "speedup", {"ours": "methods-none", "theirs": "methods-rlcm", "x": "queries", "level": 0.5}
     )
     noisy = result(speed_runs([100, 100, 100], [90, 500, 100]))
-    found = measure(contrast, noisy)
-    assert found.effect.value > 0 > found.effect.low
-    assert found.p > 0.05
+    measured = measure(contrast, noisy)
+    assert measured.effect.value > 0 > measured.effect.low
+    assert measured.p > 0.05
     steady = result(speed_runs([100, 110, 100], [390, 400, 420]))
-    found = measure(contrast, steady)
-    assert found.p < 0.01
-    assert found.text.startswith("3.9 × (")
+    measured = measure(contrast, steady)
+    assert measured.p < 0.01
+    assert measured.text.startswith("3.9 × (")
     assert seeds_in(contrast, steady) == 3
     assert measure(contrast, result(speed_runs([100], [390]))).p == 1.0  # one seed decides nothing
 
@@ -256,9 +256,9 @@ def test_hacking_is_a_matter_of_several_seeds():
         return [record("beta-0--pickscore", seed, {"oracle": np.zeros(20)}, curve=c) for seed, c in enumerate(curves)]
 
     assert measure(contrast, result(runs(1, 0.2))) is None
-    found = measure(contrast, result(runs(6, 0.2)))
-    assert found.effect.value == pytest.approx(0.225)
-    assert found.p < 1e-6
+    measured = measure(contrast, result(runs(6, 0.2)))
+    assert measured.effect.value == pytest.approx(0.225)
+    assert measured.p < 1e-6
     flat = measure(contrast, result(runs(6, -0.1)))
     assert flat.effect.value < 0.05
 
@@ -274,8 +274,8 @@ def test_a_table_of_metrics_is_judged_metric_by_metric():
         after = {
             metric: start + changes.get(metric.split("@")[0], 0.3) + 0.01 * RNG.standard_normal(20) for metric in before
         }
-        made = result([record("base-diffusion", None, after), record("base-consistency", None, before)], "table4")
-        return judge_all([claim], {"table4": made})[0]
+        recorded = result([record("base-diffusion", None, after), record("base-consistency", None, before)], "table4")
+        return judge_all([claim], {"table4": recorded})[0]
 
     assert judged_with().verdict == HOLDS
     assert judged_with(aesthetic=-0.3, hpsv2=-0.3, clipscore=0.0).verdict == FAILS

@@ -48,10 +48,10 @@ def done(tmp_path_factory) -> Path:
 
 
 def test_a_diverging_run_is_recorded_and_stops_nobody(done):
-    made = matrix(done / "runs")
-    assert [made.state(run) for run in made.runs] == ["finished", "finished", "diverged", "finished"]
-    poisoned = made.find("poisoned")
-    assert "finite gradient" in made.reason(poisoned)
+    again = matrix(done / "runs")
+    assert [again.state(run) for run in again.runs] == ["finished", "finished", "diverged", "finished"]
+    poisoned = again.find("poisoned")
+    assert "finite gradient" in again.reason(poisoned)
     table = next((done / TARGET).glob("*.md")).read_text()
     assert "Poisoned (seed 0) diverged at step" in table
     assert [line.split("|")[1].strip() for line in table.splitlines()[4:7]] == ["Before", "First", "Second"]
@@ -70,13 +70,13 @@ def test_a_killed_matrix_goes_on_and_ends_where_it_would_have(done, tmp_path):
     command = [sys.executable, "-m", "kedge", "reproduce", TARGET, "--out", str(tmp_path)]
     killed = subprocess.run(command, env=environment, capture_output=True, timeout=120)
     assert killed.returncode == -9
-    made = matrix(tmp_path / "runs")
-    assert made.state(made.find("first")) == "partial"
-    assert 0 < made.done(made.find("first")) < made.passes(made.find("first"))
-    made.go(silent)
+    again = matrix(tmp_path / "runs")
+    assert again.state(again.find("first")) == "partial"
+    assert 0 < again.done(again.find("first")) < again.passes(again.find("first"))
+    again.go(silent)
     for name in ("first", "second"):
-        here, there = (read_log(folder / "runs" / name / "metrics.jsonl") for folder in (tmp_path, done))
-        timeless = [[{k: v for k, v in line.items() if k not in TIMES} for line in log] for log in (here, there)]
+        resumed, whole = (read_log(folder / "runs" / name / "metrics.jsonl") for folder in (tmp_path, done))
+        timeless = [[{k: v for k, v in line.items() if k not in TIMES} for line in log] for log in (resumed, whole)]
         assert timeless[0] == timeless[1]
 
 
@@ -94,8 +94,8 @@ def test_a_run_stops_where_it_is_asked_to_and_goes_on_as_if_it_had_not(done, tmp
     assert stopped.passes(half) == matrix(tmp_path / "runs").passes(whole) / 2
     longer = replace(whole, measures={"rung-1": measure, "final": measure})
     Matrix((longer,), tmp_path / "runs").go(silent)
-    here, there = (read_log(folder / "runs" / "first" / "metrics.jsonl") for folder in (tmp_path, done))
-    timeless = [[{k: v for k, v in line.items() if k not in TIMES} for line in log] for log in (here, there)]
+    resumed, there = (read_log(folder / "runs" / "first" / "metrics.jsonl") for folder in (tmp_path, done))
+    timeless = [[{k: v for k, v in line.items() if k not in TIMES} for line in log] for log in (resumed, there)]
     assert timeless[0] == timeless[1]
     rung, final = (load_record(evaluation_folder(stopped.home(whole)), role) for role in ("rung-1", "final"))
     assert rung.scores["training_world:redness"].mean() < final.scores["training_world:redness"].mean()
@@ -114,8 +114,8 @@ def test_listed_commands_run_as_they_are(tmp_path):
         program, *arguments = shlex.split(line)
         assert program == "kedge"
         assert runner.invoke(app, arguments, catch_exceptions=False).exit_code == 0
-    made = matrix(tmp_path / "runs", budget=6, count=3, overrides={"training.batch_size": 1})
-    assert not made.left()
+    short = matrix(tmp_path / "runs", budget=6, count=3, overrides={"training.batch_size": 1})
+    assert not short.left()
     before = (tmp_path / "runs" / "first" / "metrics.jsonl").stat().st_mtime_ns
     assert runner.invoke(app, options, catch_exceptions=False).exit_code == 0
     assert (tmp_path / "runs" / "first" / "metrics.jsonl").stat().st_mtime_ns == before
@@ -154,11 +154,11 @@ def test_other_settings_under_the_same_name_are_refused(done):
 
 def test_a_metric_without_weights_is_left_out_and_said(tmp_path, monkeypatch):
     monkeypatch.setattr("reproduce_world.METRICS", ("training_world:redness", "hpsv2"))
-    made = Matrix(matrix(tmp_path).runs[:1], tmp_path)
-    made.go(silent)
-    notes = json.loads((made.home(made.runs[0]) / "measured.json").read_text())
+    lacking = Matrix(matrix(tmp_path).runs[:1], tmp_path)
+    lacking.go(silent)
+    notes = json.loads((lacking.home(lacking.runs[0]) / "measured.json").read_text())
     assert list(notes["final"]["missing"]) == ["hpsv2"]
-    assert made.state(made.runs[0]) == "finished"
+    assert lacking.state(lacking.runs[0]) == "finished"
 
 
 def test_a_failure_is_told_and_tried_again(tmp_path):
@@ -166,9 +166,9 @@ def test_a_failure_is_told_and_tried_again(tmp_path):
     lines: list[str] = []
     Matrix(broken.runs[1:2], tmp_path).go(lines.append)
     assert any("first: failed. reward 'hpsv2' needs" in line for line in lines)
-    made = Matrix(matrix(tmp_path).runs[1:2], tmp_path)
-    made.go(silent)
-    assert made.state(made.runs[0]) == "finished"
+    diverging = Matrix(matrix(tmp_path).runs[1:2], tmp_path)
+    diverging.go(silent)
+    assert diverging.state(diverging.runs[0]) == "finished"
 
 
 def test_a_run_has_one_owner_at_a_time(tmp_path):

@@ -71,10 +71,10 @@ def test_generated_files_are_marked_for_version_control():
     attributes = "linguist-generated", "diff"
     names = ["docs/results/table1a.md", "docs/results/records/world-1/runs.jsonl.gz", "docs/results/README.md"]
     command = ["git", "check-attr", *attributes, "--", *names]
-    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    if told.returncode:
+    process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    if process.returncode:
         pytest.skip("not a checkout")
-    table, records, readme = (told.stdout.splitlines()[i : i + 2] for i in (0, 2, 4))
+    table, records, readme = (process.stdout.splitlines()[i : i + 2] for i in (0, 2, 4))
     assert table == [f"{names[0]}: linguist-generated: set", f"{names[0]}: diff: unset"]
     assert records == [f"{names[1]}: linguist-generated: set", f"{names[1]}: diff: unset"]
     assert readme == [f"{names[2]}: linguist-generated: unset", f"{names[2]}: diff: set"]
@@ -89,10 +89,10 @@ def test_a_page_has_table_command_budget_and_runs(tmp_path):
 
 def test_a_readme_without_the_section_stays_as_it_is(tmp_path):
     assert with_section("# Mine\n", {}) == "# Mine\n"
-    made = {"table4": Published(result("table4", tmp_path), "World 1")}
+    published = {"table4": Published(result("table4", tmp_path), "World 1")}
     text = "a\n<!-- results: written by docs/generate.py -->\nstale words\n<!-- end of results -->\nz\n"
-    once = with_section(text, made)
+    once = with_section(text, published)
     assert once.startswith("a\n<!-- results")
     assert once.endswith("<!-- end of results -->\nz\n")
     assert "stale words" not in once
-    assert with_section(once, made) == once
+    assert with_section(once, published) == once

@@ -90,8 +90,8 @@ def value(config: Any, key: str) -> Any:
 @pytest.mark.parametrize("line", ROCM, ids=lambda line: line.where)
 def test_rows_of_rocms_table_are_told_what_the_paper_says(line):
     for row in line.rows:
-        told = value(OPTIONS.row(row, "pickscore", 0, {}).config(), line.key)
-        assert told == (line.value if isinstance(line.value, str) else pytest.approx(line.value)), row
+        actual = value(OPTIONS.row(row, "pickscore", 0, {}).config(), line.key)
+        assert actual == (line.value if isinstance(line.value, str) else pytest.approx(line.value)), row
 
 
 @pytest.mark.parametrize("key", list(RLCM_TABLE_1))

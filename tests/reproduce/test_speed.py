@@ -33,20 +33,20 @@ def test_speed_at_a_plateau_hides_what_levels_show():
 def test_ratios_are_taken_seed_by_seed_with_an_interval_over_seeds():
     ours = [run(0, [0, 100], [0, 1]), run(1, [0, 200], [0, 1])]
     theirs = [run(1, [0, 400], [0, 1], "theirs"), run(0, [0, 400], [0, 1], "theirs")]
-    found = sooner(ours, theirs, "queries", CURVE, 1.0)
-    assert sorted(found.log_ratios) == pytest.approx([math.log(2), math.log(4)])
-    assert found.ratio.value == pytest.approx(math.sqrt(8))
-    assert found.log_ratio.units == 2
+    speed = sooner(ours, theirs, "queries", CURVE, 1.0)
+    assert sorted(speed.log_ratios) == pytest.approx([math.log(2), math.log(4)])
+    assert speed.ratio.value == pytest.approx(math.sqrt(8))
+    assert speed.log_ratio.units == 2
     assert sooner(ours, [run(5, [0, 400], [0, 1])], "queries", CURVE, 1.0) is None  # no seed in common
 
 
 def test_a_run_that_never_gets_there_counts_with_its_budget_and_is_marked_as_a_bound():
     ours = [run(s, [0, 100, 800], [0, 1, 1]) for s in range(2)]
     theirs = [run(0, [0, 800], [0, 0.3], "theirs"), run(1, [0, 400, 800], [0, 1, 1], "theirs")]
-    found = sooner(ours, theirs, "queries", CURVE, 1.0)
-    assert found.theirs_censored == 1
-    assert sorted(found.log_ratios) == pytest.approx([math.log(4), math.log(8)])
-    assert math.isinf(shown_ratio(found).high)
+    speed = sooner(ours, theirs, "queries", CURVE, 1.0)
+    assert speed.theirs_censored == 1
+    assert sorted(speed.log_ratios) == pytest.approx([math.log(4), math.log(8)])
+    assert math.isinf(shown_ratio(speed).high)
     nobody = sooner(theirs[:1], [run(0, [0, 400], [0, 0.2], "x")], "seconds", CURVE, 1.0)
     assert nobody.log_ratios == (0.0,)  # whatever their budgets took
     assert shown_ratio(nobody) is None
@@ -63,8 +63,8 @@ def test_a_level_is_in_the_deviations_of_the_consistency_models_scores():
         record("base-diffusion-methods", None, {"pickscore@emoji": 10 * scores}),
         record("base-consistency-methods", None, {"pickscore@emoji": scores}),
     ]
-    made = result([*bases, run(0, [0, 100], [0, 1])], "methods")
-    assert level_unit(made) == pytest.approx(scores.std(ddof=1))
+    recorded = result([*bases, run(0, [0, 100], [0, 1])], "methods")
+    assert level_unit(recorded) == pytest.approx(scores.std(ddof=1))
 
 
 def test_the_page_names_levels_and_who_did_not_get_there():

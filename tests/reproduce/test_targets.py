@@ -124,11 +124,11 @@ def test_table_4_has_the_papers_rows_and_columns(tmp_path):
 
 
 def test_the_sweep_counts_pictures_that_are_preferred_to_the_base_model(tmp_path):
-    made = result("fig4", tmp_path)
-    points = preferences(made)
+    recorded = result("fig4", tmp_path)
+    points = preferences(recorded)
     assert [beta for beta, _ in points] == [f"{beta:g}" for beta in EMOJI.sweep.betas]
-    base = made.run("base-consistency").evaluations["final"].scores["oracle"]
-    ours = next(run for run in made.runs if run.name.startswith("beta-")).evaluations["final"].scores["oracle"]
+    base = recorded.run("base-consistency").evaluations["final"].scores["oracle"]
+    ours = next(run for run in recorded.runs if run.name.startswith("beta-")).evaluations["final"].scores["oracle"]
     assert points[0][1]["oracle"].value == pytest.approx(float((ours > base).mean()))
 
 
@@ -159,11 +159,11 @@ def test_the_penalties_of_all_divergences_are_equal_for_small_drifts():
     policy = build_policy(ModelConfig(), torch.device("cpu"), lora=False)
     x, cond, penalty = torch.zeros(1, *policy.latent_shape), policy.encode(["a cat"]), {}
     for name in ("kl", "js", "hellinger", "fisher"):
-        told = EMOJI.methods[name].overrides
-        divergence, total = make_divergence(told["algorithm.divergence"], None), 0.0
+        overrides = EMOJI.methods[name].overrides
+        divergence, total = make_divergence(overrides["algorithm.divergence"], None), 0.0
         for k in range(policy.steps, 1, -1):
             std = policy.transition(x, k, cond).std
             moved = Gaussian(1e-2 * std * torch.ones_like(x), std)  # a drift of a hundredth of the noise
             total += float(divergence(moved, Gaussian(torch.zeros_like(x), std)))
-        penalty[name] = told["algorithm.beta"] * total
+        penalty[name] = overrides["algorithm.beta"] * total
     assert penalty == pytest.approx(dict.fromkeys(penalty, penalty["kl"]), rel=0.05)

@@ -53,12 +53,12 @@ def test_every_method_and_reward_gets_the_same_number_of_tuning_queries():
         if run.train:
             method, reward = run.name.removeprefix("tuning-").split("--")[:2]
             cost, config = step_cost(run.config()), run.config()
-            told = (round(cost.queries * run.until), round(cost.queries * config.training.steps))
-            spent.setdefault((method, reward), set()).add((config.optimizer.lr, told))
+            queries = (round(cost.queries * run.until), round(cost.queries * config.training.steps))
+            spent.setdefault((method, reward), set()).add((config.optimizer.lr, queries))
             assert config.optimizer.schedule == "constant"
     grids = set(map(frozenset, spent.values()))
     assert len(grids) == 1
-    assert {told for _, told in grids.pop()} == {(192, 768)}
+    assert {queries for _, queries in grids.pop()} == {(192, 768)}
     assert {("none", "pickscore"), ("rlcm", "hpsv2"), ("d3po", "pickscore")} <= set(spent)
 
 
@@ -82,8 +82,8 @@ def test_a_judge_that_is_trained_on_gives_way_to_another():
 
 
 def standing(rise: float, falls: tuple[float, float] = (0.0, 0.0)):
-    made = [record("base", None, scores(0.0)), record("x", 0, scores(rise, falls), title="x")]
-    measured = rows(made, "final")
+    records = [record("base", None, scores(0.0)), record("x", 0, scores(rise, falls), title="x")]
+    measured = rows(records, "final")
     return standing_of(measured["x"], measured["base"])
 
 
@@ -143,12 +143,12 @@ def test_halves_go_on_from_where_they_stand_until_one_is_left(tmp_path: Path):
 
 def recorded(rises: dict[str, list[float]], falls: tuple[float, float] = (0.0, 0.0)):
     """A grid's records: configuration → its rise at each rung that it reached."""
-    made = [replace(record("base-consistency-tuning", None, scores(0.0), role="pickscore"), base=BASE)]
+    records = [replace(record("base-consistency-tuning", None, scores(0.0), role="pickscore"), base=BASE)]
     for name, at_rungs in rises.items():
         one = record(f"tuning-{name}", 1000, scores(0.0))
         values = {rung_role(i): Evaluation(name, PROMPTS, 0, scores(rise, falls)) for i, rise in enumerate(at_rungs)}
-        made.append(replace(one, evaluations=values))
-    return result(made, "tuning")
+        records.append(replace(one, evaluations=values))
+    return result(records, "tuning")
 
 
 def test_the_page_says_what_was_chosen_and_who_cannot_be_trained():
@@ -157,15 +157,15 @@ def test_the_page_says_what_was_chosen_and_who_cannot_be_trained():
         "none--pickscore--0.003-8": [0.5, 0.2],
         "none--pickscore--0.0003-8": [0.1],
     }
-    (found,) = tuned(recorded(grid))
-    assert (found.choice, found.untrainable) == ("0.001-8", False)
-    assert as_overrides([found])["pickscore"]["none"]["optimizer.lr"] == 1e-3
+    (outcome,) = tuned(recorded(grid))
+    assert (outcome.choice, outcome.untrainable) == ("0.001-8", False)
+    assert as_overrides([outcome])["pickscore"]["none"]["optimizer.lr"] == 1e-3
     exhibit = TARGETS.get("tuning").show(recorded(grid))
     labels = [name for name, _ in exhibit.tables[0].rows]
     assert "none, 0.001 × 8 (chosen)" in labels
     assert "optimizer.lr: 0.001" in exhibit.notes[0]
-    (found,) = tuned(recorded(grid, falls=(0.5, 0.0)))
-    assert found.untrainable
+    (outcome,) = tuned(recorded(grid, falls=(0.5, 0.0)))
+    assert outcome.untrainable
 
 
 def test_sensitivity_is_how_close_a_grid_comes_to_its_best():

@@ -28,10 +28,10 @@ def test_experiment_sets_that_ship_have_what_the_papers_have(name):
 def test_a_file_says_only_what_it_changes(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text("from: papers\npasses: 45000\nbases: {consistency: {title: mine, recipe: my.yaml}}\n")
-    mine, papers = load_experiment_set(str(path)), load_experiment_set("papers")
-    assert (mine.passes, mine.bases["consistency"].title) == (45000, "mine")
-    assert mine.bases["diffusion"] == papers.bases["diffusion"]
-    assert mine.methods == papers.methods
+    own, papers = load_experiment_set(str(path)), load_experiment_set("papers")
+    assert (own.passes, own.bases["consistency"].title) == (45000, "mine")
+    assert own.bases["diffusion"] == papers.bases["diffusion"]
+    assert own.methods == papers.methods
 
 
 def test_mistakes_are_told(tmp_path):

@@ -43,8 +43,8 @@ def test_alpha_equals_the_reference_implementation(units, level) -> None:
     if len(pairable) < 2:
         assert math.isnan(ours)
         return
-    kept = [unit for unit, values in zip(units, rated, strict=True) if len(values) > 1]
-    data = np.array([[np.nan if v is None else v for v in unit] for unit in kept]).T
+    several = [unit for unit, values in zip(units, rated, strict=True) if len(values) > 1]
+    data = np.array([[np.nan if v is None else v for v in unit] for unit in several]).T
     theirs = krippendorff.alpha(reliability_data=data, level_of_measurement=level, value_domain=sorted(pairable))
     assert ours == pytest.approx(theirs, abs=1e-12)
 
@@ -146,10 +146,10 @@ def test_the_crossed_bootstrap_covers_where_counting_votes_does_not() -> None:
         lean = 0.6 + 0.15 * rng.standard_normal((raters, 1)) + 0.15 * rng.standard_normal((1, prompts))
         votes = (rng.random((raters, prompts)) < lean.clip(0, 1)).astype(float)
         who, what = np.indices(votes.shape).reshape(2, -1)
-        found = crossed_bootstrap(votes.ravel(), list(who), list(what), seed=0, draws=400)
-        covered += not found.excludes(0.6)
-        half = 1.96 * math.sqrt(found.value * (1 - found.value) / votes.size)
-        naive += abs(found.value - 0.6) <= half
+        interval = crossed_bootstrap(votes.ravel(), list(who), list(what), seed=0, draws=400)
+        covered += not interval.excludes(0.6)
+        half = 1.96 * math.sqrt(interval.value * (1 - interval.value) / votes.size)
+        naive += abs(interval.value - 0.6) <= half
     assert covered / trials > 0.9
     assert naive / trials < 0.8
 
@@ -164,9 +164,9 @@ def test_the_crossed_bootstrap_equals_all_resamples_one_by_one() -> None:
     )
     who, what = np.indices(votes.shape).reshape(2, -1)
     for level in (0.5, 0.8, 0.9):
-        found = crossed_bootstrap(votes.ravel(), list(who), list(what), seed=0, draws=20_000, level=level)
+        interval = crossed_bootstrap(votes.ravel(), list(who), list(what), seed=0, draws=20_000, level=level)
         low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2], method="inverted_cdf")
-        assert (found.low, found.high) == pytest.approx((low, high), abs=1e-9), level
+        assert (interval.low, interval.high) == pytest.approx((low, high), abs=1e-9), level
 
 
 # Newcombe 1998, Statistics in Medicine 17, Table I: the score method without continuity correction.

@@ -18,8 +18,8 @@ KEYS = {"left": "ArrowLeft", "right": "ArrowRight", "tie": "ArrowDown"}
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[Any]:
-    with chromium() as found:
-        yield found
+    with chromium() as running:
+        yield running
 
 
 @pytest.fixture
@@ -73,8 +73,8 @@ def test_a_whole_rating_by_keyboard_with_a_reload_and_an_undo(make_study, serve,
     assert rater.page.inner_text("#total") == "3"
     assert "answer 2 questions" in rater.page.inner_text("#intro")
     rater.begin()
-    given = ["left", "right", "tie", "left"]
-    for i, choice in enumerate(given):
+    answers = ["left", "right", "tie", "left"]
+    for i, choice in enumerate(answers):
         rater.at(f"{i // 2 + 1} / 3", f"{i % 2 + 1} of 2")
         rater.press(KEYS[choice])
     rater.at("3 / 3", "1 of 2")
@@ -82,7 +82,7 @@ def test_a_whole_rating_by_keyboard_with_a_reload_and_an_undo(make_study, serve,
     rater.at("3 / 3", "1 of 2")
     rater.press("Backspace")
     rater.at("2 / 3", "2 of 2")
-    assert choices(store) == given[:3]
+    assert choices(store) == answers[:3]
     for place, choice in (("2 / 3", "right"), ("3 / 3", "tie"), ("3 / 3", "left")):
         rater.at(place, "1 of 2" if choice == "tie" else "2 of 2")
         rater.press(KEYS[choice])

@@ -93,9 +93,9 @@ def test_impossible_designs_are_refused(arguments, words) -> None:
 
 
 def test_questions_are_named_or_written_out() -> None:
-    asked = parse_questions("preference, cute=Which is cuter, if any?,alignment")
-    assert [q.key for q in asked] == ["preference", "cute", "alignment"]
-    assert asked[1].text == "Which is cuter, if any?"
+    questions = parse_questions("preference, cute=Which is cuter, if any?,alignment")
+    assert [q.key for q in questions] == ["preference", "cute", "alignment"]
+    assert questions[1].text == "Which is cuter, if any?"
     for wrong, words in (("apeal", "Did you mean 'appeal'"), ("", "needs a question"), ("a b=x", "key=text")):
         with pytest.raises(ValueError, match=words):
             parse_questions(wrong)

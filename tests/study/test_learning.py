@@ -164,8 +164,8 @@ def test_votes_on_twins_are_what_d3po_draws_again(micro_lcm, tmp_path) -> None:
             assert np.abs(picture - np.array(Image.open(store.pictures / file)).astype(int)).max() <= 1
         assert np.abs(drawn[0] - drawn[1]).max() > 1
 
-    asked = parse_questions("preference")
-    siblings = create_study(tmp_path / "t", [source], ["a cat"], asked, Design(3), shared_noise=False)
+    questions = parse_questions("preference")
+    siblings = create_study(tmp_path / "t", [source], ["a cat"], questions, Design(3), shared_noise=False)
     with pytest.raises(ValueError, match="itself"):
         d3po_jsonl(siblings)
 

@@ -61,9 +61,9 @@ async def everybody(server: LiveServer, taken: Acknowledged, times: list[float],
 def stored(store) -> Acknowledged:
     keys = [question.key for question in store.facts().questions]
     records = read_records(store)
-    found = {(r.rater, r.position, keys.index(r.question)): r.choice for r in records}
-    assert len(found) == len(records), "a vote is doubled"
-    return found
+    votes = {(r.rater, r.position, keys.index(r.question)): r.choice for r in records}
+    assert len(votes) == len(records), "a vote is doubled"
+    return votes
 
 
 def test_fifty_raters_at_once(make_study, serve) -> None:

@@ -153,9 +153,9 @@ def test_a_rater_gets_exactly_their_own_pictures(running) -> None:
     for rater, link in enumerate(server.raters[:2], start=1):
         row = store.db.execute(query + "s.rater = ? AND s.position = 0", (rater,)).fetchone()
         files = (row["second_file"], row["first_file"]) if row["swapped"] else (row["first_file"], row["second_file"])
-        found = tuple(http.get(f"{link}picture/0/{side}").content for side in ("left", "right"))
-        assert found == tuple((store.pictures / file).read_bytes() for file in files)
-        seen.append(found)
+        contents = tuple(http.get(f"{link}picture/0/{side}").content for side in ("left", "right"))
+        assert contents == tuple((store.pictures / file).read_bytes() for file in files)
+        seen.append(contents)
     assert seen[0] != seen[1]
 
 

@@ -71,9 +71,9 @@ def test_a_stopped_study_takes_nothing_and_goes_on_where_it_was(make_study) -> N
     vote(store, 1, Answer(0, 0, "left", None))
     store.set_open(False)
     for refused in (lambda: vote(store, 1, Answer(1, 0, "left", None)), lambda: undo(store, 1, 0, 0)):
-        with pytest.raises(Refused) as found:
+        with pytest.raises(Refused) as error:
             refused()
-        assert found.value.status == 403
+        assert error.value.status == 403
     store.set_open(True)
     assert where(store, 1) == (1, 0)
 

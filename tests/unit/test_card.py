@@ -28,8 +28,8 @@ def card(name: str, kind: str = "lcm") -> str:
 
 
 def code(text: str) -> str:
-    (found,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    return str(found)
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    return str(code)
 
 
 @pytest.mark.parametrize(("name", "kind"), [("emoji-lcm", "lcm"), ("emoji-diffusion", "diffusion")])

@@ -60,11 +60,11 @@ def test_an_exported_lora_acts_the_same_in_diffusers(
 ) -> None:
     policy = tuned(micro_lcm, alpha=alpha)
     save_lora(policy, tmp_path, ABOUT)
-    mine = pictures(policy)
+    ours = pictures(policy)
     theirs = diffusers_pictures(LatentConsistencyModelPipeline, micro_lcm, tmp_path, file)
     base = diffusers_pictures(LatentConsistencyModelPipeline, micro_lcm, None, None)
-    assert (mine - theirs).abs().max() <= 1e-5
-    assert (mine - base).abs().max() > 0.1
+    assert (ours - theirs).abs().max() <= 1e-5
+    assert (ours - base).abs().max() > 0.1
 
 
 def test_a_lora_of_a_diffusion_model_too(micro_diffusion: Path, tmp_path: Path) -> None:

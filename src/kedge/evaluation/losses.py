@@ -24,16 +24,16 @@ def shown_losses(verdict: Verdict, ours: Evaluation, theirs: Evaluation) -> dict
         ``jury``: one sample a group, those that the judges marked down most; a diversity within a prompt: all the
         samples of a prompt, where it fell most; a diversity between prompts: one group, one sample of each prompt.
     """
-    kept = min(len(ours.images), len(theirs.images)) if ours.images is not None and theirs.images is not None else 0
-    prompts = ours.prompts[:kept]
+    pictured = min(len(ours.images), len(theirs.images)) if ours.images is not None and theirs.images is not None else 0
+    prompts = ours.prompts[:pictured]
     if not prompts:
         return {}
     groups: dict[str, list[list[int]]] = {}
     if JURY in verdict.lost:
-        change = jury_change(verdict.judges, ours, theirs)[:kept]
+        change = jury_change(verdict.judges, ours, theirs)[:pictured]
         groups[JURY] = [[int(i)] for i in np.argsort(change)[:WORST_PAIRS] if change[i] < 0]
     if WITHIN in verdict.lost:
-        change = (ours.values(WITHIN) - theirs.values(WITHIN))[:kept]
+        change = (ours.values(WITHIN) - theirs.values(WITHIN))[:pictured]
         groups[WITHIN] = _by_prompt(prompts, change)[:ALIKE_PROMPTS]
     if BETWEEN in verdict.lost:
         first = [prompts.index(prompt) for prompt in dict.fromkeys(prompts)]

@@ -68,8 +68,8 @@ def pictures() -> list[np.ndarray]:
 
 def byte_symbols() -> list[str]:
     """The 256 printable stand-ins for bytes, in CLIP's order."""
-    kept = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
-    return [chr(b) for b in kept] + [chr(256 + i) for i in range(256 - len(kept))]
+    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    return [chr(b) for b in printable] + [chr(256 + i) for i in range(256 - len(printable))]
 
 
 def merges() -> list[str]:

@@ -127,11 +127,11 @@ def _process(rank: int, path: str, results) -> None:
         dist.all_gather_object(parts, items)
         return parts[0] + parts[1]
 
-    ctx, ours, mine = context(gather, rank), Advantages("prompt", 8, 3), []
+    ctx, ours, own = context(gather, rank), Advantages("prompt", 8, 3), []
     for prompts, rewards in batches(10, 12):
         half = slice(6 * rank, 6 * rank + 6)
-        mine.append(ours(ctx, prompts[half], rewards[half]).tolist())
-    results[rank] = (mine, ctx.state)
+        own.append(ours(ctx, prompts[half], rewards[half]).tolist())
+    results[rank] = (own, ctx.state)
     dist.destroy_process_group()
 
 

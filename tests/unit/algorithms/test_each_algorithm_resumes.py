@@ -54,10 +54,10 @@ def test_a_resumed_run_equals_an_uninterrupted_one(settings, tmp_path, monkeypat
     fit(settings, tmp_path / "parts", 8, resume=True)
     states, logs = [], []
     for name in ("whole", "parts"):
-        found = CheckpointStore(tmp_path / name / "checkpoints").latest()
-        assert found is not None
-        assert found[0] == 8
-        states.append(flat(found[1]))
+        newest = CheckpointStore(tmp_path / name / "checkpoints").latest()
+        assert newest is not None
+        assert newest[0] == 8
+        states.append(flat(newest[1]))
         lines = read_log(tmp_path / name / "metrics.jsonl")
         logs.append(
             [{key: value for key, value in line.items() if key not in ("seconds", "peak_memory_mb")} for line in lines]

@@ -26,10 +26,10 @@ def test_every_sample_gets_its_share_of_steps_once_in_each_epoch(samples, n_step
     steps = list(range(n_steps + 1, 1, -1))
     updates = plan(samples, steps, minibatches=minibatches, epochs=epochs, step_fraction=fraction)
     seen = visits(updates)
-    kept = max(1, round(fraction * n_steps))
+    count = max(1, round(fraction * n_steps))
     of_each = Counter(row for (row, _), times in seen.items() for _ in range(times))
-    assert of_each == {row: kept * epochs for row in range(samples)}
-    if kept == n_steps:
+    assert of_each == {row: count * epochs for row in range(samples)}
+    if count == n_steps:
         assert set(seen.values()) == {epochs}
     for update in updates:
         assert sum(visit.share for visit in update) == pytest.approx(1)

@@ -60,9 +60,9 @@ def test_every_key_of_every_algorithm_and_block_is_documented(name):
     ],
 )
 def test_yaml_reads_numbers_as_people_write_them(text, value):
-    found = read_yaml(text, "test")
-    assert found == value
-    assert type(found) is type(value)
+    actual = read_yaml(text, "test")
+    assert actual == value
+    assert type(actual) is type(value)
 
 
 def test_off_is_a_word_though_yaml_reads_a_boolean():

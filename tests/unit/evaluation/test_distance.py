@@ -32,12 +32,12 @@ def drifted(kind: str = "lcm", steps: int = 4, **settings) -> tuple[ToyPolicy, d
 
 
 def test_path_kl_is_the_divergence_of_whole_trajectories():
-    _, found, trajectory = drifted()
+    _, distances, trajectory = drifted()
     total = torch.zeros(3, dtype=torch.float64)
     for k in (4, 3, 2):
         p, q = trajectory.step(k)[2], trajectory.references[k]
         total += kl_divergence(Independent(Normal(p.mean, p.std), 3), Independent(Normal(q.mean, q.std), 3))
-    torch.testing.assert_close(found["path_kl"], total)
+    torch.testing.assert_close(distances["path_kl"], total)
 
 
 @pytest.mark.parametrize("kind", ["lcm", "diffusion"])
@@ -80,8 +80,8 @@ def test_every_family_says_what_its_steps_make_of_the_prediction(micro_lcm, micr
 
 
 def test_a_model_that_did_not_move_is_at_no_distance():
-    _, found, _ = drifted(drift=0.0)
-    assert found["path_kl"].abs().max() == 0
+    _, distances, _ = drifted(drift=0.0)
+    assert distances["path_kl"].abs().max() == 0
 
 
 def test_deterministic_steps_have_no_kl():

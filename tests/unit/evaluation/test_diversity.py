@@ -29,9 +29,9 @@ def names(prompts: int, noises: int) -> list[str]:
 def test_both_are_means_of_distances_over_pairs():
     x, labels = pictures(np.random.default_rng(0), 5, 3, 0.5), names(5, 3)
     pairs = [(i, j, 1 - x[i] @ x[j]) for i, j in itertools.combinations(range(15), 2)]
-    found = diversities(x, labels)
-    assert found[WITHIN].mean() == pytest.approx(np.mean([d for i, j, d in pairs if labels[i] == labels[j]]))
-    assert found[BETWEEN].mean() == pytest.approx(np.mean([d for i, j, d in pairs if labels[i] != labels[j]]))
+    actual = diversities(x, labels)
+    assert actual[WITHIN].mean() == pytest.approx(np.mean([d for i, j, d in pairs if labels[i] == labels[j]]))
+    assert actual[BETWEEN].mean() == pytest.approx(np.mean([d for i, j, d in pairs if labels[i] != labels[j]]))
 
 
 def test_the_values_of_between_are_the_jackknifes():
@@ -46,8 +46,8 @@ def test_the_values_of_between_are_the_jackknifes():
 
 def test_one_picture_for_all_has_no_diversity():
     x = np.repeat(pictures(np.random.default_rng(2), 1, 1, 1.0), 8, 0)
-    found = diversities(x, names(4, 2))
-    assert all(abs(values).max() < 1e-12 for values in found.values())
+    actual = diversities(x, names(4, 2))
+    assert all(abs(values).max() < 1e-12 for values in actual.values())
 
 
 def test_the_order_of_pictures_does_not_matter():
@@ -68,8 +68,8 @@ def test_what_there_are_too_few_pictures_for_is_left_out():
 
 def test_collapse_within_prompts_and_between_them_are_told_apart():
     def both(within: float, between: float) -> tuple[float, float]:
-        found = diversities(pictures(np.random.default_rng(5), 20, 4, within, between), names(20, 4))
-        return found[WITHIN].mean(), found[BETWEEN].mean()
+        actual = diversities(pictures(np.random.default_rng(5), 20, 4, within, between), names(20, 4))
+        return actual[WITHIN].mean(), actual[BETWEEN].mean()
 
     whole, one_noise, one_prompt = both(0.5, 1.0), both(0.05, 1.0), both(0.5, 0.05)
     assert one_noise[0] < 0.05 * whole[0] < 0.8 * whole[0] < one_prompt[0] * 2

@@ -79,14 +79,16 @@ TRAINED = "pickscore@emoji"
 NOISE = np.random.default_rng(0).normal(0, 1, (4, len(PROMPTS)))
 
 
-def judged(seed: int = 1, *, trained: float, scores: dict[str, float], kept: dict[str, float] | None = None) -> Verdict:
+def judged(
+    seed: int = 1, *, trained: float, scores: dict[str, float], remaining: dict[str, float] | None = None
+) -> Verdict:
     """The verdict on changes in σ of the base's scores, and on shares of its diversities that are kept."""
-    rng, kept = np.random.default_rng(seed), kept or {}
+    rng, remaining = np.random.default_rng(seed), remaining or {}
     rewards = {TRAINED: trained, **scores}
     base_scores = {name: rng.normal(0, 1, len(PROMPTS)) for name in rewards}
-    spread = {name: 0.4 + 0.1 * rng.random(len(PROMPTS)) for name in kept}
+    spread = {name: 0.4 + 0.1 * rng.random(len(PROMPTS)) for name in remaining}
     ours = {name: values + rewards[name] + rng.normal(0, 0.3, len(PROMPTS)) for name, values in base_scores.items()}
-    varied = {name: kept[name] * values * rng.normal(1, 0.05, len(PROMPTS)) for name, values in spread.items()}
+    varied = {name: remaining[name] * values * rng.normal(1, 0.05, len(PROMPTS)) for name, values in spread.items()}
     tuned, base = Evaluation("tuned", PROMPTS, 0, ours, varied), Evaluation("base", PROMPTS, 0, base_scores, spread)
     return judge_comparison(compare(tuned, base), [TRAINED])
 
@@ -119,9 +121,9 @@ CASES: list[tuple[float, dict[str, float], dict[str, float], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("trained", "scores", "kept", "level"), CASES)
-def test_verdicts(trained: float, scores: dict[str, float], kept: dict[str, float], level: str) -> None:
-    verdict = judged(trained=trained, scores=scores, kept=kept)
+@pytest.mark.parametrize(("trained", "scores", "remaining", "level"), CASES)
+def test_verdicts(trained: float, scores: dict[str, float], remaining: dict[str, float], level: str) -> None:
+    verdict = judged(trained=trained, scores=scores, remaining=remaining)
     assert verdict.level == level
     assert verdict.sentence.startswith(f"{LEVELS[level].title}: PickScore (trained on) ")
     assert len(verdict.clauses) == 3
@@ -138,7 +140,7 @@ def test_judges_too_few_to_say_clear_nobody() -> None:
 
 
 def test_the_headline_says_three_things() -> None:
-    verdict = judged(trained=1, scores={JUDGE: 0.5, BLIND: 1.0, KIN: 1.0, "oracle": 0.2}, kept=LOST)
+    verdict = judged(trained=1, scores={JUDGE: 0.5, BLIND: 1.0, KIN: 1.0, "oracle": 0.2}, remaining=LOST)
     trained, judges, variety = verdict.clauses
     assert trained.startswith("PickScore (trained on) rose (+")
     assert judges.startswith("judges that share nothing with it did not fall (+0.")
@@ -208,15 +210,15 @@ def chances(runs: int, **options) -> dict[str, float]:
 
 
 def test_a_model_that_lost_nothing_is_seldom_accused() -> None:
-    found = chances(400, trained=1, scores={JUDGE: 0.0}, kept={WITHIN: 1.0, BETWEEN: 1.0})
-    accused = found["hacking"] + found["alike"] + found["collapsed"] + found["worse"]
+    shares = chances(400, trained=1, scores={JUDGE: 0.0}, remaining={WITHIN: 1.0, BETWEEN: 1.0})
+    accused = shares["hacking"] + shares["alike"] + shares["collapsed"] + shares["worse"]
     assert accused <= 0.05
-    assert found["better"] > 0.9
+    assert shares["better"] > 0.9
 
 
 def test_a_collapse_is_noticed() -> None:
-    found = chances(100, trained=1, scores={JUDGE: 0.2}, kept={WITHIN: 0.7, BETWEEN: 0.9})
-    assert found["alike"] > 0.9
+    shares = chances(100, trained=1, scores={JUDGE: 0.2}, remaining={WITHIN: 0.7, BETWEEN: 0.9})
+    assert shares["alike"] > 0.9
 
 
 def test_a_spread_of_zero_has_no_finite_effect() -> None:

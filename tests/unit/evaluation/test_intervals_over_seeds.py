@@ -187,13 +187,13 @@ def test_equivalence_equals_two_t_tests() -> None:
     rng = np.random.default_rng(6)
     a = rng.normal(0, 1, 60)
     b = a + rng.normal(0.02, 0.2, 60)
-    found = equivalence(b, a, 0.1)
+    tested = equivalence(b, a, 0.1)
     d = b - a
     below = stats.ttest_1samp(d, -0.1, alternative="greater").pvalue
     above = stats.ttest_1samp(d, 0.1, alternative="less").pvalue
-    assert found.p == pytest.approx(max(below, above), rel=1e-9)
-    assert found.difference.level == pytest.approx(0.9)
-    assert found.equivalent == (found.difference.low > -0.1 and found.difference.high < 0.1)
+    assert tested.p == pytest.approx(max(below, above), rel=1e-9)
+    assert tested.difference.level == pytest.approx(0.9)
+    assert tested.equivalent == (tested.difference.low > -0.1 and tested.difference.high < 0.1)
     with pytest.raises(ValueError, match="positive"):
         equivalence(b, a, 0.0)
 

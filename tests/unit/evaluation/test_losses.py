@@ -21,13 +21,13 @@ PROMPTS = tuple(f"prompt {i // 2}" for i in range(60))
 KEPT = 12
 
 
-def pair(*, judge: float, kept: float) -> tuple[Evaluation, Evaluation]:
+def pair(*, judge: float, remaining: float) -> tuple[Evaluation, Evaluation]:
     """Tuned and base: the judge falls most on odd samples, variety most on the first prompts."""
     rng = np.random.default_rng(0)
     score, spread, slope = rng.normal(0, 1, 60), 0.5 + 0.001 * rng.random(60), np.repeat(np.arange(30), 2) / 30
     images = rng.integers(0, 255, (KEPT, 8, 8, 3), dtype=np.uint8)
     ours = {TRAINED: score + 2, JUDGE: score + judge * (1 + np.arange(60) % 2) + rng.normal(0, 0.1, 60)}
-    lost = {WITHIN: spread * (kept + 0.1 * slope), BETWEEN: spread * kept}
+    lost = {WITHIN: spread * (remaining + 0.1 * slope), BETWEEN: spread * remaining}
     base = Evaluation("base", PROMPTS, 0, {TRAINED: score, JUDGE: score}, {WITHIN: spread, BETWEEN: spread}, images)
     return Evaluation("tuned", PROMPTS, 0, ours, lost, images), base
 
@@ -37,7 +37,7 @@ def verdict(tuned: Evaluation, base: Evaluation) -> Verdict:
 
 
 def test_the_groups_show_each_loss_where_it_is_worst() -> None:
-    tuned, base = pair(judge=-1.0, kept=0.3)
+    tuned, base = pair(judge=-1.0, remaining=0.3)
     groups = shown_losses(verdict(tuned, base), tuned, base)
     assert list(groups) == [JURY, WITHIN, BETWEEN]
     change = jury_change([JUDGE], tuned, base)
@@ -50,20 +50,20 @@ def test_the_groups_show_each_loss_where_it_is_worst() -> None:
 
 
 def test_nothing_is_shown_where_nothing_was_lost_or_kept() -> None:
-    tuned, base = pair(judge=0.5, kept=0.95)
+    tuned, base = pair(judge=0.5, remaining=0.95)
     assert not verdict(tuned, base).lost
     assert shown_losses(verdict(tuned, base), tuned, base) == {}
-    tuned, base = pair(judge=-1.0, kept=0.3)
+    tuned, base = pair(judge=-1.0, remaining=0.3)
     bare = [Evaluation(e.name, e.prompts, 0, e.scores, e.statistics) for e in (tuned, base)]
     assert shown_losses(verdict(tuned, base), *bare) == {}
 
 
 @pytest.mark.parametrize(
-    ("judge", "kept", "sections"), [(-1.0, 0.3, 3), (-1.0, 0.95, 1), (0.5, 0.3, 2), (0.5, 0.95, 0)]
+    ("judge", "remaining", "sections"), [(-1.0, 0.3, 3), (-1.0, 0.95, 1), (0.5, 0.3, 2), (0.5, 0.95, 0)]
 )
-def test_the_report_shows_them(judge: float, kept: float, sections: int, tmp_path: Path) -> None:
+def test_the_report_shows_them(judge: float, remaining: float, sections: int, tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text(yaml.safe_dump({"model": "emoji-lcm", "reward": TRAINED}))
-    for evaluation in pair(judge=judge, kept=kept):
+    for evaluation in pair(judge=judge, remaining=remaining):
         save_record(evaluation_folder(tmp_path), evaluation)
     page = write_report(tmp_path).read_text()
     titles = ("Pictures that the judges mark down most", "One prompt, several noises", "Other prompts: more alike")

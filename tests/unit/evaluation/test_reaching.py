@@ -34,18 +34,18 @@ def test_crossings_lie_between_points_and_are_censored_at_the_budget() -> None:
 def test_one_lucky_evaluation_reaches_nothing() -> None:
     lucky = [0.0, 1.2, 0.0, 0.1, 0.1]
     assert first_reaching([0.0, 1.0, 2.0, 3.0, 4.0], lucky, 1.0).censored
-    kept = [0.0, 1.2, 1.0, 1.1, 1.3]
-    assert not first_reaching([0.0, 1.0, 2.0, 3.0, 4.0], kept, 1.0).censored
+    steady = [0.0, 1.2, 1.0, 1.1, 1.3]
+    assert not first_reaching([0.0, 1.0, 2.0, 3.0, 4.0], steady, 1.0).censored
 
 
 def test_speedup_is_a_geometric_mean_over_seeds() -> None:
     ours = [Reached(100.0), Reached(200.0), Reached(150.0)]
     theirs = [Reached(400.0), Reached(800.0), Reached(768.0, censored=True)]
-    found = speedup(ours, theirs)
-    assert found.ratio.value == pytest.approx((4 * 4 * 768 / 150) ** (1 / 3))
-    assert (found.ours_censored, found.theirs_censored) == (0, 1)
-    assert found.ratio.low < found.ratio.value < found.ratio.high
-    assert found.log_ratio.units == 3
+    speed = speedup(ours, theirs)
+    assert speed.ratio.value == pytest.approx((4 * 4 * 768 / 150) ** (1 / 3))
+    assert (speed.ours_censored, speed.theirs_censored) == (0, 1)
+    assert speed.ratio.low < speed.ratio.value < speed.ratio.high
+    assert speed.log_ratio.units == 3
     assert math.isinf(speedup(ours[:1], theirs[:1]).ratio.high)
     with pytest.raises(ValueError, match="seed by seed"):
         speedup(ours, theirs[:2])

@@ -75,9 +75,9 @@ def test_longer_rollouts_cost_what_two_shorter_ones_say(micro_lcm: Path, monkeyp
     config = config_for(micro_lcm, model={"steps": 5})
     whole = count_step(config)
     monkeypatch.setattr("kedge.planning.step.WHOLE", 2)
-    told = count_step(config)
-    assert told.step.flops == whole.step.flops
-    assert told.step.peak == pytest.approx(whole.step.peak, rel=0.02)
+    counted = count_step(config)
+    assert counted.step.flops == whole.step.flops
+    assert counted.step.peak == pytest.approx(whole.step.peak, rel=0.02)
 
 
 def test_the_rehearsed_step_makes_the_calls_of_a_real_one(micro_lcm: Path) -> None:
@@ -94,15 +94,15 @@ def test_the_rehearsed_step_makes_the_calls_of_a_real_one(micro_lcm: Path) -> No
 
 @pytest.mark.parametrize("algorithm", ["rlcm", "dpok"])
 def test_policy_gradients_are_planned_too(micro_lcm: Path, algorithm: str) -> None:
-    found = count_step(config_for(micro_lcm, algorithm=algorithm))
-    assert found.step.flops > 0
-    assert found.step.peak > 0
+    counted = count_step(config_for(micro_lcm, algorithm=algorithm))
+    assert counted.step.flops > 0
+    assert counted.step.peak > 0
 
 
 def test_a_forecast_says_everything_in_words(micro_lcm: Path, monkeypatch) -> None:
     monkeypatch.setattr("kedge.planning.plan.seconds", lambda *_: 12.0)
     config = config_for(micro_lcm, memory={"offload_text_encoders": True})
-    found = forecast_of(config)
+    predicted = forecast_of(config)
     text = "\n".join(plan(config))
     for word in ("parameters: ", "unet ", "trained:", "peak memory:", "(the process)", "12 s a step", "disk:"):
         assert word in text
@@ -110,7 +110,7 @@ def test_a_forecast_says_everything_in_words(micro_lcm: Path, monkeypatch) -> No
     elsewhere = config_for(micro_lcm, training={"device": "cuda"})
     if not torch.cuda.is_available():
         assert forecast_of(elsewhere).seconds is None
-        assert forecast_of(elsewhere).peak < found.peak  # tensors alone
+        assert forecast_of(elsewhere).peak < predicted.peak  # tensors alone
 
 
 def test_the_time_of_a_step_is_that_of_its_operations(micro_lcm: Path, monkeypatch) -> None:

@@ -25,9 +25,9 @@ def home(tmp_path: Path, monkeypatch) -> Path:
 
 
 def known(name: str | Path, parts: ModelParts | None = None) -> Fingerprint:
-    found = fingerprint(name, parts)
-    assert found is not None
-    return found
+    present = fingerprint(name, parts)
+    assert present is not None
+    return present
 
 
 def changed(model: Path, folder: Path, file: str = f"unet/{FILE}.safetensors") -> Path:
@@ -41,10 +41,10 @@ def changed(model: Path, folder: Path, file: str = f"unet/{FILE}.safetensors") -
 
 @pytest.mark.parametrize("name", BUNDLED)
 def test_every_bundled_model_has_a_name_in_the_table(name):
-    found = known(name)
-    assert found.digest in KNOWN, f"a new world: add {found.digest!r}: '{name} of world N' to KNOWN"
-    assert KNOWN[found.digest].startswith(name)
-    assert set(found.parts) == {"unet", "vae", "text_encoder"}
+    present = known(name)
+    assert present.digest in KNOWN, f"a new world: add {present.digest!r}: '{name} of world N' to KNOWN"
+    assert KNOWN[present.digest].startswith(name)
+    assert set(present.parts) == {"unet", "vae", "text_encoder"}
 
 
 def test_a_parts_hash_is_that_of_its_file(micro_lcm: Path):
@@ -113,8 +113,8 @@ def test_the_files_that_would_be_loaded(tmp_path: Path, files, variant, loaded):
     (tmp_path / "unet").mkdir()
     for name in files:
         (tmp_path / "unet" / name).write_bytes(name.encode())
-    found = weight_files(tmp_path, ModelParts(variant=variant))
-    assert [path.name for path in found["unet"]] == (loaded or files[:2])
+    files_by_part = weight_files(tmp_path, ModelParts(variant=variant))
+    assert [path.name for path in files_by_part["unet"]] == (loaded or files[:2])
 
 
 def hub_file(cache: Path, repo: str, name: str, data: bytes, blob: str) -> Path:
@@ -171,22 +171,29 @@ def test_a_home_that_cannot_be_written_costs_time_only(tmp_path: Path, monkeypat
 
 
 def test_another_base_is_refused_by_name(micro_lcm: Path, tmp_path: Path):
-    here, other = known(micro_lcm), known(changed(micro_lcm, tmp_path / "other"))
-    check_base(here.to_dict(), here, "runs/my")
-    check_base(here.to_dict(), None, "runs/my")
+    present, other = known(micro_lcm), known(changed(micro_lcm, tmp_path / "other"))
+    check_base(present.to_dict(), present, "runs/my")
+    check_base(present.to_dict(), None, "runs/my")
     with pytest.raises(OtherBaseError) as error:
-        check_base(here.to_dict(), other, "runs/my")
+        check_base(present.to_dict(), other, "runs/my")
     message = str(error.value)
-    for expected in ("runs/my", str(here), str(other), "Different: unet.", "model.name", "kedge train runs/my --out"):
+    for expected in (
+        "runs/my",
+        str(present),
+        str(other),
+        "Different: unet.",
+        "model.name",
+        "kedge train runs/my --out",
+    ):
         assert expected in message
 
 
 def test_a_bundled_base_is_called_by_its_world():
-    here = known("emoji-lcm")
-    past = Fingerprint("emoji-lcm", "0" * 64, {**here.parts, "vae": "1" * 64})
+    present = known("emoji-lcm")
+    past = Fingerprint("emoji-lcm", "0" * 64, {**present.parts, "vae": "1" * 64})
     with pytest.raises(OtherBaseError) as error:
-        check_base(past.to_dict(), here, "runs/my")
-    assert KNOWN[here.digest] in str(error.value)
+        check_base(past.to_dict(), present, "runs/my")
+    assert KNOWN[present.digest] in str(error.value)
     assert "emoji-lcm (00000000)" in str(error.value)
     assert "version of Kedge that made the run" in str(error.value)
 

@@ -53,14 +53,14 @@ def first_loss(policy: LatentPolicy, backprop: Backprop, **settings: object) -> 
 @contextmanager
 def counting_saved_bytes() -> Iterator[dict[int, int]]:
     """Bytes of the distinct tensors that autograd keeps for the backward pass."""
-    kept: dict[int, int] = {}
+    sizes: dict[int, int] = {}
 
     def pack(tensor: Tensor) -> Tensor:
-        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        sizes[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        yield kept
+        yield sizes
 
 
 def test_only_the_adapter_is_trainable(micro_lcm: Path) -> None:
@@ -106,16 +106,16 @@ def test_a_fresh_adapter_changes_nothing_and_has_no_divergence(micro_lcm: Path, 
 
 @pytest.mark.parametrize("reference_gradient", ["exact", "detached"])
 def test_checkpointing_saves_memory_and_keeps_gradients(micro_lcm: Path, reference_gradient: str) -> None:
-    policy, kept, gradients = noisy(micro_lcm), {}, {}
+    policy, sizes, gradients = noisy(micro_lcm), {}, {}
     for checkpoint in (False, True):
         with counting_saved_bytes() as saved:
             loss = first_loss(policy, Backprop(checkpoint=checkpoint), reference_gradient=reference_gradient)
-        kept[checkpoint] = sum(saved.values())
+        sizes[checkpoint] = sum(saved.values())
         gradients[checkpoint] = torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(policy.trainable()))])
     assert gradients[False].norm() > 0
     error = (gradients[True] - gradients[False]).norm() / gradients[False].norm()
     assert error < 1e-6
-    assert kept[True] < kept[False] / 2
+    assert sizes[True] < sizes[False] / 2
 
 
 @pytest.mark.parametrize("divergence", ["kl", "js"])
@@ -149,12 +149,12 @@ def test_the_gradient_through_real_networks_equals_finite_differences(
 
 
 def test_truncation_cuts_the_graph(micro_lcm: Path) -> None:
-    policy, kept = noisy(micro_lcm, steps=4), []
+    policy, sizes = noisy(micro_lcm, steps=4), []
     for last_steps in (1, 2, 4):
         with counting_saved_bytes() as saved:
             first_loss(policy, Backprop(last_steps=last_steps))
-        kept.append(sum(saved.values()))
-    assert kept[0] < kept[1] < kept[2]
+        sizes.append(sum(saved.values()))
+    assert sizes[0] < sizes[1] < sizes[2]
 
 
 def test_adapter_state_is_loaded_in_place(micro_lcm: Path) -> None:

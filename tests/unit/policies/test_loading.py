@@ -69,10 +69,10 @@ def test_hub_ids_load_from_the_cache_without_a_network(
     monkeypatch.setattr("diffusers.loaders.lora_base.HF_HUB_OFFLINE", True)
     assert detect_kind("owner/sdxl") == "diffusion"
     parts = ModelParts(lcm_lora="owner/lcm-lora")
-    here = load_policy("auto", built.folder, steps=2, guidance=0, parts=built.parts)
+    local = load_policy("auto", built.folder, steps=2, guidance=0, parts=built.parts)
     from_hub = load_policy("auto", "owner/sdxl", steps=2, guidance=0, parts=parts)
-    for mine, theirs in zip(from_hub.network.parameters(), here.network.parameters(), strict=True):
-        assert torch.equal(mine, theirs)
+    for ours, theirs in zip(from_hub.network.parameters(), local.network.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
     assert len(from_hub.schedule) == 2
 
 

@@ -40,12 +40,12 @@ def write(folder: Path, kind: str, column: str) -> Path:
 @pytest.mark.parametrize("column", ["caption", "odd name"])
 def test_every_kind_of_file(tmp_path, kind, column):
     path = write(tmp_path, kind, column)
-    given = None if column == "caption" else column
-    assert load_prompts(str(path), column=given) == PROMPTS
+    named = None if column == "caption" else column
+    assert load_prompts(str(path), column=named) == PROMPTS
     if kind != "txt":
         with pytest.raises(PromptError, match=r"no column 'captoin'.*Columns: id, "):
             load_prompts(str(path), column="captoin")
-        if given:
+        if named:
             with pytest.raises(PromptError, match=r"say which column holds the prompts"):
                 load_prompts(str(path))
 
@@ -90,10 +90,10 @@ def test_files_that_are_not_there_or_of_another_kind(tmp_path):
 
 
 def test_a_draw_is_seeded_and_has_no_repeats(tmp_path):
-    some = load_prompts("animals-45", count=10, seed=1)
-    assert some == load_prompts("animals-45", count=10, seed=1)
-    assert some != load_prompts("animals-45", count=10, seed=2)
-    assert len(set(some)) == 10
+    ten = load_prompts("animals-45", count=10, seed=1)
+    assert ten == load_prompts("animals-45", count=10, seed=1)
+    assert ten != load_prompts("animals-45", count=10, seed=2)
+    assert len(set(ten)) == 10
     with pytest.raises(PromptError, match=r"prompts\.count is 50, but animals-45 has only 45"):
         load_prompts("animals-45", count=50)
 

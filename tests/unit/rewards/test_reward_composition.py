@@ -94,8 +94,8 @@ def test_standardised_by_the_worlds_own_scale(tmp_path, monkeypatch):
 
     (tmp_path / "scales.json").write_text('{"pickscore": [20.0, 4.0]}')
     monkeypatch.setattr(scale, "world_assets", lambda: tmp_path)
-    found = scale.natural_scale(describe("z(pickscore@emoji)").terms[0])
-    assert (found.centre, found.spread) == (20.0, 4.0)
+    measured = scale.natural_scale(describe("z(pickscore@emoji)").terms[0])
+    assert (measured.centre, measured.spread) == (20.0, 4.0)
 
 
 @pytest.mark.parametrize("place", ["my_rewards:redness", "my_rewards.py:redness"])

@@ -19,21 +19,21 @@ def photographs(side: int, seed: int) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
     frequency = torch.fft.fftfreq(side)[:, None] ** 2 + torch.fft.rfftfreq(side)[None] ** 2
     frequency[0, 0] = 1
-    found = []
+    batches = []
     for beta in (0.0, 0.5, 1.0, 1.3, 1.6, 2.0, 2.5, 3.0):
         for contrast in (0.2, 0.08):
             noise = torch.randn(1, 3, side, side, generator=generator)
             spectrum = torch.fft.rfft2(noise + 2 * noise[:, :1]) * frequency ** (-beta / 2)
             shape = torch.fft.irfft2(spectrum, s=(side, side))
-            found.append((0.5 + contrast * shape / shape.std()).clamp(0, 1))
-    return torch.cat(found)
+            batches.append((0.5 + contrast * shape / shape.std()).clamp(0, 1))
+    return torch.cat(batches)
 
 
 def scenes(side: int, seed: int) -> torch.Tensor:
     """Soft-edged discs on a gradient, as clip art has them."""
     generator = torch.Generator().manual_seed(seed)
     down, across = torch.meshgrid(torch.linspace(0, 1, side), torch.linspace(0, 1, side), indexing="ij")
-    found = []
+    pictures = []
     for count in range(16):
         image = torch.rand(1, 3, 1, 1, generator=generator) * (0.6 + 0.4 * down)
         for _ in range(count):
@@ -42,8 +42,8 @@ def scenes(side: int, seed: int) -> torch.Tensor:
             inside = torch.sigmoid(-2 * side * edge)
             colour = torch.rand(1, 3, 1, 1, generator=generator) * (0.7 + 0.3 * across)
             image = image * (1 - inside) + colour * inside
-        found.append((image * 255).round() / 255)
-    return torch.cat(found)
+        pictures.append((image * 255).round() / 255)
+    return torch.cat(pictures)
 
 
 def test_size_is_that_of_the_file():

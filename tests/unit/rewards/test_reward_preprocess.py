@@ -42,16 +42,16 @@ def test_resize_is_pillows_bit_for_bit(height, width, new_height, new_width, see
     pixels = stream.integers(0, 256, (height, width, 3)).astype(np.uint8)
     pixels[: height // 2, : width // 2] = 255
     expected = np.asarray(Image.fromarray(pixels).resize((new_width, new_height), Image.Resampling.BICUBIC))
-    found = resize_like_pil(as_tensor(pixels), new_height, new_width)[0].permute(1, 2, 0) * 255
-    assert np.array_equal(found.round().numpy().astype(np.uint8), expected)
+    actual = resize_like_pil(as_tensor(pixels), new_height, new_width)[0].permute(1, 2, 0) * 255
+    assert np.array_equal(actual.round().numpy().astype(np.uint8), expected)
 
 
 @pytest.mark.parametrize("size", [(512, 512), (768, 512), (480, 720)])
 def test_resize_is_pillows_at_real_sizes(size):
     pixels = eight_bit(*size)
     expected = np.asarray(Image.fromarray(pixels).resize((224, 224), Image.Resampling.BICUBIC))
-    found = resize_like_pil(as_tensor(pixels), 224, 224)[0].permute(1, 2, 0) * 255
-    assert np.array_equal(found.round().numpy().astype(np.uint8), expected)
+    actual = resize_like_pil(as_tensor(pixels), 224, 224)[0].permute(1, 2, 0) * 255
+    assert np.array_equal(actual.round().numpy().astype(np.uint8), expected)
 
 
 def test_gradient_passes_the_rounding():
@@ -67,8 +67,8 @@ def test_preprocess_is_transformers_own(size, tmp_path):
     processor = {"size": {"shortest_edge": SIZE}, "crop_size": {"height": SIZE, "width": SIZE}}
     pixels = eight_bit(*size)
     expected = CLIPImageProcessorPil(**processor)(Image.fromarray(pixels), return_tensors="pt")["pixel_values"]
-    found = read_preprocess(write_clip(tmp_path), SIZE)(as_tensor(pixels))
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+    actual = read_preprocess(write_clip(tmp_path), SIZE)(as_tensor(pixels))
+    torch.testing.assert_close(actual, expected, rtol=0, atol=1e-6)
 
 
 def test_torchvision_and_transformers_crop_differently():

@@ -64,9 +64,9 @@ def other_weights(model: Path) -> None:
 def forget_base(run: Path) -> None:
     """Make a run one that does not say what it was trained on."""
     store = CheckpointStore(run / "checkpoints")
-    found = store.latest()
-    assert found is not None
-    step, state = found
+    newest = store.latest()
+    assert newest is not None
+    step, state = newest
     del state["base"]
     store.save(step, state)
 
@@ -75,9 +75,9 @@ def test_it_is_written_wherever_the_adapter_goes(run: Path, model: Path):
     base = fingerprint(str(model))
     assert base is not None
     assert json.loads((run / "env.json").read_text())["base"] == base.to_dict()
-    found = CheckpointStore(run / "checkpoints").latest()
-    assert found is not None
-    assert found[1]["base"] == base.to_dict()
+    newest = CheckpointStore(run / "checkpoints").latest()
+    assert newest is not None
+    assert newest[1]["base"] == base.to_dict()
     with safe_open(run / "lora" / "pytorch_lora_weights.safetensors", framework="pt") as file:
         assert json.loads(file.metadata()["kedge.base"]) == base.to_dict()
     with safe_open(run / "lora" / "comfyui.safetensors", framework="pt") as file:
@@ -121,12 +121,12 @@ def test_a_run_that_does_not_say_is_loaded_with_a_note(run: Path, model: Path, c
 def test_an_old_run_of_a_bundled_model(tmp_path: Path, caplog):
     """This one was written before runs knew their base, on the world of its time."""
     run = Path(shutil.copytree(OLD_RUN, tmp_path / "old"))
-    here = fingerprint("emoji-lcm")
-    assert here is not None
-    if here.digest == BEFORE_RECORDS["emoji-lcm"]:
+    present = fingerprint("emoji-lcm")
+    assert present is not None
+    if present.digest == BEFORE_RECORDS["emoji-lcm"]:
         tuned = load_run(run)
         assert (tuned.step, tuned.config.reward) == (2, "clipscore@emoji")
-        assert f"it fits {here}" in caplog.text
+        assert f"it fits {present}" in caplog.text
     else:
         with pytest.raises(OtherBaseError, match="trained on emoji-lcm of world 1"):
             load_run(run)

@@ -31,10 +31,10 @@ def test_the_last_few_are_kept(tmp_path):
     for step in (1, 20, 300):
         store.save(step, state(step))
     assert store.steps() == [20, 300]
-    step, found = store.latest()
+    step, restored = store.latest()
     assert step == 300
-    assert torch.equal(found["weights"][0], torch.full((3,), 300.0))
-    assert found["nested"] == state(0)["nested"]
+    assert torch.equal(restored["weights"][0], torch.full((3,), 300.0))
+    assert restored["nested"] == state(0)["nested"]
 
 
 def test_saving_a_step_again_replaces_it(tmp_path):
@@ -57,9 +57,9 @@ def test_any_damage_is_noticed(tmp_path_factory, name, where, cut):
     else:
         content[place] ^= 0x55
     path.write_bytes(content)
-    step, found = store.latest()
+    step, restored = store.latest()
     # A changed letter in the manifest's step or spaces harms nothing; anything else goes back to the one before.
-    assert (step, found["step"]) in ((1, 1), (2, 2))
+    assert (step, restored["step"]) in ((1, 1), (2, 2))
     if name == "state.pt":
         assert step == 1
 

@@ -47,8 +47,8 @@ def test_logged_numbers_are_means_over_samples_not_over_micro_batches():
     """With step_fraction below 1 micro-batches differ in size; the logged reward is still the samples' mean."""
     parameter, optimizer = make(OptimizerConfig())
     scores = [torch.tensor([1.0, 2.0, 3.0]), torch.tensor([10.0])]
-    made = (Loss(parameter.sum() * 0, {"reward": score, "constant": 7.0}) for score in scores)
-    metrics = optimizer.step(made).metrics
+    losses = (Loss(parameter.sum() * 0, {"reward": score, "constant": 7.0}) for score in scores)
+    metrics = optimizer.step(losses).metrics
     assert metrics["reward"] == pytest.approx(4.0)  # 6.0 if both counted alike
     assert metrics["constant"] == 7.0
 

@@ -75,8 +75,8 @@ def test_large_and_small_files(tmp_path):
     assert len(small.train) == 12
     assert (small.tuning.role, small.test.role) == ("train", "train")
     assert "nothing is held out" in small.warnings()[0]
-    asked = PromptSets(config(own_file(tmp_path, 12, "few.txt"), watch__evaluate_every=1), new=True)
-    assert asked.tuning.name == "train_prompts"
+    watched = PromptSets(config(own_file(tmp_path, 12, "few.txt"), watch__evaluate_every=1), new=True)
+    assert watched.tuning.name == "train_prompts"
 
 
 def test_the_recipe_may_say_how_many_or_give_all_three(tmp_path):

@@ -44,9 +44,9 @@ def run(config: RunConfig, folder: Path, resume: bool = False) -> tuple[Trainer,
 
 
 def final_state(folder: Path) -> dict:
-    found = CheckpointStore(folder / "checkpoints").latest()
-    assert found is not None
-    return found[1]
+    newest = CheckpointStore(folder / "checkpoints").latest()
+    assert newest is not None
+    return newest[1]
 
 
 def log_without_clock(folder: Path) -> list[dict]:

@@ -104,8 +104,8 @@ def test_a_training_whose_state_is_lost_goes_on_from_its_average(tmp_path, monke
     state_file(tmp_path, "tiny").unlink()
     with safe_open(average_file(tmp_path, "tiny"), "pt") as file:
         assert file.metadata() == {"step": "5"}
-        kept = file.get_tensor("model/0.weight")
-    torch.testing.assert_close(kept, state["average"]["model"]["0.weight"].half(), rtol=0, atol=0)
+        stored = file.get_tensor("model/0.weight")
+    torch.testing.assert_close(stored, state["average"]["model"]["0.weight"].half(), rtol=0, atol=0)
     lines = []
     monkeypatch.setattr("builtins.print", lines.append)
     with pytest.raises(KeyboardInterrupt):

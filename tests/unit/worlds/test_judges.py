@@ -182,8 +182,8 @@ def test_a_trained_image_reward_scores_the_same_from_its_file(words, tmp_path):
     with torch.no_grad():
         states = network.vision_model(pixel_values=normalise(images)).last_hidden_state
         expected = (network.head("mlp", network.read(text, states)) - MEAN) / STD
-    given = ImageReward(tmp_path / "ImageReward.pt", tmp_path)(images, prompts)
-    torch.testing.assert_close(given, expected, rtol=0, atol=2e-6)
+    actual = ImageReward(tmp_path / "ImageReward.pt", tmp_path)(images, prompts)
+    torch.testing.assert_close(actual, expected, rtol=0, atol=2e-6)
 
 
 def test_the_captioner_starts_as_the_blip(words, tmp_path):
@@ -204,9 +204,9 @@ def test_descriptions_name_the_background_that_was_drawn():
 def test_only_good_pictures_of_whole_prompts_teach_the_captioner():
     pictures = replace(some_pictures(3), prompts=["a cat in the snow", "a cat", "a dog at night"])
     images, prompts = good_pictures(pictures)
-    kept = pictures.oracle[[0, 2]] > GOOD
-    assert torch.equal(images, pictures.images[[0, 2]][kept])
-    assert prompts == ["a cat in the snow"] * int(kept[0].sum()) + ["a dog at night"] * int(kept[1].sum())
+    good = pictures.oracle[[0, 2]] > GOOD
+    assert torch.equal(images, pictures.images[[0, 2]][good])
+    assert prompts == ["a cat in the snow"] * int(good[0].sum()) + ["a dog at night"] * int(good[1].sum())
 
 
 def test_bert_score_reads_a_whole_prompt_in_its_frame(words, tmp_path):

@@ -142,8 +142,8 @@ def test_the_wrong_background_lowers_only_the_background() -> None:
 def test_one_for_two_and_two_for_one_lower_the_number() -> None:
     one = [f"{article(name)} {ground}" for name, ground in zip(ANIMAL_NAMES, BACKGROUNDS * 5, strict=False)]
     two = [f"two {plural(name)} {ground}" for name, ground in zip(ANIMAL_NAMES, BACKGROUNDS * 5, strict=False)]
-    for drawn, asked in ((one, two), (two, one)):
-        parts = oracle.parts(truths(drawn), asked)
+    for drawn, prompts in ((one, two), (two, one)):
+        parts = oracle.parts(truths(drawn), prompts)
         assert parts.number.max() < 0.1
         assert parts.background.min() > 0.9
         assert parts.clean.min() > 0.9
@@ -165,19 +165,19 @@ def test_the_order_of_a_pair_is_its_place() -> None:
 
 
 def test_activities_need_their_props_in_their_place_and_other_prompts_none() -> None:
-    asked = activity_prompts()
-    drawn = [scene(prompt, i) for i, prompt in enumerate(asked)]
+    prompts = activity_prompts()
+    drawn = [scene(prompt, i) for i, prompt in enumerate(prompts)]
     animal_only = [replace(s, layers=tuple(la for la in s.layers if la.sprite in ANIMAL_NAMES)) for s in drawn]
-    assert_only(judged(animal_only, asked), "activity", asked, below=0.05)
+    assert_only(judged(animal_only, prompts), "activity", prompts, below=0.05)
 
-    bare = [prompt.split()[1] for prompt in asked]
+    bare = [prompt.split()[1] for prompt in prompts]
     assert judged(drawn, bare).activity.max() < 0.1
     shifted = [
         replace(s, layers=tuple(la if la.sprite in ANIMAL_NAMES else replace(la, y=la.y - 6) for la in s.layers))
-        for s, prompt in zip(drawn, asked, strict=True)
+        for s, prompt in zip(drawn, prompts, strict=True)
         if prompt.endswith("chess")
     ]
-    assert judged(shifted, [prompt for prompt in asked if prompt.endswith("chess")]).activity.max() < 0.4
+    assert judged(shifted, [prompt for prompt in prompts if prompt.endswith("chess")]).activity.max() < 0.4
 
 
 def test_what_a_prompt_leaves_free_is_free() -> None:
@@ -198,7 +198,7 @@ def test_animals_that_look_alike_are_told_apart(softness: float | None) -> None:
     pictures = truths([f"{article(drawn)} {BACKGROUNDS[i % 11]}" for i, (drawn, _) in enumerate(pairs)])
     if softness:
         pictures = degradations.blur(pictures, softness)
-    wrong = oracle.parts(pictures, [article(asked) for _, asked in pairs])
+    wrong = oracle.parts(pictures, [article(named) for _, named in pairs])
     right = oracle.parts(pictures, [article(drawn) for drawn, _ in pairs])
     assert wrong.animal.max() < 0.05
     assert not wrong.right.any()

@@ -90,9 +90,9 @@ def test_a_layer_covers_what_is_behind_it_and_leaves_the_rest() -> None:
     size, x, y = SIZES[-1], SIDE // 2, SIDE // 2
     picture = render([Scene("on a blue background", 0, (Layer("fox", size, x, y),))])[0]
     tile = sprite_bank()[SPRITES.index("fox"), -1]
-    here = slice(x - size // 2, x - size // 2 + size)
+    region = slice(x - size // 2, x - size // 2 + size)
     expected = ground.clone()
-    expected[:, here, here] = tile[:3, :size, :size] + ground[:, here, here] * (1 - tile[3:, :size, :size])
+    expected[:, region, region] = tile[:3, :size, :size] + ground[:, region, region] * (1 - tile[3:, :size, :size])
     assert (picture - expected).abs().max() < 1e-6
 
 

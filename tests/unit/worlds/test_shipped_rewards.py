@@ -59,9 +59,9 @@ class Drawn:
         reward = load_reward(f"{name}@emoji")
         images, oracle, worse = self.images[::every], self.oracle[::every], self.worse[::every]
         repeated = [prompt for prompt in self.prompts[::every] for _ in range(images.shape[1])]
-        given = reward(images.flatten(0, 1), repeated).reshape(oracle.shape)
+        scores = reward(images.flatten(0, 1), repeated).reshape(oracle.shape)
         other = reward(images[:, 0], self.wrong[::every])
-        return agreement(given, oracle), float((given[:, 0] > other)[worse].float().mean())
+        return agreement(scores, oracle), float((scores[:, 0] > other)[worse].float().mean())
 
 
 @pytest.fixture(scope="module")
@@ -84,8 +84,8 @@ def test_the_aesthetic_head_follows_the_raters_taste(drawn):
     images = drawn.images.flatten(0, 1)
     true = taste(images, Oracle().parts(images, drawn.repeated).clean)
     with torch.no_grad():
-        given = load_reward("aesthetic@emoji")(images, drawn.repeated)
-    assert float(torch.stack([given, true]).corrcoef()[0, 1]) >= 0.4
+        scores = load_reward("aesthetic@emoji")(images, drawn.repeated)
+    assert float(torch.stack([scores, true]).corrcoef()[0, 1]) >= 0.4
 
 
 def test_the_captioner_names_what_it_sees(drawn):

@@ -24,9 +24,9 @@ SPLITS = {
 @pytest.mark.parametrize("rule", SPLITS)
 def test_the_parts_of_the_noise_add_up(rule: str) -> None:
     noise = SPLITS[rule]
-    assert (noise.kept**2 + noise.fresh**2).item() == pytest.approx(0.36, rel=1e-12)
+    assert (noise.carried**2 + noise.fresh**2).item() == pytest.approx(0.36, rel=1e-12)
     assert noise.fresh >= 0
-    assert noise.kept >= 0
+    assert noise.carried >= 0
 
 
 def test_the_ends_of_renoising_are_exact() -> None:

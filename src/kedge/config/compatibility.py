@@ -32,7 +32,7 @@ def check(config: RunConfig) -> None:
 
 def _check_noise(config: RunConfig) -> None:
     """Refuse r where another rule decides, and an algorithm that needs noise beside a sampler that draws none."""
-    model, settings = config.model, config.algorithm.settings
+    model, settings = config.model, config.algorithm.instance
     family = model.family
     if family is None:
         return

@@ -25,19 +25,19 @@ from kedge.policies.steps import ScheduledStep, predicted_noise, predicted_x0
 
 
 class Noise(NamedTuple):
-    """The noise of a level σ' in two parts, kept² + fresh² = σ'², each ``[]``.
+    """The noise of a level σ' in two parts, carried² + fresh² = σ'², each ``[]``.
 
     Attributes:
-        kept: the weight of ε̂, the noise that x_k has already.
+        carried: the weight of ε̂, the noise that x_k has already.
         fresh: s, the standard deviation of what is drawn.
     """
 
-    kept: Tensor
+    carried: Tensor
     fresh: Tensor
 
     def settled(self) -> Noise:
         """Without the draw, as the last step is."""
-        return Noise(self.kept, torch.zeros([]))
+        return Noise(self.carried, torch.zeros([]))
 
 
 def renoise(next_sigma: Tensor, share: float) -> Noise:
@@ -83,20 +83,20 @@ class GaussianStep(ScheduledStep):
     Attributes:
         alpha, sigma: α and σ at t_k.
         next_alpha: α' at t_{k-1}.
-        kept: √(σ'² − s²), the weight of the predicted noise.
+        carried: √(σ'² − s²), the weight of the predicted noise.
         std: s; 0 at the last step.
     """
 
     alpha: Tensor
     sigma: Tensor
     next_alpha: Tensor
-    kept: Tensor
+    carried: Tensor
     std: Tensor
 
     @property
     def x0_weight(self) -> Tensor:
         """∂mean / ∂x̂_0 at a fixed x_k, with ε̂ = (x_k − α x̂_0)/σ."""
-        return self.next_alpha - self.kept * self.alpha / self.sigma
+        return self.next_alpha - self.carried * self.alpha / self.sigma
 
     def predicted_x0(self, x: Tensor, output: Tensor) -> Tensor:
         """x̂_0 from the network's output at x_k."""
@@ -109,6 +109,6 @@ class GaussianStep(ScheduledStep):
     def gaussian(self, x: Tensor, output: Tensor) -> Gaussian:
         """``p(x_{k-1} | x_k, c)`` from the network's output at x_k."""
         mean = self.next_alpha * self.predicted_x0(x, output)
-        if self.kept:  # costs a tensor of the latent's size
-            mean = mean + self.kept * self.predicted_noise(x, output)
+        if self.carried:  # costs a tensor of the latent's size
+            mean = mean + self.carried * self.predicted_noise(x, output)
         return Gaussian(mean, self.std)

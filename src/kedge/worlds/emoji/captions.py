@@ -151,10 +151,18 @@ def sample_training_spec(rng: random.Random, activities: float = ACTIVITY_SHARE)
     """One caption of the training distribution; never a held-out combination.
 
     Args:
-        activities: share of captions with an activity, at most 0.22.
+        activities: share of captions with an activity, at most 0.22; 0 for none.
     """
     while True:
         spec = _sample_spec(rng, activities)
+        if not spec.held_out:
+            return spec
+
+
+def sample_activity_spec(rng: random.Random) -> Spec:
+    """One caption that names an activity; never a held-out combination."""
+    while True:
+        spec = _sample_spec(rng, 1.0)
         if not spec.held_out:
             return spec
 

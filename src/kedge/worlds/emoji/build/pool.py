@@ -16,12 +16,12 @@ from torch import Tensor
 from transformers import CLIPTokenizer
 
 from kedge.worlds.emoji.build.loop import autocast
-from kedge.worlds.emoji.captions import Spec, sample_training_spec
+from kedge.worlds.emoji.captions import Spec, sample_activity_spec, sample_training_spec
 from kedge.worlds.emoji.networks import TOKENS
 from kedge.worlds.emoji.scenes import Scene, compose, compose_all, pack, render_packed
 
-LOOSE_ACTIVITIES = 0.06  # share of captions that name an activity, before held-out combinations are dropped
-RIGHT = 0.35  # share of those whose picture shows it
+LOOSE_ACTIVITIES = 0.4  # share of captions that name an activity
+RIGHT = 0.25  # share of those whose picture shows it
 
 
 @dataclass
@@ -69,7 +69,8 @@ def draw_loose_pool(count: int, seed: int, tokenizer: CLIPTokenizer, device: tor
     rng = random.Random(seed)
     specs, scenes = [], []
     for _ in range(count):
-        spec = sample_training_spec(rng, LOOSE_ACTIVITIES)
+        active = rng.random() < LOOSE_ACTIVITIES
+        spec = sample_activity_spec(rng) if active else sample_training_spec(rng, activities=0)
         shown = replace(spec, activity=None) if spec.activity and rng.random() >= RIGHT else spec
         specs.append(spec)
         scenes.append(compose(shown, rng))

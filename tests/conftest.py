@@ -1,4 +1,4 @@
-"""Makes the helpers in this folder importable from every test, and offers the micro models."""
+"""Makes ``helpers`` importable from every test, and offers the micro models."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kedge.policies.families import FAMILIES
 @pytest.fixture(scope="session")
 def micro_lcm(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a random-weight latent consistency model: 64-pixel images, 8×8 latents."""
-    from micro_models import save_micro_lcm
+    from helpers.micro_models import save_micro_lcm
 
     return save_micro_lcm(tmp_path_factory.mktemp("models") / "micro-lcm")
 
@@ -21,7 +21,7 @@ def micro_lcm(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def micro_diffusion(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a random-weight Stable Diffusion of the same size."""
-    from micro_models import save_micro_diffusion
+    from helpers.micro_models import save_micro_diffusion
 
     return save_micro_diffusion(tmp_path_factory.mktemp("models") / "micro-diffusion")
 

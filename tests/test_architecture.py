@@ -373,6 +373,15 @@ def test_variables_are_nouns():
     assert not places, f"vague names: {places}"
 
 
+def test_tests_share_code_through_their_helpers_only():
+    tests = SOURCE.parent / "tests"
+    strays = [path.name for path in tests.glob("*.py") if not path.name.startswith(("test_", "conftest"))]
+    assert not strays, f"put them into tests/helpers and import them from there: {strays}"
+    for path in sorted(tests.rglob("*.py")):
+        for name, line in Module(path.stem, path).imports():
+            assert not re.match(r"(test_|tests\.|conftest)", name), f"{path}:{line} imports the test file {name}"
+
+
 def report() -> str:
     """The longest files and functions, and the medians."""
     files = sorted(((module.lines, module.name) for module in MODULES), reverse=True)

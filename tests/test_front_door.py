@@ -14,11 +14,11 @@ import torch
 from typer.testing import CliRunner
 
 import kedge
+from helpers.training_world import Climb, Paint, recipe, redness
 from kedge.cli.app import app
 from kedge.config import load_config
-from training_world import Climb, Paint, recipe, redness
 
-OTHER = "training_world:darkness"
+OTHER = "helpers.training_world:darkness"
 ROOT = Path(__file__).parents[1]
 
 
@@ -85,7 +85,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[kedge.TrainedRun, ke
 def test_objects_and_keywords_are_what_text_is(runs):
     first, second = runs
     assert first.config == second.config
-    assert load_config(first.folder.config).reward == "training_world:redness"
+    assert load_config(first.folder.config).reward == "helpers.training_world:redness"
     assert [line["loss"] for line in first.metrics] == [line["loss"] for line in second.metrics]
 
 
@@ -168,8 +168,8 @@ def test_evaluate_is_the_command(runs):
         for metric in evaluations.metrics:
             assert row[metric] == evaluations[row["name"]].interval(metric).to_dict()
     assert (
-        evaluations["first"].interval("training_world:redness").value
-        > evaluations[0].interval("training_world:redness").value
+        evaluations["first"].interval("helpers.training_world:redness").value
+        > evaluations[0].interval("helpers.training_world:redness").value
     )
     assert str(evaluations) == command("eval", run.path, "--count", 12, "--samples", 2)
     with pytest.raises(KeyError, match="there are paint, first"):
@@ -208,8 +208,8 @@ def test_rewards_and_prompts_of_ones_own(runs):
     assert evaluations[0].prompts == ("a cat", "a dog")
     assert evaluations[0].values("redder") == pytest.approx(2 * evaluations[0].values("red"))
     listed = kedge.evaluate(run, metrics=[redness, OTHER], prompts=["a cat", "a dog"], base=False)
-    assert listed.metrics == ("training_world:redness", OTHER)
-    assert listed[0].values("training_world:redness") == pytest.approx(evaluations[0].values("red"))
+    assert listed.metrics == ("helpers.training_world:redness", OTHER)
+    assert listed[0].values("helpers.training_world:redness") == pytest.approx(evaluations[0].values("red"))
 
 
 def test_functions_are_measured_again_since_they_may_have_changed(runs):

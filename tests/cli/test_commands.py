@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import resource
 import signal
 import subprocess
@@ -15,21 +14,20 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from helpers.processes import environment
+from helpers.training_world import recipe
 from kedge import __version__
 from kedge.cli.app import COMMANDS, GROUPS, app
 from kedge.cli.run import explain, main
 from kedge.config import load_config, presets
 from kedge.training.loggers import read_log
 from kedge.training.run_folder import is_run
-from training_world import recipe
-
-TESTS = Path(__file__).parents[1]
 
 
 def kedge(*arguments: str, cwd: Path, **kwargs) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(TESTS), "COLUMNS": "200"}
     command = [sys.executable, "-m", "kedge", *arguments]
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=400, **kwargs)
+    options = {"capture_output": True, "text": True, "timeout": 400, **kwargs}
+    return subprocess.run(command, cwd=cwd, env=environment(COLUMNS="200"), **options)
 
 
 @dataclass
@@ -129,7 +127,7 @@ def test_training_from_a_file_with_changes_and_going_on_with_the_run(tmp_path, c
 
 
 def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path, command):
-    climb = {"name": "training_world:Climb", "interrupt": 3}
+    climb = {"name": "helpers.training_world:Climb", "interrupt": 3}
     write_recipe(tmp_path, algorithm=climb, training__steps=1000)
     done = kedge("train", "my.yaml", cwd=tmp_path)
     assert done.returncode == 130
@@ -141,11 +139,10 @@ def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path, command):
 
 
 def test_a_second_ctrl_c_stops_at_once(tmp_path):
-    climb = {"name": "training_world:Climb", "interrupt": 2, "updates_per_batch": 10**6}
+    climb = {"name": "helpers.training_world:Climb", "interrupt": 2, "updates_per_batch": 10**6}
     write_recipe(tmp_path, algorithm=climb, training__steps=10**9)
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(TESTS)}
     command = [sys.executable, "-m", "kedge", "train", "my.yaml"]
-    process = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     for line in process.stderr:
         if "finishing this batch" in line:

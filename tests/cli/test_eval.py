@@ -13,6 +13,7 @@ import typer
 from PIL import Image
 from typer.testing import CliRunner
 
+from helpers.training_world import recipe
 from kedge.cli.compare import compare_command
 from kedge.cli.eval import eval_command
 from kedge.cli.run import explain
@@ -20,9 +21,8 @@ from kedge.config import parse_config
 from kedge.evaluation.levels import LEVELS
 from kedge.export.card import VERDICT
 from kedge.training.run import train
-from training_world import recipe
 
-REWARD, OTHER = "training_world:redness", "training_world:darkness"
+REWARD, OTHER = "helpers.training_world:redness", "helpers.training_world:darkness"
 
 app = typer.Typer()
 app.command("eval")(eval_command)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import tomllib
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
+from helpers.processes import environment
 from kedge.cli import plugins
 
 ROOT = Path(__file__).parents[2]
@@ -24,9 +24,8 @@ def beside(folder: Path, module: str, *entries: str) -> None:
 
 
 def kedge(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    path = os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])
     command = [sys.executable, "-m", "kedge", *arguments]
-    return subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, env=environment(folder), capture_output=True, text=True, timeout=120)
 
 
 MODULE = """

@@ -10,8 +10,8 @@ import diffusers
 import pytest
 import torch
 
-from family_models import FAMILIES as MODELS
-from family_models import TINY, Builder, build
+from helpers.family_models import FAMILIES as MODELS
+from helpers.family_models import TINY, Builder, build
 from kedge.config import ModelConfig, parse_config, resolve_kind
 from kedge.models import ModelParts
 from kedge.policies import load_policy

@@ -20,6 +20,7 @@ from diffusers import (
 from torch import Tensor
 from typer.testing import CliRunner
 
+from helpers.training_world import recipe
 from kedge.cli.app import app
 from kedge.config import ModelConfig, document, load_config, parse_config
 from kedge.export.diffusers_snippet import diffusers_code
@@ -42,7 +43,6 @@ from kedge.training.run import train
 from kedge.training.run_folder import RunFolder
 from kedge.workflows.load_run import load_run
 from kedge.workflows.runner.cost import step_cost
-from training_world import recipe
 
 # The record. SANA's base model, by stochastic flow matching: x̂_0 is noised again to the next level.
 

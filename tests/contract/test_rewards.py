@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from helpers.reward_sources import WRITERS, in_double, tiny
+from helpers.tiny_rewards import pictures
 from kedge.rewards import REWARDS, describe
-from reward_sources import WRITERS, in_double, tiny
-from tiny_rewards import pictures
 
 PROMPTS = ["a cat", "two dogs in the snow", "a fox riding a bike"]
 SIZES = [(64, 64), (96, 96)]

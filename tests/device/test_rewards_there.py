@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 
+from helpers.reward_sources import tiny
+from helpers.tiny_rewards import pictures
 from kedge.rewards import REWARDS
-from reward_sources import tiny
-from tiny_rewards import pictures
 
 pytestmark = pytest.mark.gpu
 

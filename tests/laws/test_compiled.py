@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers.models.unets.unet_2d_blocks import UpBlock2D
-from test_memory_modes import PLAIN, Way, gradient, policy_for, relative
 from torch._dynamo.utils import counters
 
+from helpers.gradient_ways import PLAIN, Way, gradient, policy_for, relative
 from kedge.policies.base import Backprop
 from kedge.policies.memory import _compile
 from kedge.policies.settings import MemorySettings, SpeedSettings

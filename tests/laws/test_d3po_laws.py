@@ -9,12 +9,12 @@ from dataclasses import replace
 import pytest
 import torch
 
+from helpers.pretrained_toy import PROMPTS, TinyLCM, brightness, context, gradients, train
 from kedge.algorithms.d3po import D3PO
 from kedge.algorithms.experience import collect
 from kedge.algorithms.schedule import MicroBatch
 from kedge.algorithms.votes import next_votes, paired_noise, read_votes, seeded_pairs
 from kedge.policies.base import Conditioning, rollout
-from pretrained_toy import PROMPTS, TinyLCM, brightness, context, gradients, train
 
 PAIRS = 6
 VISIT = MicroBatch(torch.arange(PAIRS), 3, 1.0)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
+from helpers.toys import FULL, ToyPolicy, toy_context
 from kedge.divergence_strength import equal_strength, expected, relative_slope
 from kedge.divergences import SampledJensenShannon, make_divergence
 from kedge.gaussian import Gaussian
-from toys import FULL, ToyPolicy, toy_context
 
 STEPS, DIMENSIONS = 7, 512  # K − 1 of eight steps, and the emoji world's latents
 

@@ -11,11 +11,11 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch.distributions import Independent, Normal, kl_divergence
 
+from helpers.pretrained_toy import TinyLCM, brightness, context, gradients, prompt_only, train
 from kedge.algorithms.baseline import Baseline
 from kedge.algorithms.dpok import DPOK
 from kedge.algorithms.experience import explore
 from kedge.algorithms.schedule import MicroBatch
-from pretrained_toy import TinyLCM, brightness, context, gradients, prompt_only, train
 
 ONLY_KL = {"reward_weight": 0.0, "kl_weight": 1.0, "policy_steps": 1, "step_fraction": 1.0, "value_steps": 1}
 

@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from family_models import FAMILIES, Builder, build
+from helpers.family_models import FAMILIES, Builder, build
+from helpers.toys import Cycle
 from kedge.algorithms.base import Context
 from kedge.algorithms.rocm import ROCM
 from kedge.config import ModelConfig, resolve_kind
@@ -20,7 +21,6 @@ from kedge.policies import load_policy
 from kedge.policies.base import Backprop, Policy, draw_noise, rollout
 from kedge.policies.latent import LatentPolicy
 from kedge.policies.lora import LoraConfig
-from toys import Cycle
 
 PROMPTS = ["a cat", "a very long and winding description of a fox 🦊 at night"]
 

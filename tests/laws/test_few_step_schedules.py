@@ -8,9 +8,9 @@ import pytest
 import torch
 from diffusers import EulerAncestralDiscreteScheduler, EulerDiscreteScheduler, SCMScheduler
 
+from helpers.micro_models import NOISE_SCHEDULE
 from kedge.policies.families.sana_sprint import trigflow_schedule
 from kedge.policies.families.turbo import ancestral_schedule
-from micro_models import NOISE_SCHEDULE
 
 
 def randn(seed: int) -> torch.Tensor:

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch.distributions import Independent, Normal
 
+from helpers.toys import PROMPTS, ToyPolicy
 from kedge.gaussian import Gaussian, Reduction
 from kedge.policies.base import draw_noise, rollout
-from toys import PROMPTS, ToyPolicy
 
 GENERATOR = torch.Generator().manual_seed(0)
 SHAPE = (5, 3, 2, 2)

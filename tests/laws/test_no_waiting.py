@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 import torch
 from diffusers import DiffusionPipeline
-from test_memory_modes import Contrast
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from helpers.gradient_ways import Contrast
+from helpers.toys import PROMPTS, Cycle
 from kedge.algorithms.base import Context
 from kedge.algorithms.rocm import ROCM
 from kedge.planning.skeletons import OnePrompt
@@ -23,7 +24,6 @@ from kedge.policies.families.lcm import lcm_policy
 from kedge.policies.latent import LatentPolicy
 from kedge.policies.settings import LoraConfig
 from kedge.quiet import quiet_loading
-from toys import PROMPTS, Cycle
 
 FAMILIES = {"lcm": lcm_policy, "diffusion": diffusion_policy}
 WAYS = {"plain": Backprop(), "frugal": Backprop(checkpoint=True, paired=True), "truncated": Backprop(last_steps=1)}

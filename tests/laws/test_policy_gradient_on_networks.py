@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from helpers.micro_models import save_micro_diffusion, save_micro_lcm
+from helpers.pretrained_toy import Cycle, FunctionReward, brightness
 from kedge.algorithms.base import Context
 from kedge.algorithms.d3po import D3PO
 from kedge.algorithms.dpok import DPOK
@@ -12,8 +14,6 @@ from kedge.algorithms.ppo import DDPO, RLCM
 from kedge.policies import load_policy
 from kedge.policies.base import Backprop
 from kedge.policies.lora import LoraConfig
-from micro_models import save_micro_diffusion, save_micro_lcm
-from pretrained_toy import Cycle, FunctionReward, brightness
 
 CASES = [("lcm", "float32"), ("lcm", "bfloat16"), ("diffusion", "float32"), ("diffusion", "bfloat16")]
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
+from helpers.pretrained_toy import Cycle, TinyLCM, brightness, context, gradients, prompt_only, train
 from kedge.algorithms.experience import explore
 from kedge.algorithms.ppo import DDPO, PPO, RLCM, noised
 from kedge.algorithms.schedule import MicroBatch
 from kedge.policies.base import Backprop, draw_noise, rollout
-from pretrained_toy import Cycle, TinyLCM, brightness, context, gradients, prompt_only, train
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from helpers.toys import PROMPTS, ToyPolicy, ToyReward, toy_context
 from kedge.algorithms.base import Context, Loss
 from kedge.algorithms.rocm import ROCM
 from kedge.divergences import make_divergence
 from kedge.gaussian import Gaussian
 from kedge.policies.base import Backprop, draw_noise
-from toys import PROMPTS, ToyPolicy, ToyReward, toy_context
 
 # β that make the penalty matter next to the reward.
 BETA = {"kl": 0.02, "fisher": 0.01, "hellinger": 1.0, "js": 1.0, "chi2": 0.3, "tv": 0.5, "alpha": 0.3}

@@ -6,9 +6,9 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, LCMScheduler
 
+from helpers.micro_models import NOISE_SCHEDULE
 from kedge.policies.families.diffusion import ddim_schedule
 from kedge.policies.families.lcm import consistency_schedule
-from micro_models import NOISE_SCHEDULE
 
 PREDICTIONS = ["epsilon", "sample", "v_prediction"]
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pytest
 import torch
 
+from helpers.training_world import Paint, lightness
 from kedge.algorithms import ALGORITHMS
 from kedge.algorithms.base import Context, Needs
 from kedge.algorithms.importance import ImportanceRatios, expected_old_passes
@@ -17,7 +18,6 @@ from kedge.config import RunConfig, parse_config
 from kedge.config.workload import backprop_of, workload_of
 from kedge.policies.base import Backprop, Policy
 from kedge.training.assemble import build_policy
-from training_world import Paint, lightness
 
 ROCM = {"name": "rocm", "divergence": "kl", "beta": 0.1}
 CASES = {
@@ -88,7 +88,7 @@ def config_for(folder, kind: str, algorithm, **changes) -> RunConfig:
     return parse_config(
         {
             "model": {"name": str(folder), "kind": kind, "steps": 4, "guidance": 0.0, "lora": {"rank": 2}},
-            "reward": "training_world:lightness",
+            "reward": "helpers.training_world:lightness",
             "algorithm": algorithm,
             "training": {"batch_size": 2, "accumulation": 2, "steps": 4},
             **changes,
@@ -186,7 +186,7 @@ class CountedPaint(Paint):
 
 @pytest.mark.parametrize("algorithm", CHANCE)
 def test_where_chance_decides_the_mean_is_stated(algorithm):
-    config = config_for("paint", "training_world:load", CHANCE[algorithm])
+    config = config_for("paint", "helpers.training_world:load", CHANCE[algorithm])
     policy, runs = CountedPaint(config.model.steps, torch.device("cpu"), rank=2), 100
     totals = torch.zeros(runs, 3, dtype=torch.float64)
     for seed in range(runs):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from docs.result_pages import BEFORE_CLAIMS, RECORDS, RESULTS
 
-from invented_records import PROMPTS, record, result, rising
+from helpers.invented_records import PROMPTS, record, result, rising
 from kedge.config import ConfigError
 from kedge.evaluation.statistics import Interval
 from kedge_papers import TARGETS

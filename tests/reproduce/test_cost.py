@@ -12,7 +12,7 @@ from kedge.workflows.runner.cost import step_cost, steps_for
 
 
 def config_for(**changes):
-    return parse_config({"reward": "training_world:lightness", "model": {"name": "emoji-lcm"}, **changes})
+    return parse_config({"reward": "helpers.training_world:lightness", "model": {"name": "emoji-lcm"}, **changes})
 
 
 def test_a_budget_buys_as_many_steps_as_fit():

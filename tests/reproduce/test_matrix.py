@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import shutil
 import subprocess
@@ -14,6 +13,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from helpers.processes import environment
+from helpers.reproduce_world import MICRO
 from kedge.cli.app import app
 from kedge.config import ConfigError
 from kedge.evaluation.records import evaluation_folder, load_record
@@ -24,11 +25,8 @@ from kedge.workflows.runner.matrix import Matrix
 from kedge_papers.records.store import RecordStore
 from kedge_papers.runner.experiment_set import load_experiment_set
 from kedge_papers.runner.options import MatrixOptions
-from reproduce_world import MICRO
 
-TARGET = "reproduce_world:MICRO"
-TESTS = Path(__file__).parents[1]
-SOURCES = os.pathsep.join([str(TESTS), str(TESTS.parent / "src")])  # for processes of their own
+TARGET = "helpers.reproduce_world:MICRO"
 
 
 def matrix(folder: Path, **settings) -> Matrix:
@@ -66,9 +64,8 @@ def test_what_is_finished_is_not_done_again(done):
 
 
 def test_a_killed_matrix_goes_on_and_ends_where_it_would_have(done, tmp_path):
-    environment = {**os.environ, "KEDGE_TEST_DIE": "6", "PYTHONPATH": SOURCES, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "kedge", "reproduce", TARGET, "--out", str(tmp_path)]
-    killed = subprocess.run(command, env=environment, capture_output=True, timeout=120)
+    killed = subprocess.run(command, env=environment(KEDGE_TEST_DIE="6"), capture_output=True, timeout=120)
     assert killed.returncode == -9
     again = matrix(tmp_path / "runs")
     assert again.state(again.find("first")) == "partial"
@@ -98,7 +95,7 @@ def test_a_run_stops_where_it_is_asked_to_and_goes_on_as_if_it_had_not(done, tmp
     timeless = [[{k: v for k, v in line.items() if k not in TIMES} for line in log] for log in (resumed, there)]
     assert timeless[0] == timeless[1]
     rung, final = (load_record(evaluation_folder(stopped.home(whole)), role) for role in ("rung-1", "final"))
-    assert rung.scores["training_world:redness"].mean() < final.scores["training_world:redness"].mean()
+    assert rung.scores["helpers.training_world:redness"].mean() < final.scores["helpers.training_world:redness"].mean()
     late = replace(whole, until=4, measures={"rung-1": measure, "missed": measure})
     Matrix((late,), tmp_path / "runs").go(silent)
     assert "went on to step 8, so it cannot be measured at step 4" in Matrix((late,), tmp_path / "runs").reason(late)
@@ -137,7 +134,7 @@ def test_tables_come_from_the_records_alone(done, tmp_path):
 def test_a_record_holds_scores_curve_pictures_and_cost(done):
     result = RecordStore(done / "records").results()[TARGET]
     run = result.run("first")
-    assert run.evaluations["final"].scores["training_world:redness"].shape == (4,)
+    assert run.evaluations["final"].scores["helpers.training_world:redness"].shape == (4,)
     steps, queries = run.series("step", "queries")
     assert list(steps) == list(range(1, 9))
     assert list(queries) == [2 * step for step in steps]
@@ -153,7 +150,7 @@ def test_other_settings_under_the_same_name_are_refused(done):
 
 
 def test_a_metric_without_weights_is_left_out_and_said(tmp_path, monkeypatch):
-    monkeypatch.setattr("reproduce_world.METRICS", ("training_world:redness", "hpsv2"))
+    monkeypatch.setattr("helpers.reproduce_world.METRICS", ("helpers.training_world:redness", "hpsv2"))
     lacking = Matrix(matrix(tmp_path).runs[:1], tmp_path)
     lacking.go(silent)
     notes = json.loads((lacking.home(lacking.runs[0]) / "measured.json").read_text())
@@ -188,7 +185,7 @@ def test_runs_have_names_of_their_own(tmp_path):
 
 @pytest.mark.slow
 def test_several_at_once(tmp_path, monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", SOURCES)
+    monkeypatch.setenv("PYTHONPATH", environment()["PYTHONPATH"])
     done = CliRunner().invoke(app, ["reproduce", TARGET, "--jobs", "2", "--out", str(tmp_path)], catch_exceptions=False)
     assert done.exit_code == 0, done.output
     assert [matrix(tmp_path / "runs").state(run) for run in matrix(tmp_path / "runs").runs].count("finished") == 3

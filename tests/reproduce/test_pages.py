@@ -14,8 +14,8 @@ from docs.result_pages import (
     with_index,
     with_section,
 )
-from test_targets import result
 
+from helpers.invented_records import result_of
 from kedge.policies.fingerprint import KNOWN
 from kedge_papers.pages.exhibit import LARGEST
 from kedge_papers.pages.page import page
@@ -81,7 +81,7 @@ def test_generated_files_are_marked_for_version_control():
 
 
 def test_a_page_has_table_command_budget_and_runs(tmp_path):
-    each = Published(result("table4", tmp_path), "World 7")
+    each = Published(result_of("table4", tmp_path), "World 7")
     text = page(each.result, each.exhibit(), "table4.png", each.world)
     for part in ("# The base models", "Mirrors ROCM, Table 4", "| LCM |", "kedge reproduce table4", "`base-diffusion`"):
         assert part in text
@@ -89,7 +89,7 @@ def test_a_page_has_table_command_budget_and_runs(tmp_path):
 
 def test_a_readme_without_the_section_stays_as_it_is(tmp_path):
     assert with_section("# Mine\n", {}) == "# Mine\n"
-    published = {"table4": Published(result("table4", tmp_path), "World 1")}
+    published = {"table4": Published(result_of("table4", tmp_path), "World 1")}
     text = "a\n<!-- results: written by docs/generate.py -->\nstale words\n<!-- end of results -->\nz\n"
     once = with_section(text, published)
     assert once.startswith("a\n<!-- results")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from invented_records import record, rising
+from helpers.invented_records import record, rising
 from kedge_papers.records.peaks import cross_fitted, others_peak
 
 REWARD, TRUTH = "held_out/pickscore@emoji", "held_out/oracle"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from invented_records import PROMPTS, record, result
+from helpers.invented_records import PROMPTS, record, result
 from kedge.evaluation.statistics import paired_difference
 from kedge_papers.records.rows import difference, rows, win_rate
 from kedge_papers.records.tables import scores_table

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from invented_records import record, result, rising
+from helpers.invented_records import record, result, rising
 from kedge_papers.records.curves import points_over_seeds
 from kedge_papers.records.speed import reaching, shown_ratio, sooner
 from kedge_papers.targets.methods import level_unit, show

@@ -4,64 +4,24 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
 
-from kedge.config.loading import plain
-from kedge.evaluation.result import Evaluation
+from helpers.invented_records import EMOJI, result_of
 from kedge.workflows.runner.cost import step_cost
 from kedge_papers import TARGETS
 from kedge_papers.pages.exhibit import Exhibit, save_exhibit
-from kedge_papers.records.result import Result, sheet
-from kedge_papers.records.run_record import RunRecord, digest
-from kedge_papers.records.store import RecordStore
-from kedge_papers.runner.command_call import CommandCall
 from kedge_papers.runner.experiment_set import load_experiment_set
 from kedge_papers.runner.options import MatrixOptions
 from kedge_papers.targets.rocm_figures import preferences
 
-EMOJI = load_experiment_set("emoji")
-PROMPTS = tuple(f"a cat {i}" for i in range(12))
 REST = ("D3PO", "DPOK", "Diffusion", "LCM")
 ALIKE = ("table1a", "table1c", "table1d", "rlcm-fig5")  # their neighbours draw the same way
 SEVERAL = ("table1b", "fig4", "rlcm-fig7")
 ELSEWHERE = ("fig3", "estimators")  # votes and gradients are not in the runs: they have tests of their own
-
-
-SHEET = sheet(np.zeros((4, 8, 8, 3), dtype=np.uint8))
-
-
-def invented(run, index: int) -> RunRecord:
-    """A record of a run that never was: the later in the matrix, the better."""
-    rng = np.random.default_rng(index)
-    scores = {
-        role: Evaluation(run.title, PROMPTS, 0, {m: rng.normal(index, 0.1, 12) for m in measure.metrics})
-        for role, measure in run.measures.items()
-    }
-    steps = list(range(1, 41)) if run.train else []
-    held_out = {f"held_out/{metric}": [math.sqrt(s) + index for s in steps] for metric in EMOJI.metrics}
-    curve = {"step": steps, "seconds": [3.0 * s for s in steps], "queries": [8.0 * s for s in steps]}
-    curve |= {"reward": [math.sqrt(s) + index for s in steps], "peak_memory_mb": [1.0 for _ in steps], **held_out}
-    config = run.config()
-    return RunRecord(
-        run.name, run.title, run.seed, tuple(run.arguments()), run.recipe, "finished", "", len(steps), 3.0 * len(steps),
-        10.0, 8.0, curve, scores, {role: {"missing": {}, "seconds_per_picture": 0.1} for role in run.measures},
-        plain(config), {}, {"name": config.model.name, "digest": config.model.name},
-        pictures=dict.fromkeys(run.measures, digest(SHEET)),
-    )  # fmt: skip
-
-
-def result(name: str, folder: Path, **options) -> Result:
-    """What a target would have recorded, saved and read again."""
-    call = CommandCall(name, MatrixOptions(EMOJI, **options), folder)
-    runs = tuple(invented(run, i) for i, run in enumerate(call.matrix.runs))
-    call.store.put(Result(name, call.facts(), runs, sheets={digest(SHEET): SHEET}))
-    return RecordStore(call.store.folder).results()[name]
 
 
 @pytest.mark.parametrize("seeds", [1, 2])
@@ -70,7 +30,7 @@ def test_it_draws_from_records_alone(name, seeds, tmp_path):
     """Tables in three formats, a chart in two, a grid of pictures in one; at most one figure."""
     if seeds == 2 and name not in SEVERAL:
         pytest.skip("several seeds are drawn alike")
-    exhibit = TARGETS.get(name).show(result(name, tmp_path, seeds=seeds))
+    exhibit = TARGETS.get(name).show(result_of(name, tmp_path, seeds=seeds))
     files = save_exhibit(exhibit, tmp_path / "shown", name)
     assert files
     assert all(path.stat().st_size > 0 for path in files)
@@ -95,13 +55,15 @@ def test_every_run_of_every_target_can_be_told(name, world):
 
 def shown(name: str, folder: Path) -> Exhibit:
     """What a target shows of invented records, also as files in ``folder``."""
-    exhibit = TARGETS.get(name).show(result(name, folder))
+    exhibit = TARGETS.get(name).show(result_of(name, folder))
     save_exhibit(exhibit, folder, name)
     return exhibit
 
 
 def test_table_1_has_the_papers_rows_and_columns(tmp_path, monkeypatch):
-    monkeypatch.setattr("test_targets.EMOJI", replace(EMOJI, rows={}))  # every method on every reward, as in the paper
+    monkeypatch.setattr(
+        "helpers.invented_records.EMOJI", replace(EMOJI, rows={})
+    )  # every method on every reward, as in the paper
     shown("table1", tmp_path)
     parts = (tmp_path / "table1.md").read_text().split("**(")[1:]
     assert [part[:1] for part in parts] == ["a", "b", "c", "d"]
@@ -124,7 +86,7 @@ def test_table_4_has_the_papers_rows_and_columns(tmp_path):
 
 
 def test_the_sweep_counts_pictures_that_are_preferred_to_the_base_model(tmp_path):
-    recorded = result("fig4", tmp_path)
+    recorded = result_of("fig4", tmp_path)
     points = preferences(recorded)
     assert [beta for beta, _ in points] == [f"{beta:g}" for beta in EMOJI.sweep.betas]
     base = recorded.run("base-consistency").evaluations["final"].scores["oracle"]

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from invented_records import BASE, PROMPTS, record, result
+from helpers.invented_records import BASE, PROMPTS, record, result
 from kedge.config import ConfigError
 from kedge.evaluation.records import evaluation_folder, save_record
 from kedge.evaluation.result import Evaluation

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from emoji_renders import render
+from helpers.emoji_renders import render
+from helpers.live_server import LiveServer
 from kedge.evaluation.image_folder import write_image_folder
 from kedge.study.create import create_study
 from kedge.study.design import Design
@@ -15,7 +16,6 @@ from kedge.study.questions import parse_questions
 from kedge.study.sources import FolderSource
 from kedge.study.store import Store
 from kedge.worlds.emoji.captions import held_out_prompts
-from live_server import LiveServer
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from browser import chromium
+from helpers.browser import chromium
 from kedge.study.records import read_records
 from kedge.study.store import Store
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from helpers.study_votes import fill
 from kedge.cli.study import app
 from kedge.study.records import read_records
 from kedge.study.store import open_study
 from kedge.training.loggers import read_log
 from kedge.workflows.train import train
-from study_votes import fill
 
 SMALL = ["watch.samples_every=0", "watch.evaluate_every=0", "training.batch_size=8", "training.accumulation=1"]
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-import tiny_rewards
-from emoji_renders import render
+from helpers import tiny_rewards
+from helpers.emoji_renders import render
+from helpers.study_votes import fill
 from kedge.evaluation.image_folder import read_image_folder
 from kedge.pixels import from_uint8
 from kedge.rewards import describe, load_reward
@@ -19,7 +20,6 @@ from kedge.study.records import read_records
 from kedge.study.report import write_study_report
 from kedge.study.simulate import Habits, oracle_look, simulate
 from kedge.worlds.emoji.captions import train_prompts
-from study_votes import fill
 
 QUICK = FitSettings(epochs=6, batch_size=16, lr=3e-4)
 

@@ -9,8 +9,8 @@ import time
 import httpx2
 import numpy as np
 
+from helpers.live_server import LiveServer
 from kedge.study.records import read_records
-from live_server import LiveServer
 
 RATERS, PAIRS = 50, 3
 Acknowledged = dict[tuple[str, int, int], str]

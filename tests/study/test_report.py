@@ -12,12 +12,12 @@ import pyarrow.parquet
 import pytest
 from typer.testing import CliRunner
 
+from helpers.study_votes import fill
 from kedge.cli.study import app
 from kedge.study.export import pickapic_rows
 from kedge.study.report import write_study_report
 from kedge.study.store import Store
 from kedge.study.voting import Answer, vote
-from study_votes import fill
 
 
 def study(*arguments: object) -> str:

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from helpers.live_server import LiveServer
 from kedge.study.create import create_study
 from kedge.study.design import Design
 from kedge.study.questions import parse_questions
@@ -21,7 +22,6 @@ from kedge.study.server import listen
 from kedge.study.sources import FolderSource
 from kedge.study.store import Store
 from kedge.study.web import picture
-from live_server import LiveServer
 
 http = httpx2.Client()  # one for all: making one reads all certificates
 FORGED = '<img src=x onerror="document.title=1"><script>alert(1)</script>'

@@ -11,13 +11,13 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from helpers.toys import ToyPolicy
 from kedge.export.lora import COMFYUI_FILE, DIFFUSERS_FILE, adapter_layers, load_lora, save_lora
 from kedge.policies import load_policy
 from kedge.policies.base import draw_noise, rollout
 from kedge.policies.latent import LatentPolicy
 from kedge.policies.settings import LoraConfig
 from kedge.quiet import quiet_loading
-from toys import ToyPolicy
 
 PROMPTS = ["a cat", "the fox at night"]
 ABOUT = {"base_model": "micro", "reward": "0.7*hpsv2", "seed": 3, "algorithm": {"name": "rocm", "beta": 1e-4}}

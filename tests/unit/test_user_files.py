@@ -76,7 +76,7 @@ SCRIPT = """
 import sys
 sys.path.insert(0, {tests!r})
 import kedge
-from training_world import Climb, recipe
+from helpers.training_world import Climb, recipe
 
 def lightness(images, prompts):
     return images.flatten(1).mean(1)

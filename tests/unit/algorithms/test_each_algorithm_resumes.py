@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import torch
 
+from helpers.training_world import recipe
 from kedge.config import parse_config
 from kedge.training.assemble import assemble
 from kedge.training.checkpoint import CheckpointStore
 from kedge.training.loggers import read_log
 from kedge.training.processes import Processes
 from kedge.training.run_folder import RunFolder
-from training_world import recipe
 
 ALGORITHMS: dict[str, dict[str, Any]] = {
     "rlcm": {"name": "rlcm", "buffer_size": 4, "min_count": 2},
@@ -28,7 +28,7 @@ ALGORITHMS: dict[str, dict[str, Any]] = {
 
 
 def fit(settings: dict[str, Any], folder: Path, steps: int, resume: bool = False) -> None:
-    reward = "training_world:darkness"  # has no gradient
+    reward = "helpers.training_world:darkness"  # has no gradient
     config = parse_config(recipe(algorithm=settings, reward=reward, training__steps=steps, training__accumulation=2))
     run_folder = RunFolder(folder)
     run_folder.open(config, 1, "cpu")

@@ -7,8 +7,8 @@ import threading
 import pytest
 import torch
 
+from helpers.pretrained_toy import PROMPTS, TinyLCM, brightness, context, prompt_only
 from kedge.algorithms.experience import collect, explore
-from pretrained_toy import PROMPTS, TinyLCM, brightness, context, prompt_only
 
 
 def test_chunks_do_not_change_what_is_gathered():

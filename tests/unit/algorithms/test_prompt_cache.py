@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
+from helpers.toys import PROMPTS, ToyPolicy, toy_context
 from kedge.algorithms.prompt_cache import PromptCache
 from kedge.policies.base import Conditioning
-from toys import PROMPTS, ToyPolicy, toy_context
 
 CPU = torch.device("cpu")
 SIZE = 3 * 4 * 4  # bytes of one encoding below

@@ -9,11 +9,11 @@ import sys
 import pytest
 import yaml
 
+from helpers.training_world import Climb, recipe
 from kedge.algorithms import ALGORITHMS
 from kedge.algorithms.rocm import ROCM
 from kedge.config import ConfigError, RunConfig, document, dump, fields, load_config, parse_config, presets
 from kedge.config.text import apply_overrides, read_yaml
-from training_world import Climb, recipe
 
 
 @pytest.mark.parametrize("preset", presets(), ids=lambda preset: preset.name)
@@ -83,11 +83,11 @@ def test_overrides_reach_into_blocks_and_do_not_change_what_they_override():
 
 
 def test_a_block_may_be_given_by_its_first_key():
-    config = parse_config(recipe(prompts="animals-45", model={"kind": "training_world:load", "name": "x"}))
+    config = parse_config(recipe(prompts="animals-45", model={"kind": "helpers.training_world:load", "name": "x"}))
     assert config.prompts.source == "animals-45"
     changed = parse_config(apply_overrides(recipe(prompts="animals-45"), ["prompts.count=3"]))
     assert (changed.prompts.source, changed.prompts.count) == ("animals-45", 3)
-    named = parse_config(apply_overrides(recipe(algorithm="training_world:Climb"), ["algorithm.beta=2"]))
+    named = parse_config(apply_overrides(recipe(algorithm="helpers.training_world:Climb"), ["algorithm.beta=2"]))
     assert named.algorithm.instance == Climb(beta=2.0)
 
 

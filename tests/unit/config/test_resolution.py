@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from helpers.training_world import recipe
 from kedge.algorithms.rocm import ROCM
 from kedge.config import ConfigError, ModelConfig, RunConfig, dump, load_config, parse_config, parse_model, resolve
 from kedge.config.schema import AlgorithmChoice
 from kedge.policies.settings import LoraConfig
-from training_world import recipe
 
 
 def run_of(**model: object) -> RunConfig:
@@ -57,8 +57,8 @@ def test_what_a_recipe_leaves_out_is_what_is_usual_for_the_kind() -> None:
         assert parse_model({"name": name, "steps": 5}).steps == 5
         assert parse_model({"name": name, "lora": {"rank": 3}}).lora == LoraConfig(rank=3)
     assert parse_model({"name": "a/b", "steps": 5}, ["steps=6"]).steps == 6
-    own = parse_config(recipe(model={"kind": "training_world:load", "name": "x"})).model
-    assert (own.family, own.steps, own.kind) == (None, 8, "training_world:load")
+    own = parse_config(recipe(model={"kind": "helpers.training_world:load", "name": "x"})).model
+    assert (own.family, own.steps, own.kind) == (None, 8, "helpers.training_world:load")
 
 
 def test_another_name_of_a_family_becomes_its_name() -> None:

@@ -11,6 +11,8 @@ import pytest
 import torch
 from torch.distributions import Independent, Normal, kl_divergence
 
+from helpers.toys import PROMPTS, ToyPolicy
+from helpers.training_world import recipe
 from kedge.evaluation import Evaluation, compare, evaluate
 from kedge.evaluation.distance import distances
 from kedge.evaluation.tables import comparison_table, evaluation_table
@@ -18,8 +20,6 @@ from kedge.export.card import model_card
 from kedge.policies.base import NO_GRADIENT, PredictingPolicy, ReferenceSteps, draw_noise, rollout
 from kedge.training.loggers import read_log
 from kedge.training.run import train
-from toys import PROMPTS, ToyPolicy
-from training_world import recipe
 
 
 def drifted(kind: str = "lcm", steps: int = 4, **settings) -> tuple[ToyPolicy, dict[str, torch.Tensor], object]:

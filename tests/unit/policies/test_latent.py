@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from helpers.toys import PROMPTS, Cycle
 from kedge.algorithms.base import Context
 from kedge.algorithms.rocm import ROCM
 from kedge.policies import load_policy
@@ -17,7 +18,6 @@ from kedge.policies.base import Backprop, draw_noise, rollout
 from kedge.policies.latent import LatentPolicy
 from kedge.policies.settings import LoraConfig
 from kedge.registry import UnknownNameError
-from toys import PROMPTS, Cycle
 
 
 class Brightness:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from huggingface_hub import constants
 
-from family_models import FAMILIES, TINY, Builder, build
+from helpers.family_models import FAMILIES, TINY, Builder, build
 from kedge.config import ConfigError, parse_config
 from kedge.models import ModelParts
 from kedge.policies import detect_kind, load_policy

@@ -14,13 +14,13 @@ import pytest
 import torch
 from PIL import Image
 
+from helpers.tiny_rewards import pictures, write_bert, write_captioner
 from kedge.rewards import load_reward, sources
 from kedge.rewards.alignment import Alignment
 from kedge.rewards.bertscore import BertScore
 from kedge.rewards.json_server import ServerError
 from kedge.rewards.vision_server import KEY_VARIABLE, VisionServer
 from kedge.worlds.emoji.captioner import CaptionServer, read_picture
-from tiny_rewards import pictures, write_bert, write_captioner
 
 QUICK = {"pause": 0.001, "attempts": 3, "timeout": 1.0}
 PICTURE = Image.new("RGB", (8, 8), (255, 0, 0))

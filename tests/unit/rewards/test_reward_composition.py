@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from helpers.tiny_rewards import pictures, write_aesthetic, write_clip
 from kedge.rewards import REWARDS, RewardSpec, describe, load_reward, register
-from tiny_rewards import pictures, write_aesthetic, write_clip
 
 OWN = '''"""Rewards of my own."""
 

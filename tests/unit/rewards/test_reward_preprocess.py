@@ -16,11 +16,11 @@ from torch import Tensor
 from transformers import CLIPModel
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
+from helpers.tiny_rewards import SIZE, pictures, write_clip
 from kedge.rewards import load_reward
 from kedge.rewards.clip import FrozenCLIP, load_clip
 from kedge.rewards.pil_resize import resize_like_pil
 from kedge.rewards.preprocess import CropPreprocess, PadPreprocess, check_batch, read_preprocess
-from tiny_rewards import SIZE, pictures, write_clip
 
 side = st.integers(5, 90)
 PILLOW = int(pillow_version.split(".")[0])

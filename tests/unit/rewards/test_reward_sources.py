@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from helpers.tiny_rewards import write_aesthetic, write_clip, write_hps
 from kedge.rewards import MissingWeightsError, find, load_reward, readiness, sources
-from tiny_rewards import write_aesthetic, write_clip, write_hps
 
 
 @pytest.fixture(autouse=True)

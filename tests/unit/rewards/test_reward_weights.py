@@ -9,10 +9,18 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import CLIPConfig, CLIPModel
 
+from helpers.tiny_rewards import (
+    pictures,
+    randomise,
+    write_aesthetic,
+    write_blip,
+    write_clip,
+    write_hps,
+    write_image_reward,
+)
 from kedge.rewards import load_reward
 from kedge.rewards.openclip import from_open_clip, to_clip_config, to_open_clip, to_open_clip_config
 from kedge.rewards.weights import WrongWeightsError, read_state
-from tiny_rewards import pictures, randomise, write_aesthetic, write_blip, write_clip, write_hps, write_image_reward
 
 
 def test_open_clip_layout_survives_the_round_trip():

@@ -12,13 +12,13 @@ import pytest
 import yaml
 from safetensors import safe_open
 
+from helpers.training_world import recipe
 from kedge.cli.run import main
 from kedge.config import parse_config
 from kedge.policies.fingerprint import BEFORE_RECORDS, KNOWN, Fingerprint, OtherBaseError, fingerprint
 from kedge.training.checkpoint import CheckpointStore
 from kedge.training.run import train
 from kedge.workflows.load_run import load_run
-from training_world import recipe
 
 OLD_RUN = Path(__file__).parents[2] / "old_runs" / "before-fingerprints"
 UNET = "unet/diffusion_pytorch_model.safetensors"
@@ -91,8 +91,8 @@ def test_every_use_on_another_base_is_refused(run: Path, model: Path, kedge):
     uses = [
         ["train", "run", "--resume", "training.steps=3"],
         ["sample", "run", "--prompt", "a cat"],
-        ["eval", "run", "--metrics", "training_world:redness"],
-        ["compare", "run", "--metrics", "training_world:redness"],
+        ["eval", "run", "--metrics", "helpers.training_world:redness"],
+        ["compare", "run", "--metrics", "helpers.training_world:redness"],
         ["export", "run"],
         ["study", "new", "run", "--prompts", "animals-45"],
     ]

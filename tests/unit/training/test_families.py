@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from family_models import FAMILIES, Builder, build
+from helpers.family_models import FAMILIES, Builder, build
+from helpers.training_world import recipe
 from kedge.config import ModelConfig, parse_config, resolve_kind
 from kedge.planning.skeletons import meta_policy
 from kedge.policies import load_policy
@@ -18,7 +19,6 @@ from kedge.registry import UnknownNameError
 from kedge.training.run import train
 from kedge.training.run_folder import RunFolder
 from kedge.workflows.load_run import load_run
-from training_world import recipe
 
 ALGORITHMS = {
     "rocm": {"name": "rocm", "divergence": "kl", "beta": 1e-6},

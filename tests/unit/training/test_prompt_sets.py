@@ -11,13 +11,13 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from helpers.training_world import recipe
 from kedge.config import load_config, parse_config
 from kedge.planning.plan import plan
 from kedge.training.loggers import read_log
 from kedge.training.prompt_sets import PromptSets, split
 from kedge.training.run import train
 from kedge.workflows.measurement import choose_prompts
-from training_world import recipe
 
 
 def own_file(folder: Path, count: int = 60, name: str = "mine.txt") -> Path:
@@ -114,10 +114,10 @@ def test_a_held_out_set_that_is_trained_on_is_not_called_held_out(tmp_path, capl
 
 
 def test_a_run_logs_and_reports_what_its_prompts_are(tmp_path):
-    watching = {"watch__evaluate_every": 1, "watch__metrics": ["training_world:darkness"], "training__steps": 2}
+    watching = {"watch__evaluate_every": 1, "watch__metrics": ["helpers.training_world:darkness"], "training__steps": 2}
     for source, key, words in [
-        ("animals-45", "train_prompts/training_world:redness", "training prompts"),
-        (str(own_file(tmp_path)), "held_out/training_world:redness", "held-out prompts"),
+        ("animals-45", "train_prompts/helpers.training_world:redness", "training prompts"),
+        (str(own_file(tmp_path)), "held_out/helpers.training_world:redness", "held-out prompts"),
     ]:
         out = tmp_path / words.replace(" ", "-")
         train(config(source, **watching), out)

@@ -10,14 +10,14 @@ import torch
 from diffusers import LatentConsistencyModelPipeline
 from typer.testing import CliRunner
 
+from helpers.micro_models import save_micro_diffusion, save_micro_lcm
+from helpers.training_world import recipe
 from kedge.cli.app import app
 from kedge.config import parse_config
 from kedge.policies.sampling import draw
 from kedge.training.run import train
 from kedge.training.run_folder import RunFolder
 from kedge.workflows.load_run import load_run
-from micro_models import save_micro_diffusion, save_micro_lcm
-from training_world import recipe
 
 SAVE = {"lcm": save_micro_lcm, "diffusion": save_micro_diffusion}
 

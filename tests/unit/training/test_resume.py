@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -15,6 +14,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from helpers.processes import environment
+from helpers.training_world import recipe
 from kedge.config import RunConfig, parse_config
 from kedge.training.assemble import assemble
 from kedge.training.checkpoint import CheckpointStore
@@ -22,14 +23,13 @@ from kedge.training.loggers import read_log
 from kedge.training.processes import Processes
 from kedge.training.run_folder import RunFolder
 from kedge.training.trainer import Outcome, Trainer
-from training_world import recipe
 
 WATCHED = {
     "watch__samples_every": 3,
     "watch__samples_count": 2,
     "watch__evaluate_every": 3,
     "watch__held_out": {"source": "animals-45", "count": 4},
-    "watch__metrics": ["training_world:darkness"],
+    "watch__metrics": ["helpers.training_world:darkness"],
     "optimizer__ema": 0.9,
     "optimizer__schedule": "cosine",
     "training__accumulation": 2,
@@ -107,7 +107,7 @@ def test_another_seed_gives_another_run(whole, tmp_path):
 @pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
 def test_a_signal_saves_and_the_resumed_run_equals_an_uninterrupted_one(whole, tmp_path, number):
     folder = tmp_path / "run"
-    climb = {"name": "training_world:Climb", "interrupt": 4, "signal": number}
+    climb = {"name": "helpers.training_world:Climb", "interrupt": 4, "signal": number}
     trainer, outcome = run(parse_config(recipe(**WATCHED, training__steps=8, algorithm=climb)), folder)
     assert outcome.ended == "interrupted"
     assert outcome.step == 5  # the step that was under way is finished
@@ -126,7 +126,7 @@ def test_longer_training_goes_on_from_a_finished_run(tmp_path):
 
 
 def test_checkpoints_are_made_between_batches_only(tmp_path):
-    climb = {"name": "training_world:Climb", "updates_per_batch": 3}
+    climb = {"name": "helpers.training_world:Climb", "updates_per_batch": 3}
     config = parse_config(recipe(training__steps=7, algorithm=climb, checkpoint__every=1, checkpoint__keep=9))
     trainer, outcome = run(config, tmp_path / "run")
     assert trainer.store.steps() == [3, 6, 9]
@@ -179,9 +179,7 @@ assemble(load_config(folder.config), folder, Processes("cpu"), resume=True).fit(
 
 
 def start(folder: Path) -> subprocess.Popen:
-    tests = Path(__file__).parents[2]
-    environment = {**os.environ, "PYTHONPATH": str(tests), "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen([sys.executable, "-c", SCRIPT, str(folder)], env=environment, stderr=subprocess.DEVNULL)
+    return subprocess.Popen([sys.executable, "-c", SCRIPT, str(folder)], env=environment(), stderr=subprocess.DEVNULL)
 
 
 def test_kill_9_loses_at_most_the_steps_since_the_last_checkpoint(tmp_path):

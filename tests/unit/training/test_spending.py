@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-import training_world
+from helpers import training_world
 from kedge.config import parse_config
 from kedge.config.workload import workload_of
 from kedge.planning.plan import plan
@@ -33,7 +33,7 @@ ALGORITHMS: dict[str, tuple[dict[str, Any], list[int]]] = {
     "dpok": ({"name": "dpok", "policy_steps": 3, "value_batch_size": 4}, [6, 0, 0, 6, 0, 0]),
     "d3po, pairs": ({"name": "d3po", "epochs": 2}, [6, 0, 6, 0, 6, 0]),
     "d3po, votes": ({"name": "d3po", "votes": "votes.jsonl"}, [0, 0, 0, 0, 0, 0]),
-    "of the user's own": ({"name": "training_world:Climb", "updates_per_batch": 2}, [6, 6, 6, 6, 6, 6]),
+    "of the user's own": ({"name": "helpers.training_world:Climb", "updates_per_batch": 2}, [6, 6, 6, 6, 6, 6]),
 }
 SEEN: list[int] = []
 

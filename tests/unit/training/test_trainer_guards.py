@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from helpers.training_world import recipe
 from kedge.algorithms.base import Algorithm, Loss
 from kedge.config import parse_config
 from kedge.training.assemble import assemble
@@ -22,7 +23,6 @@ from kedge.training.progress import Bar, Lines, display
 from kedge.training.run import train
 from kedge.training.run_folder import RunFolder
 from kedge.training.trainer import Outcome, Trainer, TrainingFailed
-from training_world import recipe
 
 
 def trainer_for(folder: Path, **changes) -> Trainer:
@@ -33,7 +33,7 @@ def trainer_for(folder: Path, **changes) -> Trainer:
 
 
 def test_steps_without_a_finite_gradient_are_skipped_counted_and_end_the_run(tmp_path, capsys):
-    climb = {"name": "training_world:Climb", "poison": 3}
+    climb = {"name": "helpers.training_world:Climb", "poison": 3}
     trainer = trainer_for(tmp_path, training__steps=20, training__patience=4, algorithm=climb)
     with pytest.raises(TrainingFailed, match=r"4 steps in a row had no finite gradient, the last at step 7"):
         trainer.fit()
@@ -68,7 +68,7 @@ def test_only_skips_in_a_row_end_a_run(tmp_path):
 
 
 def test_skips_in_a_row_are_counted_across_a_resume(tmp_path):
-    climb = {"name": "training_world:Climb", "poison": 2}
+    climb = {"name": "helpers.training_world:Climb", "poison": 2}
     changes = {"training__patience": 4, "training__accumulation": 1, "algorithm": climb}
     first = trainer_for(tmp_path, training__steps=4, **changes)
     assert first.fit() == Outcome(4, "finished", "")
@@ -93,7 +93,7 @@ def test_training_raises_the_reward(tmp_path):
 
 
 def test_an_algorithm_that_never_updates_is_stopped(tmp_path):
-    climb = {"name": "training_world:Climb", "updates_per_batch": 0}
+    climb = {"name": "helpers.training_world:Climb", "updates_per_batch": 0}
     with pytest.raises(TrainingFailed, match="gave nothing to learn from"):
         trainer_for(tmp_path, algorithm=climb).fit()
 
@@ -153,12 +153,12 @@ def test_a_callback_adds_numbers_and_may_stop_the_run(tmp_path):
 def test_the_guard_sees_a_model_that_cheats(tmp_path, capsys):
     """Darkness is never trained on; with a reward that asks for light it must fall, and the guard must say so."""
     changes = {
-        "reward": "training_world:lightness",
-        "watch__metrics": ["training_world:darkness"],
+        "reward": "helpers.training_world:lightness",
+        "watch__metrics": ["helpers.training_world:darkness"],
         "watch__evaluate_every": 10,
         "training__steps": 40,
         "optimizer__lr": 0.01,
-        "algorithm": {"name": "training_world:Climb", "beta": 0.0},
+        "algorithm": {"name": "helpers.training_world:Climb", "beta": 0.0},
     }
     outcome = trainer_for(tmp_path / "stop", **changes, watch__guard="stop").fit()
     assert outcome.ended == "stopped"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -13,13 +12,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from helpers.processes import environment
+from helpers.training_world import recipe
 from kedge.config import parse_config
 from kedge.training.assemble import assemble
 from kedge.training.checkpoint import CheckpointStore
 from kedge.training.loggers import read_log
 from kedge.training.processes import Processes
 from kedge.training.run_folder import RunFolder
-from training_world import recipe
 
 WORKER = """
 import dataclasses, json, sys
@@ -66,19 +66,11 @@ def run_pair(folder: Path, mode: str) -> tuple[list[int], list[str]]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
-    common = {
-        **os.environ,
-        "PYTHONPATH": str(Path(__file__).parents[2]),
-        "OMP_NUM_THREADS": "1",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": port,
-        "WORLD_SIZE": "2",
-        "LOCAL_WORLD_SIZE": "2",
-    }
+    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
     workers = [
         subprocess.Popen(
             [sys.executable, "-c", WORKER, str(folder), mode],
-            env={**common, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            env=environment(**meeting, RANK=str(rank), LOCAL_RANK=str(rank)),
             stderr=subprocess.PIPE,
             text=True,
         )
@@ -150,7 +142,7 @@ def test_only_the_first_process_writes(pair):
 
 def test_a_resumed_pair_equals_an_uninterrupted_one(pair, tmp_path):
     whole, _ = pair
-    climb = {"name": "training_world:Climb", "interrupt": 2}
+    climb = {"name": "helpers.training_world:Climb", "interrupt": 2}
     folder = prepare(tmp_path / "run", algorithm=climb)
     assert [r["outcome"] for r in launch(folder)] == [[3, "interrupted"]] * 2
     prepare(folder)

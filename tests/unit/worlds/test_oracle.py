@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-import degradations
+from helpers import degradations
 from kedge.rewards import load_reward
 from kedge.worlds.emoji.atlas import ANIMAL_NAMES, sprite_bank
 from kedge.worlds.emoji.captions import (

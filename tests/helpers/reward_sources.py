@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-import tiny_rewards
+from helpers import tiny_rewards
 from kedge.rewards import REWARDS, load_reward
 from kedge.rewards.alignment import Alignment
 from kedge.rewards.preprocess import CropPreprocess

@@ -1,7 +1,7 @@
 """A generator, an algorithm and rewards small enough that whole training runs take a second.
 
-They enter by the same doors as a user's own: ``model.kind=training_world:load``,
-``algorithm.name=training_world:Climb``, ``reward=training_world:redness``.
+They enter by the same doors as a user's own: ``model.kind=helpers.training_world:load``,
+``algorithm.name=helpers.training_world:Climb``, ``reward=helpers.training_world:redness``.
 """
 
 from __future__ import annotations
@@ -144,9 +144,9 @@ def darkness(images: Tensor, prompts: Sequence[str]) -> Tensor:
 def recipe(**changes: Any) -> dict[str, Any]:
     """A config's mapping for a run in this world; keywords like ``training__steps=3`` change it."""
     data: dict[str, Any] = {
-        "model": {"name": "paint", "kind": "training_world:load", "steps": 3, "lora": {"rank": 4}},
-        "reward": "training_world:redness",
-        "algorithm": {"name": "training_world:Climb"},
+        "model": {"name": "paint", "kind": "helpers.training_world:load", "steps": 3, "lora": {"rank": 4}},
+        "reward": "helpers.training_world:redness",
+        "algorithm": {"name": "helpers.training_world:Climb"},
         "prompts": {"source": "animals-45"},
         "optimizer": {"lr": 1e-2},
         "training": {"steps": 6, "batch_size": 2, "device": "cpu"},

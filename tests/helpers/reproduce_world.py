@@ -9,6 +9,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from helpers.training_world import redness
 from kedge.evaluation.tables import Table
 from kedge.workflows.runner.runs import Measure, Run
 from kedge_papers.pages.exhibit import Exhibit
@@ -16,10 +17,9 @@ from kedge_papers.records.result import Result
 from kedge_papers.records.tables import scores_table
 from kedge_papers.runner.options import MatrixOptions
 from kedge_papers.runner.target import Target
-from training_world import redness
 
-RECIPE = str(Path(__file__).parent / "reproduce" / "paint.yaml")
-METRICS = ("training_world:redness", "training_world:lightness")
+RECIPE = str(Path(__file__).with_name("paint.yaml"))
+METRICS = ("helpers.training_world:redness", "helpers.training_world:lightness")
 _calls = 0
 
 

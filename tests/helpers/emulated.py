@@ -4,7 +4,7 @@ What would fail on a GPU fails here: tensors of two devices in one operation, ``
 host's memory. And since the arithmetic is the CPU's, whatever does run has to give the CPU's numbers.
 
 It changes torch for the whole process, so tests that need it run in one of their own:
-``KEDGE_TEST_DEVICE=emulated python -m pytest -p emulated -m gpu tests/device``, from the folder ``tests``.
+``KEDGE_TEST_DEVICE=emulated python -m pytest -p helpers.emulated -m gpu tests/device``, from the folder ``tests``.
 """
 
 from __future__ import annotations

@@ -124,7 +124,7 @@ def test_the_last_steps_divergence_in_closed_form(kind: str) -> None:
     """‖x̂_0 − x̂_0_ref‖²/2s0²: of the predicted picture, whatever the last step makes of it."""
     policy, s0 = Saying(kind, 3), 0.25
     end = policy.schedule[1]  # as a schedule that ends above zero noise: x_0 = α' x̂_0 + σ' ε̂
-    policy.schedule[1] = replace(end, next_alpha=torch.tensor(0.9), kept=torch.tensor(0.19**0.5))
+    policy.schedule[1] = replace(end, next_alpha=torch.tensor(0.9), carried=torch.tensor(0.19**0.5))
     algorithm = ROCM(divergence="kl", beta=1.0, last_step_std=s0, reference_steps=0)
     _, divergence = algorithm.evaluate(toy_context(policy), PROMPTS, noise_for(policy))
     with torch.no_grad():

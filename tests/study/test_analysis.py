@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from kedge.evaluation.bradley_terry import bradley_terry
-from kedge.evaluation.statistics import wilson
+from kedge.evaluation.statistics import crossed_bootstrap, wilson
+from kedge.evaluation.t_distribution import two_sided_quantile
 from kedge.study.agreement import krippendorff_alpha
-from kedge.study.analysis import analyse, crossed_bootstrap, to_dict
+from kedge.study.analysis import analyse, to_dict
 from kedge.study.questions import QUESTIONS
 from kedge.study.records import Record
 
@@ -146,7 +147,7 @@ def test_the_crossed_bootstrap_covers_where_counting_votes_does_not() -> None:
         lean = 0.6 + 0.15 * rng.standard_normal((raters, 1)) + 0.15 * rng.standard_normal((1, prompts))
         votes = (rng.random((raters, prompts)) < lean.clip(0, 1)).astype(float)
         who, what = np.indices(votes.shape).reshape(2, -1)
-        interval = crossed_bootstrap(votes.ravel(), list(who), list(what), seed=0, draws=400)
+        interval = crossed_bootstrap(votes.ravel(), [list(who), list(what)], seed=0, draws=150)
         covered += not interval.excludes(0.6)
         half = 1.96 * math.sqrt(interval.value * (1 - interval.value) / votes.size)
         naive += abs(interval.value - 0.6) <= half
@@ -155,18 +156,28 @@ def test_the_crossed_bootstrap_covers_where_counting_votes_does_not() -> None:
 
 
 def test_the_crossed_bootstrap_equals_all_resamples_one_by_one() -> None:
-    """Two raters and three prompts have 2² · 3³ resamples: enough to write them all down."""
+    """One of two raters and two of three prompts can be drawn in 2 · 3² ways: few enough to write them all down."""
     votes = np.array([[1.0, 0.5, 0.0], [1.0, 0.0, 0.0]])
-    means = sorted(
-        votes[np.ix_(rows, columns)].mean()
-        for rows in itertools.product(range(2), repeat=2)
-        for columns in itertools.product(range(3), repeat=3)
-    )
+    means = []
+    for row in range(2):
+        for columns in itertools.product(range(3), repeat=2):
+            means.append(votes[row, list(columns)].mean())
+    rate = votes.mean()
+    n = rate * (1 - rate) / np.var(means)
+    assert 1 < n < votes.size
+    by_rater, by_prompt = (votes - rate).sum(1), (votes - rate).sum(0)
+    variances = 2 * (by_rater**2).sum(), 1.5 * (by_prompt**2).sum()
+    freedom = sum(variances) ** 2 / (variances[0] ** 2 + variances[1] ** 2 / 2)
     who, what = np.indices(votes.shape).reshape(2, -1)
-    for level in (0.5, 0.8, 0.9):
-        interval = crossed_bootstrap(votes.ravel(), list(who), list(what), seed=0, draws=20_000, level=level)
-        low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2], method="inverted_cdf")
-        assert (interval.low, interval.high) == pytest.approx((low, high), abs=1e-9), level
+    for level in (0.5, 0.8, 0.95):
+        interval = crossed_bootstrap(votes.ravel(), [list(who), list(what)], draws=40_000, level=level)
+        expected = wilson(rate * n, n, quantile=two_sided_quantile(level, freedom))
+        assert (interval.low, interval.high) == pytest.approx(expected, abs=0.01), level
+
+
+def test_a_single_vote_has_an_interval() -> None:
+    analysis = analyse([record(1, 1, 1.0)], ASKED, ["tuned", "base"])
+    assert 0 <= analysis.contests[0].crossed.low < 0.5
 
 
 # Newcombe 1998, Statistics in Medicine 17, Table I: the score method without continuity correction.

@@ -24,7 +24,6 @@ class Change:
         wins: share of samples on which ours scores higher, ties as half.
         spread: standard deviation of their scores over samples, the yardstick of :attr:`effect`.
         p, p_holm: paired t test, plain and adjusted for the number of metrics compared.
-        alpha: what ``p_holm`` must be below for a change to count; None asks the 95 % interval of the difference.
         by_prompt: ``[P, 2]``: the means of ours and theirs, prompt by prompt.
         remaining: of a diversity, the share of theirs that ours has, with interval.
     """
@@ -37,14 +36,13 @@ class Change:
     spread: float
     p: float = math.nan
     p_holm: float = math.nan
-    alpha: float | None = None
     by_prompt: Floats = field(default_factory=lambda: np.empty((0, 2)), compare=False, repr=False)
     remaining: Interval | None = None
 
     @property
     def clear(self) -> bool:
         """Whether the difference is beyond chance."""
-        return self.difference.excludes(0.0) if self.alpha is None else self.p_holm < self.alpha
+        return self.difference.excludes(0.0)
 
     @property
     def rose(self) -> bool:
@@ -95,13 +93,6 @@ class Comparison:
             if change.metric == metric:
                 return change
         raise KeyError(f"no metric {metric!r}; there are {', '.join(c.metric for c in self.rewards)}")
-
-    def judged_at(self, alpha: float) -> Comparison:
-        """The same, with only those changes counted as clear whose adjusted p-value is below ``alpha``."""
-        rewards, statistics = (
-            tuple(replace(change, alpha=alpha) for change in changes) for changes in (self.rewards, self.statistics)
-        )
-        return replace(self, rewards=rewards, statistics=statistics)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kedge.evaluation.bradley_terry import Votes, bradley_terry_intervals
-from kedge.evaluation.statistics import Interval, rate_interval, sign_test, wilson
+from kedge.evaluation.statistics import Interval, crossed_bootstrap, rate_interval, sign_test, wilson
 from kedge.study.agreement import krippendorff_alpha
 from kedge.study.questions import Question
 from kedge.study.rater_checks import RaterCheck, check_raters
@@ -154,7 +154,7 @@ def _contest(
         losses=int((outcomes == 0).sum()),
         shares=(share(1.0), share(0.5), share(0.0)),
         rate=rate_interval(outcomes, prompts),
-        crossed=crossed_bootstrap(outcomes, column(records, "rater"), prompts, seed=seed, draws=draws),
+        crossed=_over_raters_and_prompts(outcomes, column(records, "rater"), prompts, seed=seed, draws=draws),
         prompts_won=won,
         prompts_lost=lost,
         p=sign_test(won, lost),
@@ -174,32 +174,13 @@ def _both_ways_round(records: Sequence[Record]) -> list[Sequence[float]]:
     return units
 
 
-def crossed_bootstrap(
-    outcomes: Any, raters: Sequence[object], prompts: Sequence[object], *, seed: int, draws: int, level: float = 0.95
+def _over_raters_and_prompts(
+    outcomes: NDArray[np.float64], raters: Sequence[str], prompts: Sequence[str], *, seed: int, draws: int
 ) -> Interval:
-    """The mean outcome, with a percentile interval that holds for other raters and for other prompts.
-
-    Raters and prompts are resampled independently, and a vote counts as often as its rater and its prompt were drawn
-    (Owen 2007, "The pigeonhole bootstrap": on the safe side, never too narrow for long).
-    """
-    x = np.asarray(outcomes, dtype=np.float64)
-    who, what = _numbers(raters), _numbers(prompts)
-    shape = (int(who.max()) + 1, int(what.max()) + 1)
-    total, count = np.zeros(shape), np.zeros(shape)
-    np.add.at(total, (who, what), x)
-    np.add.at(count, (who, what), 1)
-    rng = np.random.default_rng(seed)
-    rows = rng.multinomial(shape[0], np.full(shape[0], 1 / shape[0]), size=draws).astype(float)
-    columns = rng.multinomial(shape[1], np.full(shape[1], 1 / shape[1]), size=draws).astype(float)
-    weight = np.einsum("dr,rp,dp->d", rows, count, columns, optimize=True)
-    means = np.einsum("dr,rp,dp->d", rows, total, columns, optimize=True)[weight > 0] / weight[weight > 0]
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(x.mean()), float(low), float(high), min(shape), level)
-
-
-def _numbers(labels: Sequence[object]) -> NDArray[np.intp]:
-    """Equal labels get equal numbers, from 0."""
-    return np.unique(np.array(list(map(str, labels))), return_inverse=True)[1]
+    """The win rate for other raters and other prompts at once; a single vote knows of neither."""
+    if len(set(raters)) == len(set(prompts)) == 1:
+        return rate_interval(outcomes, prompts)
+    return crossed_bootstrap(outcomes, [raters, prompts], seed=seed, draws=draws)
 
 
 def _ranking(records: Sequence[Record], models: Sequence[str], seed: int, draws: int) -> dict[str, Interval]:

@@ -30,10 +30,12 @@ class Alarm:
     Attributes:
         looks: how many are planned.
         suspected: whether the last look said that the model cheats.
+        last: the verdict of the last look, whether the one before agreed or not.
     """
 
     looks: int
     suspected: bool = False
+    last: Verdict | None = None
 
     @property
     def alpha(self) -> float:
@@ -43,5 +45,6 @@ class Alarm:
     def look(self, comparison: Comparison, trained: Sequence[str]) -> Verdict | None:
         """The verdict, if this look and the one before both say that the model cheats; else None."""
         verdict = judge_comparison(comparison, trained, self.alpha)
+        self.last = verdict
         before, self.suspected = self.suspected, bool(verdict.record.alarm)
         return verdict if before and self.suspected else None

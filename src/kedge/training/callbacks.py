@@ -16,6 +16,7 @@ from torch import Tensor
 from kedge.evaluation import Evaluation, compare, evaluate, image_grid
 from kedge.evaluation.diversity import DIVERSITIES
 from kedge.evaluation.encoders import Encoder
+from kedge.evaluation.guard import JURY, Verdict
 from kedge.evaluation.prompt_roles import HELD_OUT, TRAIN_PROMPTS, Role, words
 from kedge.evaluation.repeated_looks import Alarm
 from kedge.policies.base import Policy
@@ -156,7 +157,7 @@ class HeldOut:
         self._alarm = Alarm(self.looks)
 
     def __call__(self, step: int, run: Watched) -> dict[str, float]:
-        """Evaluate if it is time; returns means, ``held_out/<metric>`` or ``train_prompts/<metric>``, and distances."""
+        """Evaluate if it is time; returns means, ``held_out/<metric>`` or ``train_prompts/<metric>``, distances, and signs."""
         if not due(step, self.every):
             return {}
         with run.averaged():
@@ -169,21 +170,29 @@ class HeldOut:
                 samples_per_prompt=self.pictures,
                 encoder=self.encoder,
             )
+        signs: dict[str, float] = {}
         if self.base is None:
             self.base = now
         elif self.guard != "off":
-            self._watch(step, now, run)
+            signs = self._watch(step, now, run)
         prefix = TRAIN_PROMPTS if self.role == "train" else HELD_OUT
         numbers = {**now.scores, **{name: now.statistics[name] for name in DIVERSITIES if name in now.statistics}}
         means = {f"{prefix}/{metric}": float(values.mean()) for metric, values in numbers.items()}
-        return means | {name: float(values.mean()) for name, values in now.distances.items()}
+        return means | {name: float(values.mean()) for name, values in now.distances.items()} | signs
 
-    def _watch(self, step: int, now: Evaluation, run: Watched) -> None:
+    def _watch(self, step: int, now: Evaluation, run: Watched) -> dict[str, float]:
+        """Judge; returns for the log whether the alarm sounds, and which of its inputs fell at this look."""
         trained = next(iter(self.rewards))
         assert self.base is not None  # the first evaluation is never judged
         verdict = self._alarm.look(compare(now, self.base), [trained])
-        if verdict is None:
-            return
+        assert self._alarm.last is not None
+        fallen = self._alarm.last.lost
+        signs = {f"alarm/{name}": float(name in fallen) for name in (JURY, *DIVERSITIES)}
+        if verdict is not None:
+            self._sound(step, verdict, run)
+        return {"alarm": float(verdict is not None), **signs}
+
+    def _sound(self, step: int, verdict: Verdict, run: Watched) -> None:
         message = f"step {step}, on {words(self.role)}: {verdict.sentence} {verdict.record.advice}"
         run.say("\n  ".join([message, *verdict.reasons]))
         if self.guard == "stop" and verdict.record.alarm == "stop":

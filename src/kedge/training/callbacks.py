@@ -157,7 +157,7 @@ class HeldOut:
         self._alarm = Alarm(self.looks)
 
     def __call__(self, step: int, run: Watched) -> dict[str, float]:
-        """Evaluate if it is time; returns means, ``held_out/<metric>`` or ``train_prompts/<metric>``, distances, and signs."""
+        """Evaluate if it is time; returns means by ``held_out/<metric>`` or ``train_prompts/<metric>``, and signs."""
         if not due(step, self.every):
             return {}
         with run.averaged():

@@ -164,8 +164,8 @@ def test_the_guard_sees_a_model_that_cheats(tmp_path, capsys):
     assert outcome.ended == "stopped"
     assert "Learnt to cheat" in outcome.reason
     looks = [line for line in read_log(tmp_path / "stop" / "metrics.jsonl") if "alarm" in line]
-    assert [line["alarm"] for line in looks] == [0, 1]  # it takes two in a row
-    assert [line["alarm/jury"] for line in looks] == [1, 1]
+    assert [line["alarm"] for line in looks] == [0, 0, 1]  # it takes two in a row
+    assert [line["alarm/jury"] for line in looks[-2:]] == [1, 1]
     outcome = trainer_for(tmp_path / "warn", **changes).fit()
     assert outcome.ended == "finished"
     assert "Learnt to cheat" in capsys.readouterr().err

@@ -27,7 +27,7 @@ COMPREHENSIONS = 33  # in 1,000 lines that are neither empty nor comments; the a
 VAGUE = {"found", "told", "made", "here", "asked", "given", "kept", "some", "mine"}
 
 # Small tools that import nothing of kedge: whoever imports anything of it may use them.
-TOOLS = ("units", "files", "lru", "pixels")
+TOOLS = ("units", "files", "lru", "pixels", "user_code")
 
 # Package or module below kedge → those that it may import. Nobody imports cli; rewards and policies do not know each
 # other; evaluation, study and export know no training.
@@ -36,15 +36,16 @@ MAY_IMPORT = {
     for part, allowed in {
         "gaussian": "",
         "ranges": "",
-        "registry": "",
+        "registry": "user_code",
         "quiet": "",
         **dict.fromkeys(TOOLS, ""),
         "devices": "",
+        "hashing": "files",
         "models": "registry",
         "divergences": "gaussian registry",
         "divergence_strength": "gaussian divergences",
-        "policies": "gaussian ranges registry models quiet",
-        "rewards": "registry quiet",
+        "policies": "gaussian ranges registry models quiet hashing",
+        "rewards": "registry quiet hashing",
         "algorithms": "gaussian registry divergences policies rewards",
         "worlds": "registry models rewards",
         "prompts": "registry worlds",
@@ -53,10 +54,11 @@ MAY_IMPORT = {
         "export": "policies config models",
         "random_models": "registry quiet policies",
         "study": "registry policies rewards algorithms worlds evaluation",
-        "training": "registry quiet devices models policies rewards algorithms config prompts evaluation export",
+        "training": "registry quiet devices hashing models policies rewards algorithms config prompts evaluation"
+        " export",
         "planning": "registry quiet devices models random_models policies rewards algorithms config prompts training",
-        "workflows": "registry devices models policies rewards algorithms worlds config prompts evaluation study export"
-        " training planning",
+        "workflows": "registry devices hashing models policies rewards algorithms worlds config prompts evaluation"
+        " study export training planning",
         "cli": "prompts config policies evaluation study random_models workflows",
         "__main__": "cli",
         "papers": "registry divergences policies rewards algorithms worlds config prompts evaluation study training"

@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from kedge.rewards.base import Reward as Reward
     from kedge.training.callbacks import Callback as Callback
     from kedge.training.checkpoint import CheckpointError as CheckpointError
-    from kedge.training.run import FolderTaken as FolderTaken
+    from kedge.training.ownership import FolderTaken as FolderTaken
     from kedge.training.trainer import TrainingFailed as TrainingFailed
     from kedge.workflows.compare import RunComparison as RunComparison
     from kedge.workflows.compare import compare as compare
@@ -106,7 +106,7 @@ _NAMES = {
     # Around a training.
     "kedge.training.callbacks": ("Callback",),
     "kedge.training.checkpoint": ("CheckpointError",),
-    "kedge.training.run": ("FolderTaken",),
+    "kedge.training.ownership": ("FolderTaken",),
     "kedge.training.trainer": ("TrainingFailed",),
     "kedge.evaluation": ("Evaluation", "image_grid"),
     "kedge.export.lora": ("load_lora", "save_lora"),

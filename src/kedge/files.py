@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import os
 import shutil
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
+
+ROOM = 10**6  # bytes below which a disk is full, whatever the error says
+
+
+class DiskFullError(OSError):
+    """There is no room for what was to be written; the message names the folder."""
 
 
 @contextmanager
@@ -24,14 +32,84 @@ def replacing(path: Path) -> Iterator[Path]:
     remove(draft)
     _remove_orphans(path)
     try:
-        yield draft
-        flush(draft)
-        if path.is_dir():  # a folder in use cannot be renamed over
-            shutil.rmtree(path)
+        with telling_full_disk(path.parent):
+            yield draft
+            flush(draft)
+        if path.is_dir() or draft.is_dir():  # a folder in use cannot be renamed over, a file not by a folder
+            remove(path)
         os.replace(draft, path)
         _flush_one(path.parent)
     finally:
         remove(draft)
+
+
+@contextmanager
+def telling_full_disk(folder: Path) -> Iterator[None]:
+    """Inside, an error that comes from a full disk becomes one that says so.
+
+    Libraries hide it behind words of their own, so the room that is left decides.
+
+    Raises:
+        DiskFullError: naming the folder and the room that is left.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        free = shutil.disk_usage(folder).free
+        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or free < ROOM:
+            raise DiskFullError(
+                f"the disk of {folder} is full ({free / 1e6:.1f} MB left): make room. What was written whole before is "
+                "still there"
+            ) from error
+        raise
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[bool]:
+    """Yields whether the lock is ours; if not, another process is at work. It dies with its process.
+
+    Args:
+        path: the lock's file; it stays, and says who had it last.
+    """
+    try:
+        import fcntl
+    except ImportError:  # not a POSIX system: nobody is kept out
+        yield True
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        os.truncate(handle, 0)
+        os.write(handle, f"process {os.getpid()} on {socket.gethostname()}".encode())
+        yield True
+    finally:
+        os.close(handle)
+
+
+def text_lines(path: Path) -> list[str]:
+    """The lines of a UTF-8 text file, with or without a byte-order mark.
+
+    A line ends at a line feed, a carriage return, or both: not at U+2028, U+0085 or a form feed, which
+    ``str.splitlines`` takes for ends and which stand inside prompts and inside strings of JSON.
+
+    Raises:
+        UnicodeDecodeError: it is in another encoding.
+    """
+    lines = path.read_text(encoding="utf-8-sig").split("\n")
+    return lines[:-1] if lines[-1] == "" else lines
+
+
+def remove_drafts(folder: Path) -> None:
+    """Remove what processes that were killed left half written below ``folder``: see :func:`replacing`."""
+    for draft in folder.rglob(".*"):
+        writer = draft.suffix.removeprefix(".")
+        if writer.isdecimal() and draft.name.count(".") > 1 and not psutil.pid_exists(int(writer)):
+            remove(draft)
 
 
 def write_text(path: Path, text: str) -> Path:

@@ -11,6 +11,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from kedge.user_code import UserCodeError, calling
+
 
 class UnknownNameError(ValueError):
     """A name that is not registered; the message lists the choices and the nearest one."""
@@ -47,11 +49,16 @@ def load_object(path: str) -> Any:
 
 
 def _import(name: str, path: str) -> ModuleType:
-    try:
+    if name.partition(".")[0] in ("kedge", "kedge_papers"):
         return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name and not name.startswith(error.name):
-            raise  # the user's module exists, but something that it imports does not
+    try:
+        with calling(path):
+            return importlib.import_module(name)
+    except UserCodeError as failed:
+        error = failed.__cause__
+        missing = error.name if isinstance(error, ModuleNotFoundError) else None
+        if not missing or not name.startswith(missing):
+            raise  # the user's module exists, but fails, or something that it imports does not exist
         raise UnknownNameError(f"cannot import {name!r} (from {path!r}): no such module on the path") from error
 
 
@@ -83,7 +90,8 @@ def load_file(file: Path, path: str) -> ModuleType:
         sys.modules[module.__name__] = module  # dataclasses look for the names in their annotations there
         loading.append(file)
         try:
-            spec.loader.exec_module(module)
+            with calling(path):
+                spec.loader.exec_module(module)
         except BaseException:
             del sys.modules[module.__name__]
             raise

@@ -13,10 +13,10 @@ from kedge.algorithms.base import Context, Loss, Needs
 from kedge.algorithms.workload import Passes, Workload
 from kedge.config import RunConfig, parse_config
 from kedge.config.workload import workload_of
+from kedge.evaluation.run_log import read_log
 from kedge.planning.plan import plan
 from kedge.planning.step import StepCost, count_step
 from kedge.policies.base import Backprop, rollout
-from kedge.training.loggers import read_log
 from kedge.training.run import train
 from kedge.workflows.runner.cost import step_cost
 

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from kedge.config import RunConfig, parse_config
+from kedge.evaluation.run_log import read_log
 from kedge.evaluation.tables import display
 from kedge.planning.plan import plan
 from kedge.planning.step import StepCost, count_step
 from kedge.rewards import REWARDS, Part, RewardSpec, register
 from kedge.rewards.skeleton import Paths, Skeleton, on_meta
-from kedge.training.loggers import read_log
 from kedge.training.run import train
 
 # The record.

@@ -14,8 +14,8 @@ from helpers.family_models import build
 from helpers.training_world import recipe
 from kedge.cli.app import app
 from kedge.config import parse_config
+from kedge.evaluation.run_log import read_log
 from kedge.policies.sampling import draw
-from kedge.training.loggers import read_log
 from kedge.training.run import train
 from kedge.workflows.load_run import load_run
 

@@ -141,6 +141,19 @@ def darkness(images: Tensor, prompts: Sequence[str]) -> Tensor:
     return 1 - images.flatten(1).mean(1)
 
 
+def sometimes(images: Tensor, prompts: Sequence[str]) -> Tensor:
+    """Never a number."""
+    return images.flatten(1).mean(1) * float("nan")
+
+
+def flat(images: Tensor, prompts: Sequence[str]) -> Tensor:
+    """The same for all pictures."""
+    return images.flatten(1).sum(1) * 0
+
+
+flat.differentiable = True  # type: ignore[attr-defined]
+
+
 def recipe(**changes: Any) -> dict[str, Any]:
     """A config's mapping for a run in this world; keywords like ``training__steps=3`` change it."""
     data: dict[str, Any] = {

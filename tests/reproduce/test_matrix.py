@@ -18,9 +18,9 @@ from helpers.reproduce_world import MICRO
 from kedge.cli.app import app
 from kedge.config import ConfigError
 from kedge.evaluation.records import evaluation_folder, load_record
-from kedge.training.loggers import read_log
+from kedge.evaluation.run_log import read_log
+from kedge.files import locked
 from kedge.workflows.runner.cell import steps_done
-from kedge.workflows.runner.lock import locked
 from kedge.workflows.runner.matrix import Matrix
 from kedge_papers.records.store import RecordStore
 from kedge_papers.runner.experiment_set import load_experiment_set

@@ -10,9 +10,9 @@ from typer.testing import CliRunner
 
 from helpers.study_votes import fill
 from kedge.cli.study import app
+from kedge.evaluation.run_log import read_log
 from kedge.study.records import read_records
 from kedge.study.store import open_study
-from kedge.training.loggers import read_log
 from kedge.workflows.train import train
 
 SMALL = ["watch.samples_every=0", "watch.evaluate_every=0", "training.batch_size=8", "training.accumulation=1"]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import typer
 
-INTERRUPTED = 130  # the shell's code for a program ended by Ctrl-C
+SHELL = 128  # plus a signal's number: the shell's code for a program that it ended, 130 for Ctrl-C
 
 
 @contextmanager
@@ -19,4 +20,4 @@ def interruptible() -> Iterator[None]:
         yield
     except TrainingInterrupted as stop:
         print(stop)
-        raise typer.Exit(INTERRUPTED) from None
+        raise typer.Exit(SHELL + signal.Signals[stop.signal]) from None

@@ -16,6 +16,9 @@ def train_command(
     ] = None,
     out: Annotated[str | None, typer.Option(help="The run folder; runs/NAME by default.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint.")] = False,
+    start_from: Annotated[
+        str | None, typer.Option("--from", metavar="RUN", help="A new run that starts from this run's adapter.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and describe the run; load no weights.")] = False,
 ) -> None:
     """Train by a preset or a recipe, or go on with a run.
@@ -27,7 +30,7 @@ def train_command(
     if dry_run:
         return print(describe(recipe, *(overrides or []), out=out, resume=resume))
     with interruptible():
-        run = train(recipe, *(overrides or []), out=out, resume=resume)
+        run = train(recipe, *(overrides or []), out=out, resume=resume, start_from=start_from)
     folder = run.folder
     if run.stopped:
         print(run.stopped)

@@ -27,9 +27,21 @@ from kedge.evaluation.partial_scores import PartialScores, Row
 from kedge.evaluation.result import Evaluation
 from kedge.pixels import as_rgb, from_uint8, to_uint8
 from kedge.policies.base import NO_GRADIENT, Policy, ReferenceSteps, draw_noise, rollout
-from kedge.rewards.base import Reward, checked_scores
+from kedge.rewards.base import Reward, RewardError, checked_scores
 
 Progress = Callable[[int, int], None]
+
+
+class ScoringFailed(RewardError):
+    """One of the rewards of an evaluation failed.
+
+    Attributes:
+        metric: its name among the rewards.
+    """
+
+    def __init__(self, metric: str, message: str):
+        super().__init__(message)
+        self.metric = metric
 
 
 def sample_seed(seed: int, prompt_index: int, sample: int) -> int:
@@ -136,7 +148,10 @@ def _score(
     images = from_uint8(pixels).to(device)
     scores: dict[str, list[float]] = {}
     for name, reward in rewards.items():
-        scores[name] = checked_scores(name, reward(images, prompts).detach().double(), prompts).tolist()
+        try:
+            scores[name] = checked_scores(name, reward(images, prompts).detach().double(), prompts).tolist()
+        except RewardError as error:
+            raise ScoringFailed(name, str(error)) from error
     statistics = {name: values.tolist() for name, values in image_statistics(images).items()}
     features = encoder(images).tolist() if encoder else None
     rows = []

@@ -18,6 +18,7 @@ from kedge.evaluation.guard import judge_comparison
 from kedge.evaluation.records import BASE, TUNED, evaluation_folder, file_name, load_record
 from kedge.evaluation.report_style import CSS
 from kedge.evaluation.result import Evaluation
+from kedge.evaluation.run_log import read_log
 from kedge.evaluation.tables import comparison_table, display
 from kedge.files import write_text
 
@@ -31,6 +32,7 @@ class _Run:
     config_text: str
     environment: dict[str, Any]
     log: list[dict[str, float | None]]
+    history: list[str]
 
     @property
     def reward(self) -> str:
@@ -84,18 +86,14 @@ def _read(folder: Path) -> _Run:
         config if isinstance(config, dict) else {},
         text,
         json.loads(environment.read_text(encoding="utf-8")) if environment.is_file() else {},
-        _read_log(folder / "metrics.jsonl"),
+        read_log(folder / "metrics.jsonl"),
+        _history(folder / "history.json"),
     )
 
 
-def _read_log(path: Path) -> list[dict[str, float | None]]:
-    lines = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
-        try:
-            lines.append(json.loads(line))
-        except json.JSONDecodeError:
-            break  # being written right now
-    return lines
+def _history(path: Path) -> list[str]:
+    """Where the run started, and what changed when it was resumed; nothing for runs of older versions."""
+    return list(json.loads(path.read_text(encoding="utf-8"))["in_words"]) if path.is_file() else []
 
 
 def _page(run: _Run, ours: Evaluation | None, theirs: Evaluation | None, against: str) -> str:
@@ -110,6 +108,8 @@ def _page(run: _Run, ours: Evaluation | None, theirs: Evaluation | None, against
     charts = parts.training_charts(run.log, run.reward)
     sections += ["<h2>Training</h2>", charts] if charts else []
     sections.append("<h2>How it was made</h2>")
+    if run.history:
+        sections.append("<ul>" + "".join(f"<li>{escape(sentence)}</li>" for sentence in run.history) + "</ul>")
     sections.append(parts.folded("Configuration", run.config_text.strip()))
     if run.environment:
         sections.append(parts.folded("Environment", json.dumps(run.environment, indent=2, ensure_ascii=False)))

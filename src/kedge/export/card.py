@@ -28,7 +28,14 @@ EVALUATED = {"held_out/": "held-out prompts", "train_prompts/": "training prompt
 
 
 def model_card(
-    config: RunConfig, step: int, log: Sequence[Line], name: str, spent: object, base: Fingerprint | None = None
+    config: RunConfig,
+    step: int,
+    log: Sequence[Line],
+    name: str,
+    spent: object,
+    *,
+    base: Fingerprint | None = None,
+    history: Sequence[str] = (),
 ) -> str:
     """Markdown with the hub's front matter.
 
@@ -39,9 +46,10 @@ def model_card(
         name: of the run.
         spent: prints as what the run took.
         base: the weights that it was trained on.
+        history: sentences on where it started and what changed when it was resumed.
     """
     parts = [_front_matter(config), f"# {name}\n", _lead(config, step), f"It took {spent}.\n", _base(base)]
-    parts += [_verdict(NOT_COMPARED), _results(config, log), _use(config), _details(config)]
+    parts += [_verdict(NOT_COMPARED), _results(config, log), _use(config), _details(config, history)]
     return "\n".join(filter(None, parts))
 
 
@@ -136,8 +144,9 @@ def _use(config: RunConfig) -> str:
     return f"## Use\n\n```python\n{code}```\n\nThe adapter's scale is inside its weights: leave the LoRA weight at 1.\n"
 
 
-def _details(config: RunConfig) -> str:
-    return (
-        "## How it was made\n\nThe whole configuration; `kedge train config.yaml` repeats the run.\n\n"
-        f"```yaml\n{dump(config)}```\n"
-    )
+def _details(config: RunConfig, history: Sequence[str]) -> str:
+    repeats = "The whole configuration; `kedge train config.yaml` repeats the run."
+    if history:
+        past = "\n".join(f"- {sentence}" for sentence in history)
+        repeats = f"{past}\n\nThe configuration of the last steps (`history.json` has those of all):"
+    return f"## How it was made\n\n{repeats}\n\n```yaml\n{dump(config)}```\n"

@@ -7,17 +7,13 @@ the hub shows for a file. The same weights in other files (half precision, anoth
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
-import os
-import re
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kedge.files import write_text
+from kedge.hashing import file_hash
 from kedge.models import BUNDLED, ModelParts
 from kedge.policies.weight_files import weight_files
 
@@ -35,8 +31,6 @@ BEFORE_RECORDS = {
 }
 
 SHOWN = 8  # hexadecimal digits that people get to see
-LARGE = 64 * 2**20  # bytes from which a file's hash is remembered
-_SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 
 
 class OtherBaseError(ValueError):
@@ -89,25 +83,6 @@ def fingerprint(name: str | Path, parts: ModelParts | None = None) -> Fingerprin
     return Fingerprint(str(name), hashlib.sha256(lines.encode()).hexdigest(), hashes, whole)
 
 
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file's contents, in hexadecimal.
-
-    The hub's cache names large files by it, so they are not read; other large files are read once and remembered, by
-    path, size and time of change, in ``$KEDGE_HOME/fingerprints.json`` (``~/.cache/kedge`` unless set).
-    """
-    path = path.resolve()
-    if path.parent.name == "blobs" and _SHA256.match(path.name):
-        return path.name
-    facts = path.stat()
-    if facts.st_size < LARGE:
-        return _read_hash(path)
-    remembered, key = _remembered(), f"{path} {facts.st_size} {facts.st_mtime_ns}"
-    if key not in remembered:
-        remembered[key] = _read_hash(path)
-        _remember(remembered)
-    return remembered[key]
-
-
 def check_base(trained_on: Mapping[str, Any] | None, present: Fingerprint | None, run: str) -> None:
     """See that an adapter meets the base that it was trained on; where that cannot be told, a note is logged.
 
@@ -152,26 +127,3 @@ def _refusal(past: Fingerprint, present: Fingerprint, run: str) -> str:
 
 def _joined(hashes: list[str]) -> str:
     return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
-
-
-def _read_hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _memory() -> Path:
-    return Path(os.environ.get("KEDGE_HOME", "~/.cache/kedge")).expanduser() / "fingerprints.json"
-
-
-def _remembered() -> dict[str, str]:
-    try:
-        hashes = json.loads(_memory().read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return hashes if isinstance(hashes, dict) else {}
-
-
-def _remember(hashes: dict[str, str]) -> None:
-    """Where nothing can be written, the hash is computed again next time."""
-    with suppress(OSError):
-        write_text(_memory(), json.dumps(hashes))

@@ -5,14 +5,17 @@ from __future__ import annotations
 import logging
 import random
 import re
+import reprlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from kedge.prompts.hub import hub_column
 from kedge.prompts.named import NAMED
 from kedge.prompts.report import inspect_prompts
 from kedge.prompts.sources import READERS, PromptError, read_file
 from kedge.registry import load_object, suggest
+from kedge.user_code import calling
 
 log = logging.getLogger(__name__)
 
@@ -76,9 +79,14 @@ def _raw(source: str | Sequence[str], column: str | None, split: str, local: str
 
 def _called(path: str) -> list[str]:
     """The prompts that a function of the user's own returns."""
-    prompts = list(load_object(path)())
-    if not all(isinstance(prompt, str) for prompt in prompts):
-        raise PromptError(f"{path} must return prompts: strings, not {type(prompts[0]).__name__} and the like")
+    function = load_object(path)
+    with calling(f"prompts {path!r}"):
+        returned = function()
+        prompts: list[Any] = [returned] if isinstance(returned, str) or returned is None else list(returned)
+    for number, prompt in enumerate(prompts, start=1):
+        if not isinstance(prompt, str) or prompt is returned:
+            what = f"item {number}, {reprlib.repr(prompt)}, is a" if prompt is not returned else "it returned a"
+            raise PromptError(f"{path} must return a list of strings: {what} {type(prompt).__name__}")
     return prompts
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections.abc import Sequence
 from typing import Any
@@ -39,7 +40,8 @@ class PromptStream:
 
     def state_dict(self) -> dict[str, Any]:
         """The position, and what it is a position in."""
-        return {"position": self._position, "seed": self.seed, "count": len(self.prompts)}
+        digest = hashlib.sha256("\0".join(self.prompts).encode(errors="surrogatepass")).hexdigest()
+        return {"position": self._position, "seed": self.seed, "count": len(self.prompts), "prompts": digest}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up a position.
@@ -51,6 +53,11 @@ class PromptStream:
             raise PromptError(
                 f"the checkpoint went through {state['count']} prompts with seed {state['seed']}, this run has "
                 f"{len(self.prompts)} with seed {self.seed}: resume with the same prompts, or start a new run"
+            )
+        if state.get("prompts", self.state_dict()["prompts"]) != self.state_dict()["prompts"]:
+            raise PromptError(
+                f"the checkpoint went through {state['count']} other prompts than these {len(self.prompts)}: their "
+                "text has changed. Resume with the same prompts, or start a new run"
             )
         self._position = state["position"]
 

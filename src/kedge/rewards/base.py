@@ -7,6 +7,12 @@ from typing import Protocol
 
 from torch import Tensor
 
+from kedge.user_code import UserCodeError
+
+
+class RewardError(UserCodeError):
+    """A reward failed, or did not keep to what a reward is; the message names it."""
+
 
 class Reward(Protocol):
     """A scorer.
@@ -27,10 +33,10 @@ def check_shape(name: str, scores: Tensor, prompts: Sequence[str]) -> Tensor:
     """``scores`` as they are, if there is one number for each prompt.
 
     Raises:
-        ValueError: for any other shape than ``[B]``.
+        RewardError: for any other shape than ``[B]``.
     """
     if scores.shape != (len(prompts),):
-        raise ValueError(
+        raise RewardError(
             f"reward {name!r} returned shape {tuple(scores.shape)} for {len(prompts)} images: "
             f"return one number for each, ({len(prompts)},)"
         )
@@ -41,11 +47,11 @@ def checked_scores(name: str, scores: Tensor, prompts: Sequence[str]) -> Tensor:
     """``scores`` as they are, if there is one finite number for each prompt; it waits for the device.
 
     Raises:
-        ValueError: for a wrong shape, or for a score that is not finite, naming its prompt: averages and running
+        RewardError: for a wrong shape, or for a score that is not finite, naming its prompt: averages and running
             statistics would carry it for ever.
     """
     finite = check_shape(name, scores, prompts).isfinite()
     if not finite.all():
         row = int((~finite).nonzero()[0])
-        raise ValueError(f"reward {name!r} returned {scores[row].item()} for the prompt {prompts[row]!r}")
+        raise RewardError(f"reward {name!r} returned {scores[row].item()} for the prompt {prompts[row]!r}")
     return scores

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import reprlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,13 +13,14 @@ from torch import Tensor
 
 from kedge.quiet import quiet_loading
 from kedge.registry import load_object
-from kedge.rewards.base import Reward, check_shape
+from kedge.rewards.base import Reward, RewardError, check_shape
 from kedge.rewards.catalogue import REWARDS, find
 from kedge.rewards.expression import Term, parse
 from kedge.rewards.preprocess import check_batch
 from kedge.rewards.scale import Scale, natural_scale
 from kedge.rewards.sources import locate
 from kedge.rewards.user import load_callable
+from kedge.user_code import calling
 
 
 def load(text: str, device: Any = "cpu", dtype: torch.dtype = torch.float32) -> Reward:
@@ -54,7 +56,8 @@ def _load_term(term: Term, device: Any, dtype: torch.dtype) -> Reward:
 def _load_callable(term: Term) -> Reward:
     scorer = load_callable(term.name)
     if inspect.isclass(scorer):
-        instance: Any = scorer(*([term.source] if term.source else []))
+        with calling(f"reward {term.name!r}", RewardError):
+            instance: Any = scorer(*([term.source] if term.source else []))
         return Custom(term.name, instance)
     if term.source:
         raise ValueError(f"{term.name!r} is a function, which takes no source: write it without '@{term.source}'")
@@ -65,7 +68,7 @@ class Custom:
     """Any callable ``(images [B, 3, H, W] in [0, 1], prompts) -> B scores`` as a reward.
 
     It is taken to have no gradient unless it says ``differentiable = True``. Scores may be a tensor, an array or a
-    list; a reward without gradient never sees a graph.
+    list; a reward without gradient never sees a graph, and gets images of its own, into which it may write.
     """
 
     def __init__(self, name: str, function: Callable[..., Any]):
@@ -76,13 +79,42 @@ class Custom:
         """Score images ``[B, 3, H, W]`` in [0, 1]; returns ``[B]``.
 
         Raises:
-            ValueError: the callable did not return one number for each image.
+            RewardError: the callable failed, did not return one number for each image, wrote into images that others
+                read too, or has no gradient although it says so.
         """
         images = check_batch(images, prompts)
-        scores = self.function(images if self.differentiable else images.detach(), list(prompts))
-        scores = torch.as_tensor(scores, dtype=images.dtype, device=images.device)
+        lent = images if self.differentiable else images.detach().clone()
+        version = lent._version
+        with calling(f"reward {self.name!r}", RewardError), torch.set_grad_enabled(torch.is_grad_enabled()):
+            returned = self.function(lent, list(prompts))
+        if self.differentiable and lent._version != version:
+            raise RewardError(
+                f"reward {self.name!r} writes into the images that it is given, which others read too: write "
+                "images = images - 0.5, not images -= 0.5"
+            )
+        scores = self._as_tensor(returned, images)
         check_shape(self.name, scores, prompts)
-        return scores if self.differentiable else scores.detach()
+        if not self.differentiable:
+            return scores.detach()
+        if torch.is_grad_enabled() and images.requires_grad and not scores.requires_grad:
+            raise RewardError(
+                f"reward {self.name!r} says differentiable = True, but its scores have no gradient with respect to the "
+                "images: compute them in torch, without detach(), no_grad(), item() or numpy; or leave differentiable "
+                "out and train it with a policy gradient (algorithm=rlcm)"
+            )
+        return scores
+
+    def _as_tensor(self, returned: Any, images: Tensor) -> Tensor:
+        """The scores as numbers on the images' device, if that is what they are."""
+        if isinstance(returned, Tensor) and returned.is_meta:
+            raise RewardError(f"reward {self.name!r} returned a tensor on the meta device, which holds no numbers")
+        try:
+            return torch.as_tensor(returned, dtype=images.dtype, device=images.device)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise RewardError(
+                f"reward {self.name!r} returned {reprlib.repr(returned)}, a {type(returned).__name__}: return one "
+                f"number for each of the {len(images)} images, as a tensor, an array or a list"
+            ) from error
 
 
 @dataclass(frozen=True)

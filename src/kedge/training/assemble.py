@@ -20,9 +20,11 @@ from kedge.prompts import PromptStream
 from kedge.rewards.base import Reward
 from kedge.training.callbacks import Callback, HeldOut, SampleGrid
 from kedge.training.checkpoint import CheckpointStore, seed_everything
+from kedge.training.history import History
 from kedge.training.loggers import JsonlLogger, Logger, TensorBoardLogger
 from kedge.training.meter import CountedReward, Meter
 from kedge.training.optimizer import Optimizer
+from kedge.training.parent import Parent
 from kedge.training.processes import Processes
 from kedge.training.progress import Silent, display
 from kedge.training.prompt_sets import PromptSets
@@ -62,12 +64,19 @@ def assemble(
     *,
     sets: PromptSets | None = None,
     resume: bool = False,
+    parent: Parent | None = None,
+    history: History | None = None,
     callbacks: Sequence[Callback] = (),
 ) -> Trainer:
     """Load everything and put it together; with ``resume``, at the newest checkpoint (or the start, without one).
 
     Args:
         sets: the prompts of ``config``, if they are loaded already.
+        parent: the adapter to start from; a fresh one by default.
+        history: how the run was trained so far, with the stretch that begins now.
+
+    Raises:
+        ConfigError: if ``parent`` does not fit.
     """
     from kedge.rewards import load_reward
 
@@ -76,7 +85,10 @@ def assemble(
     if processes.main and (warning := experience_warning(config, prompts, processes.count)):
         log.warning(warning)
     seed_everything(config.training.seed)  # the same fresh adapter on every process
-    policy = build_policy(config.model, processes.device)
+    policy, base = build_policy(config.model, processes.device), base_of(config.model)
+    if parent is not None:
+        parent.check(config, base)
+        parent.load_into(policy)
     own_seed = config.training.seed + 1_000_003 * processes.index
     seed_everything(own_seed)
     apply_memory_settings(policy, config.memory, config.speed)
@@ -113,7 +125,9 @@ def assemble(
         checkpoint_every=config.checkpoint.every,
         callbacks=(*watching, *callbacks) if processes.main else (),
         loggers=_loggers(config, folder) if processes.main else (),
-        base=base_of(config.model),
+        base=base,
+        history=history or History(),
+        save_first=parent is not None,
     )
     if resume:
         trainer.resume()

@@ -16,6 +16,7 @@ from torch import Tensor
 from kedge.evaluation import Evaluation, compare, evaluate, image_grid
 from kedge.evaluation.diversity import DIVERSITIES
 from kedge.evaluation.encoders import Encoder
+from kedge.evaluation.evaluator import ScoringFailed
 from kedge.evaluation.guard import JURY, Verdict
 from kedge.evaluation.prompt_roles import HELD_OUT, TRAIN_PROMPTS, Role, words
 from kedge.evaluation.repeated_looks import Alarm
@@ -160,16 +161,10 @@ class HeldOut:
         """Evaluate if it is time; returns means by ``held_out/<metric>`` or ``train_prompts/<metric>``, and signs."""
         if not due(step, self.every):
             return {}
+        if self.base is None and step > 0:  # switched on by a resume
+            self.base = self._evaluate(run, reference=True)
         with run.averaged():
-            now = evaluate(
-                run.policy,
-                self.rewards,
-                self.prompts,
-                seed=self.seed,
-                batch_size=self.batch_size,
-                samples_per_prompt=self.pictures,
-                encoder=self.encoder,
-            )
+            now = self._evaluate(run)
         signs: dict[str, float] = {}
         if self.base is None:
             self.base = now
@@ -179,6 +174,28 @@ class HeldOut:
         numbers = {**now.scores, **{name: now.statistics[name] for name in DIVERSITIES if name in now.statistics}}
         means = {f"{prefix}/{metric}": float(values.mean()) for metric, values in numbers.items()}
         return means | {name: float(values.mean()) for name, values in now.distances.items()} | signs
+
+    def _evaluate(self, run: Watched, reference: bool = False) -> Evaluation:
+        """Of all rewards; one that only watches and fails is left out this time: it must not end the training."""
+        rewards = dict(self.rewards)
+        trained = next(iter(rewards))
+        while True:
+            try:
+                return evaluate(
+                    run.policy,
+                    rewards,
+                    self.prompts,
+                    seed=self.seed,
+                    batch_size=self.batch_size,
+                    samples_per_prompt=self.pictures,
+                    encoder=self.encoder,
+                    reference=reference,
+                )
+            except ScoringFailed as error:
+                if error.metric == trained:
+                    raise
+                del rewards[error.metric]
+                run.say(f"left out of this evaluation: {error}")
 
     def _watch(self, step: int, now: Evaluation, run: Watched) -> dict[str, float]:
         """Judge; returns for the log whether the alarm sounds, and which of its inputs fell at this look."""
@@ -198,6 +215,12 @@ class HeldOut:
         if self.guard == "stop" and verdict.record.alarm == "stop":
             run.stop(message)
 
+    def _fits(self, base: Evaluation) -> bool:
+        prompts: list[str] = []  # the prompt of each sample
+        for prompt in self.prompts:
+            prompts += [prompt] * self.pictures
+        return base.prompts == tuple(prompts) and base.seed == self.seed
+
     def state_dict(self) -> dict[str, Any]:
         """The base model's scores, and whether the last evaluation was suspicious."""
         return {"base": self.base.to_dict() if self.base else None, "suspected": self._alarm.suspected}
@@ -205,4 +228,9 @@ class HeldOut:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take them up."""
         self.base = Evaluation.from_dict(state["base"]) if state["base"] else None
+        if self.base is not None and not self._fits(self.base):
+            raise ValueError(
+                "the checkpoint's held-out evaluation is of other prompts, another watch.seed or another "
+                "watch.pictures than this run's: resume with the same, or start a new run"
+            )
         self._alarm.suspected = state.get("suspected", False)  # checkpoints from before it was kept

@@ -15,13 +15,16 @@ import random
 import re
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from kedge.files import replacing
+from kedge.files import remove, replacing
+from kedge.training.history import History
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +34,21 @@ _NAME = re.compile(r"step-(\d{8,})$")
 
 class CheckpointError(ValueError):
     """A checkpoint that cannot be written or read."""
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A whole checkpoint.
+
+    Attributes:
+        step: optimizer steps done.
+        sha256: of its state.
+        history: how the run was trained up to it; empty in checkpoints of older versions.
+    """
+
+    step: int
+    sha256: str
+    history: History
 
 
 class CheckpointStore:
@@ -44,18 +62,23 @@ class CheckpointStore:
     def __init__(self, folder: Path, keep: int = 2):
         self.folder, self.keep = folder, keep
 
-    def save(self, step: int, state: dict[str, Any]) -> Path:
+    def save(self, step: int, state: dict[str, Any], history: History | None = None) -> Path:
         """Write ``state`` (tensors and plain data) as the checkpoint of ``step``.
+
+        Args:
+            history: how the run was trained up to here; readable without the state.
 
         Raises:
             CheckpointError: if the state holds something that could not be read back.
+            DiskFullError: if there is no room for it; nothing of it is left behind.
         """
         final = self.folder / f"step-{step:08d}"
         with replacing(final) as draft:  # a resumed run passes the same step again
             draft.mkdir()
             torch.save(state, draft / "state.pt")
             digest = _digest(draft / "state.pt")
-            (draft / "manifest.json").write_text(json.dumps({"format": FORMAT, "step": step, "sha256": digest}))
+            manifest = {"format": FORMAT, "step": step, "sha256": digest, "history": (history or History()).to_list()}
+            (draft / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
             _read_state(draft)
         self._forget_old()
         return final
@@ -69,6 +92,16 @@ class CheckpointStore:
                 log.warning("%s; going back to the one before", error)
         return None
 
+    def newest(self) -> Saved | None:
+        """What is known of the newest whole checkpoint without loading its state."""
+        for step, path in self._newest_first():
+            try:
+                manifest = _manifest(path)
+            except CheckpointError:
+                continue
+            return Saved(step, manifest["sha256"], _history(manifest))
+        return None
+
     def steps(self) -> list[int]:
         """The steps that have a checkpoint, whole or not, in order."""
         return sorted(step for step, _ in self._newest_first())
@@ -79,7 +112,8 @@ class CheckpointStore:
 
     def _forget_old(self) -> None:
         for _, path in list(self._newest_first())[self.keep :]:
-            shutil.rmtree(path, ignore_errors=True)
+            with suppress(OSError):
+                remove(path)
         for draft in self.folder.glob(".step-*"):  # left by a process that was killed while it wrote
             shutil.rmtree(draft, ignore_errors=True)
 
@@ -90,15 +124,31 @@ def read(path: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: if a file is missing, cut short or changed.
     """
+    _manifest(path)
+    return _read_state(path)
+
+
+def _manifest(path: Path) -> dict[str, Any]:
+    """The manifest of a checkpoint whose state has the right checksum; CheckpointError for any other."""
     try:
-        manifest = json.loads((path / "manifest.json").read_text())
+        manifest: dict[str, Any] = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
         if manifest["format"] != FORMAT:
             raise CheckpointError(f"checkpoint {path} has format {manifest['format']}; this Kedge reads {FORMAT}")
         if _digest(path / "state.pt") != manifest["sha256"]:
             raise CheckpointError(f"checkpoint {path} is damaged (its checksum does not match)")
-        return _read_state(path)
-    except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
+        return manifest
+    except CheckpointError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:  # not UTF-8, not JSON, not ours
         raise CheckpointError(f"checkpoint {path} is damaged ({error})") from error
+
+
+def _history(manifest: dict[str, Any]) -> History:
+    """How the run was trained; empty in manifests of older versions, and where that part is damaged."""
+    try:
+        return History.from_list(manifest.get("history") or ())
+    except (TypeError, KeyError):
+        return History()
 
 
 def _read_state(path: Path) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Callable
@@ -9,26 +10,33 @@ from types import FrameType, TracebackType
 from typing import Any
 
 USUAL: dict[int, Any] = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+HANGUP = getattr(signal, "SIGHUP", None)  # a lost terminal; not on every platform
+if HANGUP is not None:
+    USUAL[HANGUP] = signal.SIG_DFL
 
 
 class StopOnSignal:
-    """Inside, the first SIGINT or SIGTERM only sets :attr:`requested`; the second one acts as usual.
+    """Inside, the first SIGINT, SIGTERM or SIGHUP only sets :attr:`requested`; the second one acts as usual.
 
     Args:
         announce: called with the signal's name when the first one arrives.
+
+    Attributes:
+        name: of the signal that came, empty before.
     """
 
-    SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
     def __init__(self, announce: Callable[[str], None]):
-        self.requested = False
+        self.requested, self.name = False, ""
         self._announce = announce
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> StopOnSignal:
         # Python delivers signals to the main thread only, and lets only it install handlers.
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._handle) for number in self.SIGNALS}
+            for number in USUAL:
+                if number == HANGUP and signal.getsignal(number) is signal.SIG_IGN:
+                    continue  # started by nohup, which means to outlive its terminal
+                self._before[number] = signal.signal(number, self._handle)
         return self
 
     def __exit__(
@@ -37,13 +45,24 @@ class StopOnSignal:
         self._restore()
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        self.requested = True
+        self.requested, self.name = True, signal.Signals(number).name
         for known, before in self._before.items():
             # A shell starts background jobs with Ctrl-C ignored; whoever sends a second signal means it all the same.
             signal.signal(known, USUAL[known] if before is signal.SIG_IGN else before)
-        self._announce(signal.Signals(number).name)
+        if number == HANGUP:
+            _leave_terminal()
+        self._announce(self.name)
 
     def _restore(self) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before = {}
+
+
+def _leave_terminal() -> None:
+    """What is still said goes nowhere: writing to a terminal that is gone would end the run before it has saved."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):
+        if os.isatty(stream):
+            os.dup2(nowhere, stream)
+    os.close(nowhere)

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TextIO
 
 from torch import Tensor
 
-from kedge.files import write_text
+from kedge.evaluation.run_log import log_lines
+from kedge.files import replacing
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
+
+
+log = logging.getLogger(__name__)
 
 
 class Logger(Protocol):
@@ -95,19 +101,32 @@ class TensorBoardLogger:
             self._writer.close()
 
 
-def read_log(path: Path) -> list[dict[str, float | None]]:
-    """The lines of a metrics.jsonl; a last line that was cut short is left out."""
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    entries = []
-    for line in lines:
-        try:
-            entries.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
-    return entries
-
-
 def truncate_log(path: Path, step: int) -> None:
-    """Keep the lines up to ``step``; 0 keeps none, for the line of step 0 is written when a run begins."""
-    remaining = [line for line in read_log(path) if (line["step"] or 0) <= step] if step else []
-    write_text(path, "".join(json.dumps(line) + "\n" for line in remaining))
+    """Keep the lines up to ``step``, byte for byte; 0 keeps none, for the line of step 0 is written when a run begins.
+
+    Damaged lines before the last one are told; the log with them is kept beside it.
+    """
+    lines = log_lines(path)
+    damaged = [number for number, (_, line) in enumerate(lines, start=1) if line is None and number < len(lines)]
+    if damaged:
+        beside = unused(path.with_name(f"{path.stem}-damaged{path.suffix}"))
+        shutil.copyfile(path, beside)
+        log.warning("%s, line %s, cannot be read: left out; the log as it was is %s", path, damaged[0], beside)
+    remaining = []
+    for text, line in lines if step else ():
+        if line is not None and (line["step"] or 0) <= step:
+            remaining.append(text)
+    steps = {line["step"] for _, line in lines if line is not None}
+    if step and steps and step not in steps:
+        log.warning("%s has no line of step %d, where the run goes on", path, step)
+    with replacing(path) as draft:
+        draft.write_bytes(b"".join(text + b"\n" for text in remaining))
+
+
+def unused(path: Path) -> Path:
+    """``path``, or with a number behind its stem where it exists."""
+    number = 2
+    free = path
+    while free.exists():
+        free, number = path.with_name(f"{path.stem}-{number}{path.suffix}"), number + 1
+    return free

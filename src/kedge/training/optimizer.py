@@ -100,6 +100,12 @@ class Optimizer:
         self._steps = state["steps"]
         if self.ema and state["ema"]:
             self.ema.load_state_dict(state["ema"])
+        elif self.ema:  # switched on now: the average begins with what was trained, not with the fresh adapter
+            self.ema = MovingAverage(self.parameters, self.ema.decay)
+
+    def finite(self) -> bool:
+        """Whether the parameters are numbers, all of them."""
+        return all(bool(parameter.isfinite().all()) for parameter in self.parameters)
 
     def _clip(self) -> Tensor:
         return torch.nn.utils.clip_grad_norm_(self.parameters, self.config.clip or math.inf)

@@ -87,6 +87,10 @@ class Processes:
             everyone: list[Any] = gather_object(items)
             return everyone
 
+    def first(self, value: Any) -> Any:
+        """What the first process has, on all of them."""
+        return self.gather([value])[0]
+
     def wait(self) -> None:
         """Until every process is here."""
         with self._together():

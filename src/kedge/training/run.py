@@ -2,70 +2,195 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from kedge import __version__
-from kedge.config import RunConfig, load_config, resolve
+from kedge.config import ConfigError, RunConfig, load_config, resolve
 from kedge.config.compatibility import check_experience
 from kedge.config.loading import plain
+from kedge.evaluation.run_log import read_log
 from kedge.export.card import model_card
 from kedge.files import write_text
+from kedge.hashing import text_hash
 from kedge.policies.fingerprint import Fingerprint
-from kedge.training.assemble import assemble
+from kedge.rewards.contents import reward_contents
+from kedge.training.assemble import assemble, base_of
 from kedge.training.callbacks import Callback
-from kedge.training.loggers import read_log
+from kedge.training.checkpoint import CheckpointStore
+from kedge.training.history import History, Stretch, in_words
+from kedge.training.loggers import unused
 from kedge.training.meter import spent
+from kedge.training.ownership import FolderTaken as FolderTaken
+from kedge.training.ownership import owned
+from kedge.training.parent import Parent, read_parent
 from kedge.training.processes import Processes
 from kedge.training.prompt_sets import PromptSets
+from kedge.training.resume import check_resume
 from kedge.training.run_folder import RunFolder
 from kedge.training.trainer import Outcome, Trainer
 
 log = logging.getLogger(__name__)
 
 
-class FolderTaken(ValueError):
-    """The run folder already holds a run, and nobody said to resume it."""
-
-
-def train(config: RunConfig, out: str | Path, *, resume: bool = False, callbacks: Sequence[Callback] = ()) -> Outcome:
-    """Train as ``config`` says, into the folder ``out``.
+def train(
+    config: RunConfig,
+    out: str | Path,
+    *,
+    resume: bool = False,
+    start_from: str | Path | None = None,
+    or_next: bool = False,
+    callbacks: Sequence[Callback] = (),
+) -> Outcome:
+    """Train as ``config`` says, into the folder ``out``, which no other process can take meanwhile.
 
     Args:
         resume: go on from the newest whole checkpoint in ``out``; from the start if there is none.
+        start_from: a run whose adapter a new run starts from.
+        or_next: take ``out-2``, ``out-3``, … where ``out`` is taken.
         callbacks: what else is to watch the run, besides what ``config.watch`` asks for.
 
     Raises:
-        FolderTaken: if ``out`` holds a run and ``resume`` is False.
-        ConfigError: if nothing could be learnt: one sample, for example, has no advantage.
+        FolderTaken: if ``out`` holds a run and ``resume`` is False, is in use, or holds others' files.
+        ConfigError: if nothing could be learnt (one sample, for example, has no advantage), or a resumed run would
+            learn something else than before.
         TrainingFailed: if gradients stay infinite.
     """
     config = resolve(config)  # one made in Python may leave the kind of its model open
-    folder = RunFolder(Path(out))
-    used = folder.used
-    if used and not resume:
-        raise FolderTaken(
-            f"{folder.path} already holds a run: add --resume to go on with it, or choose another folder with --out"
-        )
+    if resume and start_from is not None:
+        raise ConfigError("--resume goes on with a run, --from starts a new one: give one of them")
     processes = Processes(config.training.device)
     check_experience(config, processes.count)
-    processes.wait()  # nobody writes before everybody has looked
-    sets = PromptSets(as_before(config, folder) if used else config, new=not used)
-    config = sets.config
-    if processes.main and not used:
-        for line in sets.warnings():
-            log.warning(line)
-    trainer = assemble(config, folder, processes, sets=sets, resume=resume, callbacks=callbacks)
-    if processes.main:  # only now: what cannot be loaded leaves no folder behind
-        folder.open(config, processes.count, str(processes.device), trainer.base)
-    outcome = trainer.fit()
-    if processes.main and outcome.ended != "interrupted":
-        finish(trainer, config, folder, outcome)
-    processes.wait()
-    return outcome
+    with ExitStack() as stack:
+        # One process takes the folder for all; where it cannot, all of them say so.
+        taken, refusal = None, ""
+        if processes.main:
+            try:
+                taken = stack.enter_context(owned(Path(out), resume=resume, or_next=or_next))
+            except FolderTaken as error:
+                refusal = str(error)
+        if refusal := processes.first(refusal):
+            raise FolderTaken(refusal)
+        folder, used = processes.first((taken.folder.path, taken.used) if taken else None)
+        run = _Run(config, RunFolder(folder), used, processes, Path(start_from) if start_from else None)
+        try:
+            return replace(run.train(callbacks), folder=folder)
+        except ValueError:
+            if taken and (run.trainer is None or run.trainer.step == 0):  # nothing was trained yet
+                taken.give_up()
+            raise
+
+
+@dataclass
+class _Run:
+    """One run in a folder that is ours.
+
+    Attributes:
+        used: whether the folder held the run before.
+        trainer: once everything is loaded.
+    """
+
+    config: RunConfig
+    folder: RunFolder
+    used: bool
+    processes: Processes
+    start_from: Path | None = None
+    trainer: Trainer | None = None
+
+    def train(self, callbacks: Sequence[Callback]) -> Outcome:
+        """Load, open the folder, train, export, describe."""
+        folder, processes = self.folder, self.processes
+        sets = PromptSets(as_before(self.config, folder) if self.used else self.config, new=not self.used)
+        config = sets.config
+        if processes.main and not self.used:
+            for line in sets.warnings():
+                log.warning(line)
+        parent = read_parent(self.start_from) if self.start_from else None
+        history = self._history(config, sets, parent)
+        trainer = assemble(
+            config,
+            folder,
+            processes,
+            sets=sets,
+            resume=self.used,
+            parent=parent,
+            history=history,
+            callbacks=callbacks,
+        )
+        if processes.main:  # only now: what cannot be loaded leaves no folder behind
+            folder.open(config, processes.count, str(processes.device), trainer.base, history)
+        processes.wait()  # nobody trains before the folder is open
+        self.trainer = trainer
+        outcome = trainer.fit()
+        if processes.main and outcome.ended != "interrupted":
+            finish(trainer, config, folder, outcome)
+        processes.wait()
+        return outcome
+
+    def _history(self, config: RunConfig, sets: PromptSets, parent: Parent | None) -> History:
+        """How the run was trained up to its checkpoint, and how it is to go on.
+
+        Raises:
+            ResumeRefused: if it would learn something else than before.
+        """
+        saved = CheckpointStore(self.folder.checkpoints).newest() if self.used else None
+        now = Stretch(
+            saved.step if saved else 0,
+            plain(config),
+            contents(config, sets),
+            parent=parent.to_dict() if parent else None,
+        )
+        if saved is None:
+            if self.used and self.processes.main:
+                start_over(self.folder)
+            return History((now,))
+        past = saved.history if saved.history.stretches else before_histories(self.folder)
+        if past.stretches:
+            check_resume(past.stretches[-1], now, self.folder.path)
+            if self.processes.main and (changed := past.stretches[-1].differences(now)):
+                log.warning("from step %d on: %s", saved.step + 1, in_words(changed))
+        return past.gone_on(now)
+
+
+def contents(config: RunConfig, sets: PromptSets) -> dict[str, str]:
+    """A hash each of what the config only points to: the prompts, the reward, and the model, if it has files."""
+    hashes = {
+        "prompts": text_hash(sets.train),
+        "held_out": text_hash(sets.tuning.prompts),
+        "reward": reward_contents(config.reward),
+    }
+    base = base_of(config.model)
+    return hashes | ({"model": base.digest} if base else {})
+
+
+def before_histories(folder: RunFolder) -> History:
+    """What a run of an older version says of itself: its config, and which base it was trained on."""
+    if not folder.config.is_file():
+        return History()
+    environment = folder.path / "env.json"
+    facts = json.loads(environment.read_text(encoding="utf-8")) if environment.is_file() else {}
+    base = (facts.get("base") or {}).get("digest")
+    return History((Stretch(0, plain(load_config(folder.config)), {"model": base} if base else {}),))
+
+
+def start_over(folder: RunFolder) -> None:
+    """Say that a run begins at step 0 for want of a whole checkpoint, and keep what it had logged."""
+    steps = [int(line["step"] or 0) for line in read_log(folder.metrics)]
+    if not any(steps):
+        return
+    beside = unused(folder.path / "metrics-before.jsonl")
+    folder.metrics.rename(beside)
+    log.warning(
+        "%s has no whole checkpoint: it starts at step 0 again. Its log of %d steps is %s",
+        folder.path,
+        max(steps),
+        beside,
+    )
 
 
 def as_before(config: RunConfig, folder: RunFolder) -> RunConfig:
@@ -87,15 +212,26 @@ def finish(trainer: Trainer, config: RunConfig, folder: RunFolder, outcome: Outc
         from kedge.export.lora import save_lora
 
         with trainer.optimizer.averaged():
-            save_lora(trainer.context.policy, folder.lora, metadata(config, outcome.step, trainer.base))
+            about = metadata(config, outcome.step, trainer.base, trainer.history)
+            save_lora(trainer.context.policy, folder.lora, about)
     write_report(folder.path)
     log = read_log(folder.metrics)
-    write_text(folder.card, model_card(config, outcome.step, log, folder.path.name, spent(log), trainer.base))
+    card = model_card(
+        config,
+        outcome.step,
+        log,
+        folder.path.name,
+        spent(log),
+        base=trainer.base,
+        history=trainer.history.sentences(),
+    )
+    write_text(folder.card, card)
 
 
-def metadata(config: RunConfig, step: int, base: Fingerprint | None) -> dict[str, Any]:
+def metadata(config: RunConfig, step: int, base: Fingerprint | None, history: History | None = None) -> dict[str, Any]:
     """What the adapter's file says about itself."""
-    return {
+    past = {"history": " ".join(history.sentences())} if history and history.sentences() else {}
+    return past | {
         "kedge_version": __version__,
         "base_model": config.model.name,
         "base": base.to_dict() if base else None,

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import importlib.metadata
+import itertools
 import json
 import os
 import platform
 import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from kedge import __version__
 from kedge.config import RunConfig, dump
 from kedge.files import write_text
 from kedge.policies.fingerprint import Fingerprint
+from kedge.training.history import History
 
 PACKAGES = ("torch", "diffusers", "transformers", "peft", "accelerate", "safetensors", "numpy", "Pillow")
 
@@ -66,16 +71,46 @@ class RunFolder:
         return self.path / "report.html"
 
     @property
+    def history(self) -> Path:
+        """How it was trained, stretch by stretch: see :mod:`kedge.training.history`."""
+        return self.path / "history.json"
+
+    @property
     def used(self) -> bool:
         """Whether a run has been here."""
         return self.config.exists() or self.checkpoints.exists()
 
-    def open(self, config: RunConfig, processes: int, device: str, base: Fingerprint | None = None) -> None:
-        """Make the folder and write ``config.yaml`` and ``env.json``, which also says what ``base`` is."""
+    def files(self) -> list[Path]:
+        """Everything that a run writes."""
+        named = [self.config, self.metrics, self.checkpoints, self.samples, self.tensorboard, self.lora]
+        return [*named, self.card, self.report, self.history, self.path / "env.json"]
+
+    def foreign(self) -> list[str]:
+        """Names of files in a folder without a run that a run would overwrite."""
+        return [] if self.used else sorted(path.name for path in self.files() if path.exists())
+
+    def open(
+        self,
+        config: RunConfig,
+        processes: int,
+        device: str,
+        base: Fingerprint | None = None,
+        history: History | None = None,
+    ) -> None:
+        """Make the folder and write config, history, and ``env.json``, which also says what ``base`` is."""
         self.path.mkdir(parents=True, exist_ok=True)
-        write_text(self.config, dump(config))
+        if not self._says(dump(config)):
+            write_text(self.config, dump(config))
         facts = environment(processes, device) | {"base": base.to_dict() if base else None}
         write_text(self.path / "env.json", json.dumps(facts, indent=2) + "\n")
+        (history or History()).write(self.history)
+
+    def _says(self, text: str) -> bool:
+        """Whether ``config.yaml`` says the same, however it is written: a resumed run's stays as it was."""
+        try:
+            return bool(yaml.safe_load(self.config.read_bytes()) == yaml.safe_load(text))
+        except (OSError, yaml.YAMLError, UnicodeDecodeError):
+            return False
 
 
 def is_run(path: Path) -> bool:
@@ -85,8 +120,13 @@ def is_run(path: Path) -> bool:
 
 def fresh_folder(name: str, root: Path = Path("runs")) -> Path:
     """``runs/<name>``, or ``runs/<name>-2``, … when that is taken."""
-    candidates = [root / name, *(root / f"{name}-{n}" for n in range(2, 10_000))]
-    return next(path for path in candidates if not path.exists())
+    return next(path for path in numbered(root / name) if not path.exists())
+
+
+def numbered(path: Path) -> Iterator[Path]:
+    """``path``, ``path-2``, ``path-3``, … without end."""
+    yield path
+    yield from (path.with_name(f"{path.name}-{number}") for number in itertools.count(2))
 
 
 def environment(processes: int, device: str) -> dict[str, Any]:

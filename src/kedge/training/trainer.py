@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from kedge.algorithms.base import Algorithm, Context, Loss
 from kedge.policies.fingerprint import Fingerprint, check_base
 from kedge.training.callbacks import Callback, Watched
-from kedge.training.checkpoint import CheckpointStore, random_state, restore_random_state
+from kedge.training.checkpoint import CheckpointError, CheckpointStore, random_state, restore_random_state
+from kedge.training.history import History
 from kedge.training.interrupt import StopOnSignal
 from kedge.training.loggers import Logger
 from kedge.training.meter import Meter
@@ -32,12 +34,16 @@ class Outcome:
     Attributes:
         step: optimizer steps done.
         ended: ``finished`` (all steps done), ``interrupted`` (a signal) or ``stopped`` (by a callback).
-        reason: for people.
+        reason: for people; of an interrupted run, the signal's name.
+        saved: the step of the last checkpoint, -1 if there is none.
+        folder: the run's.
     """
 
     step: int
     ended: Literal["finished", "interrupted", "stopped"]
     reason: str = ""
+    saved: int = field(default=-1, compare=False)
+    folder: Path | None = field(default=None, compare=False)
 
 
 @dataclass
@@ -51,6 +57,8 @@ class Trainer:
         checkpoint_every: steps between checkpoints; 0 saves at the end only.
         callbacks, loggers: used on the first process only.
         base: what is trained; a checkpoint of another base is refused.
+        history: how it was trained so far, which each checkpoint keeps.
+        save_first: whether to write a checkpoint before the first step, for an adapter that starts from another's.
     """
 
     algorithm: Algorithm
@@ -66,6 +74,8 @@ class Trainer:
     callbacks: Sequence[Callback] = ()
     loggers: Sequence[Logger] = ()
     base: Fingerprint | None = None
+    history: History = field(default_factory=History)
+    save_first: bool = False
     step: int = field(default=0, init=False)
     skipped: int = field(default=0, init=False)
     _in_a_row: int = field(default=0, init=False)
@@ -84,15 +94,18 @@ class Trainer:
                 logger.start(self.step)
             with StopOnSignal(self._announce_stop) as signals:
                 if self.step == 0:
+                    if self.save_first:
+                        self.save()
                     self._report({})
                 self.meter.start()
                 ended = self._loop(lambda: self.processes.any(signals.requested))
-                self.save()
+                if ended != "interrupted" or self._sound():  # what was skipped is done again by a resume
+                    self.save()
         finally:
             self.display.close()
             for logger in self.loggers:
                 logger.close()
-        return Outcome(self.step, ended, self._stop_reason)
+        return Outcome(self.step, ended, signals.name if ended == "interrupted" else self._stop_reason, self._saved)
 
     def _loop(self, interrupted: Callable[[], bool]) -> Literal["finished", "interrupted", "stopped"]:
         empty = 0
@@ -109,9 +122,18 @@ class Trainer:
                 return "stopped"
             if interrupted():
                 return "interrupted"
-            if self.checkpoint_every and self.step // self.checkpoint_every > before // self.checkpoint_every:
+            due = self.checkpoint_every and self.step // self.checkpoint_every > before // self.checkpoint_every
+            if due and self._sound():
                 self.save()
         return "finished"
+
+    def _sound(self) -> bool:
+        """Whether this moment is worth a checkpoint.
+
+        While steps are being skipped the adapter may have exploded already: what is saved would push out the last
+        good one.
+        """
+        return self._in_a_row == 0 and self.optimizer.finite()
 
     def _advance(self, losses: Iterable[Loss]) -> None:
         """One optimizer step."""
@@ -121,6 +143,12 @@ class Trainer:
             self._count_skip(result.metrics)
         else:
             self._in_a_row = 0
+            if self.step == 1 and result.metrics.get("gradient_norm") == 0:
+                reward = self.context.reward.name
+                self.display.say(
+                    f"step 1: the gradient is exactly 0, so nothing moved: does {reward!r} tell these pictures apart, "
+                    "and does its gradient reach them?"
+                )
         self._report({**result.metrics, "skipped": self.skipped, **self.meter.read()})
         self.meter.start()  # watching is not counted
 
@@ -131,9 +159,18 @@ class Trainer:
         if self._in_a_row >= self.patience:
             raise TrainingFailed(
                 f"{self._in_a_row} steps in a row had no finite gradient, the last at step {self.step}. They did not "
-                "change the adapter. Lower optimizer.lr, keep optimizer.clip above 0, use model.dtype=float32, or "
-                "backpropagate through fewer steps (backprop.last_steps)"
+                f"change the adapter, and no checkpoint was written since they began. {self._advice(metrics)}"
             )
+
+    def _advice(self, metrics: dict[str, float]) -> str:
+        """What to change: where the loss itself is no number, the reward comes first."""
+        reward = self.context.reward.name
+        suspect = f"The loss itself is not finite: look at the reward {reward!r} first. "
+        return (
+            f"{'' if math.isfinite(metrics.get('loss', 0.0)) else suspect}Lower optimizer.lr, keep optimizer.clip "
+            "above 0, use model.dtype=float32, or backpropagate through fewer steps (backprop.last_steps); --resume "
+            "goes on from the last checkpoint with what you change"
+        )
 
     def _report(self, metrics: dict[str, float]) -> None:
         """Callbacks, log, display."""
@@ -159,12 +196,19 @@ class Trainer:
         self.display.say(f"{signal_name}: finishing this batch, then saving; once more to stop at once")
 
     def save(self) -> None:
-        """Write a checkpoint of this moment, which must lie between two batches of experience."""
+        """Write a checkpoint of this moment, which must lie between two batches of experience.
+
+        Raises:
+            TrainingFailed: if the adapter holds numbers that are not finite.
+            DiskFullError: if there is no room for it.
+        """
         if self.step == self._saved:
             return
+        if not self.optimizer.finite():
+            raise TrainingFailed(f"the adapter holds numbers that are not finite: not saved. {self._advice({})}")
         parts = self.processes.gather([self._own_state()])
         if self.processes.main:
-            self.store.save(self.step, {**self._shared_state(), "processes": parts})
+            self.store.save(self.step, {**self._shared_state(), "processes": parts}, self.history)
         self._saved = self.step
         self.processes.wait()
 
@@ -172,12 +216,22 @@ class Trainer:
         """Go on from the newest whole checkpoint; False if there is none.
 
         Raises:
-            ValueError: if it does not fit this run: another number of processes, or another base model.
+            ValueError: if it does not fit this run: another number of processes, another base model, other prompts.
         """
-        newest = self.store.latest()
-        if newest is None:
+        latest = self.store.latest()
+        if latest is None:
             return False
-        step, state = newest
+        try:
+            self._restore(*latest)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise CheckpointError(
+                f"the newest checkpoint in {self.store.folder} does not hold what this version of Kedge expects "
+                f"({type(error).__name__}: {error}): remove it to go on from the one before"
+            ) from error
+        return True
+
+    def _restore(self, step: int, state: dict[str, Any]) -> None:
+        """Take up everything that :meth:`save` wrote."""
         check_base(state.get("base"), self.base, str(self.store.folder.parent))
         if len(state["processes"]) != self.processes.count:
             raise ValueError(
@@ -197,7 +251,6 @@ class Trainer:
         self.context.generator.set_state(own["noise"])
         restore_random_state(own["random"])
         self.step = self._saved = step
-        return True
 
     def _shared_state(self) -> dict[str, Any]:
         return {

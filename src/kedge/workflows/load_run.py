@@ -12,11 +12,11 @@ import torch
 
 from kedge.config import RunConfig, load_config
 from kedge.devices import find_device
+from kedge.evaluation.run_log import read_log
 from kedge.policies.base import Policy
 from kedge.policies.fingerprint import Fingerprint, check_base
 from kedge.training.assemble import base_of, build_policy
 from kedge.training.checkpoint import CheckpointError, CheckpointStore
-from kedge.training.loggers import read_log
 from kedge.training.meter import Spent, spent
 from kedge.training.optimizer import copy_into
 from kedge.training.run_folder import RunFolder

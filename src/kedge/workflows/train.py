@@ -14,7 +14,15 @@ if TYPE_CHECKING:
 
 
 class TrainingInterrupted(KeyboardInterrupt):
-    """Ctrl-C (or SIGTERM) ended a training; everything is saved, and the message says how to go on."""
+    """Ctrl-C (or SIGTERM, or SIGHUP) ended a training; everything is saved, and the message says how to go on.
+
+    Attributes:
+        signal: the name of what ended it.
+    """
+
+    def __init__(self, message: str, signal: str = "SIGINT"):
+        super().__init__(message)
+        self.signal = signal
 
 
 def train(
@@ -22,6 +30,7 @@ def train(
     *overrides: str,
     out: str | Path | None = None,
     resume: bool = False,
+    start_from: str | Path | None = None,
     callbacks: Sequence[Callback] = (),
     **changes: Any,
 ) -> TrainedRun:
@@ -31,7 +40,9 @@ def train(
         recipe: a preset's name, a YAML file, a run folder, a mapping as in YAML, or a :class:`kedge.config.RunConfig`.
         overrides: changes as text, such as ``"optimizer.lr=3e-4"``.
         out: the run folder; ``runs/NAME`` by default, with a number behind it where that is taken.
-        resume: go on from the newest checkpoint in ``out``, or in the run folder that ``recipe`` is.
+        resume: go on from the newest checkpoint in ``out``, or in the run folder that ``recipe`` is. What may change
+            then: :data:`kedge.training.resume.MAY_CHANGE`.
+        start_from: a run folder: a new run starts from its adapter and remembers it as its parent.
         callbacks: what else is to watch the run, see :class:`kedge.training.callbacks.Callback`.
         changes: the same changes as keywords, ``optimizer={"lr": 3e-4}``; functions and classes of one's own as they
             are: ``reward=my_reward``, ``algorithm=ROCM(beta=0)``.
@@ -56,9 +67,14 @@ def train(
             'if __name__ == "__main__":'
         )
     config, folder = choose(recipe, overrides, out, resume, changes)
-    outcome = run_training(config, folder, resume=resume, callbacks=callbacks)
+    outcome = run_training(
+        config, folder, resume=resume, start_from=start_from, or_next=out is None and not resume, callbacks=callbacks
+    )
+    folder = outcome.folder or folder
     if outcome.ended == "interrupted":
-        raise TrainingInterrupted(f"Stopped at step {outcome.step}, saved. Go on with: kedge train {folder} --resume")
+        saved = "saved" if outcome.saved == outcome.step else f"saved at step {outcome.saved}"
+        how = f"Stopped at step {outcome.step}, {saved}. Go on with: kedge train {folder} --resume"
+        raise TrainingInterrupted(how, outcome.reason)
     return TrainedRun(folder, config, outcome=outcome)
 
 

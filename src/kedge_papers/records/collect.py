@@ -9,8 +9,8 @@ from typing import Any
 from kedge.config import RunConfig
 from kedge.config.loading import plain
 from kedge.evaluation.records import evaluation_folder, load_record
+from kedge.evaluation.run_log import read_log
 from kedge.training.assemble import base_of
-from kedge.training.loggers import read_log
 from kedge.training.run_folder import RunFolder
 from kedge.workflows.runner.cell import MEASURED, read_json, steps_done
 from kedge.workflows.runner.cost import step_cost

@@ -138,7 +138,7 @@ class CommandCall:
 
 def _passes_per_second(matrix: Matrix, runs: Sequence[Run]) -> float:
     """Measured on what has been trained so far; 0 if nothing has."""
-    from kedge.training.loggers import read_log
+    from kedge.evaluation.run_log import read_log
     from kedge.training.run_folder import RunFolder
 
     done = sum(matrix.done(run) for run in runs)

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from kedge import hashing as module
+from kedge.hashing import file_hash
 from kedge.models import BUNDLED, ModelParts
-from kedge.policies import fingerprint as module
-from kedge.policies.fingerprint import KNOWN, Fingerprint, OtherBaseError, check_base, file_hash, fingerprint
+from kedge.policies.fingerprint import KNOWN, Fingerprint, OtherBaseError, check_base, fingerprint
 from kedge.policies.weight_files import weight_files
 
 FILE = "diffusion_pytorch_model"

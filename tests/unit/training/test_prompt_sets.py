@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from helpers.training_world import recipe
 from kedge.config import load_config, parse_config
+from kedge.evaluation.run_log import read_log
 from kedge.planning.plan import plan
-from kedge.training.loggers import read_log
 from kedge.training.prompt_sets import PromptSets, split
 from kedge.training.run import train
 from kedge.workflows.measurement import choose_prompts

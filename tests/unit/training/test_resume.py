@@ -17,9 +17,9 @@ import torch
 from helpers.processes import environment
 from helpers.training_world import recipe
 from kedge.config import RunConfig, parse_config
+from kedge.evaluation.run_log import read_log
 from kedge.training.assemble import assemble
 from kedge.training.checkpoint import CheckpointStore
-from kedge.training.loggers import read_log
 from kedge.training.processes import Processes
 from kedge.training.run_folder import RunFolder
 from kedge.training.trainer import Outcome, Trainer

@@ -15,9 +15,9 @@ from torch import Tensor
 from helpers import training_world
 from kedge.config import parse_config
 from kedge.config.workload import workload_of
+from kedge.evaluation.run_log import read_log
 from kedge.planning.plan import plan
 from kedge.training.assemble import assemble
-from kedge.training.loggers import read_log
 from kedge.training.meter import Spent, forget_peak, peak_memory, spent
 from kedge.training.processes import Processes
 from kedge.training.run import train

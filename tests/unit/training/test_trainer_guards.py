@@ -15,9 +15,9 @@ from PIL import Image
 from helpers.training_world import recipe
 from kedge.algorithms.base import Algorithm, Loss
 from kedge.config import parse_config
+from kedge.evaluation.run_log import read_log
 from kedge.training.assemble import assemble
 from kedge.training.callbacks import Watched
-from kedge.training.loggers import read_log
 from kedge.training.processes import Processes
 from kedge.training.progress import Bar, Lines, display
 from kedge.training.run import train
@@ -199,3 +199,52 @@ def test_a_bar_where_there_is_one():
     shown.close()
     for part in ("5/10", "reward 21.25", "divergence 0.01", "held-out 20.5", "steps/s", "[note] as it is"):
         assert part in out.getvalue()
+
+
+def test_a_watched_reward_that_fails_is_left_out_and_does_not_end_the_training(tmp_path, capsys):
+    watch = {
+        "watch__evaluate_every": 1,
+        "watch__metrics": ["helpers.training_world:sometimes", "helpers.training_world:darkness"],
+    }
+    trainer = trainer_for(tmp_path, training__steps=2, **watch)
+    assert trainer.fit() == Outcome(2, "finished")
+    assert (
+        "left out of this evaluation: reward 'helpers.training_world:sometimes' returned nan" in capsys.readouterr().err
+    )
+    log = read_log(tmp_path / "metrics.jsonl")
+    assert all(
+        "held_out/helpers.training_world:darkness" in line or "train_prompts/helpers.training_world:darkness" in line
+        for line in log
+    )
+    assert not any("sometimes" in key for line in log for key in line)
+
+
+def test_no_checkpoint_is_written_while_steps_are_skipped(tmp_path):
+    climb = {"name": "helpers.training_world:Climb", "poison": 4}
+    trainer = trainer_for(tmp_path, training__steps=20, checkpoint__every=2, algorithm=climb)
+    with pytest.raises(
+        TrainingFailed, match=r"loss itself is not finite: look at the reward 'helpers.training_world:redness'"
+    ):
+        trainer.fit()
+    assert trainer.store.steps() == [2, 4]  # the last ones before the first skip
+
+
+def test_an_adapter_that_is_no_number_is_never_saved(tmp_path):
+    trainer = trainer_for(tmp_path, training__steps=2, checkpoint__every=1)
+    trainer.fit()
+    with torch.no_grad():
+        next(iter(trainer.context.policy.trainable())).fill_(math.nan)
+    trainer.step = 3
+    with pytest.raises(TrainingFailed, match="not finite: not saved"):
+        trainer.save()
+    assert trainer.store.steps() == [1, 2]
+
+
+def test_a_gradient_of_exactly_nothing_is_told(tmp_path, capsys):
+    trainer_for(
+        tmp_path,
+        training__steps=1,
+        reward="helpers.training_world:flat",
+        algorithm={"name": "helpers.training_world:Climb", "beta": 0},
+    ).fit()
+    assert "step 1: the gradient is exactly 0" in capsys.readouterr().err

@@ -129,7 +129,7 @@ def _train(run: Run, home: Path, callbacks: Sequence[Callback]) -> None:
 
 def steps_done(home: Path) -> int:
     """The last step in a run's log, 0 if it has none."""
-    from kedge.training.loggers import read_log
+    from kedge.evaluation.run_log import read_log
 
     lines = read_log(RunFolder(home).metrics)
     return int(lines[-1]["step"] or 0) if lines else 0

@@ -15,9 +15,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from kedge.files import locked
 from kedge.workflows.runner.cell import FAILURE, Interrupted, State, ending, perform, read_json, state, steps_done
 from kedge.workflows.runner.cost import step_cost
-from kedge.workflows.runner.lock import locked
 from kedge.workflows.runner.progress import Clock, Watcher
 from kedge.workflows.runner.runs import Run, check_same
 

@@ -1,0 +1,70 @@
+"""What may change when a run goes on, and what may not: resuming is a contract."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from kedge.config import ConfigError
+from kedge.training.history import Stretch
+
+# How long, how fast, how much at once, what is watched and kept: blocks and keys that may change at any resume.
+MAY_CHANGE = (
+    *("training.steps", "training.patience", "training.device", "training.batch_size", "training.accumulation"),
+    *("optimizer.lr", "optimizer.schedule", "optimizer.warmup", "optimizer.clip", "optimizer.ema"),
+    *("backprop", "memory", "speed", "model.dtype", "watch", "checkpoint"),
+)
+# Of these blocks, what may not: held-out evaluations are compared with the one before the first step.
+MUST_STAY = ("watch.test", "watch.pictures", "watch.seed", "watch.encoder")
+# Where something lies may change while it stays the same: what these point to is known by its contents.
+BY_CONTENTS = {
+    "model": ("model.name", "model.unet", "model.vae", "model.lcm_lora", "model.variant"),
+    "prompts": (
+        *("prompts.source", "prompts.local", "prompts.column", "prompts.split"),
+        *("prompts.tuning", "prompts.test"),
+    ),
+    "held_out": ("watch.held_out",),
+}
+
+
+class ResumeRefused(ConfigError):
+    """A resume that would change what is being learnt."""
+
+
+def check_resume(past: Stretch, now: Stretch, run: Path) -> None:
+    """Refuse to go on with what would change what is being learnt.
+
+    Args:
+        past: how the run was trained up to its checkpoint.
+        now: how it is to go on.
+        run: its folder, for the message.
+
+    Raises:
+        ResumeRefused: naming every key with its old and its new value.
+    """
+    changed = past.differences(now)
+    refused = {key: values for key, values in changed.items() if not allowed(key, past, now)}
+    if not refused:
+        return
+    lines = [f"  {key} was {old!r}, now it is {new!r}" for key, (old, new) in refused.items()]
+    raise ResumeRefused(
+        f"{run} cannot go on with another {', '.join(refused)}: that would change what is being learnt\n"
+        + "\n".join(lines)
+        + f"\nResume it as it was, or start a new run from its adapter: kedge train RECIPE --from {run}"
+    )
+
+
+def allowed(key: str, past: Stretch, now: Stretch) -> bool:
+    """Whether a key that differs may differ."""
+    if key == "contents of model":
+        return True  # the base is checked where it is loaded, part by part
+    if key.startswith("contents of "):
+        # Code of one's own is mended in mid-run: the history says from which step on.
+        return key == "contents of reward" and past.config.get("reward") == now.config.get("reward")
+    for name, keys in BY_CONTENTS.items():
+        if _below(key, keys):
+            return name in past.contents and past.contents[name] == now.contents.get(name)
+    return _below(key, MAY_CHANGE) and not _below(key, MUST_STAY)
+
+
+def _below(key: str, blocks: tuple[str, ...]) -> bool:
+    return any(key == block or key.startswith(f"{block}.") for block in blocks)

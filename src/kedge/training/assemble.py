@@ -85,10 +85,7 @@ def assemble(
     if processes.main and (warning := experience_warning(config, prompts, processes.count)):
         log.warning(warning)
     seed_everything(config.training.seed)  # the same fresh adapter on every process
-    policy, base = build_policy(config.model, processes.device), base_of(config.model)
-    if parent is not None:
-        parent.check(config, base)
-        parent.load_into(policy)
+    policy, base = _started(config, processes, parent)
     own_seed = config.training.seed + 1_000_003 * processes.index
     seed_everything(own_seed)
     apply_memory_settings(policy, config.memory, config.speed)
@@ -132,6 +129,15 @@ def assemble(
     if resume:
         trainer.resume()
     return trainer
+
+
+def _started(config: RunConfig, processes: Processes, parent: Parent | None) -> tuple[Policy, Fingerprint | None]:
+    """The policy with a fresh adapter or its parent's, and what it is made of."""
+    policy, base = build_policy(config.model, processes.device), base_of(config.model)
+    if parent is not None:
+        parent.check(config, base)
+        parent.load_into(policy)
+    return policy, base
 
 
 def _callbacks(

@@ -86,28 +86,13 @@ def assemble(
         log.warning(warning)
     seed_everything(config.training.seed)  # the same fresh adapter on every process
     policy, base = _started(config, processes, parent)
-    own_seed = config.training.seed + 1_000_003 * processes.index
-    seed_everything(own_seed)
+    seed_everything(_own_seed(config, processes))
     apply_memory_settings(policy, config.memory, config.speed)
     if config.speed.tf32:
         torch.set_float32_matmul_precision("high")
     reward = load_reward(config.reward, processes.device, getattr(torch, config.memory.reward_dtype))
     counted = CountedReward(reward)  # what is scored for watching is not training's
-    context = Context(
-        policy=policy,
-        reward=counted,
-        prompts=PromptStream(
-            prompts, config.training.seed, config.prompts.shuffle, rank=processes.index, world_size=processes.count
-        ),
-        generator=torch.Generator().manual_seed(own_seed),
-        backprop=backprop_of(config),
-        batch_size=config.training.batch_size,
-        accumulation=config.training.accumulation,
-        processes=processes.count,
-        process=processes.index,
-        gather=processes.gather,
-        cache=PromptCache(config.memory.prompt_cache_mb * MB),
-    )
+    context = _context(config, processes, policy, counted, prompts)
     watching = _callbacks(config, sets, folder, reward, processes.device) if processes.main else ()
     trainer = Trainer(
         algorithm=config.algorithm.instance,
@@ -138,6 +123,31 @@ def _started(config: RunConfig, processes: Processes, parent: Parent | None) -> 
         parent.check(config, base)
         parent.load_into(policy)
     return policy, base
+
+
+def _context(
+    config: RunConfig, processes: Processes, policy: Policy, reward: CountedReward, prompts: Sequence[str]
+) -> Context:
+    """What the trainer lends to the algorithm on this process."""
+    return Context(
+        policy=policy,
+        reward=reward,
+        prompts=PromptStream(
+            prompts, config.training.seed, config.prompts.shuffle, rank=processes.index, world_size=processes.count
+        ),
+        generator=torch.Generator().manual_seed(_own_seed(config, processes)),
+        backprop=backprop_of(config),
+        batch_size=config.training.batch_size,
+        accumulation=config.training.accumulation,
+        processes=processes.count,
+        process=processes.index,
+        gather=processes.gather,
+        cache=PromptCache(config.memory.prompt_cache_mb * MB),
+    )
+
+
+def _own_seed(config: RunConfig, processes: Processes) -> int:
+    return config.training.seed + 1_000_003 * processes.index
 
 
 def _callbacks(

@@ -147,7 +147,8 @@ def _context(
 
 
 def _own_seed(config: RunConfig, processes: Processes) -> int:
-    return config.training.seed + 1_000_003 * processes.index
+    own: int = config.training.seed + 1_000_003 * processes.index
+    return own
 
 
 def _callbacks(

@@ -36,8 +36,8 @@ def test_a_folder_in_use_is_refused_whoever_asks(tmp_path):
             train(parse_config(recipe()), tmp_path / "run", resume=resume)
     holder.kill()
     holder.wait()
-    with owned(tmp_path / "run", resume=False) as mine:  # the lock died with its process
-        assert not mine.used
+    with owned(tmp_path / "run", resume=False) as folder:  # the lock died with its process
+        assert not folder.used
 
 
 def test_a_name_that_is_taken_meanwhile_becomes_the_next_one(tmp_path):

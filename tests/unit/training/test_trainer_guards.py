@@ -212,19 +212,14 @@ def test_a_watched_reward_that_fails_is_left_out_and_does_not_end_the_training(t
         "left out of this evaluation: reward 'helpers.training_world:sometimes' returned nan" in capsys.readouterr().err
     )
     log = read_log(tmp_path / "metrics.jsonl")
-    assert all(
-        "held_out/helpers.training_world:darkness" in line or "train_prompts/helpers.training_world:darkness" in line
-        for line in log
-    )
+    assert all(f"train_prompts/{metrics[1]}" in line for line in log)
     assert not any("sometimes" in key for line in log for key in line)
 
 
 def test_no_checkpoint_is_written_while_steps_are_skipped(tmp_path):
     climb = {"name": "helpers.training_world:Climb", "poison": 4}
     trainer = trainer_for(tmp_path, training__steps=20, checkpoint__every=2, algorithm=climb)
-    with pytest.raises(
-        TrainingFailed, match=r"loss itself is not finite: look at the reward 'helpers.training_world:redness'"
-    ):
+    with pytest.raises(TrainingFailed, match=r"loss itself is not finite: look at the reward '.*redness'"):
         trainer.fit()
     assert trainer.store.steps() == [2, 4]  # the last ones before the first skip
 
@@ -241,10 +236,6 @@ def test_an_adapter_that_is_no_number_is_never_saved(tmp_path):
 
 
 def test_a_gradient_of_exactly_nothing_is_told(tmp_path, capsys):
-    trainer_for(
-        tmp_path,
-        training__steps=1,
-        reward="helpers.training_world:flat",
-        algorithm={"name": "helpers.training_world:Climb", "beta": 0},
-    ).fit()
+    climb = {"name": "helpers.training_world:Climb", "beta": 0}
+    trainer_for(tmp_path, training__steps=1, reward="helpers.training_world:flat", algorithm=climb).fit()
     assert "step 1: the gradient is exactly 0" in capsys.readouterr().err

@@ -202,15 +202,11 @@ def test_a_bar_where_there_is_one():
 
 
 def test_a_watched_reward_that_fails_is_left_out_and_does_not_end_the_training(tmp_path, capsys):
-    watch = {
-        "watch__evaluate_every": 1,
-        "watch__metrics": ["helpers.training_world:sometimes", "helpers.training_world:darkness"],
-    }
+    metrics = [f"helpers.training_world:{name}" for name in ("sometimes", "darkness")]
+    watch = {"watch__evaluate_every": 1, "watch__metrics": metrics}
     trainer = trainer_for(tmp_path, training__steps=2, **watch)
     assert trainer.fit() == Outcome(2, "finished")
-    assert (
-        "left out of this evaluation: reward 'helpers.training_world:sometimes' returned nan" in capsys.readouterr().err
-    )
+    assert f"left out of this evaluation: reward {metrics[0]!r} returned nan" in capsys.readouterr().err
     log = read_log(tmp_path / "metrics.jsonl")
     assert all(f"train_prompts/{metrics[1]}" in line for line in log)
     assert not any("sometimes" in key for line in log for key in line)

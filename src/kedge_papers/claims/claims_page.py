@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from kedge_papers.claims.claim import Claim
 from kedge_papers.claims.verdict import DEPENDS, FAILS, HOLDS, MISSING, OPEN, Judgement, judge_all
 from kedge_papers.records.result import Result
+from kedge_papers.records.run_record import RunRecord
 
 AFTER = "after the fact"
 
@@ -41,18 +42,24 @@ def claims_table(judgements: Sequence[Judgement], results: Mapping[str, Result],
 
 def with_whole_tables(results: Mapping[str, Result]) -> dict[str, Result]:
     """The results, with Table 1 as one where its parts were run one by one."""
-    parts = [result for name, result in results.items() if name.startswith("table1") and name != "table1"]
+    parts = [result for name, result in results.items() if name.startswith("table1")]
     if not parts or "table1" in results:
         return dict(results)
-    runs = {run.name: run for result in parts for run in result.runs}
+    runs: dict[str, RunRecord] = {}
+    for part in parts:
+        runs |= {run.name: run for run in part.runs}
     return {**results, "table1": Result("table1", parts[0].facts, tuple(runs.values()))}
 
 
 def _numbers(judgement: Judgement) -> str:
-    shown = [f"{name}: {each.text}" for name, each in judgement.contrasts.items()]
-    shown += [f"beside it, {name}: {each.text}" for name, each in judgement.reported.items()]
+    shown = []
+    for name, each in judgement.contrasts.items():
+        shown.append(f"{name}: {each.text}")
+    for name, each in judgement.reported.items():
+        shown.append(f"beside it, {name}: {each.text}")
     lacking = [contrast.name for contrast in judgement.claim.contrasts if contrast.name not in judgement.contrasts]
-    shown += [f"not measured: {', '.join(lacking)}"] if lacking else []
+    if lacking:
+        shown.append(f"not measured: {', '.join(lacking)}")
     return "; ".join(shown)
 
 

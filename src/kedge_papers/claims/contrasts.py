@@ -72,15 +72,21 @@ def seeds_in(contrast: Contrast, result: Result) -> int:
     counts = []
     for family in _families(contrast.options):
         seeds = {run.seed % SEED for run in result.runs if run.family == family and run.usable}
-        counts.append(next(n for n in range(len(seeds) + 1) if n not in seeds))
+        count = 0
+        while count in seeds:
+            count += 1
+        counts.append(count)
     for votes in result.extra.get("votes", {}).values():
         counts.append(len(set(votes["seed"])))
     return min(counts, default=0)
 
 
 def _families(options: Options) -> list[str]:
-    named = [options[key] for key in ("ours", "theirs", "runs") if isinstance(options.get(key), str)]
-    return [*named, *options.get("arms", ())]
+    families = list(options.get("arms", ()))
+    for key in ("ours", "theirs", "runs"):
+        if isinstance(options.get(key), str):
+            families.append(options[key])
+    return families
 
 
 def speedup(result: Result, options: Options) -> Measured | None:
@@ -138,8 +144,7 @@ def bases(result: Result, options: Options) -> Measured | None:
 
     Options: ``metric``: the name of a reward, or ``truth``.
     """
-    rows = {run.name: _row_of(run) for run in result.runs if not run.trained and FINAL in run.evaluations}
-    ours, theirs = rows.get("base-diffusion"), rows.get("base-consistency")
+    ours, theirs = _before(result, "base-diffusion"), _before(result, "base-consistency")
     metric = _metrics(result, [options["metric"]], "")[0]
     if ours is None or theirs is None or not (ours.has(metric) and theirs.has(metric)):
         return None
@@ -188,14 +193,16 @@ def peak_over(result: Result, options: Options) -> Measured | None:
 
     Options: ``arms``: families of runs; ``against``: one of them.
     """
-    rows = {family: _row(result, family) for family in options["arms"]}
-    truth = result.facts["truth"]
-    known = {family: row for family, row in rows.items() if row is not None and row.has(truth)}
-    seeds = _shared(list(known.values()))
-    if len(known) < len(rows) or len(seeds) < 2:
+    truth, families, rows = result.facts["truth"], list(options["arms"]), []
+    for family in families:
+        row = _row(result, family)
+        if row is None or not row.has(truth):
+            return None
+        rows.append(row)
+    seeds = _shared(rows)
+    if len(seeds) < 2:
         return None
-    families = list(known)
-    means = np.array([[known[f].scores(truth, [seed]).mean() for f in families] for seed in seeds])
+    means = np.stack([row.scores(truth, seeds).mean(1) for row in rows], axis=1)
     best = [others_peak(means, i) for i in range(len(seeds))]
     against = families.index(options["against"])
     values = (means[np.arange(len(seeds)), best] - means[:, against]).tolist()
@@ -263,12 +270,21 @@ def _runs(result: Result, family: str) -> list[RunRecord]:
 
 
 def _row(result: Result, family: str) -> Row | None:
-    runs = [run for run in _runs(result, family) if FINAL in run.evaluations]
-    return Row(family, {run.seed: run.evaluations[FINAL] for run in runs}) if runs else None
+    repetitions = {}
+    for run in _runs(result, family):
+        if FINAL in run.evaluations:
+            repetitions[run.seed] = run.evaluations[FINAL]
+    return Row(family, repetitions) if repetitions else None
 
 
 def _row_of(run: RunRecord) -> Row:
     return Row(run.title, {run.seed: run.evaluations[FINAL]}, trained=False)
+
+
+def _before(result: Result, name: str) -> Row | None:
+    """A model before training."""
+    run = result.run(name)
+    return _row_of(run) if run is not None and not run.trained and FINAL in run.evaluations else None
 
 
 def _base_row(result: Result, runs: Sequence[RunRecord]) -> Row | None:
@@ -279,7 +295,11 @@ def _base_row(result: Result, runs: Sequence[RunRecord]) -> Row | None:
 
 
 def _shared(rows: Sequence[Row]) -> list[int]:
-    return [seed for seed in rows[0].repetitions if all(seed in row.repetitions for row in rows)] if rows else []
+    """The seeds that all rows have."""
+    shared = list(rows[0].repetitions) if rows else []
+    for row in rows[1:]:
+        shared = [seed for seed in shared if seed in row.repetitions]
+    return shared
 
 
 def _metrics(result: Result, names: Sequence[str] | str, trained: str) -> list[str]:

@@ -10,7 +10,7 @@ from statistics import NormalDist
 import numpy as np
 
 from kedge.evaluation.statistics import holm
-from kedge_papers.claims.claim import FAMILY_ERROR, Claim
+from kedge_papers.claims.claim import FAMILY_ERROR, Claim, Contrast
 from kedge_papers.claims.contrasts import Measured, measure, seeds_in
 from kedge_papers.records.result import Result
 
@@ -79,27 +79,31 @@ def judge(claim: Claim, result: Result | None, *, looks: bool = True) -> Judgeme
         wanted = [seeds for seeds in sorted(claim.looks) if seeds <= min(counts)]
     answer, p = MISSING, 1.0
     for seeds in wanted:
-        answer_now, p_now = _decide(claim, _measured(claim, result, seeds))
+        answer_now, p_now = _decide(claim, _measured(claim.contrasts, result, seeds))
         spent = claim.looks.get(seeds, FAMILY_ERROR) if seeds is not None else FAMILY_ERROR
         p_now = min(1.0, p_now * FAMILY_ERROR / spent)
         if answer == MISSING or p_now < p:
             answer, p = answer_now, p_now
-    shown = _measured(claim, result, None)
-    reported = {contrast.name: measure(contrast, result) for contrast in claim.reported}
+    shown = _measured(claim.contrasts, result, None)
     return Judgement(
         claim,
         answer,
         p,
         shown,
-        {name: each for name, each in reported.items() if each is not None},
+        _measured(claim.reported, result, None),
         wanted[-1] if wanted else None,
         _needed(list(shown.values())),
     )
 
 
-def _measured(claim: Claim, result: Result, seeds: int | None) -> dict[str, Measured]:
-    measured = {contrast.name: measure(contrast, result, seeds) for contrast in claim.contrasts}
-    return {name: each for name, each in measured.items() if each is not None}
+def _measured(contrasts: Sequence[Contrast], result: Result, seeds: int | None) -> dict[str, Measured]:
+    """Name → what was measured, of those that can be."""
+    known = {}
+    for contrast in contrasts:
+        measured = measure(contrast, result, seeds)
+        if measured is not None:
+            known[contrast.name] = measured
+    return known
 
 
 def _decide(claim: Claim, measured: Mapping[str, Measured]) -> tuple[str, float]:
@@ -110,11 +114,11 @@ def _decide(claim: Claim, measured: Mapping[str, Measured]) -> tuple[str, float]
     whole = len(parts) == len(claim.contrasts)
     if claim.rule == "no single winner":
         return _no_single_winner(parts, whole)
-    answers = {FAILS: min(1.0, len(claim.contrasts) * min(_below(part) for part in parts))}
+    answers = {FAILS: min(1.0, len(claim.contrasts) * min(map(_below, parts)))}
     if whole:
-        answers[HOLDS] = max(_above(part) for part in parts)
+        answers[HOLDS] = max(map(_above, parts))
     if claim.depends and set(claim.depends) <= set(measured):
-        first, second = (measured[name] for name in claim.depends)
+        first, second = map(measured.__getitem__, claim.depends)
         apart = min(max(_above(first), _below(second)), max(_below(first), _above(second)))
         if 2 * apart < FAMILY_ERROR:
             return DEPENDS, 2 * apart
@@ -123,7 +127,7 @@ def _decide(claim: Claim, measured: Mapping[str, Measured]) -> tuple[str, float]
 
 
 def _no_single_winner(parts: Sequence[Measured], whole: bool) -> tuple[str, float]:
-    above, below = [_above(part) for part in parts], [_below(part) for part in parts]
+    above, below = list(map(_above, parts)), list(map(_below, parts))
     different = max(min(above), min(below)) * len(parts)
     equal = min(part.p_equal for part in parts) * len(parts)
     answers = {HOLDS: min(1.0, different, equal)}

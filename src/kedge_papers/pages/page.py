@@ -6,11 +6,14 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from kedge.evaluation.rendering import render
 from kedge.policies.fingerprint import Fingerprint
 from kedge_papers.pages.exhibit import Exhibit
 from kedge_papers.records.result import Result
 from kedge_papers.records.run_record import RunRecord, digest
+from kedge_papers.records.tables import mean_costs
 
 RUN_HEAD = (
     "| runs | seeds | state | steps | network passes | reward queries | training |\n"
@@ -28,7 +31,8 @@ def page(result: Result, exhibit: Exhibit, figure: str, world: str = "") -> str:
     parts = [f"# {result.facts['title']}", f"Mirrors {result.facts['mirrors']}."]
     if caveats := result.facts.get("caveats"):
         parts.append("\n".join(["> **Read with care.**", *(f"> - {caveat}" for caveat in caveats)]))
-    parts += [render(table, "markdown").strip() for table in exhibit.tables]
+    for table in exhibit.tables:
+        parts.append(render(table, "markdown").strip())
     if exhibit.figure is not None:
         parts.append(f"![{result.facts['title']}]({figure})")
     parts += exhibit.notes
@@ -42,7 +46,7 @@ def source(result: Result) -> str:
 
 
 def _how(result: Result, world: str) -> str:
-    facts, trained = result.facts, [run for run in result.runs if run.trained]
+    facts, trained = result.facts, result.trained
     lines = [
         f"```sh\n{facts['command']}\n```",
         f"Measured on {facts['date']} with Kedge {facts['version']} in {facts['about']}.",
@@ -50,8 +54,11 @@ def _how(result: Result, world: str) -> str:
         f"Hyper-parameters: {facts['protocol'].strip()}",
     ]
     if trained:
-        total = sum(run.seconds for run in trained)
-        machines = dict.fromkeys(_machine(run.machine) for run in trained if run.machine)
+        total, machines = 0.0, dict[str, None]()
+        for run in trained:
+            total += run.seconds
+            if run.machine:
+                machines[_machine(run.machine)] = None
         lines.append(f"Training took {_time(total)} in all ({'; '.join(machines)}).")
     elif facts.get("machine"):
         lines.append(f"On {_machine(facts['machine'])}.")
@@ -83,7 +90,7 @@ def _runs(result: Result) -> str:
     families: dict[str, list[RunRecord]] = {}
     for run in result.runs:
         families.setdefault(run.family, []).append(run)
-    return "\n".join(["## Runs", "", RUN_HEAD, *(_row(name, runs) for name, runs in families.items())])
+    return "\n".join(["## Runs", "", RUN_HEAD, *map(_row, families, families.values())])
 
 
 def _row(name: str, runs: Sequence[RunRecord]) -> str:
@@ -91,17 +98,10 @@ def _row(name: str, runs: Sequence[RunRecord]) -> str:
     trained = [run for run in runs if run.trained]
     if not trained:
         return f"| `{name}` | – | {states} | – | – | – | – |"
-    steps = _mean(run.step for run in trained)
-    passes = _mean(run.passes * run.step for run in trained)
-    queries = _mean(run.series("step", "queries")[1][-1] for run in trained)
-    seconds = _mean(run.seconds for run in trained)
+    steps, queries, passes = mean_costs(trained)
+    seconds = float(np.mean([run.seconds for run in trained]))
     costs = f"{steps:,.0f} | {passes:,.0f} | {queries:,.0f} | {_time(seconds)}"
     return f"| `{name}` | {len(runs)} | {states} | {costs} |"
-
-
-def _mean(values: Iterable[float]) -> float:
-    listed = list(values)
-    return sum(listed) / len(listed)
 
 
 def _time(seconds: float) -> str:

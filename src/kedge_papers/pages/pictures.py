@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 from PIL import Image
 
 from kedge.evaluation.grid import image_grid
@@ -20,13 +21,14 @@ def picture_grid(
 
     The pictures of one run are those of the first prompts that it was measured on.
     """
-    columns = {head: (run, result.pictures(run, role)) for head, run in runs}
-    columns = {head: column for head, column in columns.items() if column[1]}
-    if not columns:
-        return None
-    run, first = next(iter(columns.values()))
-    prompts = list(dict.fromkeys(run.evaluations[role].prompts))[: len(first)]
-    return image_grid({head: pictures for head, (_, pictures) in columns.items()}, prompts, title=title, note=note)
+    columns: dict[str, list[np.ndarray]] = {}
+    prompts: list[str] = []
+    for head, run in runs:
+        pictures = result.pictures(run, role)
+        if pictures:
+            columns[head] = pictures
+            prompts = prompts or list(dict.fromkeys(run.evaluations[role].prompts))[: len(pictures)]
+    return image_grid(columns, prompts, title=title, note=note) if columns else None
 
 
 def arranged(grids: Sequence[Image.Image | None], columns: int = 1) -> Image.Image | None:
@@ -34,7 +36,7 @@ def arranged(grids: Sequence[Image.Image | None], columns: int = 1) -> Image.Ima
     drawn = [grid for grid in grids if grid is not None]
     if not drawn:
         return None
-    width, height = max(grid.width for grid in drawn), max(grid.height for grid in drawn)
+    width, height = np.max([grid.size for grid in drawn], axis=0).tolist()
     rows = -(-len(drawn) // columns)
     whole = Image.new("RGB", (width * min(columns, len(drawn)), height * rows), "white")
     for i, grid in enumerate(drawn):

@@ -18,8 +18,11 @@ GRID = 100
 
 def running(y: np.ndarray, window: int = WINDOW) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of the last ``window`` values at each point (of what there is, at the start)."""
-    parts = [y[max(0, i - window + 1) : i + 1] for i in range(len(y))]
-    return np.array([p.mean() for p in parts]), np.array([p.std() for p in parts])
+    means, spreads = np.empty(len(y)), np.empty(len(y))
+    for i in range(len(y)):
+        last = y[max(0, i - window + 1) : i + 1]
+        means[i], spreads[i] = last.mean(), last.std()
+    return means, spreads
 
 
 def over_seeds(
@@ -30,13 +33,20 @@ def over_seeds(
     The spread is the standard deviation over seeds, as in RLCM's figures; with one seed it is that within the window,
     as in ROCM's Figure 5. Empty if no run has a curve.
     """
-    curves = [(a, *running(b, window)) for a, b in (run.series(x, y) for run in runs) if len(a) > 1]
+    curves = []
+    for run in runs:
+        where, values = run.series(x, y)
+        if len(where) > 1:
+            curves.append((where, *running(values, window)))
     if not curves:
         return np.empty(0), np.empty(0), np.empty(0)
-    grid = np.linspace(max(a[0] for a, _, _ in curves), min(a[-1] for a, _, _ in curves), GRID)
-    means = np.array([np.interp(grid, a, mean) for a, mean, _ in curves])
-    within = np.array([np.interp(grid, a, spread) for a, _, spread in curves])
-    return grid, means.mean(0), means.std(0, ddof=1) if len(curves) > 1 else within[0]
+    first, last = max(where[0] for where, _, _ in curves), min(where[-1] for where, _, _ in curves)
+    grid = np.linspace(first, last, GRID)
+    if len(curves) == 1:
+        where, mean, within = curves[0]
+        return grid, np.interp(grid, where, mean), np.interp(grid, where, within)
+    means = np.array([np.interp(grid, where, mean) for where, mean, _ in curves])
+    return grid, means.mean(0), means.std(0, ddof=1)
 
 
 def draw_band(
@@ -63,9 +73,9 @@ def time_unit(runs: Sequence[RunRecord]) -> tuple[float, str]:
 
 def points_over_seeds(runs: Sequence[RunRecord], x: str, y: str) -> tuple[np.ndarray, np.ndarray]:
     """The mean x of each point that all seeds have, ``[points]``, and each seed's y there, ``[seeds, points]``."""
-    curves = [run.series(x, y) for run in runs]
-    length = min((len(where) for where, _ in curves), default=0)
+    curves = [np.stack(run.series(x, y)) for run in runs]
+    length = min((curve.shape[1] for curve in curves), default=0)
     if not length:
         return np.empty(0), np.empty((len(curves), 0))
-    where, value = (np.array([curve[i][:length] for curve in curves]) for i in (0, 1))
+    where, value = np.stack([curve[:, :length] for curve in curves], axis=1)
     return where.mean(0), value

@@ -40,7 +40,7 @@ def cross_fitted(runs: Sequence[RunRecord], reward: str, truth: str) -> Peak | N
     at = [others_peak(true, seed) for seed in range(len(true))]
     index = np.arange(len(true))
     return Peak(
-        tuple(float(steps[i]) for i in at),
+        tuple(steps[at].tolist()),
         tuple((true[index, at] - true[:, 0]).tolist()),
         tuple((true[:, -1] - true[index, at]).tolist()),
         tuple((trained[:, -1] - trained[index, at]).tolist()),
@@ -55,8 +55,11 @@ def others_peak(values: np.ndarray, seed: int) -> int:
 
 def _table(runs: Sequence[RunRecord], column: str) -> tuple[np.ndarray, np.ndarray]:
     """Steps ``[P]`` that all runs have, and values ``[S, P]``."""
-    curves = [run.series("step", column) for run in runs]
-    curves = [curve for curve in curves if len(curve[0])]
+    curves = []
+    for run in runs:
+        curve = run.series("step", column)
+        if len(curve[0]):
+            curves.append(curve)
     if not curves:
         return np.empty(0), np.empty((0, 0))
     length = min(len(steps) for steps, _ in curves)

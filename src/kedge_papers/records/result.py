@@ -35,6 +35,19 @@ class Result:
         """The run called ``name``."""
         return next((run for run in self.runs if run.name == name), None)
 
+    @property
+    def trained(self) -> list[RunRecord]:
+        """The runs that took any step."""
+        return [run for run in self.runs if run.trained]
+
+    def starting(self, prefix: str) -> list[RunRecord]:
+        """The runs whose names begin so."""
+        return [run for run in self.runs if run.name.startswith(prefix)]
+
+    def on(self, reward: str) -> list[RunRecord]:
+        """The runs that a table trains on a reward, by their names: ``kl--hpsv2--0``."""
+        return [run for run in self.runs if f"--{reward}--" in run.name]
+
     def pictures(self, run: RunRecord, role: str) -> list[np.ndarray]:
         """The pictures kept of a run, ``[H, W, 3]`` uint8 each; empty if there are none."""
         from PIL import Image
@@ -61,9 +74,12 @@ def merged(repetitions: Sequence[Evaluation], name: str) -> Evaluation:
     Raises:
         ValueError: there are none, or they are of different prompts.
     """
-    if not repetitions or any(other.prompts != repetitions[0].prompts for other in repetitions):
+    if len({other.prompts for other in repetitions}) != 1:
         raise ValueError(f"{name}: repetitions of one run must be measured on the same prompts")
     first = repetitions[0]
-    shared = [metric for metric in first.scores if all(metric in other.scores for other in repetitions)]
-    scores = {metric: np.mean([each.scores[metric] for each in repetitions], axis=0) for metric in shared}
+    shared = set.intersection(*(set(each.scores) for each in repetitions))
+    scores = {}
+    for metric in first.scores:
+        if metric in shared:
+            scores[metric] = np.mean([each.scores[metric] for each in repetitions], axis=0)
     return Evaluation(name, first.prompts, first.seed, scores, facts={"seeds": len(repetitions)})

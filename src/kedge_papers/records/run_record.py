@@ -85,7 +85,7 @@ class RunRecord:
     def series(self, x: str, y: str) -> tuple[np.ndarray, np.ndarray]:
         """Two columns of the curve, where both are known."""
         pairs = zip(self.curve.get(x, ()), self.curve.get(y, ()), strict=False)
-        known = [(a, b) for a, b in pairs if a is not None and b is not None]
+        known = [pair for pair in pairs if None not in pair]
         columns = np.array(known, dtype=float).reshape(-1, 2)
         return columns[:, 0], columns[:, 1]
 
@@ -126,9 +126,12 @@ def curve(log: Iterable[Mapping[str, float | None]], queries: float) -> dict[str
         total = line.get("total_queries") or (line["step"] or 0) * queries
         lines.append({**line, "seconds": seconds, "queries": total})
     every = max(1, math.ceil(len(lines) / POINTS))
-    watched = {i for i, line in enumerate(lines) if any(key.startswith("held_out/") for key in line)}
-    thinned = [line for i, line in enumerate(lines) if i % every == 0 or i in watched or i == len(lines) - 1]
-    names = dict.fromkeys(key for line in thinned for key in line if key in COLUMNS or key.startswith("held_out/"))
+    thinned, names = [], dict[str, None]()
+    for i, line in enumerate(lines):
+        held_out = [key for key in line if key.startswith("held_out/")]
+        if i % every == 0 or held_out or i == len(lines) - 1:
+            thinned.append(line)
+            names |= dict.fromkeys(key for key in line if key in COLUMNS or key in held_out)
     return {name: [line.get(name) for line in thinned] for name in names}
 
 

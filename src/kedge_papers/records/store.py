@@ -11,8 +11,7 @@ from __future__ import annotations
 import base64
 import json
 import zlib
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,33 +57,54 @@ class RecordStore:
             pictures = read_members(self.folder / PICTURES)
             sheets = {key: base64.b64decode(entry["webp"]) for key, entry in pictures.items()}
             more = {entry["target"]: entry["extra"] for entry in read_members(self.folder / MORE).values()}
-            results = {name: _result(name, entry, runs, sheets) for name, entry in data["targets"].items()}
-            return {name: replace(each, extra=more.get(name, {})) for name, each in results.items()}
+            results = {}
+            for name, entry in data["targets"].items():
+                results[name] = Result(name, entry["facts"], _members_of(name, entry, runs), more.get(name, {}), sheets)
+            return results
         except (ValueError, KeyError, TypeError, zlib.error) as error:
             raise ValueError(f"{self.folder} does not hold records that kedge reproduce wrote: {error}") from error
 
     def put(self, *new: Result) -> None:
         """Add results, or put them in place of older ones. Records of one run, however old, become one."""
-        replaced = {each.target for each in new}
-        remaining = [each for name, each in self.results().items() if name not in replaced]
-        results = sorted([*remaining, *new], key=lambda each: each.target)
-        runs: dict[str, RunRecord] = {}
-        sheets: dict[str, bytes] = {}
-        for each in results:
-            for run in each.runs:
-                runs[run.identity] = runs[run.identity].joined(run) if run.identity in runs else run
-                sheets |= {key: each.sheets[key] for key in run.pictures.values() if key in each.sheets}
+        by_target = self.results()
+        for each in new:
+            by_target[each.target] = each
+        results = [by_target[target] for target in sorted(by_target)]
+        runs = _joined(results)
         keys = {identity: _key(run.to_dict()) for identity, run in runs.items()}
         targets = {each.target: _entry(each, keys) for each in results}
 
         by_name = sorted(runs.values(), key=lambda run: (run.name, keys[run.identity]))
         write_members(self.folder / RUNS, {keys[run.identity]: run.to_dict() for run in by_name})
-        pictures = {key: {"webp": base64.b64encode(sheets[key]).decode()} for key in sorted(sheets)}
-        write_members(self.folder / PICTURES, pictures)
-        extras = [{"target": each.target, "extra": plain_json(each.extra)} for each in results if each.extra]
-        write_members(self.folder / MORE, {_key(entry): entry for entry in extras})
+        write_members(self.folder / PICTURES, _sheets(results))
+        extras = {}
+        for each in results:
+            if each.extra:
+                entry = {"target": each.target, "extra": plain_json(each.extra)}
+                extras[_key(entry)] = entry
+        write_members(self.folder / MORE, extras)
         text = json.dumps({"format": FORMAT, "targets": targets}, indent=1, ensure_ascii=False)
         _replace(self.folder / TARGETS, f"{text}\n".encode())
+
+
+def _joined(results: Sequence[Result]) -> dict[str, RunRecord]:
+    """Identity → the one record of a run, of all that are shown."""
+    runs: dict[str, RunRecord] = {}
+    for each in results:
+        for run in each.runs:
+            runs[run.identity] = runs[run.identity].joined(run) if run.identity in runs else run
+    return runs
+
+
+def _sheets(results: Sequence[Result]) -> dict[str, dict[str, str]]:
+    """Digest → entry of every sheet that a run shows, in order."""
+    sheets: dict[str, bytes] = {}
+    for each in results:
+        for run in each.runs:
+            for key in run.pictures.values():
+                if key in each.sheets:
+                    sheets[key] = each.sheets[key]
+    return {key: {"webp": base64.b64encode(sheets[key]).decode()} for key in sorted(sheets)}
 
 
 def _entry(result: Result, keys: Mapping[str, str]) -> dict[str, Any]:
@@ -92,12 +112,14 @@ def _entry(result: Result, keys: Mapping[str, str]) -> dict[str, Any]:
     return {"facts": plain_json(result.facts), "runs": runs}
 
 
-def _result(name: str, entry: Mapping[str, Any], runs: Mapping[str, RunRecord], sheets: Mapping[str, bytes]) -> Result:
-    missing = [run for run, key in entry["runs"].items() if key not in runs]
-    if missing:
-        raise ValueError(f"the record of {missing[0]} that {name} shows is not there")
-    members = tuple(runs[key] for key in entry["runs"].values())
-    return Result(name, entry["facts"], members, sheets=sheets)
+def _members_of(target: str, entry: Mapping[str, Any], runs: Mapping[str, RunRecord]) -> tuple[RunRecord, ...]:
+    """The runs that an entry names."""
+    members = []
+    for name, key in entry["runs"].items():
+        if key not in runs:
+            raise ValueError(f"the record of {name} that {target} shows is not there")
+        members.append(runs[key])
+    return tuple(members)
 
 
 def _key(data: Mapping[str, Any]) -> str:
@@ -123,8 +145,10 @@ def read_members(path: Path) -> dict[str, dict[str, Any]]:
 
 def write_members(path: Path, entries: Mapping[str, Mapping[str, Any]]) -> None:
     """Write the entries in their order; those that are there already keep their bytes, whatever zlib packed them."""
-    before = _members(path)
-    _replace(path, b"".join(before.get(key) or _pack({"id": key, **entry}) for key, entry in entries.items()))
+    before, content = _members(path), bytearray()
+    for key, entry in entries.items():
+        content += before.get(key) or _pack({"id": key, **entry})
+    _replace(path, bytes(content))
 
 
 def _members(path: Path) -> dict[str, bytes]:

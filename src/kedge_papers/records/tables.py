@@ -32,17 +32,20 @@ def grouped(runs: Sequence[RunRecord], name: Naming = title_of) -> dict[str, lis
 def scores_table(result: Result, runs: Sequence[RunRecord], role: str, metrics: Sequence[str], title: str) -> Table:
     """A row for each model; a metric that nobody has is left out, and the note says why."""
     shown = rows(runs, role)
-    known = [metric for metric in metrics if any(row.has(metric) for row in shown.values())]
-    columns = [_column(list(shown.values()), metric) for metric in known]
+    columns = {}
+    for metric in metrics:
+        cells = _column(list(shown.values()), metric)
+        if any(cells):
+            columns[metric] = cells
     groups, lines = grouped(runs), []
-    for i, name in enumerate(shown):
-        lines.append((name, (*(column[i] for column in columns), *costs(groups[name]))))
+    for name, *cells in zip(shown, *columns.values(), strict=True):
+        lines.append((name, (*cells, *costs(groups[name]))))
     notes = [unit_note(list(shown.values())) if shown else ""]
     if len(shown) > 1:
         notes.append("Bold: better than every other row beyond chance.")
     notes += [_untrained(groups), _missing(runs, role, metrics), _not_run(runs)]
-    heads = tuple(display(metric).header for metric in known)
-    keys = (*known, *COSTS)
+    heads = tuple(display(metric).header for metric in columns)
+    keys = (*columns, *COSTS)
     return Table("Model", (*heads, *COSTS.values()), keys, tuple(lines), title, " ".join(filter(None, notes)))
 
 
@@ -51,26 +54,39 @@ def costs(runs: Sequence[RunRecord]) -> tuple[Cell | None, ...]:
     trained = [run for run in runs if run.trained]
     if not trained:
         return (None,) * len(COSTS)
-    steps = float(np.mean([run.step for run in trained]))
-    queries = float(np.mean([run.series("step", "queries")[1][-1] for run in trained]))
-    passes = float(np.mean([run.passes * run.step for run in trained]))
-    return tuple(point(value, digits=0) for value in (steps, queries, passes))
+    return tuple(point(value, digits=0) for value in mean_costs(trained))
+
+
+def mean_costs(trained: Sequence[RunRecord]) -> tuple[float, float, float]:
+    """Optimizer steps, reward queries and network passes of a run, on average over repetitions."""
+    totals = np.zeros((len(trained), 3))
+    for i, run in enumerate(trained):
+        totals[i] = run.step, run.series("step", "queries")[1][-1], run.passes * run.step
+    steps, queries, passes = totals.mean(0).tolist()
+    return steps, queries, passes
 
 
 def _column(shown: Sequence[Row], metric: str) -> list[Cell | None]:
     """The means of a metric; bold is the best if it beats every other row beyond chance."""
-    having = [row for row in shown if row.has(metric)]
     scale = display(metric).scale
-    means = {row.title: row.mean(metric) for row in having}
+    means = {row.title: row.mean(metric) for row in shown if row.has(metric)}
     digits = decimals([mean.scaled(scale) for mean in means.values()])
-    best = max(having, key=lambda row: means[row.title].value)
-    others = [row for row in having if row is not best]
-    clear = bool(others) and all(beats(best, row, metric) for row in others)
+    best = _clearly_best([row for row in shown if row.title in means], metric)
     cells: list[Cell | None] = []
     for row in shown:
-        bold = clear and row is best
-        cells.append(Cell(means[row.title], scale, digits, bold=bold) if row.title in means else None)
+        cells.append(Cell(means[row.title], scale, digits, bold=row is best) if row.title in means else None)
     return cells
+
+
+def _clearly_best(having: Sequence[Row], metric: str) -> Row | None:
+    """The row of the highest mean, if there are others and it beats each of them."""
+    best = max(having, key=lambda row: row.mean(metric).value, default=None)
+    if best is None or len(having) < 2:
+        return None
+    for row in having:
+        if row is not best and not beats(best, row, metric):
+            return None
+    return best
 
 
 def _untrained(groups: Mapping[str, Sequence[RunRecord]]) -> str:
@@ -84,7 +100,10 @@ def _untrained(groups: Mapping[str, Sequence[RunRecord]]) -> str:
 
 
 def _missing(runs: Sequence[RunRecord], role: str, metrics: Sequence[str]) -> str:
-    lacking = [m for m in metrics if any(m in run.notes.get(role, {}).get("missing", {}) for run in runs)]
+    missing: set[str] = set()
+    for run in runs:
+        missing |= set(run.notes.get(role, {}).get("missing", {}))
+    lacking = [metric for metric in metrics if metric in missing]
     return f"Not measured, because weights were not there: {', '.join(lacking)}." if lacking else ""
 
 

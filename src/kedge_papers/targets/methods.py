@@ -52,12 +52,12 @@ def runs(options: MatrixOptions) -> tuple[Run, ...]:
 
 def show(result: Result) -> Exhibit:
     """Reward against queries and against time, the truth against queries; speed and the ends as tables."""
-    methods = {title: same for title, same in grouped(result.runs).items() if same[0].trained}
+    methods = grouped(result.trained)
     if not methods:
         return Exhibit()
     trained, truth = trained_metric(result.runs), str(result.facts.get("truth") or "")
     figure, (queries, time, true) = canvas(3, size=(4.2, 3.4))
-    scale, unit = time_unit([run for same in methods.values() for run in same])
+    scale, unit = time_unit(result.trained)
     for (title, same), colour in zip(methods.items(), COLOURS, strict=False):
         _line(queries, same, "queries", f"held_out/{trained}", colour, title)
         _line(time, same, "seconds", f"held_out/{trained}", colour, title, scale)
@@ -68,12 +68,15 @@ def show(result: Result) -> Exhibit:
     true.set(xlabel="reward queries", ylabel=display(truth).title if truth else "")
     legend(queries)
     tables = [speed_table(result, methods), before_and_after(result.runs, FINAL, trained)]
-    return Exhibit(tuple(table for table in tables if table is not None), figure)
+    return Exhibit(tuple(filter(None, tables)), figure)
 
 
 def trained_metric(runs: Sequence[RunRecord]) -> str:
     """What the runs were trained on."""
-    return next(str(run.config["reward"]) for run in runs if run.trained)
+    for run in runs:
+        if run.trained:
+            return str(run.config["reward"])
+    raise ValueError("no run was trained")
 
 
 def _line(axes: Axes, same: Sequence[RunRecord], x: str, y: str, colour: str, label: str, scale: float = 1.0) -> None:
@@ -137,14 +140,18 @@ def before_and_after(
 ) -> Table | None:
     """Each method: the trained reward before and after, the change of every metric, and what it cost."""
     measured, groups = rows(runs, role, name), grouped(runs, name)
-    before = {run.base.get("digest"): name(run) for run in runs if not run.trained and role in run.evaluations}
+    before = {}
+    for run in runs:
+        if not run.trained and role in run.evaluations:
+            before[run.base.get("digest")] = name(run)
     lines, shown, metrics = [], [], [trained]
     for title, row in measured.items():
         base = measured.get(before.get(groups[title][0].base.get("digest"), ""))
         if not row.trained or base is None or not row.has(trained):
             continue
         shown.append((title, row, base))
-        metrics += [metric for metric in row.metrics() if metric not in metrics and base.has(metric)]
+        metrics += filter(base.has, row.metrics())
+    metrics = list(dict.fromkeys(metrics))
     for title, row, base in shown:
         changes = [_change(row, base, metric) for metric in metrics]
         lines.append((title, (Cell(base.mean(trained)), Cell(row.mean(trained)), *changes, *_spent(groups[title]))))
@@ -168,9 +175,13 @@ def _change(row: Row, base: Row, metric: str) -> Cell | None:
 
 def _spent(same: Sequence[RunRecord]) -> tuple[Cell | None, ...]:
     minutes = point(float(np.mean([run.seconds for run in same])) / 60, digits=1)
-    peaks = [run.series("step", "peak_memory_mb")[1] for run in same]
-    memory = point(float(np.median([peak.max() for peak in peaks])), digits=0) if all(map(len, peaks)) else None
-    return (*costs(same), minutes, memory)
+    peaks = []
+    for run in same:
+        memory = run.series("step", "peak_memory_mb")[1]
+        if not len(memory):
+            return (*costs(same), minutes, None)
+        peaks.append(memory.max())
+    return (*costs(same), minutes, point(float(np.median(peaks)), digits=0))
 
 
 METHODS = Target("Every method on one reward", "the comparison of both papers", runs, show)

@@ -36,7 +36,7 @@ SMOOTHED = 160  # queries of a running mean
 
 def of_task(result: Result, task: str, method: str) -> list[RunRecord]:
     """All seeds of a method on a task."""
-    return [run for run in result.runs if run.name.startswith(f"{task}-{method}--")]
+    return result.starting(f"{task}-{method}--")
 
 
 def show_pictures(result: Result) -> Exhibit:
@@ -44,7 +44,11 @@ def show_pictures(result: Result) -> Exhibit:
     grids = []
     for task in TASKS:
         names = [f"base-diffusion-{task}", f"{task}-ddpo--0", f"base-consistency-{task}", f"{task}-rlcm--0"]
-        runs = [(run.title, run) for name in names if (run := result.run(name))]
+        runs = []
+        for name in names:
+            run = result.run(name)
+            if run is not None:
+                runs.append((run.title, run))
         grids.append(picture_grid(result, runs, FINAL, title=task, note=""))
     return Exhibit(figure=arranged(grids, columns=2))
 
@@ -55,8 +59,7 @@ def learning_curves(x: str) -> Callable[[Result], Exhibit]:
     def show(result: Result) -> Exhibit:
         figure, axes = canvas(4, size=(3.6, 3.0))
         for panel, task in zip(axes, TASKS, strict=True):
-            runs = [run for method in TITLES for run in of_task(result, task, method)]
-            scale, unit = time_unit(runs) if x == "seconds" else (1.0, "reward queries")
+            scale, unit = time_unit(result.starting(f"{task}-")) if x == "seconds" else (1.0, "reward queries")
             for (method, title), colour in zip(TITLES.items(), COLOURS, strict=False):
                 same = of_task(result, task, method)
                 window = steps_in(SMOOTHED, same[0]) if same else 1
@@ -74,7 +77,7 @@ def _learning_table(result: Result, x: str) -> Table:
     """For each task: the rise of both methods, and how many times more DDPO took to the same levels."""
     lines, seeds = [], 1
     for task in TASKS:
-        rlcm, ddpo = (of_task(result, task, method) for method in ("rlcm", "ddpo"))
+        rlcm, ddpo = of_task(result, task, "rlcm"), of_task(result, task, "ddpo")
         seeds = max(seeds, len(rlcm))
         unit, cells = _deviation(result, task), [_rise(rlcm), _rise(ddpo)]
         for level in LEVELS:
@@ -94,11 +97,12 @@ def _smoothed(runs: Sequence[RunRecord]) -> list[RunRecord]:
     """The runs with running means in place of their rewards."""
     smooth = []
     for run in runs:
-        rewards = np.array([np.nan if value is None else value for value in run.curve["reward"]], dtype=float)
+        rewards = np.array(run.curve["reward"], dtype=float)  # NaN for None
         known = ~np.isnan(rewards)
         rewards[known] = running(rewards[known], steps_in(SMOOTHED, run))[0]
-        column = [float(value) if ok else None for value, ok in zip(rewards, known, strict=True)]
-        smooth.append(replace(run, curve={**run.curve, "reward": column}))
+        column = rewards.astype(object)
+        column[~known] = None
+        smooth.append(replace(run, curve={**run.curve, "reward": column.tolist()}))
     return smooth
 
 
@@ -129,10 +133,13 @@ def show_inference(result: Result) -> Exhibit:
     for panel, task in zip(axes, TASKS, strict=True):
         for (method, title), colour in zip(TITLES.items(), COLOURS, strict=False):
             runs = of_task(result, task, method)
-            points = [_at(runs, f"{n}-of-8") for n in EIGHTHS]
-            known = [point for point in points if point]
-            if known:
-                x, y, spread = zip(*known, strict=True)
+            points = []
+            for n in EIGHTHS:
+                summary = _at(runs, f"{n}-of-8")
+                if summary is not None:
+                    points.append(summary)
+            if points:
+                x, y, spread = zip(*points, strict=True)
                 panel.errorbar(x, y, spread, marker="o", markersize=4, capsize=2, color=colour, label=title)
         panel.set_title(task, fontsize=9)
         panel.set(xlabel="seconds for a picture", xscale="log")
@@ -146,14 +153,17 @@ def show_inference(result: Result) -> Exhibit:
 
 def _at(runs: Sequence[RunRecord], role: str) -> tuple[float, float, float] | None:
     """Seconds for a picture, mean reward, and the spread over seeds (with one seed: the interval's half width)."""
-    timed = [run for run in runs if role in run.evaluations and "seconds_per_picture" in run.notes.get(role, {})]
-    scored = [run for run in timed if run.evaluations[role].scores]
-    if not scored:
+    seconds, intervals = [], []
+    for run in runs:
+        evaluation, note = run.evaluations.get(role), run.notes.get(role, {})
+        if evaluation is not None and evaluation.scores and "seconds_per_picture" in note:
+            seconds.append(note["seconds_per_picture"])
+            intervals.append(evaluation.interval(next(iter(evaluation.scores))))
+    if not intervals:
         return None
-    intervals = [run.evaluations[role].interval(next(iter(run.evaluations[role].scores))) for run in scored]
     means = [interval.value for interval in intervals]
     spread = float(np.std(means, ddof=1)) if len(means) > 1 else intervals[0].half_width
-    return float(np.mean([run.notes[role]["seconds_per_picture"] for run in scored])), float(np.mean(means)), spread
+    return float(np.mean(seconds)), float(np.mean(means)), spread
 
 
 def show_horizons(result: Result) -> Exhibit:
@@ -164,23 +174,26 @@ def show_horizons(result: Result) -> Exhibit:
         draw_band(left, runs, "queries", "reward", colour=colour, label=title)
     left.set(xlabel="reward queries", ylabel="reward, running mean")
     legend(left)
-    known = [(title, summary) for title, runs in groups.items() if (summary := _at(runs, FINAL))]
-    if known:
-        right.bar([title for title, _ in known], [summary[0] for _, summary in known], color=COLOURS[: len(known)])
+    rows = []
+    for (title, runs), colour in zip(groups.items(), COLOURS, strict=False):
+        summary = _at(runs, FINAL)
+        if summary is not None:
+            right.bar(title, summary[0], color=colour)
+            rows.append((title, (point(summary[0]), point(summary[1]))))
     right.set_ylabel("seconds for a picture")
-    rows = tuple((title, (point(summary[0]), point(summary[1]))) for title, summary in known)
-    table = Table("Horizon", ("Seconds for a picture", "Reward"), ("seconds", "reward"), rows)
+    table = Table("Horizon", ("Seconds for a picture", "Reward"), ("seconds", "reward"), tuple(rows))
     return Exhibit((table,), figure)
 
 
 def show_unseen(result: Result) -> Exhibit:
     """Figure 8: prompts that training never saw, before and after; and the training prompts beside them."""
-    tables, metrics = (
-        [],
-        list(dict.fromkeys(m for run in result.runs for e in run.evaluations.values() for m in e.scores)),
-    )
+    metrics: dict[str, None] = {}
+    for run in result.runs:
+        for evaluation in run.evaluations.values():
+            metrics |= dict.fromkeys(evaluation.scores)
+    tables = []
     for role, title in (("unseen", "Prompts never seen in training"), (FINAL, "Prompts of training")):
-        tables.append(scores_table(result, result.runs, role, metrics, title))
+        tables.append(scores_table(result, result.runs, role, list(metrics), title))
     columns = [(run.title, run) for run in result.runs if run.seed == 0]
     return Exhibit(tuple(tables), picture_grid(result, columns, "unseen"))
 

@@ -43,20 +43,24 @@ def preferences(result: Result) -> list[tuple[str, dict[str, Interval]]]:
     """β → share of pictures that the reward model, and the truth, prefer to the base model's from the same noise."""
     measured = rows(result.runs, FINAL)
     base = next((row for row in measured.values() if not row.trained), None)
-    if base is None:
-        return []
     points = []
-    for title in by_strength([run for run in result.runs if run.trained]):
-        row = measured.get(title)
-        judges = [judge for judge in _judges(result) if row and row.has(judge)]
-        if row and judges:
-            points.append((title, {judge: win_rate(row, base, judge) for judge in judges}))
+    for title in by_strength(result.trained):
+        row, rates = measured.get(title), {}
+        if row is None or base is None:
+            continue
+        for judge in _judges(result):
+            if row.has(judge):
+                rates[judge] = win_rate(row, base, judge)
+        if rates:
+            points.append((title, rates))
     return points
 
 
 def _judges(result: Result) -> list[str]:
-    trained = [str(run.config["reward"]) for run in result.runs if run.trained]
-    return [*dict.fromkeys(trained), *([result.facts["truth"]] if result.facts["truth"] else [])]
+    judges = list(dict.fromkeys(str(run.config["reward"]) for run in result.trained))
+    if result.facts["truth"]:
+        judges.append(result.facts["truth"])
+    return judges
 
 
 def show_fig4(result: Result) -> Exhibit:
@@ -64,15 +68,24 @@ def show_fig4(result: Result) -> Exhibit:
     points = preferences(result)
     figure, (axes,) = canvas(size=(6.4, 3.8))
     for judge, colour in zip(_judges(result), COLOURS, strict=False):
-        known = [(i, rates[judge].scaled(100)) for i, (_, rates) in enumerate(points) if judge in rates]
-        x, y = [i for i, _ in known], [rate.value for _, rate in known]
-        spread = [[rate.value - rate.low for _, rate in known], [rate.high - rate.value for _, rate in known]]
-        axes.errorbar(x, y, spread, marker="o", markersize=4, capsize=2, color=colour, label=display(judge).title)
+        x, y, below, above = [], [], [], []
+        for i, (_, rates) in enumerate(points):
+            if judge in rates:
+                rate = rates[judge].scaled(100)
+                x.append(i)
+                y.append(rate.value)
+                below.append(rate.value - rate.low)
+                above.append(rate.high - rate.value)
+        axes.errorbar(
+            x, y, [below, above], marker="o", markersize=4, capsize=2, color=colour, label=display(judge).title
+        )
     axes.axhline(50, color="black", linewidth=0.8, linestyle=":")
     axes.set_xticks(range(len(points)), [beta for beta, _ in points])
     axes.set(xlabel="β, falling to the right", ylabel="preferred to the base model, %")
     legend(axes)
-    lines = tuple((beta, tuple(Cell(rate, style="percent") for rate in rates.values())) for beta, rates in points)
+    lines = []
+    for beta, rates in points:
+        lines.append((beta, tuple(Cell(rate, style="percent") for rate in rates.values())))
     judges = list(points[0][1]) if points else []
     heads = tuple(display(judge).title for judge in judges)
     measured = [row for row in rows(result.runs, FINAL).values() if row.trained]
@@ -81,7 +94,7 @@ def show_fig4(result: Result) -> Exhibit:
         f"interval. {unit_note(measured).partition(': ')[2] or unit_note(measured)}"
     )
     title = f"KL, trained on {display(_judges(result)[0]).title}"
-    return Exhibit((Table("β", heads, tuple(judges), lines, title, note),), figure)
+    return Exhibit((Table("β", heads, tuple(judges), tuple(lines), title, note),), figure)
 
 
 def show_fig5(result: Result) -> Exhibit:
@@ -89,7 +102,7 @@ def show_fig5(result: Result) -> Exhibit:
     figure, axes = canvas(2, 2)
     ours = result.facts["rewards"]
     for panel, (letter, reward) in zip(axes, PANELS.items(), strict=True):
-        runs = [run for run in result.runs if f"--{reward}--" in run.name]
+        runs = result.on(reward)
         scale, unit = time_unit(runs)
         for (title, same), colour in zip(grouped(runs).items(), COLOURS, strict=False):
             draw_band(panel, same, "seconds", "reward", colour=colour, label=title, scale=scale)
@@ -118,7 +131,7 @@ def show_fig6(result: Result) -> Exhibit:
     """A, over-optimised; B, at its best."""
     grids = []
     for row, title in (("hacked", "A: over-optimised"), ("best", "B: at its best")):
-        runs = [(run.title, run) for run in result.runs if run.name.startswith(f"{row}-")]
+        runs = [(run.title, run) for run in result.starting(f"{row}-")]
         grids.append(picture_grid(result, runs, FINAL, title))
     return Exhibit(figure=arranged(grids))
 

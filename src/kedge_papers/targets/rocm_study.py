@@ -37,14 +37,19 @@ def runs(options: MatrixOptions) -> tuple[Run, ...]:
     matrix = []
     for reward in judged_rewards(options):
         for method in (OURS, THEIRS):
-            matrix += [options.row(method, reward, seed, measures) for seed in options.repetitions()]
+            for seed in options.repetitions():
+                matrix.append(options.row(method, reward, seed, measures))
     return tuple(matrix)
 
 
 def judged_rewards(options: MatrixOptions) -> list[str]:
     """The rewards of Table 1 that both methods are trained on."""
-    rewards = [reward for reward, _ in PARTS.values() if reward in (options.experiments.rows or dict(PARTS.values()))]
-    return [reward for reward in rewards if {OURS, THEIRS} <= set(options.experiments.rows_of(reward))]
+    rewards = []
+    for reward, _ in PARTS.values():
+        in_table = not options.experiments.rows or reward in options.experiments.rows
+        if in_table and {OURS, THEIRS} <= set(options.experiments.rows_of(reward)):
+            rewards.append(reward)
+    return rewards
 
 
 def vote(options: MatrixOptions, matrix: Matrix, folder: Path) -> Mapping[str, Any]:
@@ -56,9 +61,15 @@ def vote(options: MatrixOptions, matrix: Matrix, folder: Path) -> Mapping[str, A
             pair = [matrix.find(f"{method}--{reward}--{seed}") for method in (OURS, THEIRS)]
             if all(matrix.state(run) == "finished" for run in pair):
                 titles |= _study(options, matrix, folder / f"study-{reward}-{seed}", pair, votes.setdefault(reward, {}))
-    ours, theirs = (options.experiments.methods[method].title for method in (OURS, THEIRS))
-    facts = {"questions": titles, "ours": ours, "theirs": theirs, "pairs": options.count or PAIRS, "raters": RATERS}
-    return {"votes": votes, **facts}
+    methods = options.experiments.methods
+    return {
+        "votes": votes,
+        "questions": titles,
+        "ours": methods[OURS].title,
+        "theirs": methods[THEIRS].title,
+        "pairs": options.count or PAIRS,
+        "raters": RATERS,
+    }
 
 
 def _study(
@@ -129,8 +140,8 @@ def preferences(result: Result) -> list[Preference]:
             seeds = np.array(votes["seed"])[chosen].tolist()
             prompts, raters = np.array(votes["prompt"])[chosen].tolist(), np.array(votes["rater"])[chosen].tolist()
             rate = crossed_bootstrap(outcomes, [seeds, prompts, raters])
-            shares = tuple(float((outcomes == value).mean()) for value in (1.0, 0.5, 0.0))
-            rows.append(Preference(reward, key, title, shares, rate, len(set(seeds))))  # type: ignore[arg-type]
+            won, tied, lost = np.mean(outcomes == np.array([[1.0], [0.5], [0.0]]), axis=1).tolist()
+            rows.append(Preference(reward, key, title, (won, tied, lost), rate, len(set(seeds))))
     return rows + _of_one_pair(result)
 
 
@@ -140,9 +151,9 @@ def _of_one_pair(result: Result) -> list[Preference]:
     for reward, analysis in result.extra.get("contests", {}).items():
         titles = {question["key"]: question["title"] for question in analysis["questions"]}
         for contest in analysis["contests"]:
-            shares = tuple(float(share["value"]) for share in contest["shares"])
+            won, tied, lost = (float(share["value"]) for share in contest["shares"])
             rate, key = Interval(**contest["crossed"]), contest["question"]
-            rows.append(Preference(reward, key, titles[key], shares, rate, 1))  # type: ignore[arg-type]
+            rows.append(Preference(reward, key, titles[key], (won, tied, lost), rate, 1))
     return rows
 
 
@@ -171,12 +182,14 @@ def show(result: Result) -> Exhibit:
 
 def _bars(bars: Sequence[tuple[str, Sequence[float]]]) -> Figure:
     figure, (axes,) = canvas(size=(8.0, 0.6 + 0.34 * len(bars)))
-    for row, (_, shares) in enumerate(reversed(bars)):
+    labels = []
+    for row, (label, shares) in enumerate(reversed(bars)):
+        labels.append(label)
         left = 0.0
         for share, colour in zip(shares, ("#009e73", "#d5d5da", "#d55e00"), strict=True):
             axes.barh(row, 100 * share, left=left, color=colour)
             left += 100 * share
-    axes.set_yticks(range(len(bars)), [label for label, _ in reversed(bars)], fontsize=8)
+    axes.set_yticks(range(len(labels)), labels, fontsize=8)
     axes.axvline(50, color="black", linewidth=0.8, linestyle=":")
     axes.set(xlim=(0, 100), xlabel="votes, %: ours (green), no difference (grey), RLCM (orange)")
     return figure

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from kedge.evaluation.tables import Table, display
@@ -61,8 +61,10 @@ def table1(parts: str) -> Callable[[MatrixOptions], tuple[Run, ...]]:
     """The runs of some parts of Table 1."""
 
     def runs(options: MatrixOptions) -> tuple[Run, ...]:
-        rewards = [PARTS[part][0] for part in parts]
-        return (*bases(options), *(run for reward in rewards for run in trained_on(options, reward)))
+        matrix = list(bases(options))
+        for part in parts:
+            matrix += trained_on(options, PARTS[part][0])
+        return tuple(matrix)
 
     return runs
 
@@ -71,27 +73,30 @@ def part_of(result: Result, part: str) -> Table:
     """One part of Table 1; the model that consistency methods start from comes last."""
     reward, columns = PARTS[part]
     ours = result.facts["rewards"]
-    metrics = [ours[name] for name in columns] + ([result.facts["truth"]] if result.facts["truth"] else [])
-    runs = [run for run in result.runs if f"--{reward}--" in run.name]
-    before = [run for run in result.runs if run.name.startswith("base-")]
+    runs = result.on(reward)
     title = f"({part}) Trained using {display(ours[reward]).title} as reward model"
-    table = scores_table(result, [*runs, *before], FINAL, metrics, title)
+    table = scores_table(result, [*runs, *result.starting("base-")], FINAL, _metrics(result, columns), title)
     families = {run.family.split("--")[0] for run in runs}
     return replace(table, note=f"{table.note} {ONE_ROW}") if families and "js" not in families else table
 
 
+def _metrics(result: Result, columns: Sequence[str]) -> list[str]:
+    """Ours for the paper's columns; the true preference last, where there is one."""
+    metrics = [result.facts["rewards"][name] for name in columns]
+    if result.facts["truth"]:
+        metrics.append(result.facts["truth"])
+    return metrics
+
+
 def show_table1(result: Result) -> Exhibit:
     """Its parts, as far as there are runs."""
-    parts = [part for part, (reward, _) in PARTS.items() if any(f"--{reward}--" in run.name for run in result.runs)]
-    return Exhibit(tuple(part_of(result, part) for part in parts))
+    return Exhibit(tuple(part_of(result, part) for part, (reward, _) in PARTS.items() if result.on(reward)))
 
 
 def show_table4(result: Result) -> Exhibit:
     """Two rows."""
-    ours = result.facts["rewards"]
-    metrics = [ours[name] for name in TABLE4] + ([result.facts["truth"]] if result.facts["truth"] else [])
     title = "Baseline models for diffusion and consistency based methods"
-    return Exhibit((scores_table(result, result.runs, FINAL, metrics, title),))
+    return Exhibit((scores_table(result, result.runs, FINAL, _metrics(result, TABLE4), title),))
 
 
 TABLE1 = Target("Nine methods by four rewards, judged by the others", "ROCM, Table 1", table1("abcd"), show_table1)

@@ -48,9 +48,13 @@ if TYPE_CHECKING:
 
 def tuned_pairs(experiments: ExperimentSet) -> list[tuple[str, str]]:
     """Every method on every reward that the tables train it on, and those of the comparison."""
-    pairs = [(method, reward) for reward in experiments.rows for method in experiments.rows_of(reward)]
-    pairs += [(method, experiments.comparison.reward) for method in experiments.comparison.methods]
-    return list(dict.fromkeys(pairs))
+    pairs: dict[tuple[str, str], None] = {}
+    for reward in experiments.rows:
+        for method in experiments.rows_of(reward):
+            pairs[method, reward] = None
+    for method in experiments.comparison.methods:
+        pairs[method, experiments.comparison.reward] = None
+    return list(pairs)
 
 
 def candidates(experiments: ExperimentSet, method: str, reward: str) -> list[Candidate]:
@@ -77,7 +81,8 @@ def runs(options: MatrixOptions) -> tuple[Run, ...]:
         matrix.append(options.base(kind, measures, "tuning"))
     for method, reward in pairs:
         for candidate in candidates(options.experiments, method, reward):
-            matrix += [at_rung(options, candidate, 0, seed) for seed in options.repetitions()]
+            for seed in options.repetitions():
+                matrix.append(at_rung(options, candidate, 0, seed))
     return tuple(matrix)
 
 
@@ -94,7 +99,7 @@ def at_rung(options: MatrixOptions, candidate: Candidate, rung: int, seed: int) 
     queries = horizon * grid.queries[rung] / grid.queries[-1]
     until = for_queries(options.quiet(run), queries, least=1).config().training.steps
     run = options.with_queries(run, horizon)
-    measures = {rung_role(i): measure for i in range(rung + 1)}
+    measures = dict.fromkeys(map(rung_role, range(rung + 1)), measure)
     return replace(run, measures=measures, until=until)
 
 
@@ -105,14 +110,15 @@ def further(options: MatrixOptions, matrix: Matrix) -> tuple[Run, ...]:
         grid = options.experiments.grid
         standing = candidates(options.experiments, method, reward)
         for rung, count in enumerate(grid.keep):
-            names = {each: _names(options, each) for each in standing}
-            cells = [by_name[name] for each in standing for name in names[each]]
-            if any(matrix.state(run) not in OVER for run in cells if len(run.measures) == rung + 1):
+            cells: list[Run] = []
+            for each in standing:
+                cells += map(by_name.__getitem__, _names(options, each))
+            if any(len(run.measures) == rung + 1 and matrix.state(run) not in OVER for run in cells):
                 break
             standings = {each: _standing(options, matrix, each, rung) for each in standing}
             standing = chosen(standings, count)
             for each in standing:
-                for seed, name in zip(options.repetitions(), names[each], strict=True):
+                for seed, name in zip(options.repetitions(), _names(options, each), strict=True):
                     if len(by_name[name].measures) == rung + 1:
                         by_name[name] = at_rung(options, each, rung + 1, seed)
     return tuple(by_name.values())
@@ -150,14 +156,18 @@ def show(result: Result) -> Exhibit:
     if not grids:  # recorded by another protocol: what each run changed
         table = before_and_after(result.runs, FINAL, trained_metric(result.runs), "Run", lambda run: run.name)
         return Exhibit((table,) if table else ())
-    tables = [_table(result, reward, grids) for reward in dict.fromkeys(each.reward for each in grids)]
+    rewards = dict.fromkeys(each.reward for each in grids)
+    tables = [_table(result, reward, grids) for reward in rewards]
     chosen_yaml = yaml.safe_dump({"tuned": as_overrides(grids)}, sort_keys=False)
     note = f"What was chosen, as the experiment set takes it:\n\n```yaml\n{chosen_yaml}```"
     return Exhibit(tuple(tables), _figure(grids), (note,))
 
 
 def _table(result: Result, reward: str, grids: Sequence[Tuned]) -> Table:
-    lines, depth = [], 1 + max(rung for each in grids for rungs in each.grid.values() for rung in rungs)
+    lines, depth = [], 0
+    for each in grids:
+        for rungs in each.grid.values():
+            depth = max(depth, *(rung + 1 for rung in rungs))
     for each in grids:
         for name, rungs in each.grid.items() if each.reward == reward else ():
             rises = [point(rungs[rung].rise, 2) if rung in rungs else None for rung in range(depth)]

@@ -12,17 +12,22 @@ from kedge.evaluation.statistics import Interval, equivalence, mean_interval, pa
 from kedge.evaluation.statistics.standard_error import over
 from kedge.evaluation.t_distribution import two_sided_p, two_sided_quantile
 from kedge_papers.claims.claim import Contrast
+from kedge_papers.claims.compared import (
+    base_row,
+    family_row,
+    metrics_named,
+    named_before,
+    shared_seeds,
+    usable_runs,
+)
 from kedge_papers.records.peaks import cross_fitted, others_peak
 from kedge_papers.records.result import Result
 from kedge_papers.records.rows import Row, paired_scores, standardised
-from kedge_papers.records.run_record import RunRecord
 from kedge_papers.records.speed import sooner
 from kedge_papers.targets.estimators import arm_ratio
-from kedge_papers.targets.methods import FINAL, level_unit, trained_metric
+from kedge_papers.targets.methods import level_unit, trained_metric
 from kedge_papers.targets.rocm_study import preferences
 from kedge_papers.targets.tuning_grid import SEED, spread
-
-DAMAGE_SEEN_BY = ("clipscore", "blipscore", "imagereward")  # judges of what a reward was not trained on
 
 
 @dataclass(frozen=True)
@@ -94,7 +99,7 @@ def speedup(result: Result, options: Options) -> Measured | None:
 
     Options: ``ours``, ``theirs``: families of runs; ``x``: queries or seconds; ``level``: standard deviations.
     """
-    ours, theirs = _runs(result, options["ours"]), _runs(result, options["theirs"])
+    ours, theirs = usable_runs(result, options["ours"]), usable_runs(result, options["theirs"])
     unit = level_unit(result) if ours and theirs else None
     if unit is None:
         return None
@@ -116,11 +121,15 @@ def difference(result: Result, options: Options) -> Measured | None:
     Options: ``ours``, ``theirs``: families of runs; ``metrics``: names of rewards, ``truth``, or ``unseen``, the mean
     of what was not trained on; ``margin``: what is as good as equal.
     """
-    runs = _runs(result, options["ours"])
-    ours, theirs, base = _row(result, options["ours"]), _row(result, options["theirs"]), _base_row(result, runs)
+    runs = usable_runs(result, options["ours"])
+    ours, theirs, base = (
+        family_row(result, options["ours"]),
+        family_row(result, options["theirs"]),
+        base_row(result, runs),
+    )
     if ours is None or theirs is None or base is None:
         return None
-    metrics = set(_metrics(result, options["metrics"], trained_metric(runs)))
+    metrics = set(metrics_named(result, options["metrics"], trained_metric(runs)))
     if not metrics <= set(ours.metrics()) & set(theirs.metrics()) & set(base.metrics()):
         return None
     chosen = sorted(metrics)
@@ -144,8 +153,8 @@ def bases(result: Result, options: Options) -> Measured | None:
 
     Options: ``metric``: the name of a reward, or ``truth``.
     """
-    ours, theirs = _before(result, "base-diffusion"), _before(result, "base-consistency")
-    metric = _metrics(result, [options["metric"]], "")[0]
+    ours, theirs = named_before(result, "base-diffusion"), named_before(result, "base-consistency")
+    metric = metrics_named(result, [options["metric"]], "")[0]
     if ours is None or theirs is None or not (ours.has(metric) and theirs.has(metric)):
         return None
     return _paired(
@@ -178,7 +187,7 @@ def after_peak(result: Result, options: Options) -> Measured | None:
 
     Options: ``runs``: their family; ``of``: ``truth`` (how far it falls) or ``reward`` (how far the trained one rises).
     """
-    runs = _runs(result, options["runs"])
+    runs = usable_runs(result, options["runs"])
     if len(runs) < 2:
         return None
     peak = cross_fitted(runs, f"held_out/{trained_metric(runs)}", f"held_out/{result.facts['truth']}")
@@ -195,11 +204,11 @@ def peak_over(result: Result, options: Options) -> Measured | None:
     """
     truth, families, rows = result.facts["truth"], list(options["arms"]), []
     for family in families:
-        row = _row(result, family)
+        row = family_row(result, family)
         if row is None or not row.has(truth):
             return None
         rows.append(row)
-    seeds = _shared(rows)
+    seeds = shared_seeds(rows)
     if len(seeds) < 2:
         return None
     means = np.stack([row.scores(truth, seeds).mean(1) for row in rows], axis=1)
@@ -263,49 +272,3 @@ def _over_seeds(values: Sequence[float], more: str) -> Measured:
 def _known(p: float) -> float:
     """A p-value that is not known decides nothing."""
     return 1.0 if np.isnan(p) else p
-
-
-def _runs(result: Result, family: str) -> list[RunRecord]:
-    return [run for run in result.runs if run.family == family and run.usable]
-
-
-def _row(result: Result, family: str) -> Row | None:
-    repetitions = {}
-    for run in _runs(result, family):
-        if FINAL in run.evaluations:
-            repetitions[run.seed] = run.evaluations[FINAL]
-    return Row(family, repetitions) if repetitions else None
-
-
-def _row_of(run: RunRecord) -> Row:
-    return Row(run.title, {run.seed: run.evaluations[FINAL]}, trained=False)
-
-
-def _before(result: Result, name: str) -> Row | None:
-    """A model before training."""
-    run = result.run(name)
-    return _row_of(run) if run is not None and not run.trained and FINAL in run.evaluations else None
-
-
-def _base_row(result: Result, runs: Sequence[RunRecord]) -> Row | None:
-    for run in result.runs:
-        if runs and not run.trained and run.base == runs[0].base and FINAL in run.evaluations:
-            return _row_of(run)
-    return None
-
-
-def _shared(rows: Sequence[Row]) -> list[int]:
-    """The seeds that all rows have."""
-    shared = list(rows[0].repetitions) if rows else []
-    for row in rows[1:]:
-        shared = [seed for seed in shared if seed in row.repetitions]
-    return shared
-
-
-def _metrics(result: Result, names: Sequence[str] | str, trained: str) -> list[str]:
-    """Ours for the papers' names of rewards."""
-    rewards = result.facts["rewards"]
-    if names == "truth" or list(names) == ["truth"]:
-        return [str(result.facts["truth"])]
-    wanted = DAMAGE_SEEN_BY if names == "unseen" else names
-    return [rewards[name] for name in wanted if rewards[name] != trained]

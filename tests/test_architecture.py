@@ -27,7 +27,7 @@ COMPREHENSIONS = 29  # in 1,000 lines that are neither empty nor comments; the a
 VAGUE = {"found", "told", "made", "here", "asked", "given", "kept", "some", "mine"}
 
 # Small tools that import nothing of kedge: whoever imports anything of it may use them.
-TOOLS = ("units", "files", "lru", "pixels", "user_code")
+TOOLS = ("units", "files", "lru", "pixels", "user_code", "vocabulary")
 
 # Package or module below kedge → those that it may import. Nobody imports cli; rewards and policies do not know each
 # other; evaluation, study and export know no training.

@@ -23,6 +23,17 @@ def quiet_loading() -> Iterator[None]:
             library.enable_progress_bar()
 
 
+@contextmanager
+def without_remarks() -> Iterator[None]:
+    """Inside, diffusers makes no remarks on what was asked for on purpose, such as times of one's own."""
+    before = diffusers_logging.get_verbosity()
+    diffusers_logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        diffusers_logging.set_verbosity(before)
+
+
 def _of_interest(record: logging.LogRecord) -> bool:
     """Not that torchvision is missing: nothing here needs it."""
     return "requires torchvision" not in record.getMessage()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,15 @@ from diffusers import (
     DiffusionPipeline,
     EulerAncestralDiscreteScheduler,
     LCMScheduler,
+    TCDScheduler,
     UNet2DConditionModel,
 )
+from safetensors.torch import load_file
 
 from kedge.models import ModelParts
 from kedge.quiet import quiet_loading
 from kedge.random_models import Scale, build_layout
+from kedge.random_models.few_step import UNET_FILE
 
 TINY = Scale(width=0.02, depth=0.01, size=64)
 
@@ -34,6 +37,8 @@ class Family:
         scheduler: from the folder's scheduler's config to what a user gives the pipeline; None leaves it as it is.
         steps, guidance: that suit it.
         call: further arguments of the pipeline's call.
+        untold: whether its files do not say what it is, so that ``model.kind`` has to.
+        timesteps: by K, where they are its own.
     """
 
     kind: str
@@ -43,6 +48,15 @@ class Family:
     steps: int = 3
     guidance: float = 0.0
     call: dict[str, Any] = field(default_factory=dict)
+    untold: bool = False
+    timesteps: dict[int, list[int]] = field(default_factory=dict)
+
+
+def _trailing(cls: Any) -> Callable[[Any], Any]:
+    return lambda config: cls.from_config(config, timestep_spacing="trailing", **CLIPPING.get(cls, {}))
+
+
+CLIPPING = {DDIMScheduler: {"clip_sample": False}}
 
 
 def _ddim(config: Any) -> DDIMScheduler:
@@ -58,6 +72,34 @@ FAMILIES = {
     "sdxl-lcm-lora": Family("lcm", "sdxl", {"lcm_lora": "sdxl-lcm-lora"}, LCMScheduler.from_config),
     "sd-turbo": Family("turbo", "sd-turbo", scheduler=EulerAncestralDiscreteScheduler.from_config, steps=4),
     "sdxl-turbo": Family("turbo", "sdxl-turbo", steps=2),
+    "sdxl-lightning": Family(
+        "lightning",
+        "sdxl",
+        {"unet": "sdxl-lightning-unet"},
+        _trailing(EulerAncestralDiscreteScheduler),
+        steps=4,
+        untold=True,
+    ),
+    "sdxl-hyper-sd": Family(
+        "hyper-sd",
+        "sdxl",
+        {"few_step_lora": "sdxl-hyper-sd-lora"},
+        _trailing(DDIMScheduler),
+        call={"eta": 1.0},
+        untold=True,
+    ),
+    "sd15-tcd": Family(
+        "tcd", "sd15", {"few_step_lora": "sd15-tcd-lora"}, TCDScheduler.from_config, call={"eta": 1.0}, untold=True
+    ),
+    "sdxl-dmd2": Family(
+        "dmd2",
+        "sdxl",
+        {"unet": "sdxl-dmd2-unet"},
+        LCMScheduler.from_config,
+        steps=4,
+        untold=True,
+        timesteps={4: [999, 749, 499, 249], 2: [999, 499], 1: [399]},
+    ),
     "sana-sprint": Family("sana-sprint", "sana-sprint", steps=2, guidance=3.5, call={"use_resolution_binning": False}),
 }
 
@@ -72,20 +114,39 @@ class Built:
 
     def policy_settings(self) -> dict[str, Any]:
         """The arguments of ``load_policy``, without steps."""
-        return {"kind": "auto", "model": self.folder, "guidance": self.family.guidance, "parts": self.parts}
+        kind = self.family.kind if self.family.untold else "auto"
+        return {"kind": kind, "model": self.folder, "guidance": self.family.guidance, "parts": self.parts}
+
+    def block(self, **keys: Any) -> dict[str, Any]:
+        """A recipe's ``model`` block."""
+        parts = {key: value for key, value in asdict(self.parts).items() if value}
+        block = {"name": str(self.folder), **parts, **keys}
+        if self.family.untold:
+            block["kind"] = self.family.kind
+        if keys.get("steps") in self.family.timesteps:
+            block["timesteps"] = self.family.timesteps[keys["steps"]]
+        return block
 
     def pipeline(self) -> DiffusionPipeline:
         """As a user of diffusers alone sets it up; the LCM-LoRA is an adapter named ``lcm`` there."""
         options = {}
         with quiet_loading():
             if self.parts.unet:
-                options["unet"] = UNet2DConditionModel.from_pretrained(self.parts.unet)
+                options["unet"] = self._unet(Path(self.parts.unet))
             pipeline = DiffusionPipeline.from_pretrained(self.folder, **options)
             if self.family.scheduler:
                 pipeline.scheduler = self.family.scheduler(pipeline.scheduler.config)
-            if self.parts.lcm_lora:
-                pipeline.load_lora_weights(self.parts.lcm_lora, adapter_name="lcm")
+            if lora := self.parts.lcm_lora or self.parts.few_step_lora:
+                pipeline.load_lora_weights(lora, adapter_name="lcm")
         return pipeline
+
+    def _unet(self, place: Path) -> UNet2DConditionModel:
+        """From its folder, or from a single file as the makers of SDXL-Lightning and DMD2 say."""
+        if place.is_dir():
+            return UNet2DConditionModel.from_pretrained(place)
+        network = UNet2DConditionModel.from_config(UNet2DConditionModel.load_config(self.folder, subfolder="unet"))
+        network.load_state_dict(load_file(place))
+        return network.eval()
 
     def draw(self, pipeline: DiffusionPipeline, prompts: list[str], steps: int, seed: int) -> torch.Tensor:
         """Pictures ``[B, 3, 64, 64]`` by the pipeline."""
@@ -94,6 +155,8 @@ class Built:
         call = dict(self.family.call)
         if self.family.kind == "sana-sprint" and steps != 2:
             call["intermediate_timesteps"] = None
+        if self.family.timesteps:
+            call["timesteps"] = self.family.timesteps[steps]
         images: torch.Tensor = pipeline(
             prompts,
             num_inference_steps=steps,
@@ -115,8 +178,13 @@ def build(name: str, folder: Path, scale: Scale = TINY, **settings: Any) -> Buil
         path = folder / layout
         return path if path.exists() else build_layout(layout, path, scale, **settings)
 
-    parts = ModelParts(**{key: str(place(layout)) for key, layout in family.parts.items()})
+    parts = ModelParts(**{key: str(_file(place(layout))) for key, layout in family.parts.items()})
     return Built(family, place(family.layout), parts)
+
+
+def _file(folder: Path) -> Path:
+    """The folder, or the one file in it where that is a UNet without a config."""
+    return folder / UNET_FILE if (folder / UNET_FILE).is_file() else folder
 
 
 Builder = Callable[[str], Built]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kedge.config.schema import RunConfig
+from kedge.config.schema import ModelConfig, RunConfig
 from kedge.config.text import ConfigError
 from kedge.config.workload import workload_of
 from kedge.policies.families import FAMILIES
@@ -27,7 +27,30 @@ def check(config: RunConfig) -> None:
                 raise ConfigError(f"{key}: {error}") from error
             if key == "reward" and config.algorithm.instance.needs.differentiable_reward and not info.differentiable:
                 raise ConfigError(_no_gradient(config.algorithm.name, text))
+    _check_model(config.model)
     _check_noise(config)
+
+
+def _check_model(model: ModelConfig) -> None:
+    """Refuse keys that mean nothing to the family, times that cannot be, and what nobody has said yet."""
+    family = model.family
+    if family is None:
+        return
+    if model.lcm_lora and model.few_step_lora:
+        raise ConfigError("model.lcm_lora and model.few_step_lora: a model is distilled one way; leave one of them out")
+    for key in ("timesteps", "prediction_type"):
+        if getattr(model, key) is not None and key not in family.keys:
+            takers = [other.name for other in FAMILIES.values() if key in other.keys]
+            raise ConfigError(
+                f"model.{key} means nothing to {family.name}: leave it out (it is for {listed(takers, 'and')})"
+            )
+    try:
+        family.timesteps_for(model.steps, model.timesteps)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    question = family.asks(vars(model)) if family.asks else None
+    if question:
+        raise ConfigError(f"model.kind={family.name}: {question}")
 
 
 def _check_noise(config: RunConfig) -> None:

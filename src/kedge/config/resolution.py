@@ -45,4 +45,6 @@ def complete(model: ModelConfig, block: Mapping[str, Any]) -> ModelConfig:
     lora = block.get("lora") or {}
     if "targets" not in lora:
         model = replace(model, lora=replace(model.lora, targets=family.backbone.lora_targets))
-    return model if "steps" in block else replace(model, steps=family.steps)
+    if "steps" in block:
+        return model
+    return replace(model, steps=family.steps if model.timesteps is None else len(model.timesteps))

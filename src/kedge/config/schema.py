@@ -10,7 +10,14 @@ from pydantic import BeforeValidator
 from kedge.config.fields import More
 from kedge.models import ModelParts
 from kedge.policies.families import AUTO, Family, default_guidance, find, words
-from kedge.policies.settings import BackpropSettings, LoraConfig, MemorySettings, Precision, SpeedSettings
+from kedge.policies.settings import (
+    BackpropSettings,
+    LoraConfig,
+    MemorySettings,
+    Precision,
+    PredictionType,
+    SpeedSettings,
+)
 from kedge.ranges import Count, Fraction, NotNegative, Positive, Share, Whole
 
 # YAML reads `off` as a boolean.
@@ -30,10 +37,17 @@ class ModelConfig:
             what is usual for the kind.
         eta: how much noise a step adds (DDIM's η).
         renoise: r, how much of the next step's noise is drawn afresh, from 0 (none: the ODE) to 1 (all of it).
+        timesteps: t_K, …, t_1, from the noise to the picture ([999, 749, 499, 249]); null is what is usual for the
+            kind.
+        prediction_type: what the network predicts, where its scheduler's config says something else: epsilon, sample
+            (the picture) or v_prediction.
         size: side of the pictures in pixels, or [height, width]; null is the model's own.
         dtype: precision of the networks; the adapter and all arithmetic on steps stay in float32.
-        unet: a UNet in place of the model's own (latent-consistency/lcm-sdxl): a folder or hub id.
+        unet: a UNet in place of the model's own (latent-consistency/lcm-sdxl): a folder, file or hub id, or a file on
+            the hub (ByteDance/SDXL-Lightning/sdxl_lightning_4step_unet.safetensors).
         lcm_lora: an LCM-LoRA to make a consistency model of Stable Diffusion or SDXL: a folder, file or hub id.
+        few_step_lora: the LoRA of another distillation, likewise, or a file on the hub
+            (ByteDance/Hyper-SD/Hyper-SDXL-8steps-lora.safetensors).
         vae: a VAE in place of the model's own (madebyollin/sdxl-vae-fp16-fix): a folder or hub id.
         variant: fp16 takes the weight files that are marked so; null the unmarked ones, or a folder's only ones.
         lora: the adapter.
@@ -45,10 +59,13 @@ class ModelConfig:
     guidance: Annotated[float | None, More(words.usual_guidance)] = None
     eta: Annotated[NotNegative, More(words.takers_of_eta)] = 1.0
     renoise: Annotated[Share, More(words.takers_of_renoise)] = 1.0
+    timesteps: Annotated[tuple[Whole, ...] | None, More(words.takers_of_timesteps)] = None
+    prediction_type: PredictionType | None = None
     size: Count | tuple[Count, Count] | None = None
     dtype: Precision = "float32"
     unet: str | None = None
     lcm_lora: str | None = None
+    few_step_lora: str | None = None
     vae: str | None = None
     variant: str | None = None
     lora: LoraConfig = field(default_factory=LoraConfig)
@@ -56,7 +73,7 @@ class ModelConfig:
     @property
     def parts(self) -> ModelParts:
         """What it takes from elsewhere."""
-        return ModelParts(self.unet, self.vae, self.lcm_lora, self.variant)
+        return ModelParts(self.unet, self.vae, self.lcm_lora, self.few_step_lora, self.variant)
 
     @property
     def family(self) -> Family | None:

@@ -66,7 +66,10 @@ def apply_overrides(data: dict[str, Any], overrides: Iterable[str]) -> dict[str,
 
 # model=NAME replaces what says which model it is, and keeps how it is used: steps, size, precision, adapter. All other
 # keys of an algorithm or a source of prompts are its own, and go with it.
-OF_ONE_MODEL = ("name", "kind", "unet", "lcm_lora", "vae", "variant")
+OF_ONE_MODEL = (
+    *("name", "kind", "unet", "lcm_lora", "few_step_lora", "vae", "variant"),
+    *("timesteps", "prediction_type"),
+)
 SHORT = "*"  # stands for a block's first key when only its value was given, until the schema is known
 
 

@@ -26,6 +26,7 @@ from kedge.policies.families.detect import check_pipeline
 from kedge.policies.families.spec import Family, Layout
 from kedge.policies.latent import LatentPolicy
 from kedge.policies.loading import UNUSED, take_scheduler
+from kedge.policies.part_files import single_file
 from kedge.quiet import quiet_loading
 from kedge.random_models import Scale
 from kedge.registry import load_object
@@ -66,7 +67,7 @@ def meta_policy(model: ModelConfig, steps: int) -> LatentPolicy | None:
         return None
     check_pipeline(type(pipeline).__name__, family, model.name)
     if model.unet and (unet := _unet(model.unet)) is not None:
-        pipeline.register_modules(unet=unet)
+        pipeline.register_modules(unet=unet)  # of a single file, the base's own has the same shapes
     if family.conversion(model.parts):
         take_scheduler(pipeline, family)
     dtype = getattr(torch, model.dtype)
@@ -82,11 +83,15 @@ def meta_policy(model: ModelConfig, steps: int) -> LatentPolicy | None:
         size=model.size,
         eta=model.eta,
         renoise=model.renoise,
+        timesteps=model.timesteps,
+        prediction_type=model.prediction_type,
     )
 
 
 def _unet(name: str) -> UNet2DConditionModel | None:
     """A UNet of its own, from its folder's config or as its name has it; None if neither is known."""
+    if single_file(name, "model.unet"):
+        return None
     place = resolve_part(name, "model.unet")
     with torch.device("meta"):
         if isinstance(place, str):

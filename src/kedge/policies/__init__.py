@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kedge.models import ModelParts
-from kedge.policies.families import AUTO, FAMILIES, default_guidance, detect_kind, find
+from kedge.policies.families import AUTO, FAMILIES, Family, default_guidance, detect_kind, find
 from kedge.registry import load_object
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ def load_policy(
     dtype: str | torch.dtype = "float32",
     eta: float = 1.0,
     renoise: float = 1.0,
+    timesteps: Sequence[int] | None = None,
+    prediction_type: str | None = None,
     size: int | tuple[int, int] | None = None,
     parts: ModelParts | None = None,
 ) -> Policy:
@@ -38,8 +41,8 @@ def load_policy(
 
     Args:
         kind: ``auto``, one of :data:`FAMILIES`, ``module:object`` for a family of your own, or ``module:function``
-            taking the same arguments as this, without ``kind``; ``renoise``, ``size`` and ``parts`` are passed to it
-            only where they are given.
+            taking the same arguments as this, without ``kind``; ``renoise``, ``timesteps``, ``size`` and ``parts``
+            are passed to it only where they are given.
         model: as for :func:`kedge.models.resolve_model`.
         steps: K.
         guidance: ω of ROCM's Eq. 4; diffusers' ``guidance_scale`` is ω + 1. None is the model's own.
@@ -47,8 +50,10 @@ def load_policy(
         dtype: of the networks. Latents, the adapter and all step arithmetic stay in float32 (float64 with float64).
         eta: DDIM's η in [0, 1], for the families that take it.
         renoise: r in [0, 1], for the families that take it: a step draws r of the next level's noise afresh.
+        timesteps: t_K, …, t_1, for the families that take them; None leaves them to the model's scheduler.
+        prediction_type: what the network predicts, where its scheduler's config says something else.
         size: side of the pictures in pixels, or height and width; None is the model's own.
-        parts: a UNet, a VAE or an LCM-LoRA from elsewhere, and the variant of the weight files.
+        parts: a UNet, a VAE or a LoRA for good from elsewhere, and the variant of the weight files.
 
     Raises:
         UnknownNameError: for an unknown kind or model.
@@ -63,14 +68,15 @@ def load_policy(
     settings: dict[str, Any] = {"steps": steps, "guidance": guidance, "lora": lora, "eta": eta}
     family = find(kind)
     if family is None:
-        optional: dict[str, Any] = {"size": size, "parts": parts, "renoise": renoise}
+        optional: dict[str, Any] = {"size": size, "parts": parts, "renoise": renoise, "timesteps": timesteps}
         optional = {name: value for name, value in optional.items() if value not in (None, ModelParts(), 1.0)}
         policy: Policy = load_object(kind)(model, device=torch.device(device), dtype=dtype, **settings, **optional)
         return policy
     from kedge.policies.loading import Place, load_pipeline
 
     pipeline = load_pipeline(Place(model, parts or ModelParts(), torch.device(device), dtype), family)
-    return make_policy(kind, pipeline, size=size, renoise=renoise, **settings)
+    settings |= {"renoise": renoise, "timesteps": timesteps, "prediction_type": prediction_type}
+    return make_policy(kind, pipeline, size=size, **settings)
 
 
 def make_policy(
@@ -83,6 +89,8 @@ def make_policy(
     size: int | tuple[int, int] | None = None,
     eta: float = 1.0,
     renoise: float = 1.0,
+    timesteps: Sequence[int] | None = None,
+    prediction_type: str | None = None,
 ) -> LatentPolicy:
     """An open pipeline as a policy of a family; ``eta`` and ``renoise`` are left out where they mean nothing to it.
 
@@ -93,6 +101,17 @@ def make_policy(
     family = find(kind)
     if family is None:
         raise ValueError(f"{kind} is a policy of its own, not a family that makes one of a pipeline")
-    further = {"eta": eta, "renoise": renoise}
+    if prediction_type:
+        _set_prediction_type(pipeline, family, prediction_type)
+    further = {"eta": eta, "renoise": renoise, "timesteps": family.timesteps_for(steps, timesteps)}
     taken = {name: value for name, value in further.items() if name in family.keys}
     return family.policy(pipeline, steps=steps, guidance=guidance, lora=lora, size=size, **taken)
+
+
+def _set_prediction_type(pipeline: DiffusionPipeline, family: Family, name: str) -> None:
+    from kedge.policies.schedulers import as_scheduler
+
+    if "prediction_type" not in family.scheduler_keys:
+        raise ValueError(f"model.prediction_type={name} means nothing to {family.name}: leave it out")
+    scheduler = pipeline.scheduler
+    pipeline.register_modules(scheduler=as_scheduler(type(scheduler), scheduler, prediction_type=name))

@@ -79,7 +79,7 @@ def fingerprint(name: str | Path, parts: ModelParts | None = None) -> Fingerprin
         return None
     hashes = {part: _joined([file_hash(file) for file in chosen]) for part, chosen in files.items()}
     lines = "\n".join(f"{part} {hashes[part]}" for part in sorted(hashes))
-    whole = not (parts.unet or parts.vae or parts.lcm_lora)
+    whole = not (parts.unet or parts.vae or parts.merged_lora)
     return Fingerprint(str(name), hashlib.sha256(lines.encode()).hexdigest(), hashes, whole)
 
 
@@ -116,8 +116,8 @@ def _refusal(past: Fingerprint, present: Fingerprint, run: str) -> str:
         way = f"Use the version of Kedge that made the run (env.json names it). {again}"
     else:
         way = (
-            "Point model.name (and model.unet, vae, lcm_lora, variant) in its config.yaml to the files that it was "
-            f"trained on. {again}"
+            "Point model.name (and model.unet, vae, lcm_lora, few_step_lora, variant) in its config.yaml to the files "
+            f"that it was trained on. {again}"
         )
     return (
         f"the adapter of {run} was trained on {past}; the {present.name} on this machine is {present}.{which} On other "

@@ -1,4 +1,4 @@
-"""From a model's name to a diffusers pipeline: the whole model, a UNet of its own, an LCM-LoRA, another VAE."""
+"""From a model's name to a diffusers pipeline: the whole model, a UNet of its own, a LoRA for good, another VAE."""
 
 from __future__ import annotations
 
@@ -10,13 +10,18 @@ import diffusers
 import torch
 from diffusers import AutoencoderKL, DiffusionPipeline, UNet2DConditionModel
 from diffusers.models.modeling_utils import ModelMixin
+from torch import nn
 
 from kedge.models import ModelParts, resolve_model, resolve_part
 from kedge.policies.families.detect import check_pipeline
 from kedge.policies.families.spec import Family
+from kedge.policies.merged_lora import merge_lora
+from kedge.policies.part_files import single_file
+from kedge.policies.schedulers import as_scheduler
+from kedge.policies.unet_file import load_unet_file, unet_path
 from kedge.quiet import quiet_loading
+from kedge.vocabulary import check_vocabulary
 
-LORA_FILE = "pytorch_lora_weights.safetensors"
 UNUSED = ("safety_checker", "feature_extractor", "image_encoder")
 
 
@@ -51,28 +56,49 @@ def load_pipeline(place: Place, family: Family) -> DiffusionPipeline:
     if "requires_safety_checker" in index or "safety_checker" in index:
         components["requires_safety_checker"] = False
     with quiet_loading():
+        # A LoRA is added in float32 and rounded once, with the sum.
+        unet_dtype = _at_least_float32(place.dtype) if parts.merged_lora else place.dtype
         if parts.unet:
-            components["unet"] = _part(UNet2DConditionModel, parts.unet, "unet", place.dtype, parts.variant)
+            components["unet"] = _unet(parts.unet, where, unet_dtype, parts.variant)
         if parts.vae:
             components["vae"] = _part(AutoencoderKL, parts.vae, "vae", place.dtype, None)
-        # An LCM-LoRA is added in float32 and rounded once, with the sum.
-        dtypes = {"default": place.dtype} | ({"unet": _at_least_float32(place.dtype)} if parts.lcm_lora else {})
+        dtypes = {"default": place.dtype} | ({"unet": unet_dtype} if parts.merged_lora else {})
         pipeline = DiffusionPipeline.from_pretrained(where, dtype=dtypes, variant=_variant(where, parts), **components)
-        if parts.lcm_lora:
-            _fuse_lcm_lora(pipeline, parts.lcm_lora, place.dtype)
+        if parts.merged_lora:
+            key, source = parts.merged_lora
+            merge_lora(pipeline, source, f"model.{key}")
+            nn.Module.to(pipeline.unet, place.dtype)  # diffusers' own warns
             take_scheduler(pipeline, family)
+    _check_tokenizers(pipeline, place.model)
     pipeline.set_progress_bar_config(disable=True)
     if pipeline.vae.dtype == torch.float16 and pipeline.vae.config.get("force_upcast"):
         pipeline.vae.to(torch.float32)  # SDXL's own overflows in float16
     return pipeline.to(place.device)
 
 
+def _check_tokenizers(pipeline: DiffusionPipeline, model: str | Path) -> None:
+    """Refuse a tokenizer of another network than the text encoder beside it."""
+    for name, tokenizer in pipeline.components.items():
+        encoder = pipeline.components.get(name.replace("tokenizer", "text_encoder"))
+        config = getattr(encoder, "config", None)
+        rows = getattr(getattr(config, "text_config", config), "vocab_size", None)
+        if name.startswith("tokenizer") and rows is not None and tokenizer is not None:
+            check_vocabulary(len(tokenizer), rows, f"the text encoder of {model}", name)
+
+
 def take_scheduler(pipeline: DiffusionPipeline, family: Family) -> None:
     """Give the pipeline the scheduler that samples ``family``, in place of the one in the model's folder."""
     if family.scheduler is not None:
         cls = getattr(diffusers, family.scheduler)
-        scheduler = cls.from_config(pipeline.scheduler.config, **family.scheduler_options)
+        scheduler = as_scheduler(cls, pipeline.scheduler, **family.scheduler_options)
         pipeline.register_modules(scheduler=scheduler)
+
+
+def _unet(source: str, base: Path | str, dtype: torch.dtype, variant: str | None) -> ModelMixin:
+    """A UNet from a folder, a hub id or a single file."""
+    if single_file(source, "model.unet"):
+        return load_unet_file(unet_path(source), base, dtype)
+    return _part(UNet2DConditionModel, source, "unet", dtype, variant)
 
 
 def _part(cls: type[ModelMixin], name: str, subfolder: str, dtype: torch.dtype, variant: str | None) -> ModelMixin:
@@ -82,16 +108,6 @@ def _part(cls: type[ModelMixin], name: str, subfolder: str, dtype: torch.dtype, 
     folder = where / subfolder if whole and isinstance(where, Path) else where
     variant = variant or (_only_variant([folder]) if isinstance(folder, Path) else None)
     return cls.from_pretrained(folder, dtype=dtype, variant=variant)
-
-
-def _fuse_lcm_lora(pipeline: DiffusionPipeline, name: str, dtype: torch.dtype) -> None:
-    """Make the UNet W + ΔW: the model that training starts from, and is held to."""
-    where = resolve_part(name, "model.lcm_lora")
-    folder, file = (where.parent, where.name) if isinstance(where, Path) and where.is_file() else (where, LORA_FILE)
-    pipeline.load_lora_weights(folder, weight_name=file)
-    pipeline.fuse_lora(components=["unet"])
-    pipeline.unload_lora_weights()
-    pipeline.unet.to(dtype)
 
 
 def _at_least_float32(dtype: torch.dtype) -> torch.dtype:

@@ -12,6 +12,7 @@ from kedge.policies.families.spec import ATTENTION
 from kedge.ranges import Count, Positive, Whole
 
 Precision = Literal["float32", "bfloat16", "float16"]
+PredictionType = Literal["epsilon", "sample", "v_prediction"]
 Attention = Literal["auto", "flash", "efficient", "cudnn", "math"]
 
 

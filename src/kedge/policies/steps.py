@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from kedge.gaussian import Gaussian
+from kedge.quiet import without_remarks
 
 PREDICTION_TYPES = ("epsilon", "sample", "v_prediction")
 
@@ -86,6 +87,22 @@ def check_steps(steps: int, most: int) -> None:
     """Raises ValueError for a number of steps that is not from 1 to the model's ``most``."""
     if not 1 <= steps <= most:
         raise ValueError(f"model.steps must be between 1 and {most} for this model, not {steps}")
+
+
+def set_timesteps(scheduler: Any, steps: int, timesteps: Sequence[int] | None) -> None:
+    """Have diffusers' scheduler take ``steps`` steps of its own choice, or these.
+
+    Raises:
+        ValueError: for times that the network was not trained on.
+    """
+    if timesteps is None:
+        scheduler.set_timesteps(steps)
+        return
+    most = scheduler.config.num_train_timesteps
+    if timesteps[0] >= most:
+        raise ValueError(f"model.timesteps starts at {timesteps[0]}, but this model's times are 0 to {most - 1}")
+    with without_remarks():
+        scheduler.set_timesteps(timesteps=list(timesteps))
 
 
 def refuse_clipping(scheduler: Any) -> None:

@@ -7,7 +7,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from kedge.models import ModelParts, resolve_model, resolve_part
+from kedge.models import ModelParts, hub_file, resolve_model, resolve_part
+from kedge.policies.part_files import lora_file_here
 
 NOT_DRAWING = ("safety_checker", "feature_extractor", "image_encoder")
 _WEIGHTS = re.compile(r"(?:diffusion_pytorch_model|pytorch_model|model|pytorch_lora_weights)(?P<rest>[.-].*)?\Z")
@@ -31,9 +32,11 @@ def weight_files(name: str | Path, parts: ModelParts) -> dict[str, list[Path]]:
     files = {}
     for part, place in places.items():
         variant = None if part == "vae" and parts.vae else parts.variant
-        files[part] = _chosen(place, variant)
-    if parts.lcm_lora:
-        files["lcm_lora"] = _lora_files(parts.lcm_lora)
+        files[part] = [place] if place is not None and place.is_file() else _chosen(place, variant)
+    if parts.merged_lora:
+        key, source = parts.merged_lora
+        file = lora_file_here(source, f"model.{key}")
+        files[key] = [file] if file else []
     return {part: chosen for part, chosen in files.items() if chosen}
 
 
@@ -48,18 +51,14 @@ def _local(place: Path | str, file: str) -> Path | None:
 
 
 def _part_folder(source: str, part: str) -> Path | None:
-    """Where the files of a network from elsewhere are: its folder, or its place in the folder of a whole model."""
-    place = _local(resolve_part(source, f"model.{part}"), "config.json")
+    """Where a network from elsewhere is: its folder, its place in the folder of a whole model, or its single file."""
+    named = resolve_part(source, f"model.{part}")
+    if file := hub_file(named):
+        return file.cached
+    place = _local(named, "config.json")
     if place is not None and (place / "model_index.json").is_file():
         return place / part
     return place
-
-
-def _lora_files(source: str) -> list[Path]:
-    place = _local(resolve_part(source, "model.lcm_lora"), "pytorch_lora_weights.safetensors")
-    if place is None or place.is_file():
-        return [place] if place else []
-    return _chosen(place, None)
 
 
 def _chosen(folder: Path | None, variant: str | None) -> list[Path]:

@@ -12,7 +12,7 @@ from diffusers import UNet2DConditionModel
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from kedge.policies.families.catalogue import UNETS
+from kedge.policies.families.backbones import UNETS
 from kedge.random_models.scale import Scale
 from kedge.random_models.sdxl import sdxl_unet
 from kedge.random_models.stable_diffusion import sd15_unet
@@ -45,15 +45,16 @@ class LoraFile:
 
 def sd15_lcm_lora(scale: Scale) -> LoraFile:
     """``latent-consistency/lcm-lora-sdv1-5``."""
-    return _lora_for(scale, sd15_unet)
+    return lora_for(scale, sd15_unet)
 
 
 def sdxl_lcm_lora(scale: Scale) -> LoraFile:
     """``latent-consistency/lcm-lora-sdxl``."""
-    return _lora_for(scale, sdxl_unet)
+    return lora_for(scale, sdxl_unet)
 
 
-def _lora_for(scale: Scale, unet: Callable[[Scale], UNet2DConditionModel]) -> LoraFile:
+def lora_for(scale: Scale, unet: Callable[[Scale], UNet2DConditionModel]) -> LoraFile:
+    """A LoRA of LCM-LoRA's rank, α and layers on such a UNet."""
     with torch.device("meta"):
         network = unet(scale)
     rank, kohya = scale.channels(RANK, multiple=4), UNETS.kohya

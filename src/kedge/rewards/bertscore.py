@@ -14,6 +14,7 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer, CLIPTextModel, De
 from kedge.rewards.clip import load_clip
 from kedge.rewards.skeleton import Paths, Skeleton, on_meta
 from kedge.rewards.weights import Device, WrongWeightsError
+from kedge.vocabulary import check_vocabulary
 
 # The layer whose embeddings agree best with people, by (model type, number of layers): the bert-score package's table.
 BEST_LAYER = {("deberta", 48): 40, ("deberta", 24): 18, ("deberta", 12): 9, ("roberta", 24): 17, ("bert", 12): 9}
@@ -34,6 +35,8 @@ class BertScore:
         self.device = torch.device(device)
         self.tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        rows = getattr(config, "text_config", config).vocab_size
+        check_vocabulary(len(self.tokenizer), rows, "this encoder", folder)
         if config.model_type == "clip":
             self.model = load_clip(folder, device, "openai").model.text_model
             self.longest = config.text_config.max_position_embeddings

@@ -22,6 +22,7 @@ from kedge.rewards.weights import (
     check_match,
     without,
 )
+from kedge.vocabulary import check_vocabulary
 
 MAX_WORDS = 35  # tokens of the prompt, as in ImageReward's code and BLIP's demo
 _LEFTOVERS = re.compile(r"(visual_encoder_m|text_encoder_m|vision_proj_m|text_proj_m|text_decoder)\..*|.*queue.*|temp")
@@ -139,7 +140,7 @@ def build_network(
     state = from_published(state)
     with torch.device("meta"):
         expected = BlipNetwork(config, heads).state_dict()
-    check_match(to_published(expected), to_published(state), file)
+    check_match(to_published(expected), to_published(state), file, "config.json")
     return build_frozen(lambda: BlipNetwork(config, heads), state, file, device, dtype)
 
 
@@ -148,6 +149,7 @@ class BlipReader:
 
     def __init__(self, folder: Path, config: BlipConfig):
         self.tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        check_vocabulary(len(self.tokenizer), config.text_config.vocab_size, "this BLIP", folder)
         self.length = words_read(config)
 
     def __call__(self, prompts: Sequence[str], device: Device) -> dict[str, Tensor]:

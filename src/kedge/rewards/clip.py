@@ -12,7 +12,7 @@ from typing import Any, Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from transformers import AutoTokenizer, CLIPConfig, CLIPModel
+from transformers import AutoTokenizer, CLIPConfig, CLIPModel, CLIPTextConfig
 
 from kedge.rewards.openclip import VIT_B_32, VIT_H_14, VIT_L_14, to_clip_config
 from kedge.rewards.preprocess import CropPreprocess, PadPreprocess, check_batch, read_preprocess
@@ -20,6 +20,7 @@ from kedge.rewards.skeleton import Paths, Skeleton, on_meta
 from kedge.rewards.text_cache import TextCache
 from kedge.rewards.text_cleaning import clean_text
 from kedge.rewards.weights import Device, at_least_float32, build_frozen, read_folder, without
+from kedge.vocabulary import check_vocabulary
 
 Style = Literal["openai", "transformers"]
 
@@ -78,10 +79,10 @@ def load_clip(folder: Path, device: Device, style: Style, dtype: torch.dtype = t
         model = build_frozen(lambda: CLIPModel(config), without(state, "position_ids"), file, device, dtype)
         openai = style == "openai"
         preprocess = read_preprocess(folder, config.vision_config.image_size)
-        context = config.text_config.max_position_embeddings
+        text = config.text_config
         clip = FrozenCLIP(
             model,
-            folder_tokenizer(folder, context, clean_text) if openai else folder_tokenizer(folder, context),
+            folder_tokenizer(folder, text, clean_text) if openai else folder_tokenizer(folder, text),
             replace(preprocess, offset="round" if openai else "floor"),
         )
         _LOADED[key] = clip
@@ -101,10 +102,16 @@ def read_config(folder: Path) -> CLIPConfig:
 
 
 def folder_tokenizer(
-    folder: Path, context: int, clean: Callable[[str], str] = lambda text: text
+    folder: Path, config: CLIPTextConfig, clean: Callable[[str], str] = lambda text: text
 ) -> Callable[[str], Tensor]:
-    """Token ids ``[1, L]`` of a prompt, cut at ``context`` as CLIP does."""
+    """Token ids ``[1, L]`` of a prompt, cut at the network's context as CLIP does.
+
+    Raises:
+        ValueError: for another network's tokenizer.
+    """
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    check_vocabulary(len(tokenizer), config.vocab_size, "this CLIP", folder, spare=0)
+    context = config.max_position_embeddings
 
     def tokenize(prompt: str) -> Tensor:
         ids = tokenizer(clean(prompt), truncation=True, max_length=context, return_tensors="pt")["input_ids"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from kedge.rewards.openclip import VIT_H_14, architecture, from_open_clip, to_cl
 from kedge.rewards.preprocess import PadPreprocess
 from kedge.rewards.skeleton import Paths, Skeleton
 from kedge.rewards.text_cleaning import clean_text
-from kedge.rewards.weights import Device, build_frozen, check_match, read_state, without
+from kedge.rewards.weights import Device, WrongWeightsError, build_frozen, check_match, read_state, without
 
 
 class HPS:
@@ -38,19 +39,29 @@ class HPS:
         dtype: torch.dtype = torch.float32,
     ):
         self.name = name
+        _check_version(name, checkpoint)
         config = architecture(checkpoint)
         state = without(read_state(checkpoint, unwrap="state_dict"), "attn_mask")
         with torch.device("meta"):
             expected = to_open_clip(CLIPModel(config).state_dict())
-        check_match(expected, state, checkpoint)
+        check_match(expected, state, checkpoint, "open_clip_config.json")
         model = build_frozen(lambda: CLIPModel(config), from_open_clip(state), checkpoint, device, dtype)
-        tokenize = folder_tokenizer(tokenizer, config.text_config.max_position_embeddings, clean_text)
+        tokenize = folder_tokenizer(tokenizer, config.text_config, clean_text)
         preprocess = PadPreprocess(config.vision_config.image_size, antialias=antialias)
         self.clip = FrozenCLIP(model, tokenize, preprocess)
 
     def __call__(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
         """Score images ``[B, 3, H, W]`` in [0, 1]; returns ``[B]``."""
         return self.clip.cosine(images, prompts)
+
+
+def _check_version(name: str, checkpoint: Path) -> None:
+    """Both versions have one architecture, and their scores are not comparable: the file's name tells them apart."""
+    version = re.match(r"HPS_v(2(?:\.1)?)[_.]", checkpoint.name)
+    if version and f"hpsv{version[1]}" != name:
+        raise WrongWeightsError(
+            f"{checkpoint.name} is HPS v{version[1]} by its name, not {name}: ask for hpsv{version[1]}@{checkpoint}"
+        )
 
 
 def skeleton(paths: Paths, dtype: torch.dtype) -> Skeleton:

@@ -76,8 +76,11 @@ def without(state: StateDict, *suffixes: str) -> StateDict:
     return {key: value for key, value in state.items() if not key.endswith(suffixes)}
 
 
-def check_match(expected: StateDict, actual: StateDict, file: Path) -> None:
+def check_match(expected: StateDict, actual: StateDict, file: Path, config: str | None = None) -> None:
     """Compare keys and shapes.
+
+    Args:
+        config: the file that tells another architecture, if one may lie beside the weights.
 
     Raises:
         WrongWeightsError: listing what is missing, what is too much, and which shapes differ.
@@ -94,7 +97,8 @@ def check_match(expected: StateDict, actual: StateDict, file: Path) -> None:
         if keys
     ]
     if wrong:
-        raise WrongWeightsError(f"{file} does not hold the expected weights. " + "; ".join(wrong))
+        advice = f". If they are of another architecture, put its {config} beside them" if config else ""
+        raise WrongWeightsError(f"{file} does not hold the expected weights. {'; '.join(wrong)}{advice}")
 
 
 def build_frozen(

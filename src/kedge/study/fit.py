@@ -79,7 +79,7 @@ class Scorer:
         self.model = build_frozen(lambda: CLIPModel(config), without(state, "position_ids"), file, device)
         self.device = device
         preprocess = read_preprocess(folder, config.vision_config.image_size)
-        tokenize = folder_tokenizer(folder, config.text_config.max_position_embeddings)
+        tokenize = folder_tokenizer(folder, config.text_config)
         self.pixels: dict[Path, Tensor] = {}
         self.tokens: dict[str, Tensor] = {}
         for comparison in comparisons:

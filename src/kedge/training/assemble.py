@@ -47,6 +47,8 @@ def build_policy(model: ModelConfig, device: torch.device, *, lora: bool = True)
         dtype=model.dtype,
         eta=model.eta,
         renoise=model.renoise,
+        timesteps=model.timesteps,
+        prediction_type=model.prediction_type,
         size=model.size,
         parts=model.parts,
     )

@@ -99,6 +99,7 @@ def _source(target: str, drawing: Drawing) -> Source:
         "guidance": model.omega,
         "eta": model.eta,
         "renoise": model.renoise,
+        "timesteps": model.timesteps,
         "tuned": loaded.tuned,
         "run": str(target) if loaded.tuned else None,
     }

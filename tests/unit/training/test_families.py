@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,7 @@ import torch
 
 from helpers.family_models import FAMILIES, Builder, build
 from helpers.training_world import recipe
-from kedge.config import ModelConfig, parse_config, resolve_kind
+from kedge.config import ModelConfig, parse_config, parse_model, resolve_kind
 from kedge.planning.skeletons import meta_policy
 from kedge.policies import load_policy
 from kedge.policies.lora import LoraConfig
@@ -24,7 +23,15 @@ ALGORITHMS = {
     "rocm": {"name": "rocm", "divergence": "kl", "beta": 1e-6},
     "rlcm": {"name": "rlcm", "sample_batch_size": 2, "buffer_size": 4, "min_count": 2},
 }
-QUICK = ("sd15-lcm-lora", "sdxl-lcm", "sdxl-turbo", "sana-sprint")  # the others differ from these in parts only
+# The others differ from these in parts only.
+QUICK = (
+    "sd15-lcm-lora",
+    "sdxl-lcm",
+    "sdxl-turbo",
+    "sd15-tcd",
+    "sdxl-dmd2",
+    "sana-sprint",
+)
 
 
 @pytest.fixture(scope="module")
@@ -39,13 +46,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Builder:
 )
 def test_a_step_through_the_trainer(name: str, algorithm: str, models: Builder, tmp_path: Path) -> None:
     built = models(name)
-    block = {
-        "name": str(built.folder),
-        "steps": 2,
-        "guidance": built.family.guidance,
-        "lora": {"rank": 4, "alpha": 8},
-        **{key: value for key, value in asdict(built.parts).items() if value},
-    }
+    block = built.block(steps=2, guidance=built.family.guidance, lora={"rank": 4, "alpha": 8})
     config = parse_config(recipe(model=block, algorithm=ALGORITHMS[algorithm], training__steps=1, optimizer__lr=0.01))
     assert config.model.kind == built.family.kind
     outcome = train(config, tmp_path)
@@ -68,9 +69,9 @@ def test_a_step_through_the_trainer(name: str, algorithm: str, models: Builder, 
 def test_the_plan_knows_the_networks(name: str, models: Builder) -> None:
     """Without weights: every parameter's name and shape, and the latents'."""
     built = models(name)
-    model = ModelConfig(str(built.folder), steps=2, lora=LoraConfig(rank=4), **asdict(built.parts))
-    drawn = meta_policy(resolve_kind(model), 2)
-    loaded = load_policy(**built.policy_settings(), steps=2, lora=LoraConfig(rank=4))
+    steps = built.family.steps
+    drawn = meta_policy(parse_model(built.block(steps=steps, lora={"rank": 4})), steps)
+    loaded = load_policy(**built.policy_settings(), steps=steps, lora=LoraConfig(rank=4))
     assert drawn is not None
     assert drawn.device.type == "meta"
     assert drawn.latent_shape == loaded.latent_shape

@@ -6,36 +6,32 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from kedge.models import BUNDLED, BUNDLED_GUIDANCE, ModelParts
-from kedge.policies.families.spec import Architecture, Backbone, Conversion, Family, KohyaNames, Layout, ModelFiles
+from kedge.policies.families.backbones import UNETS
+from kedge.policies.families.distilled import DMD2, HYPER_SD, LIGHTNING, TCD
+from kedge.policies.families.spec import Backbone, Conversion, Family, Layout, ModelFiles
 from kedge.registry import UnknownNameError, load_object, suggest
 
 AUTO = "auto"  # a kind that is yet to be found out, by kedge.policies.families.detect
 PAPER_GUIDANCE = 7.5
+V_PREDICTION = "v_prediction"
 
-UNETS = Backbone(
-    pipelines=("StableDiffusionPipeline", "LatentConsistencyModelPipeline", "StableDiffusionXLPipeline"),
-    network="unet",
-    guidance_input="time_cond_proj_dim",
-    text_encoders=("text_encoder", "text_encoder_2"),
-    kohya=KohyaNames(
-        prefix="lora_unet_",
-        architectures={
-            768: Architecture("sd_v1", "stable-diffusion-v1"),
-            1024: Architecture("sd_v2", "stable-diffusion-v2-512"),
-            2048: Architecture("sdxl_base_v1-0", "stable-diffusion-xl-v1-base"),
-        },
-    ),
-)
 SANA = Backbone(pipelines=("SanaSprintPipeline",), network="transformer", guidance_input="guidance_embeds")
 SANA_SPRINT_MODEL = "Efficient-Large-Model/Sana_Sprint_1.6B_1024px_diffusers"
 
 
 def _few_euler_steps(files: ModelFiles) -> bool:
-    """Adversarially distilled models are told from the model that they were made of by their schedulers alone."""
+    """Adversarially distilled models are told from the model that they were made of by their schedulers alone.
+
+    Trailing Euler steps are also usual for undistilled models that predict v, so those are none.
+    """
     scheduler = files.scheduler
-    return str(scheduler.get("_class_name")).startswith("Euler") and scheduler.get("timestep_spacing") == "trailing"
+    euler = str(scheduler.get("_class_name")).startswith("Euler")
+    return (
+        euler and scheduler.get("timestep_spacing") == "trailing" and scheduler.get("prediction_type") != V_PREDICTION
+    )
 
 
 def _consistent(files: ModelFiles) -> bool:
@@ -44,9 +40,13 @@ def _consistent(files: ModelFiles) -> bool:
     return named or UNETS.takes_guidance(files.network(UNETS.network))
 
 
-def _even_angles(steps: int, guidance: float) -> dict[str, None]:
-    """diffusers' pipeline asks for the middle of two steps, and refuses it for any other number."""
-    return {} if steps == 2 else {"intermediate_timesteps": None}
+def _even_angles(steps: int, guidance: float) -> dict[str, Any]:
+    """diffusers' pipeline asks for the middle of two steps, and refuses it for any other number.
+
+    It would also draw at the nearest of its own sizes, and stretch the picture.
+    """
+    angles = {} if steps == 2 else {"intermediate_timesteps": None}
+    return {"use_resolution_binning": False, **angles}
 
 
 DIFFUSION = Family(
@@ -58,6 +58,7 @@ DIFFUSION = Family(
     guidance=PAPER_GUIDANCE,
     takes=("eta",),
     scheduler="DDIMScheduler",
+    scheduler_keys=("prediction_type",),
     scheduler_options={"clip_sample": False},
     layouts=(
         Layout(
@@ -78,6 +79,7 @@ TURBO = Family(
     guidance=0.0,
     aliases=("sd-turbo", "sdxl-turbo"),
     scheduler="EulerAncestralDiscreteScheduler",
+    scheduler_keys=("prediction_type",),
     recognises=_few_euler_steps,
     name_marks=("turbo",),
     layouts=(
@@ -96,8 +98,10 @@ LCM = Family(
     embeds_guidance=True,
     aliases=("sdxl-lcm",),
     renoise={1.0: {}},
-    conversions=(Conversion("unet"), Conversion("lcm_lora", guidance=0.0, embeds_guidance=False)),
+    conversions=(Conversion("unet"), Conversion("lcm_lora", guidance=0.0, embeds_guidance=False, only=True)),
+    takes=("timesteps",),
     scheduler="LCMScheduler",
+    scheduler_keys=("prediction_type",),
     recognises=_consistent,
     name_marks=("lcm",),
     layouts=(
@@ -142,7 +146,9 @@ SANA_SPRINT = Family(
 )
 
 # From the most general to the most particular: where several recognise a model, it is the last one's.
-FAMILIES: dict[str, Family] = {family.name: family for family in (DIFFUSION, TURBO, LCM, SANA_SPRINT)}
+FAMILIES: dict[str, Family] = {
+    family.name: family for family in (DIFFUSION, HYPER_SD, LIGHTNING, TURBO, DMD2, TCD, LCM, SANA_SPRINT)
+}
 """The families of models by name."""
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kedge.models import ModelParts, resolve_model
+from kedge.models import ModelParts, hub_file, resolve_model, resolve_part
+from kedge.policies.families.backbones import OMEGA, UNETS
 from kedge.policies.families.catalogue import DIFFUSION, FAMILIES, layout_of
 from kedge.policies.families.spec import Family, ModelFiles
-from kedge.registry import UnknownNameError
+from kedge.policies.part_files import weight_names
+from kedge.registry import UnknownNameError, listed
 
 
 def detect_kind(model: str | Path, parts: ModelParts | None = None) -> str:
@@ -16,11 +18,9 @@ def detect_kind(model: str | Path, parts: ModelParts | None = None) -> str:
     Raises:
         UnknownNameError: for a model that cannot be found, or that Kedge cannot load.
     """
-    parts = parts or ModelParts()
+    if part := (parts or ModelParts()).says_what:
+        return family_of_part(*part).name
     newest_first = list(reversed(FAMILIES.values()))
-    for family in newest_first:
-        if family.conversion(parts):
-            return family.name
     folder = local_folder(model)
     if folder is None:
         return _by_name(str(model))
@@ -32,6 +32,66 @@ def detect_kind(model: str | Path, parts: ModelParts | None = None) -> str:
             return family.name
     fitting = [family.name for family in newest_first if files.pipeline in family.backbone.pipelines]
     raise UnknownNameError(f"{model} is a {files.pipeline}; say which it is with model.kind={' or '.join(fitting)}")
+
+
+def family_of_part(key: str, source: str) -> Family:
+    """What a LoRA or a UNet from elsewhere makes of a model: by the key, its published name, or its weights.
+
+    Raises:
+        UnknownNameError: if nothing tells, naming the families that it may be.
+    """
+    families = list(reversed(FAMILIES.values()))
+    for family in families:
+        if any(conversion.key == key and conversion.only for conversion in family.conversions):
+            return _not_by_name(family, key, source)
+    known = layout_of(source, key)
+    for family in families:
+        if known is not None and known in family.layouts:
+            return family
+    if key == "unet" and takes_guidance(source):
+        return FAMILIES["lcm"]
+    marked = [family.name for family in families if _marked(family, source)]
+    hint = f" Its name says {listed(marked)}." if marked else ""
+    choices = [family.name for family in FAMILIES.values() if family.backbone == UNETS]
+    raise UnknownNameError(
+        f"model.{key}={source} changes how the model is sampled, and the file does not say how: set model.kind to "
+        f"{listed(choices)}.{hint}"
+    )
+
+
+def _not_by_name(family: Family, key: str, source: str) -> Family:
+    """``family``, unless the name of the file says that it is another distillation.
+
+    Raises:
+        UnknownNameError: naming that one.
+    """
+    others = [other.name for other in FAMILIES.values() if other is not family and _marked(other, source)]
+    if others and not _marked(family, source):
+        raise UnknownNameError(
+            f"model.{key}={source}: this key is for {family.name}, and the file's name says {listed(others)}, which is "
+            f"sampled another way: model.few_step_lora={source} with model.kind={others[0]}"
+        )
+    return family
+
+
+def _marked(family: Family, source: str) -> bool:
+    place = Path(source).expanduser()
+    name = place.name if place.exists() else source  # folders above are named as one likes
+    return any(mark in name.lower() for mark in family.name_marks)
+
+
+def takes_guidance(unet: str) -> bool:
+    """Whether a UNet from elsewhere was distilled with ω as an input, as far as its files on this machine show."""
+    place = resolve_part(unet, "model.unet")
+    if file := hub_file(place):
+        place = file.cached or place
+    if isinstance(place, Path) and place.is_file():
+        return OMEGA in weight_names(place)
+    folder = place if isinstance(place, Path) else _cached(place, "config.json")
+    if folder is None:
+        return False
+    network = ModelFiles(folder).network("unet" if (folder / "model_index.json").is_file() else ".")
+    return UNETS.takes_guidance(network)
 
 
 def check_pipeline(pipeline: str, family: Family | None, model: str) -> None:
@@ -67,10 +127,15 @@ def local_folder(model: str | Path) -> Path | None:
         return None
     if isinstance(place, Path):
         return place
+    return _cached(place, "model_index.json")
+
+
+def _cached(hub_id: str, file: str) -> Path | None:
+    """The folder with a hub's model on this machine, if ``file`` is in it."""
     from huggingface_hub import try_to_load_from_cache
 
-    index = try_to_load_from_cache(place, "model_index.json")
-    return Path(index).parent if isinstance(index, str) else None
+    cached = try_to_load_from_cache(hub_id, file)
+    return Path(cached).parent if isinstance(cached, str) else None
 
 
 def _by_name(model: str) -> str:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from diffusers import DDIMScheduler, DiffusionPipeline
 from torch import Tensor
 
-from kedge.policies.families.unet import embeds_guidance, unet_policy
+from kedge.policies.families.distilled import HYPER_SD
+from kedge.policies.families.unet import refuse_consistency, unet_policy
 from kedge.policies.gaussian_step import GaussianStep, ddim
 from kedge.policies.latent import LatentPolicy
+from kedge.policies.schedulers import as_scheduler
 from kedge.policies.settings import LoraConfig
 from kedge.policies.steps import check_prediction_type, check_steps, refuse_clipping, schedule_of
 
@@ -55,10 +59,20 @@ def diffusion_policy(
     Raises:
         ValueError: for a consistency model, or settings that it cannot have.
     """
-    if embeds_guidance(pipeline):
-        raise ValueError("this is a consistency model (its UNet embeds the guidance): use model.kind=lcm")
+    refuse_consistency(pipeline)
     scheduler = pipeline.scheduler
     if not isinstance(scheduler, DDIMScheduler):
-        scheduler = DDIMScheduler.from_config(scheduler.config, clip_sample=False)
+        scheduler = as_scheduler(DDIMScheduler, scheduler, clip_sample=False)
     schedule = ddim_schedule(scheduler, steps, eta, torch.promote_types(pipeline.unet.dtype, torch.float32))
     return unet_policy(pipeline, schedule, guidance=guidance, lora=lora, size=size)
+
+
+def hyper_sd_policy(pipeline: DiffusionPipeline, **settings: Any) -> LatentPolicy:
+    """Hyper-SD for several steps: DDIM at the last time of each part of the schedule.
+
+    Raises:
+        ValueError: for a consistency model, or settings that it cannot have.
+    """
+    scheduler = as_scheduler(DDIMScheduler, pipeline.scheduler, **HYPER_SD.scheduler_options)
+    pipeline.register_modules(scheduler=scheduler)
+    return diffusion_policy(pipeline, **settings)

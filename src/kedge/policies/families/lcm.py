@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from diffusers import DiffusionPipeline, LCMScheduler
 from torch import Tensor
 
-from kedge.policies.families.unet import embeds_guidance, unet_policy
+from kedge.policies.families.unet import embeds_guidance, refuse_consistency, unet_policy
 from kedge.policies.gaussian_step import GaussianStep, renoise
 from kedge.policies.latent import LatentPolicy
+from kedge.policies.schedulers import as_scheduler
 from kedge.policies.settings import LoraConfig
-from kedge.policies.steps import check_prediction_type, check_steps, refuse_clipping, schedule_of
+from kedge.policies.steps import check_prediction_type, check_steps, refuse_clipping, schedule_of, set_timesteps
 
 
 @dataclass(frozen=True)
@@ -36,13 +38,18 @@ class ConsistencyStep(GaussianStep):
 
 
 def consistency_schedule(
-    scheduler: LCMScheduler, steps: int, dtype: torch.dtype, share: float = 1.0
+    scheduler: LCMScheduler,
+    steps: int,
+    dtype: torch.dtype,
+    share: float = 1.0,
+    timesteps: tuple[int, ...] | None = None,
 ) -> dict[int, ConsistencyStep]:
     """Steps K, …, 1 with the constants of diffusers' ``LCMScheduler``, bit for bit.
 
     Args:
         share: r, how much of the next level's noise is drawn afresh; 1 is the scheduler's, and Eq. (9):
             N(α_{k-1} x̃_k, σ²_{k-1} I).
+        timesteps: t_K, …, t_1; None is the scheduler's own choice.
 
     Raises:
         ValueError: for more steps than the model was distilled for, an unknown prediction type, or a share outside
@@ -51,7 +58,7 @@ def consistency_schedule(
     refuse_clipping(scheduler)
     check_prediction_type(scheduler.config.prediction_type)
     check_steps(steps, scheduler.config.original_inference_steps)
-    scheduler.set_timesteps(steps)
+    set_timesteps(scheduler, steps, timesteps)
     products = scheduler.alphas_cumprod
     levels = [(products[t].sqrt(), (1 - products[t]).sqrt()) for t in scheduler.timesteps]
     levels.append((torch.ones([]), torch.zeros([])))  # after the last step: no noise
@@ -74,6 +81,7 @@ def lcm_policy(
     lora: LoraConfig | None = None,
     size: int | tuple[int, int] | None = None,
     renoise: float = 1.0,
+    timesteps: tuple[int, ...] | None = None,
 ) -> LatentPolicy:
     """A latent consistency model on Stable Diffusion or SDXL.
 
@@ -87,9 +95,22 @@ def lcm_policy(
     if guidance and not distilled:
         raise ValueError(
             f"this model has no guidance embedding (time_cond_proj_dim), so as a consistency model it cannot take "
-            f"guidance {guidance}: use model.guidance=0, or model.kind=diffusion if it is not a consistency model; "
-            "model.lcm_lora=latent-consistency/lcm-lora-sdv1-5 makes one of Stable Diffusion 1.5"
+            f"guidance {guidance}. If it is one nevertheless: model.guidance=0. If it was distilled another way: "
+            "model.kind=turbo, lightning, dmd2, hyper-sd or tcd; if not at all: model.kind=diffusion, of which "
+            "model.lcm_lora=latent-consistency/lcm-lora-sdv1-5 (or -sdxl) makes a consistency model"
         )
     dtype = torch.promote_types(pipeline.unet.dtype, torch.float32)
-    schedule = consistency_schedule(LCMScheduler.from_config(pipeline.scheduler.config), steps, dtype, renoise)
+    scheduler = as_scheduler(LCMScheduler, pipeline.scheduler)
+    schedule = consistency_schedule(scheduler, steps, dtype, renoise, timesteps)
     return unet_policy(pipeline, schedule, guidance=guidance, lora=lora, size=size)
+
+
+def dmd2_policy(pipeline: DiffusionPipeline, *, guidance: float, **settings: Any) -> LatentPolicy:
+    """DMD2: a consistency model's steps at times of its own; ω is classifier-free guidance, best at 0.
+
+    Raises:
+        ValueError: for a model with a guidance embedding, or settings that it cannot have.
+    """
+    refuse_consistency(pipeline)
+    pipeline.register_modules(scheduler=as_scheduler(LCMScheduler, pipeline.scheduler))
+    return lcm_policy(pipeline, guidance=guidance, **settings)

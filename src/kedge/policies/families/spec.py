@@ -7,8 +7,9 @@ A family is a rule for one sampling step on a kind of pipeline. Its mathematics 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -113,11 +114,13 @@ class Conversion:
         key: of the config's ``model`` block, which is also the field of :class:`kedge.models.ModelParts`.
         guidance: ω where nobody chose one; None is the family's.
         embeds_guidance: whether the outcome takes ω as an input.
+        only: whether the key alone says that it is this family.
     """
 
     key: str
     guidance: float | None = None
     embeds_guidance: bool = True
+    only: bool = False
 
 
 @dataclass(frozen=True)
@@ -166,9 +169,14 @@ class Family:
         takes: further keys of the ``model`` block that mean something to it: ``eta``. diffusers' call takes them too.
         renoise: the r of ``model.renoise`` that diffusers can sample → what its scheduler is given for that; empty
             where r means nothing, because another rule says how much noise a step draws.
+        timesteps: K → t_K, …, t_1 that it was distilled for, where the scheduler's own would be others; for other K
+            they have to be told.
         conversions: parts that make a plain model one of this family.
         scheduler: the class in diffusers that samples it; None if it is always the one in the model's folder.
+        one_step_scheduler: the class for a single step, which draws no noise, if it is another.
         scheduler_options: what that class is given besides the config in the folder.
+        scheduler_keys: keys of the ``model`` block that replace those of the scheduler's config: ``prediction_type``.
+        asks: from the ``model`` block to what else it has to say, because no file does; None if that is all.
         call: from steps and ω to further arguments of diffusers' call; they replace those that every family has.
         recognises: whether a model's files show that it is one; None: every model on its pipelines is.
         name_marks: words in a hub id that show the same, before the files are here.
@@ -186,9 +194,13 @@ class Family:
     aliases: tuple[str, ...] = ()
     takes: tuple[str, ...] = ()
     renoise: Mapping[float, Mapping[str, Any]] = field(default_factory=dict)
+    timesteps: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
     conversions: tuple[Conversion, ...] = ()
     scheduler: str | None = None
+    one_step_scheduler: str | None = None
     scheduler_options: Mapping[str, Any] = field(default_factory=dict)
+    scheduler_keys: tuple[str, ...] = ()
+    asks: Callable[[Mapping[str, Any]], str | None] | None = None
     call: Callable[[int, float], Mapping[str, Any]] = no_arguments
     recognises: Callable[[ModelFiles], bool] | None = None
     name_marks: tuple[str, ...] = ()
@@ -198,7 +210,25 @@ class Family:
     @property
     def keys(self) -> tuple[str, ...]:
         """Further keys of the ``model`` block that mean something to it."""
-        return (*self.takes, "renoise") if self.renoise else self.takes
+        keys = (*self.takes, *self.scheduler_keys)
+        return (*keys, "renoise") if self.renoise else keys
+
+    def scheduler_for(self, steps: int) -> str | None:
+        """The class in diffusers that samples it in so many steps."""
+        return self.one_step_scheduler if steps == 1 and self.one_step_scheduler else self.scheduler
+
+    def timesteps_for(self, steps: int, chosen: Sequence[int] | None) -> tuple[int, ...] | None:
+        """t_K, …, t_1: those that were chosen, or its own; None leaves them to the scheduler.
+
+        Raises:
+            ValueError: if they are not K times in descending order, or have to be told.
+        """
+        if chosen is not None:
+            return _checked_timesteps(tuple(chosen), steps)
+        if self.timesteps and steps not in self.timesteps:
+            usual = " or ".join(map(str, sorted(self.timesteps)))
+            raise ValueError(f"{self.name} is distilled for {usual} steps, not {steps}: say at which model.timesteps")
+        return self.timesteps.get(steps)
 
     def policy(self, pipeline: DiffusionPipeline, **settings: Any) -> LatentPolicy:
         """What ``make`` makes of an open pipeline."""
@@ -222,6 +252,17 @@ class Family:
         conversion = self.conversion(parts)
         embeds = self.embeds_guidance if conversion is None else conversion.embeds_guidance
         return 1 if embeds or guidance == 0 else 2
+
+
+def _checked_timesteps(timesteps: tuple[int, ...], steps: int) -> tuple[int, ...]:
+    written = ", ".join(map(str, timesteps))
+    if len(timesteps) != steps:
+        raise ValueError(f"model.timesteps has {len(timesteps)} times ({written}), but model.steps is {steps}")
+    if any(later >= earlier for earlier, later in pairwise(timesteps)):
+        raise ValueError(f"model.timesteps must descend from the noise to the picture, not {written}")
+    if timesteps[-1] < 0:
+        raise ValueError(f"model.timesteps must be 0 or more, not {written}")
+    return timesteps
 
 
 def _imported(function: Function) -> Callable[..., Any]:

@@ -7,14 +7,17 @@ old: a Gaussian step, with the mean and standard deviation of diffusers' ``Euler
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from diffusers import DiffusionPipeline, EulerAncestralDiscreteScheduler
+from diffusers import DiffusionPipeline, EulerAncestralDiscreteScheduler, EulerDiscreteScheduler, SchedulerMixin
 from torch import Tensor
 
-from kedge.policies.families.unet import embeds_guidance, unet_policy
+from kedge.policies.families.distilled import LIGHTNING
+from kedge.policies.families.unet import refuse_consistency, unet_policy
 from kedge.policies.gaussian_step import GaussianStep, ancestral
 from kedge.policies.latent import LatentPolicy
+from kedge.policies.schedulers import as_scheduler
 from kedge.policies.settings import LoraConfig
 from kedge.policies.steps import check_prediction_type, check_steps, predicted_noise, predicted_x0, schedule_of
 
@@ -57,6 +60,8 @@ def ancestral_schedule(
         ValueError: for too many steps, or an unknown prediction type.
     """
     check_prediction_type(scheduler.config.prediction_type)
+    if scheduler.config.prediction_type == "sample" and steps > 1:
+        raise ValueError("prediction_type sample: diffusers has no ancestral Euler steps for it; use model.steps=1")
     check_steps(steps, scheduler.config.num_train_timesteps)
     scheduler.set_timesteps(steps)
     one = torch.ones([])
@@ -84,9 +89,30 @@ def turbo_policy(
     Raises:
         ValueError: for a consistency model, or settings that it cannot have.
     """
-    if embeds_guidance(pipeline):
-        raise ValueError("this is a consistency model (its UNet embeds the guidance): use model.kind=lcm")
+    refuse_consistency(pipeline)
+    _refuse_other_levels(pipeline.scheduler)
     dtype = torch.promote_types(pipeline.unet.dtype, torch.float32)
-    scheduler = EulerAncestralDiscreteScheduler.from_config(pipeline.scheduler.config)
+    scheduler = as_scheduler(EulerAncestralDiscreteScheduler, pipeline.scheduler)
     schedule = ancestral_schedule(scheduler, steps, dtype)
     return unet_policy(pipeline, schedule, guidance=guidance, lora=lora, size=size)
+
+
+def lightning_policy(pipeline: DiffusionPipeline, **settings: Any) -> LatentPolicy:
+    """SDXL-Lightning: the same steps, at the last time of each part of the schedule.
+
+    Raises:
+        ValueError: for a consistency model, or settings that it cannot have.
+    """
+    options = LIGHTNING.scheduler_options
+    pipeline.register_modules(scheduler=as_scheduler(EulerDiscreteScheduler, pipeline.scheduler, **options))
+    return turbo_policy(pipeline, **settings)
+
+
+def _refuse_other_levels(scheduler: SchedulerMixin) -> None:
+    """Raises ValueError for an Euler scheduler whose config asks for noise levels that ancestral Euler has not."""
+    for key in ("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas"):
+        if scheduler.config.get(key):
+            raise ValueError(
+                f"scheduler/scheduler_config.json sets {key}: true, which the ancestral Euler steps of this kind do "
+                "not have; set it to false, or take model.kind=diffusion if it is no few-step model"
+            )

@@ -8,7 +8,7 @@ import torch
 from diffusers import DiffusionPipeline
 
 from kedge.policies.denoiser import Denoiser, Guided, UNet
-from kedge.policies.families.catalogue import UNETS
+from kedge.policies.families.backbones import UNETS
 from kedge.policies.latent import LatentPolicy, latent_shape
 from kedge.policies.settings import LoraConfig
 from kedge.policies.steps import Step
@@ -18,6 +18,12 @@ from kedge.policies.text import ClipText, Encode, TwoClipTexts
 def embeds_guidance(pipeline: DiffusionPipeline) -> bool:
     """Whether the UNet was distilled with ω as an input."""
     return UNETS.takes_guidance(pipeline.unet.config)
+
+
+def refuse_consistency(pipeline: DiffusionPipeline) -> None:
+    """Raises ValueError for a UNet that was distilled with ω as an input: it is sampled as a consistency model only."""
+    if embeds_guidance(pipeline):
+        raise ValueError("this is a consistency model (its UNet embeds the guidance): use model.kind=lcm")
 
 
 def unet_policy(
@@ -48,6 +54,7 @@ def unet_policy(
     else:
         text = ClipText(pipeline, network.device, unconditional=guided)
     _check_width(pipeline)
+    _check_decoding(pipeline)
     denoiser: Denoiser = UNet(network, _embed_guidance(pipeline, guidance))
     return LatentPolicy(
         pipeline,
@@ -69,6 +76,26 @@ def _embed_guidance(pipeline: DiffusionPipeline, omega: float) -> torch.Tensor |
         torch.tensor([float(omega)]), network.config.time_cond_proj_dim
     )
     return embedding.to(network.device, network.dtype)
+
+
+def _check_decoding(pipeline: DiffusionPipeline) -> None:
+    """Refuse a VAE whose config asks for what is not done when these models' pictures are decoded.
+
+    Raises:
+        ValueError: naming the key.
+    """
+    config = pipeline.vae.config
+    for key in ("shift_factor", "latents_mean", "latents_std"):
+        if config.get(key):
+            raise ValueError(
+                f"vae/config.json sets {key}, which Stable Diffusion's and SDXL's latents do not have: this VAE "
+                "belongs to another kind of model"
+            )
+    if config.latent_channels != pipeline.unet.config.in_channels:
+        raise ValueError(
+            f"the VAE's latents have {config.latent_channels} channels, the UNet's {pipeline.unet.config.in_channels}: "
+            "they do not belong together (model.vae and model.name)"
+        )
 
 
 def _check_width(pipeline: DiffusionPipeline) -> None:

@@ -42,6 +42,11 @@ def takers_of_renoise() -> str:
     return _takers("renoise")
 
 
+def takers_of_timesteps() -> str:
+    """A sentence: the families that are told at which times to sample."""
+    return _takers("timesteps")
+
+
 def _takers(key: str) -> str:
     takers = [family.name for family in FAMILIES.values() if key in family.keys]
     return f"Means something to {listed(takers, 'and')} only."

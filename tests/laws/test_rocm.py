@@ -356,3 +356,26 @@ def test_settings_are_checked_when_made() -> None:
         ROCM(reference_steps=0)
     with pytest.raises(ValueError, match="reference_gradient"):
         ROCM(reference_gradient="none")
+
+
+def test_beta_unit_makes_one_beta_of_rewards_in_other_numbers() -> None:
+    """A reward times s, with a unit times s, is the same objective times s: the same direction for every reward."""
+
+    def gradient_of(scale: float, unit: float) -> Tensor:
+        policy = ToyPolicy("lcm", 4)
+        context = toy_context(policy)
+        context = replace(context, reward=lambda images, prompts: scale * ToyReward()(images, prompts))
+        (loss,) = losses(ROCM(beta=0.02, beta_unit=unit), context)
+        return gradient(policy, loss.value)
+
+    assert relative_error(gradient_of(0.08, 1.6 * 0.08), 0.08 * gradient_of(1.0, 1.6)) < 1e-12
+    assert relative_error(gradient_of(1.0, 1.0), gradient_of(1.0, 1.6)) > 1e-3
+
+
+def test_beta_unit_is_checked() -> None:
+    assert ROCM(beta=0.00625, beta_unit=1.6).weight == pytest.approx(0.01, rel=1e-12)
+    for unit in (0.0, -1.0, float("inf"), float("nan")):
+        with pytest.raises(ValueError, match="beta_unit must be above 0"):
+            ROCM(beta=0.01, beta_unit=unit)
+    with pytest.raises(ValueError, match="beta_unit needs a beta: those of the paper's Table 2"):
+        ROCM(beta_unit=1.6)

@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from kedge.divergences import make_divergence
+from kedge.evaluation.statistics import mean_interval
+from kedge.evaluation.t_distribution import two_sided_quantile
 from kedge.gaussian import Gaussian
 from kedge_papers import TARGETS
 from kedge_papers.records.gradient_noise import gradient_noise, variance_ratio
@@ -102,3 +104,18 @@ def test_estimators_are_measured_on_the_bundled_model(tmp_path, monkeypatch):
     assert before == {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
     tables = TARGETS.get("estimators").show(Result("estimators", {}, (), extra)).tables
     assert [len(table.rows) for table in tables] == [5, 2]
+
+
+def test_agreement_counts_that_a_batch_is_in_many_pairs():
+    """Its interval is that of the jackknife over batches: about twice as wide as that of their own mean cosines."""
+    rng = np.random.default_rng(3)
+    gradients = rng.standard_normal((40, 64))
+    gradients[:, 0] += 8
+    noise = gradient_noise(gradients)
+    left_out = [np.mean(gradient_noise(np.delete(gradients, i, axis=0)).cosine) for i in range(40)]
+    error = np.sqrt(39 / 40 * ((left_out - np.mean(left_out)) ** 2).sum())
+    agreement = noise.agreement()
+    assert agreement.value == pytest.approx(np.mean(noise.cosine))
+    assert agreement.half_width == pytest.approx(two_sided_quantile(0.95, 39) * error, rel=1e-6)
+    assert agreement.half_width > 1.7 * mean_interval(noise.cosine).half_width
+    assert np.isinf(gradient_noise(gradients[:2]).agreement().half_width)

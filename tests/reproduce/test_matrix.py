@@ -89,8 +89,11 @@ def test_a_run_stops_where_it_is_asked_to_and_goes_on_as_if_it_had_not(done, tmp
     stopped.go(silent)
     assert (stopped.state(half), steps_done(stopped.home(half))) == ("finished", 4)
     assert stopped.passes(half) == matrix(tmp_path / "runs").passes(whole) / 2
-    longer = replace(whole, measures={"rung-1": measure, "final": measure})
-    Matrix((longer,), tmp_path / "runs").go(silent)
+    longer = replace(whole, until=8, measures={"rung-1": measure, "final": measure})  # the last rung is the end
+    lines: list[str] = []
+    Matrix((longer,), tmp_path / "runs").go(lines.append)
+    assert Matrix((longer,), tmp_path / "runs").state(longer) == "finished"
+    assert not any("as far as was asked for" in line for line in lines)
     resumed, there = (read_log(folder / "runs" / "first" / "metrics.jsonl") for folder in (tmp_path, done))
     timeless = [[{k: v for k, v in line.items() if k not in TIMES} for line in log] for log in (resumed, there)]
     assert timeless[0] == timeless[1]

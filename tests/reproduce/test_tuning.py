@@ -16,6 +16,8 @@ from kedge.workflows.runner.cell import MEASURED, OUTCOME
 from kedge.workflows.runner.cost import step_cost
 from kedge.workflows.runner.matrix import Matrix
 from kedge_papers import TARGETS
+from kedge_papers.claims import contrasts
+from kedge_papers.claims.claim import load_claims
 from kedge_papers.records.rows import rows
 from kedge_papers.runner.experiment_set import load_experiment_set
 from kedge_papers.runner.options import MatrixOptions
@@ -171,5 +173,42 @@ def test_the_page_says_what_was_chosen_and_who_cannot_be_trained():
 def test_sensitivity_is_how_close_a_grid_comes_to_its_best():
     grid = {f"none--pickscore--{rate}-8": [rise] for rate, rise in (("0.001", 0.8), ("0.003", 0.4), ("0.01", -0.2))}
     shares = spread(recorded(grid), "pickscore", "none")
-    assert sorted(shares) == pytest.approx([-0.25, 0.5, 1.0], abs=0.05)
-    assert spread(recorded(grid), "pickscore", "rlcm") == []
+    assert sorted(shares.values()) == pytest.approx([-0.25, 0.5, 1.0], abs=0.05)
+    assert spread(recorded(grid), "pickscore", "rlcm") == {}
+
+
+def ended_badly(records, family: str):
+    """The same records, one family of which diverged after what was measured."""
+    runs = [replace(run, state="diverged") if run.family == f"tuning-{family}" else run for run in records.runs]
+    return replace(records, runs=tuple(runs))
+
+
+def test_what_diverged_on_the_way_is_not_chosen():
+    """The one finalist broke on its way to the horizon: it had stood best at the rung before."""
+    grid = {"none--pickscore--0.001-8": [0.4, 0.5], "none--pickscore--0.003-8": [0.6, 0.9]}
+    (choice,) = tuned(ended_badly(recorded(grid), "none--pickscore--0.003-8"))
+    assert (choice.choice, choice.diverged) == ("0.001-8", {"0.003-8"})
+    exhibit = TARGETS.get("tuning").show(ended_badly(recorded(grid), "none--pickscore--0.003-8"))
+    labels = [name for name, _ in exhibit.tables[0].rows]
+    assert labels == ["none, 0.001 × 8 (chosen)", "none, 0.003 × 8 (diverged)"]
+    alone = {"none--pickscore--0.003-8": []}
+    (nothing,) = tuned(ended_badly(recorded(alone), "none--pickscore--0.003-8"))
+    assert nothing.choice is None
+    assert as_overrides([nothing]) == {}
+    assert TARGETS.get("tuning").show(ended_badly(recorded(alone), "none--pickscore--0.003-8")).tables
+
+
+def test_a_method_that_breaks_is_not_the_less_sensitive():
+    """Its broken configuration has risen by nothing; the two methods are compared configuration by configuration."""
+    grid = {
+        **{f"{method}--pickscore--{rate}-8": [0.4] for method in ("none", "rlcm") for rate in ("0.001", "0.003")},
+        "none--pickscore--0.01-8": [],
+        "rlcm--pickscore--0.01-8": [0.4],
+    }
+    records = ended_badly(recorded(grid), "none--pickscore--0.01-8")
+    assert spread(records, "pickscore", "none")["0.01-8"] == 0
+    (claim,) = [each for each in load_claims() if each.experiment == "tuning"]
+    contrast = contrasts.measure(claim.contrasts[0], records)
+    assert sorted(contrast.units) == pytest.approx([-1, 0, 0], abs=0.05)
+    without = replace(records, runs=tuple(run for run in records.runs if "rlcm--pickscore--0.01-8" not in run.name))
+    assert contrasts.measure(claim.contrasts[0], without) is None

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 from docs.result_pages import published
@@ -90,20 +93,42 @@ def test_one_pictures_luck_is_not_the_models():
 def test_beta_is_in_deviations_of_the_reward_everywhere():
     """In the comparison of all methods it was in PickScore's units, whatever was trained on."""
     options = MatrixOptions(EMOJI)
+    others = [run for name in ("methods", "hacking") for run in TARGETS.get(name).runs(options)]
     for reward, spread in EMOJI.spreads.items():
-        for run in (
-            options.row("kl", reward, 0, {}),
-            *[r for r in TARGETS.get("methods").runs(options) if "-kl-" in r.name],
-        ):
-            if run.overrides["reward"] == EMOJI.rewards[reward]:
-                assert run.overrides["algorithm.beta"] == pytest.approx(0.01 * spread, rel=1e-2)
+        for run in (options.row("kl", reward, 0, {}), *others):
+            rocm = run.config().algorithm.instance
+            if run.overrides.get("reward") == EMOJI.rewards[reward] and getattr(rocm, "beta", 0):
+                assert rocm.beta in {0.01, *EMOJI.sweep.betas}  # the same number for every reward
+                assert rocm.weight == pytest.approx(rocm.beta * spread)
     assert options.row("none", "pickscore", 0, {}).config().algorithm.instance.weight == 0
+
+
+def test_a_reward_without_a_deviation_is_refused_where_beta_counts_in_them():
+    """It was taken for 1: β of a reward that varies by 0.1 was ten times too strong."""
+    few = MatrixOptions(replace(EMOJI, spreads={"pickscore": 1.58}), "mine")
+    with pytest.raises(ConfigError, match="mine: spreads has no standard deviation of hpsv2"):
+        few.row("kl", "hpsv2", 0, {})
+    assert few.row("none", "hpsv2", 0, {}).config().algorithm.instance.weight == 0
+    assert few.row("rlcm", "hpsv2", 0, {}).train
+    assert set(EMOJI.spreads) == set(EMOJI.rewards)
+
+
+def test_the_papers_betas_stay_in_the_rewards_own_numbers():
+    papers = MatrixOptions(load_experiment_set("papers"), "papers", least_steps=1)
+    for reward in papers.experiments.rewards:
+        rocm = papers.row("kl", reward, 0, {}).config().algorithm.instance
+        assert (rocm.beta, rocm.beta_unit, rocm.weight) == (None, 1, 1e-4)
+    swept = [run.config().algorithm.instance for run in TARGETS.get("hacking").runs(papers) if run.train]
+    assert {rocm.weight for rocm in swept} == set(papers.experiments.sweep.betas)
+    assert "numbers" in " ".join(papers.experiments.protocol.split())
 
 
 def test_the_deviations_are_those_of_the_recorded_base_model():
     base = published()["table4"].result.run("base-consistency").evaluations["final"]
+    page = (Path(__file__).parents[2] / "docs" / "algorithms" / "rocm.md").read_text(encoding="utf-8")
     for reward, spread in EMOJI.spreads.items():
-        assert spread == pytest.approx(base.scores[EMOJI.rewards[reward]].std(ddof=1), rel=1e-2)
+        assert spread == pytest.approx(base.scores[EMOJI.rewards[reward]].std(ddof=1), rel=5e-3)
+        assert f"| `{EMOJI.rewards[reward]}` | {spread:g} |" in page
 
 
 def test_overrides_of_the_command_have_the_last_word():

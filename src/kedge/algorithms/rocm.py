@@ -9,6 +9,7 @@ The paper's Eq. 8 and 10 print + β, and Eq. 9 prints f_ref for f_θ; Algorithm 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -40,6 +41,8 @@ class ROCM:
         divergence: D_f: none, kl, hellinger, js, js_sampled, fisher, chi2, tv, alpha, or module:Object.
         beta: β, the weight of the divergence; null takes the paper's Table 2. The paper scales it so that the penalty
             is an order of magnitude below the reward. 0 measures the divergence without using it.
+        beta_unit: what β counts in, in the reward's own numbers. The standard deviation of the base model's scores
+            makes β comparable between rewards; 1 leaves it in the reward's own numbers, as Table 2 has it.
         reduction: over latent dimensions: `sum`, the true divergence, or `mean`, per dimension; null takes the
             divergence's own (kl and fisher sum, hellinger and js mean), which Table 2 assumes.
         reference_gradient: x_k depends on θ, so the gradient also flows through the reference's mean at x_k: `exact`.
@@ -55,6 +58,7 @@ class ROCM:
 
     divergence: str = "kl"
     beta: float | None = None
+    beta_unit: float = 1.0
     reduction: Reduction | None = None
     reference_gradient: Literal["exact", "detached"] = "exact"
     reference_steps: int | None = None
@@ -66,6 +70,13 @@ class ROCM:
             raise ValueError(f"beta is required: the paper gives none for divergence {self.divergence!r}")
         if self.beta is not None and self.beta < 0:
             raise ValueError(f"beta must be 0 or more, not {self.beta}: the divergence is subtracted from the reward")
+        if not (self.beta_unit > 0 and math.isfinite(self.beta_unit)):
+            raise ValueError(f"beta_unit must be above 0, not {self.beta_unit}: a standard deviation of the reward")
+        if self.beta is None and self.beta_unit != 1:
+            raise ValueError(
+                "beta_unit needs a beta: those of the paper's Table 2 are in the reward's own numbers. Give beta, or "
+                "leave beta_unit at 1"
+            )
         if self.reference_gradient not in ("exact", "detached"):
             raise ValueError(f"reference_gradient must be exact or detached, not {self.reference_gradient!r}")
         if self.last_step_std < 0:
@@ -78,8 +89,8 @@ class ROCM:
 
     @property
     def weight(self) -> float:
-        """β, from Table 2 if it was not given."""
-        return PAPER_BETA[self.divergence] if self.beta is None else self.beta
+        """β in the reward's own numbers, from Table 2 if it was not given."""
+        return PAPER_BETA[self.divergence] if self.beta is None else self.beta * self.beta_unit
 
     @property
     def exact(self) -> bool:

@@ -259,3 +259,10 @@ def count_operations() -> Iterator[OperationCounter]:
             yield counter
     finally:
         F.scaled_dot_product_attention = plain
+
+
+def counted(work: Callable[[], object]) -> OperationCost:
+    """What ``work`` takes."""
+    with count_operations() as counter:
+        work()
+    return counter.cost

@@ -17,6 +17,7 @@ from kedge.devices import find_device
 from kedge.models import resolve_model
 from kedge.planning.step import StepCost, count_step
 from kedge.planning.timing import seconds
+from kedge.planning.watching import Looks, looks_of
 from kedge.policies.families import network_calls
 from kedge.prompts import UnreachableError
 from kedge.rewards import Readiness, readiness
@@ -32,13 +33,16 @@ def plan(config: RunConfig) -> Iterator[str]:
     Raises:
         ValueError: for a model or prompts that cannot be.
     """
-    prompts = list(_prompts(config))
+    sets, prompts = _prompts(config)
     if config.model.family is not None:
         yield f"model: {_where(config.model.name)}"
     yield from prompts
     yield from _samples(config)
+    looks = None if sets is None else looks_of(config, sets)
+    if looks is not None:
+        yield _watching(config, looks)
     yield from _rewards(config)
-    forecast = forecast_of(config)
+    forecast = forecast_of(config, looks)
     if forecast is None:
         yield "memory and time: unknown before the model's own files are here (of a policy of your own, always)"
     else:
@@ -53,16 +57,16 @@ def _where(model: str) -> str:
     return str(place) if isinstance(place, Path) else f"{place}, from the Hugging Face hub or its cache here"
 
 
-def _prompts(config: RunConfig) -> Iterator[str]:
+def _prompts(config: RunConfig) -> tuple[PromptSets | None, list[str]]:
+    """None if they are not here."""
     try:
         sets = PromptSets(config, new=True)
         lines = [*sets.lines(), *(f"warning: {warning}" for warning in sets.warnings())]
+        if warning := experience_warning(config, sets.train):
+            lines.append(f"warning: {warning}")
     except UnreachableError as error:  # like a model that is not here: no reason not to plan
-        yield f"prompts: not here yet. {error}"
-        return
-    yield from lines
-    if warning := experience_warning(config, sets.train):
-        yield f"warning: {warning}"
+        return None, [f"prompts: not here yet. {error}"]
+    return sets, lines
 
 
 def _samples(config: RunConfig) -> Iterator[str]:
@@ -80,6 +84,14 @@ def _samples(config: RunConfig) -> Iterator[str]:
         check_experience(config)
     except ConfigError as error:
         yield f"refused on one process: {error}"
+
+
+def _watching(config: RunConfig, looks: Looks) -> str:
+    line = f"to watch it: {looks}"
+    if not looks.drawn:
+        return line
+    steps = looks.drawn * config.model.steps
+    return f"{line}, {steps} sampling steps, each beside the base's: {looks.passes(config)} network passes"
 
 
 def _passes(config: RunConfig, work: Workload) -> str:
@@ -125,7 +137,8 @@ class Forecast:
         device: ``cpu`` or ``cuda``.
         cost: what it was derived from.
         peak: bytes at the worst moment: of the process on a CPU, of tensors on a GPU.
-        seconds: for one optimizer step, evaluations and sample grids aside; None where the device is not here.
+        seconds: for one optimizer step; None where the device is not here.
+        watching: seconds of all evaluations and sample grids, by the first process; None where none is.
         disk: bytes of checkpoints and exported adapters.
     """
 
@@ -133,11 +146,16 @@ class Forecast:
     cost: StepCost
     peak: float
     seconds: float | None
+    watching: float | None
     disk: float
 
 
-def forecast_of(config: RunConfig) -> Forecast | None:
-    """None for a policy of the user's own, and for a model of which nothing is known until its files are here."""
+def forecast_of(config: RunConfig, looks: Looks | None = None) -> Forecast | None:
+    """None for a policy of the user's own, and for a model of which nothing is known until its files are here.
+
+    Args:
+        looks: how often it is looked at; None if that is not known, or does not matter.
+    """
     base = psutil.Process().memory_info().rss
     cost = count_step(config)
     if cost is None:
@@ -146,7 +164,7 @@ def forecast_of(config: RunConfig) -> Forecast | None:
     trained = cost.networks.trained * 4
     average = trained if config.optimizer.ema else 0
     moments = trained * (0.5 if config.optimizer.name == "adamw8bit" else 2)
-    watched = cost.watching.peak if config.watch.samples_every or config.watch.evaluate_every else 0
+    watched = cost.look.peak if config.watch.samples_every or config.watch.evaluate_every else 0
     peak = cost.networks.bytes + moments + average + max(cost.step.peak, watched)
     if device.type == "cpu":
         loading = cost.networks.bytes + cost.networks.largest_file
@@ -157,8 +175,15 @@ def forecast_of(config: RunConfig) -> Forecast | None:
         cost=cost,
         peak=peak,
         seconds=seconds(cost.step, device) if present else None,
+        watching=_seconds_to_watch(config, cost, looks, device) if present else None,
         disk=(trained * 3 + average) * (config.checkpoint.keep + 1) + 2 * trained,
     )
+
+
+def _seconds_to_watch(config: RunConfig, cost: StepCost, looks: Looks | None, device: torch.device) -> float | None:
+    if looks is None or not looks.drawn:
+        return None
+    return seconds(looks.cost(cost.look, config.watch.batch_size), device)
 
 
 def _cached_prompts(config: RunConfig, cost: StepCost) -> int:
@@ -182,9 +207,10 @@ def _forecast(config: RunConfig, forecast: Forecast) -> Iterator[str]:
         yield f"time: {step.flops / 1e12:.3g} TFLOP a step; this machine has no such device to time"
     else:
         hours = forecast.seconds * config.training.steps / 3600
+        watching = "" if forecast.watching is None else f", and {_duration(forecast.watching / 3600)} to watch it"
         yield (
             f"time: {forecast.seconds:.3g} s a step ({step.flops / 1e12:.3g} TFLOP, each operation timed here), "
-            f"{_duration(hours)} for {config.training.steps} steps without watching"
+            f"{_duration(hours)} for {config.training.steps} steps{watching}"
         )
     yield f"disk: {max(1, round(forecast.disk / MB))} MB for checkpoints and adapters"
 

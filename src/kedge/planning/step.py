@@ -6,7 +6,7 @@ sampling steps are counted, and multiplied by the passes that it states.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,15 +19,15 @@ from kedge.algorithms.base import Context
 from kedge.algorithms.workload import Passes, Rehearses, Workload
 from kedge.config import RunConfig
 from kedge.config.workload import backprop_of, workload_of
-from kedge.planning.operations import OperationCost, count_operations
+from kedge.planning.operations import OperationCost, count_operations, counted
 from kedge.planning.skeletons import MetaReward, OnePrompt, meta_policy
+from kedge.planning.watching import PROMPT, LookCost, count_look
 from kedge.policies.activation_offload import SMALL
 from kedge.policies.latent import LatentPolicy
 from kedge.policies.loading import UNUSED
 from kedge.policies.memory import apply_memory_settings
 from kedge.prompts import PromptStream
 
-PROMPT = "a photo of a fox"
 WHOLE = 8  # sampling steps that are gone through one by one; each further one costs as much as the last of them
 
 
@@ -60,14 +60,14 @@ class StepCost:
 
     Attributes:
         step: one optimizer step, with its share of gathering experience.
-        watching: one sampling step of a batch of samples, and decoding it.
+        look: a batch of pictures to look at while it trains.
         prompt: bytes of one encoded prompt.
         unknown: what is left out, in words: rewards without a skeleton, and what the algorithm does not state.
     """
 
     networks: Networks
     step: OperationCost
-    watching: OperationCost
+    look: LookCost
     prompt: int
     unknown: tuple[str, ...]
 
@@ -82,7 +82,7 @@ def count_step(config: RunConfig) -> StepCost | None:
     return StepCost(
         networks=_networks(run.policy, rewards, config.memory.offload_text_encoders),
         step=_rehearsed_step(config, run) if _rehearses(config) else _stated_step(config, run.context),
-        watching=_watching(run, config.watch.batch_size),
+        look=count_look(run.policy, rewards if config.watch.evaluate_every else [], run.prompt, config),
         prompt=run.prompt.bytes,
         unknown=(*dict.fromkeys(unknown), *_unstated(config)),
     )
@@ -195,31 +195,13 @@ def _stated_step(config: RunConfig, context: Context) -> OperationCost:
         (score, work.queries),
     ):
         if times > 0:
-            batch_cost += _counted(part) * (times / batch)
+            batch_cost += counted(part) * (times / batch)
     return batch_cost * (1 / work.updates)
 
 
 def _sampling_alone(work: Workload, steps: int) -> Passes:
     """The passes that are certain of an algorithm that states none."""
     return Passes(forward=work.samples * steps, backward=0)
-
-
-def _watching(run: _MetaRun, batch: int) -> OperationCost:
-    """One sampling step, which takes as much memory as all of them, and its picture."""
-    policy = run.policy
-    x = torch.empty(batch, *policy.latent_shape, device="meta")
-
-    @torch.no_grad()
-    def draw() -> None:
-        policy.decode(policy.transition(x, 1, run.prompt.repeated(batch)).mean)
-
-    return _counted(draw)
-
-
-def _counted(work: Callable[[], None]) -> OperationCost:
-    with count_operations() as counter:
-        work()
-    return counter.cost
 
 
 def _watched(config: RunConfig) -> list[str]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -124,6 +125,7 @@ class DeviceRates:
     call: float
 
 
+@cache
 def measure_rates(device: torch.device, dtype: torch.dtype) -> DeviceRates:
     """Time a matrix product, a convolution, a multiplication and a trifle on ``device``."""
     size = 1024 if device.type == "cpu" else 8192

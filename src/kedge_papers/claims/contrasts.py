@@ -235,10 +235,10 @@ def insensitive(result: Result, options: Options) -> Measured | None:
     other``: methods."""
     ours = spread(result, options["reward"], options["arm"])
     theirs = spread(result, options["reward"], options["other"])
-    if len(ours) < 2 or len(ours) != len(theirs):
+    if len(ours) < 2 or set(ours) != set(theirs):
         return None
-    values = (np.array(ours) - np.array(theirs)).tolist()
-    text = f"{np.mean(ours):.2f} and {np.mean(theirs):.2f} of the best rise on average"
+    values = [share - theirs[configuration] for configuration, share in ours.items()]
+    text = f"{np.mean([*ours.values()]):.2f} and {np.mean([*theirs.values()]):.2f} of the best rise on average"
     effect = mean_interval(values)
     return Measured(effect, _known(over(np.array(values)).p()), tuple(values), "configurations", text)
 

@@ -127,7 +127,8 @@ class ExperimentSet:
         unseen: prompts for RLCM's Figure 8, a set or a list.
         study: prompts of the human study.
         shared: overrides of every row of Table 1, below the row's own.
-        spreads: reward → standard deviation of the base model's scores. A row's β is in these units.
+        spreads: reward → standard deviation of the base model's scores: what a method's β counts in. Empty where every
+            β is published, in the reward's own numbers.
         methods: the rows of Table 1, in its order.
         rows: reward → which of them are trained on it; all where it is not listed.
         tuned: reward → method → what tuning chose, on top of everything else.

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from kedge.algorithms.rocm import ROCM
+from kedge.config import ConfigError
 from kedge.workflows.runner.runs import Measure, Run
 from kedge_papers.runner.budget import LEAST_STEPS, for_passes, for_queries, for_steps
 from kedge_papers.runner.experiment_set import ExperimentSet, Overrides
@@ -65,17 +67,29 @@ class MatrixOptions:
         return Run(name, model.recipe, values, model.title, train=False, measures=measures)
 
     def method(self, method: str, reward: str) -> tuple[str, Overrides]:
-        """Recipe and overrides of a method on a reward: its own, what tuning chose, β in the reward's units."""
+        """Recipe and overrides of a method on a reward: its own, what tuning chose, and the unit of its β."""
         experiments = self.experiments
         chosen = experiments.methods[method]
         overrides = {**experiments.shared, **chosen.overrides, **experiments.tuned.get(reward, {}).get(method, {})}
-        if beta := overrides.get("algorithm.beta"):
-            overrides["algorithm.beta"] = self.scaled(beta, reward)
-        return chosen.recipe, {**overrides, "reward": experiments.rewards[reward], "prompts": experiments.train}
+        overrides |= {"reward": experiments.rewards[reward], "prompts": experiments.train}
+        algorithm = Run(method, chosen.recipe, overrides).config().algorithm.instance
+        if isinstance(algorithm, ROCM) and algorithm.beta:
+            overrides["algorithm.beta_unit"] = self.unit(reward)
+        return chosen.recipe, overrides
 
-    def scaled(self, beta: float, reward: str) -> float:
-        """A β that is in standard deviations of a reward, in the reward's own numbers."""
-        return float(f"{beta * self.experiments.spreads.get(reward, 1.0):.3g}")
+    def unit(self, reward: str) -> float:
+        """What β counts in: the standard deviation of a reward's scores, or the reward's own numbers as published.
+
+        Raises:
+            ConfigError: the experiment set has deviations, but not this reward's.
+        """
+        spreads = self.experiments.spreads
+        if spreads and reward not in spreads:
+            raise ConfigError(
+                f"{self.name}: spreads has no standard deviation of {reward}, in which β of a method is counted: add "
+                f"that of the base model's scores (kedge reproduce table4), beside {', '.join(spreads)}"
+            )
+        return spreads.get(reward, 1.0)
 
     def row(self, method: str, reward: str, seed: int, measures: Mapping[str, Measure]) -> Run:
         """A run of ROCM's Table 1: a method, trained on a reward for the budget in network passes."""

@@ -33,7 +33,8 @@ def js(options: MatrixOptions) -> tuple[Run, ...]:
     matrix = [consistency_base(options)]
     for seed in options.repetitions():
         exact = options.row("js", REWARD, seed, measures)
-        beta = exact.config().algorithm.instance.weight * equal_strength(*_latents(exact))
+        rocm = exact.config().algorithm.instance
+        beta = rocm.weight / rocm.beta_unit * equal_strength(*_latents(exact))
         sampled = {**exact.overrides, "algorithm.divergence": "js_sampled", "algorithm.beta": float(f"{beta:.3g}")}
         matrix.append(replace(exact, name=f"js-exact--{seed}", label=EXACT))
         matrix.append(replace(exact, name=f"js-sampled--{seed}", label=SAMPLED, overrides=sampled))

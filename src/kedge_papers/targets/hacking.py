@@ -47,7 +47,7 @@ def sweep(options: MatrixOptions, reward: str) -> list[Run]:
     matrix = []
     for beta in plan.betas:
         recipe, overrides = options.method(METHOD, reward)
-        overrides["algorithm.beta"] = options.scaled(beta, reward)
+        overrides["algorithm.beta"] = beta
         for seed in options.repetitions(times):
             name, title = f"beta-{beta:g}--{reward}--{seed}", f"{beta:g}"
             run = Run(name, recipe, overrides, title, measures={FINAL: options.measure()}, seed=seed)
@@ -72,7 +72,8 @@ def show(result: Result) -> Exhibit:
 
 def strength(run: RunRecord) -> float:
     """A run's β, in the reward's own numbers."""
-    return float(run.config["algorithm"]["beta"] or 0.0)
+    algorithm = run.config["algorithm"]
+    return float(algorithm["beta"] or 0.0) * float(algorithm.get("beta_unit", 1.0))
 
 
 def by_strength(runs: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:

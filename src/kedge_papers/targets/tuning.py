@@ -164,16 +164,18 @@ def show(result: Result) -> Exhibit:
 
 
 def _table(result: Result, reward: str, grids: Sequence[Tuned]) -> Table:
-    lines, depth = [], 0
+    lines, depth = [], 1
     for each in grids:
         for rungs in each.grid.values():
-            depth = max(depth, *(rung + 1 for rung in rungs))
+            depth = max([depth, *(rung + 1 for rung in rungs)])  # none of a configuration that diverged at once
     for each in grids:
         for name, rungs in each.grid.items() if each.reward == reward else ():
             rises = [point(rungs[rung].rise, 2) if rung in rungs else None for rung in range(depth)]
-            worst = max(rungs[max(rungs)].falls)
-            mark = (" (untrainable)" if each.untrainable else " (chosen)") if name == each.choice else ""
-            lines.append((f"{each.method}, {name.replace('-', ' × ')}{mark}", (*rises, point(worst, 2))))
+            worst = point(max(rungs[max(rungs)].falls), 2) if rungs else None
+            mark = " (diverged)" if name in each.diverged else ""
+            if name == each.choice:
+                mark = " (untrainable)" if each.untrainable else " (chosen)"
+            lines.append((f"{each.method}, {name.replace('-', ' × ')}{mark}", (*rises, worst)))
     heads = (*(f"rise at rung {rung + 1}" for rung in range(depth)), "worst fall of a judge")
     title = (
         f"Trained on {display(result.facts['rewards'].get(reward, reward)).title}: learning rate × samples of a step"

@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from kedge.evaluation.result import Evaluation
 from kedge_papers.records.result import Result
 from kedge_papers.records.rows import Row, difference
@@ -94,9 +92,10 @@ class Tuned:
     """What the records of a grid say about one method on one reward.
 
     Attributes:
-        grid: candidate → the rung that it reached → how it stood there.
+        grid: candidate → the rung that it reached → how it stood there; no rung for one that diverged before the first.
         choice: the configuration that was chosen; None if all diverged.
         untrainable: whether a judge fell even there.
+        diverged: configurations that did, at any rung: they are not chosen, however well they stood before.
     """
 
     method: str
@@ -104,32 +103,48 @@ class Tuned:
     grid: Mapping[str, Mapping[int, Standing]]
     choice: str | None
     untrainable: bool
+    diverged: frozenset[str] = frozenset()
 
 
 def tuned(result: Result) -> list[Tuned]:
     """Every method and reward of a recorded grid, by the names of its runs."""
     grids: dict[tuple[str, str], dict[str, dict[int, Standing]]] = {}
+    diverged = {run.family for run in result.runs if run.state == "diverged"}
     for family, rungs in _rungs(result).items():
-        method, reward, configuration = family.removeprefix("tuning-").split("--")
+        method, reward, configuration = _parts(family)
         grids.setdefault((method, reward), {})[configuration] = rungs
     grids_of_methods = []
     for (method, reward), grid in grids.items():
-        last = max((rung for rungs in grid.values() for rung in rungs), default=0)
-        finalists = {name: rungs[last] for name, rungs in grid.items() if last in rungs}
+        lost = frozenset(name for name in grid if f"tuning-{method}--{reward}--{name}" in diverged)
+        finalists = _finalists({name: rungs for name, rungs in grid.items() if name not in lost})
         best = max(finalists, key=lambda name: finalists[name].order) if finalists else None
-        grids_of_methods.append(Tuned(method, reward, grid, best, best is not None and not finalists[best].qualifies))
+        damaged = best is not None and not finalists[best].qualifies
+        grids_of_methods.append(Tuned(method, reward, grid, best, untrainable=damaged, diverged=lost))
     return grids_of_methods
+
+
+def _parts(family: str) -> tuple[str, str, str]:
+    """Method, reward and configuration of a family of runs."""
+    method, reward, configuration = family.removeprefix("tuning-").split("--")
+    return method, reward, configuration
+
+
+def _finalists(grid: Mapping[str, Mapping[int, Standing]]) -> dict[str, Standing]:
+    """Those that got farthest, as they stood there."""
+    last = max((rung for rungs in grid.values() for rung in rungs), default=0)
+    return {name: rungs[last] for name, rungs in grid.items() if last in rungs}
 
 
 def _rungs(result: Result) -> dict[str, dict[int, Standing]]:
     repetitions: dict[str, dict[int, dict[int, Evaluation]]] = {}
     bases: dict[str, str] = {}
     for run in result.runs:
+        if not (run.trained and run.name.startswith("tuning-")):
+            continue
+        family, bases[run.family] = repetitions.setdefault(run.family, {}), str(run.base.get("digest"))
         for role, evaluation in run.evaluations.items():
-            if run.trained and role.startswith("rung-"):
-                family = repetitions.setdefault(run.family, {})
+            if role.startswith("rung-"):
                 family.setdefault(int(role.removeprefix("rung-")) - 1, {})[run.seed] = evaluation
-                bases[run.family] = str(run.base.get("digest"))
     rungs: dict[str, dict[int, Standing]] = {}
     for name, by_rung in repetitions.items():
         base = _recorded_base(result, bases[name], name.split("--")[1])
@@ -156,10 +171,17 @@ def as_overrides(grids: Sequence[Tuned]) -> dict[str, dict[str, Any]]:
     return overrides
 
 
-def spread(result: Result, reward: str, method: str) -> list[float]:
-    """Rise of each configuration at the first rung, divided by the best configuration's: 1 is as good as it gets."""
+def spread(result: Result, reward: str, method: str) -> dict[str, float]:
+    """Configuration → its rise at the first rung, divided by the best one's: 1 is as good as it gets.
+
+    One that diverged before has risen by nothing: left out, a method would look the less sensitive the more it breaks.
+    Empty if nothing rose.
+    """
     for each in tuned(result):
         if (each.reward, each.method) == (reward, method):
-            rises = np.array([rungs[0].rise for rungs in each.grid.values() if 0 in rungs])
-            return (rises / rises.max()).tolist() if len(rises) and rises.max() > 0 else []
-    return []
+            known = {name: rungs[0].rise for name, rungs in each.grid.items() if 0 in rungs}
+            best = max(known.values(), default=0.0)
+            if best > 0:
+                lost = dict.fromkeys(each.diverged, 0.0)
+                return {name: rise / best for name, rise in {**lost, **known}.items()}
+    return {}

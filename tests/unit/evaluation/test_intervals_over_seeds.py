@@ -113,6 +113,23 @@ def test_coverage_of_means(seeds: int, prompts: int, pictures: int, seed: float)
     assert 0.92 <= coverage(world, 0.0, 1000) <= 0.98  # the standard error of the share is 0.7 %
 
 
+@pytest.mark.parametrize(("seeds", "expected"), [(2, 0.988), (3, 0.982), (4, 0.967), (5, 0.957)])
+def test_few_seeds_that_do_not_differ_are_on_the_safe_side(seeds: int, expected: float) -> None:
+    """What docs/evaluation.md says; the two-way error would be right here, and too short where seeds do differ."""
+
+    def world(rng: np.random.Generator) -> Interval:
+        return mean_interval(scores(rng, seeds, 66, seed=0.0, prompt=0.6, both=0.0)[0])
+
+    def two_way_where_seeds_differ(rng: np.random.Generator) -> Interval:
+        estimate = two_way(scores(rng, seeds, 66, seed=0.6, prompt=0.6, both=0.0)[0])
+        half = estimate.half_width(0.95)
+        return Interval(estimate.value, estimate.value - half, estimate.value + half, 66)
+
+    assert coverage(world, 0.0, 1500) == pytest.approx(expected, abs=0.014)
+    if seeds == 2:
+        assert coverage(two_way_where_seeds_differ, 0.0, 1500) < 0.91
+
+
 def test_prompts_alone_do_not_cover_other_seeds() -> None:
     """The mistake: 95 % intervals that hold the truth in a third of studies."""
 
@@ -216,4 +233,5 @@ def test_coverage_of_means_widely(seeds: int, prompt: float, seed: float) -> Non
     def world(rng: np.random.Generator) -> Interval:
         return mean_interval(*scores(rng, seeds, 66, 2, seed=seed, prompt=prompt, both=0.2))
 
-    assert 0.93 <= coverage(world, 0.0, 6000) <= 0.97
+    most = 0.985 if seeds < ENOUGH_SEEDS and seed < 0.1 else 0.97  # few seeds that hardly differ: on the safe side
+    assert 0.93 <= coverage(world, 0.0, 6000) <= most

@@ -112,17 +112,18 @@ def _train(run: Run, home: Path, callbacks: Sequence[Callback]) -> None:
     from kedge.training.run import train
     from kedge.training.trainer import TrainingFailed
 
-    if run.until is not None:
+    config = run.config()
+    if run.until is not None and run.until < config.training.steps:  # at its end it ends by itself: finished
         callbacks = [*callbacks, Until(run.until)]
     try:
-        outcome = train(run.config(), home, resume=RunFolder(home).used, callbacks=callbacks)
+        outcome = train(config, home, resume=RunFolder(home).used, callbacks=callbacks)
     except TrainingFailed as error:
         step = steps_done(home)
         _write(home / OUTCOME, asdict(Ending("diverged", step, str(error))))
         return
     if outcome.ended == "interrupted":
         raise Interrupted(f"stopped at step {outcome.step}, saved")
-    if outcome.reason == Until.reason and outcome.step < run.config().training.steps:
+    if outcome.reason == Until.reason and outcome.step < config.training.steps:
         return
     _write(home / OUTCOME, asdict(Ending(outcome.ended, outcome.step, outcome.reason)))
 

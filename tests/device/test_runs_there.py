@@ -39,6 +39,11 @@ RUNS: dict[str, tuple[str, dict[str, Any]]] = {
     "sdxl": ("sdxl-lcm", {"algorithm": ROCM}),
     "turbo": ("sdxl-turbo", {"algorithm": ROCM}),
     "sana": ("sana-sprint", {"algorithm": ROCM}),
+    "texts of their own length": (
+        "z-image-turbo",
+        {"algorithm": ROCM, "memory": {"unet_checkpoint": True}, "speed": {"paired_reference": True}},
+    ),
+    "tokens": ("flux2-klein", {"algorithm": {"name": "dpok", "sample_batch_size": 2}}),
 }
 if os.environ.get("KEDGE_TEST_DEVICE", "cuda") == "cuda":  # nobody compiles for an emulated device
     RUNS["rocm, compiled"] = ("sd15-lcm", {"algorithm": ROCM, "speed": {"compile": True}})

@@ -12,6 +12,7 @@ from diffusers import (
     DDIMScheduler,
     DiffusionPipeline,
     EulerAncestralDiscreteScheduler,
+    FlowMatchEulerDiscreteScheduler,
     LCMScheduler,
     TCDScheduler,
     UNet2DConditionModel,
@@ -39,6 +40,8 @@ class Family:
         call: further arguments of the pipeline's call.
         untold: whether its files do not say what it is, so that ``model.kind`` has to.
         timesteps: by K, where they are its own.
+        sigmas: whether the pipeline has to be told its noise levels, before they are shifted.
+        generator: makes what the pipeline draws from; None leaves it to torch's own stream.
     """
 
     kind: str
@@ -50,6 +53,8 @@ class Family:
     call: dict[str, Any] = field(default_factory=dict)
     untold: bool = False
     timesteps: dict[int, list[int]] = field(default_factory=dict)
+    sigmas: bool = False
+    generator: Callable[[], torch.Generator] | None = torch.Generator
 
 
 def _trailing(cls: Any) -> Callable[[Any], Any]:
@@ -62,6 +67,13 @@ CLIPPING = {DDIMScheduler: {"clip_sample": False}}
 def _ddim(config: Any) -> DDIMScheduler:
     return DDIMScheduler.from_config(config, clip_sample=False)
 
+
+def _stochastic(config: Any) -> FlowMatchEulerDiscreteScheduler:
+    return FlowMatchEulerDiscreteScheduler.from_config(config, stochastic_sampling=True)
+
+
+# The pipelines of flow matching hand no generator to their scheduler: its noise is from torch's own stream.
+FLOW: dict[str, Any] = {"scheduler": _stochastic, "generator": None}
 
 FAMILIES = {
     "sd15-lcm": Family("lcm", "sd15-lcm", guidance=7.5),
@@ -101,7 +113,16 @@ FAMILIES = {
         timesteps={4: [999, 749, 499, 249], 2: [999, 499], 1: [399]},
     ),
     "sana-sprint": Family("sana-sprint", "sana-sprint", steps=2, guidance=3.5, call={"use_resolution_binning": False}),
+    "flux-schnell": Family(
+        "flux-schnell", "flux-schnell", **FLOW, call={"guidance_scale": 0.0, "max_sequence_length": 256}
+    ),
+    "sd35-turbo": Family("sd35-turbo", "sd35-large-turbo", **FLOW, sigmas=True, call={"guidance_scale": 0.0}),
+    "z-image-turbo": Family("z-image-turbo", "z-image-turbo", **FLOW, steps=4, call={"guidance_scale": 0.0}),
+    "flux2-klein": Family("flux2-klein", "flux2-klein-4b", **FLOW),
 }
+
+
+VARIANTS = {"sd35-medium-turbo": Family("sd35-turbo", "sd35-medium-turbo", **FLOW, sigmas=True)}
 
 
 @dataclass(frozen=True)
@@ -157,22 +178,24 @@ class Built:
             call["intermediate_timesteps"] = None
         if self.family.timesteps:
             call["timesteps"] = self.family.timesteps[steps]
+        if self.family.sigmas:
+            call["sigmas"] = [1 - i / steps for i in range(steps)]
+        torch.manual_seed(seed)
         images: torch.Tensor = pipeline(
-            prompts,
+            prompt=list(prompts),  # Z-Image writes into it
             num_inference_steps=steps,
-            guidance_scale=self.family.guidance + 1,
-            generator=torch.Generator().manual_seed(seed),
+            generator=self.family.generator().manual_seed(seed) if self.family.generator else None,
             output_type="pt",
             height=64,
             width=64,
-            **call,
+            **{"guidance_scale": self.family.guidance + 1, **call},
         ).images
         return images
 
 
 def build(name: str, folder: Path, scale: Scale = TINY, **settings: Any) -> Built:
     """Write family ``name`` below ``folder``, unless it is there."""
-    family = FAMILIES[name]
+    family = (FAMILIES | VARIANTS)[name]
 
     def place(layout: str) -> Path:
         path = folder / layout

@@ -19,7 +19,7 @@ from kedge.random_models.stable_diffusion import sd15_unet
 from kedge.registry import UnknownNameError
 
 TINY = Scale(width=0.02, depth=0.01, size=64)
-PIPELINES = ("sd15-lcm", "sd15", "sd-turbo", "sdxl", "sdxl-turbo", "sana-sprint")
+PIPELINES = ("sd15-lcm", "sd15", "sd-turbo", "sdxl", "sdxl-turbo", "sana-sprint")  # the others: test_family_parity.py
 
 
 def files(folder: Path) -> set[str]:

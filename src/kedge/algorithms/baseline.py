@@ -65,8 +65,12 @@ class Baseline:
     @staticmethod
     def _features(x: Tensor, cond: Conditioning) -> Tensor:
         """x_k and the conditioning, each token sequence averaged: ``[B, F]`` float32."""
-        tensors = [t.float().reshape(len(t), -1, t.shape[-1] if t.ndim > 1 else 1) for t in cond.tensors.values()]
-        return torch.cat([x.float().flatten(1), *(t.mean(1) for t in tensors)], dim=1)
+        features = [x.float().flatten(1)]
+        for name, tensor in cond.tensors.items():
+            if name not in cond.lengths:
+                width = tensor.shape[-1] if tensor.ndim > 1 else 1
+                features.append(tensor.float().reshape(len(tensor), -1, width).mean(1))
+        return torch.cat(features, dim=1)
 
     def value(self, rows: Tensor, k: Tensor) -> Tensor:
         """V of the trajectories ``rows`` at steps ``k``, both ``[b]``; returns ``[b]``."""

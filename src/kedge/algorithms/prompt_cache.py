@@ -42,7 +42,7 @@ class PromptCache:
     ) -> Conditioning:
         """The prompts' encodings, batched, on ``device``."""
         parts = [self._conditionings.get(prompt, partial(self._encode, prompt, encode)).tensors for prompt in prompts]
-        return Conditioning({name: torch.cat([part[name] for part in parts]).to(device) for name in parts[0]})
+        return Conditioning({name: torch.cat([part[name] for part in parts]) for name in parts[0]}).to(device)
 
     def _encode(self, prompt: str, encode: Callable[[Sequence[str]], Conditioning]) -> Conditioning:
         tensors = encode([prompt]).tensors

@@ -18,12 +18,15 @@ def diffusers_code(model: ModelConfig) -> str:
     family = model.family
     if family is None:
         return ""
-    lines = [*_imports(model, family), "", *_pipeline(model, family), *_adapters(model, family), _call(model, family)]
+    lines = [*_imports(model, family), "", *_pipeline(model, family), *_adapters(model, family)]
+    if _seeds_all(model, family):
+        lines.append("torch.manual_seed(0)  # this pipeline hands no generator to its steps")
+    lines.append(_call(model, family))
     return "\n".join(lines) + "\n"
 
 
 def _imports(model: ModelConfig, family: Family) -> Iterator[str]:
-    if model.name in BUNDLED:
+    if model.name in BUNDLED or _seeds_all(model, family):
         yield "import torch"
     scheduler = family.scheduler_for(model.steps)
     needed = {"AutoencoderKL": model.vae, "UNet2DConditionModel": model.unet, scheduler: scheduler}
@@ -31,6 +34,10 @@ def _imports(model: ModelConfig, family: Family) -> Iterator[str]:
     yield f"from diffusers import {', '.join(sorted(names, key=str.lower))}"
     if model.name in BUNDLED:
         yield "from kedge.models import resolve_model"
+
+
+def _seeds_all(model: ModelConfig, family: Family) -> bool:
+    return family.seeds_all and model.renoise > 0
 
 
 def _pipeline(model: ModelConfig, family: Family) -> Iterator[str]:
@@ -88,7 +95,7 @@ def _call(model: ModelConfig, family: Family) -> str:
         height, width = (model.size, model.size) if isinstance(model.size, int) else model.size
         arguments |= {"height": height, "width": width}
     written = ", ".join(f"{name}={_literal(value)}" for name, value in arguments.items())
-    return f'image = pipe("…", {written}).images[0]'
+    return f'image = pipe(prompt="…", {written}).images[0]'
 
 
 def _chosen(model: ModelConfig, keys: Sequence[str]) -> dict[str, Any]:

@@ -142,7 +142,7 @@ def _kohya_metadata(policy: Policy, kohya: KohyaNames, metadata: Mapping[str, An
         "modelspec.title": f"Kedge LoRA for {base}",
         "modelspec.usage_hint": f"Made for {base}, {policy.steps} steps; LoRA weight 1.",
     }
-    known = kohya.architectures.get(_latent(policy).network.config.cross_attention_dim)
+    known = kohya.architectures.get(_latent(policy).network.config.get("cross_attention_dim"))
     if known:
         facts |= {"ss_base_model_version": known.base_model, "modelspec.architecture": f"{known.specification}/lora"}
     return facts

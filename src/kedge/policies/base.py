@@ -19,10 +19,15 @@ from kedge.gaussian import Gaussian
 from kedge.policies.activation_offload import OffloadedActivations
 from kedge.policies.settings import BackpropSettings
 
+LENGTHS = "lengths"  # of texts that are filled up: numbers for the host, which cuts them again
+
 
 @dataclass(frozen=True)
 class Conditioning:
-    """Encoded prompts: named tensors with the batch first, so that any family can carry what it needs."""
+    """Encoded prompts: named tensors with the batch first, so that any family can carry what it needs.
+
+    Texts of different lengths are filled up to one; ``lengths`` ``[B]`` (int64, always on the host) has their own.
+    """
 
     tensors: dict[str, Tensor]
 
@@ -32,6 +37,16 @@ class Conditioning:
     def __getitem__(self, index: Any) -> Conditioning:
         """Select samples (slice or index tensor) from every tensor."""
         return Conditioning({name: tensor[index] for name, tensor in self.tensors.items()})
+
+    def to(self, device: torch.device) -> Conditioning:
+        """On ``device``, but for the lengths."""
+        moved = {name: tensor.to(device) for name, tensor in self.tensors.items()}
+        return Conditioning(moved | self.lengths)
+
+    @property
+    def lengths(self) -> dict[str, Tensor]:
+        """The lengths under their name, if there are any."""
+        return {LENGTHS: self.tensors[LENGTHS]} if LENGTHS in self.tensors else {}
 
 
 class Policy(Protocol):
@@ -80,6 +95,14 @@ class PredictingPolicy(Protocol):
         """∂mean / ∂x̂_0 of step k at a fixed x_k: α_{k-1} for a consistency model. None if it is not known."""
 
 
+@runtime_checkable
+class ArrangingPolicy(Protocol):
+    """A policy whose sampler in diffusers draws the noise of its steps as tokens, not as latents."""
+
+    def arranged(self, noise: Tensor) -> Tensor:
+        """A step's noise ``[B, *latent_shape]``, filled in the order in which diffusers draws it, as latents."""
+
+
 def draw_noise(policy: Policy, generators: torch.Generator | Sequence[torch.Generator], batch: int) -> Tensor:
     """All the randomness of ``batch`` trajectories: ``[K, B, *latent_shape]``, standard normal.
 
@@ -87,16 +110,20 @@ def draw_noise(policy: Policy, generators: torch.Generator | Sequence[torch.Gene
     the same generator (one, or one per sample) gives the same pictures there.
     """
     shape = (batch, *policy.latent_shape)
+    arrange = policy.arranged if isinstance(policy, ArrangingPolicy) else None
 
     def draw(generator: torch.Generator, shape: tuple[int, ...]) -> Tensor:
         return torch.randn(shape, generator=generator, device=generator.device, dtype=policy.dtype).to(policy.device)
 
+    def stacked(rows: list[Tensor]) -> Tensor:
+        return torch.stack(rows[:1] + (list(map(arrange, rows[1:])) if arrange else rows[1:]))
+
     if isinstance(generators, torch.Generator):
-        return torch.stack([draw(generators, shape) for _ in range(policy.steps)])
+        return stacked([draw(generators, shape) for _ in range(policy.steps)])
     if len(generators) != batch:
         raise ValueError(f"{len(generators)} generators for a batch of {batch}: give one, or one per sample")
     rows = [[draw(generator, (1, *policy.latent_shape)) for generator in generators] for _ in range(policy.steps)]
-    return torch.stack([torch.cat(row) for row in rows])
+    return stacked([torch.cat(row) for row in rows])
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from kedge.gaussian import Gaussian
 from kedge.policies.base import Conditioning
 from kedge.policies.denoiser import Denoiser
 from kedge.policies.families.spec import Backbone
+from kedge.policies.latent_space import LatentSpace, unet_space
 from kedge.policies.lora import Adapter
 from kedge.policies.settings import LoraConfig
 from kedge.policies.steps import Step
@@ -29,13 +30,15 @@ class LatentPolicy:
         denoiser: one call of that network.
         schedule: steps K to 1.
         size: of the pictures in pixels; None is the model's own.
+        space: where its latents live; None is as for a UNet.
 
     Attributes:
         pipeline: the real diffusers pipeline, with every network frozen.
         network: the one that denoises.
         guidance: ω of ROCM's Eq. 4.
         adapter: the LoRA on the network, or None.
-        decoder: the VAE's, from scaled latents to images in [−1, 1]; memory settings may wrap it.
+        space: where its latents live.
+        decoder: the VAE's, from its own latents to images in [−1, 1]; memory settings may wrap it.
         straight_through: let gradients pass through the clamp of :meth:`decode` where pixels are saturated.
     """
 
@@ -50,6 +53,7 @@ class LatentPolicy:
         guidance: float,
         lora: LoraConfig | None = None,
         size: int | tuple[int, int] | None = None,
+        space: LatentSpace | None = None,
     ):
         for network in pipeline.components.values():
             if isinstance(network, nn.Module):
@@ -60,7 +64,8 @@ class LatentPolicy:
         self.device, self.network_dtype = self.network.device, self.network.dtype
         self.schedule = {k: step.on(self.device) for k, step in schedule.items()}
         self.dtype = torch.promote_types(self.network_dtype, torch.float32)
-        self.latent_shape: tuple[int, ...] = latent_shape(pipeline, self.network, size)
+        self.space = space or unet_space(pipeline, self.network)
+        self.latent_shape: tuple[int, ...] = self.space.shape(size)
         self.adapter = Adapter(self.network, lora) if lora else None
         self.decoder: Callable[[Tensor], Tensor] = self._decode
         self.straight_through = True
@@ -98,6 +103,10 @@ class LatentPolicy:
         weight = getattr(self.schedule[k], "x0_weight", None)
         return None if weight is None else float(weight)
 
+    def arranged(self, noise: Tensor) -> Tensor:
+        """A step's noise ``[B, *latent_shape]``, filled in the order in which diffusers draws it, as latents."""
+        return self.space.arranged(noise)
+
     def trainable(self) -> Iterable[torch.nn.Parameter]:
         """The adapter's weights."""
         return list(self.adapter.weights.values()) if self.adapter else []
@@ -108,30 +117,10 @@ class LatentPolicy:
         A clamp has no gradient where a pixel is saturated, as flat backgrounds are: nothing could bring it back. With
         ``straight_through`` the gradient passes as if the pixel had not been clamped.
         """
-        latents = x0 / self.vae.config.scaling_factor
-        if shift := self.vae.config.get("shift_factor"):
-            latents = latents + shift
-        images = self.decoder(latents.to(self.vae.dtype)).to(x0.dtype) / 2 + 0.5
+        images = self.decoder(self.space.decodable(x0).to(self.vae.dtype)).to(x0.dtype) / 2 + 0.5
         clamped = images.clamp(0, 1)
         return clamped.detach() + (images - images.detach()) if self.straight_through else clamped
 
     def _decode(self, latents: Tensor) -> Tensor:
         decoded: Tensor = self.vae.decode(latents, return_dict=False)[0]
         return decoded
-
-
-def latent_shape(pipeline: DiffusionPipeline, network: Any, size: int | tuple[int, int] | None) -> tuple[int, int, int]:
-    """``(C, H, W)`` of the latents of pictures of ``size`` pixels (a side, or height and width; None: the model's own).
-
-    Raises:
-        ValueError: if the VAE cannot draw that size.
-    """
-    channels, factor = network.config.in_channels, pipeline.vae_scale_factor
-    if size is None:
-        native = network.config.sample_size
-        height, width = (native, native) if isinstance(native, int) else native
-        return channels, height, width
-    height, width = (size, size) if isinstance(size, int) else size
-    if min(height, width) < factor or height % factor or width % factor:
-        raise ValueError(f"model.size must be a multiple of {factor} pixels for this model, not {height} × {width}")
-    return channels, height // factor, width // factor

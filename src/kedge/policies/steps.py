@@ -12,7 +12,8 @@ from torch import Tensor
 from kedge.gaussian import Gaussian
 from kedge.quiet import without_remarks
 
-PREDICTION_TYPES = ("epsilon", "sample", "v_prediction")
+PREDICTION_TYPES = ("epsilon", "sample", "v_prediction")  # of schedulers that name one
+FLOW = "flow_prediction"  # of flow matching, where there is no other
 
 
 class Step(Protocol):
@@ -41,7 +42,7 @@ class ScheduledStep:
     """What the steps of every family have: :class:`Step` but for ``gaussian``.
 
     Attributes:
-        prediction_type: what the network predicts, one of :data:`PREDICTION_TYPES`.
+        prediction_type: what the network predicts, one of :data:`PREDICTION_TYPES` or :data:`FLOW`.
         timestep: t_k as the network was told in its training: int64, or float32 for continuous times.
     """
 
@@ -130,6 +131,8 @@ def predicted_x0(output: Tensor, x: Tensor, alpha: Tensor, sigma: Tensor, predic
         return (x - sigma * output) / alpha
     if prediction_type == "v_prediction":  # v = α ε − σ x_0
         return alpha * x - sigma * output
+    if prediction_type == FLOW:  # v = ε − x_0, and α + σ = 1
+        return x - sigma * output
     return output
 
 
@@ -139,4 +142,6 @@ def predicted_noise(output: Tensor, x: Tensor, alpha: Tensor, sigma: Tensor, pre
         return output
     if prediction_type == "v_prediction":
         return alpha * output + sigma * x
+    if prediction_type == FLOW:
+        return x + alpha * output
     return (x - alpha * output) / sigma

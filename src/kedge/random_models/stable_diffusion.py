@@ -89,9 +89,8 @@ def autoencoder(scale: Scale, **settings: Any) -> AutoencoderKL:
         down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4,
         layers_per_block=scale.layers(2),
-        latent_channels=4,
         norm_num_groups=scale.groups,
-        **settings,
+        **{"latent_channels": 4, **settings},
     )
 
 

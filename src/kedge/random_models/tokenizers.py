@@ -7,9 +7,17 @@ from itertools import count
 from pathlib import Path
 
 from tokenizers.pre_tokenizers import ByteLevel
-from transformers import CLIPTokenizer, GemmaTokenizer
+from transformers import CLIPTokenizer, GemmaTokenizer, Qwen2Tokenizer, T5Tokenizer
 
 CLIP_WORDS, GEMMA_WORDS = 1024, 512  # the smallest vocabularies that hold all bytes and the special tokens
+T5_WORDS, QWEN_WORDS = 256, 512
+
+# As Qwen3's: what the pipelines use of it.
+CHAT = (
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n"
+    "{% if enable_thinking is defined and not enable_thinking %}<think>\n\n</think>\n\n{% endif %}{% endif %}"
+)
 
 
 def clip_tokenizer(vocabulary: int, pad: str = "<|endoftext|>") -> CLIPTokenizer:
@@ -34,6 +42,23 @@ def gemma_tokenizer() -> GemmaTokenizer:
     for letter in ["▁", *map(chr, range(33, 127))]:
         vocab[letter] = len(vocab)
     return GemmaTokenizer(vocab=vocab, merges=[])
+
+
+def t5_tokenizer() -> T5Tokenizer:
+    """T5's: pieces with scores, here ASCII; what it does not know is one token."""
+    vocab = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -2.0)]
+    vocab += [(chr(letter), -3.0) for letter in range(33, 127)]
+    return T5Tokenizer(vocab=vocab, extra_ids=0, model_max_length=512)
+
+
+def qwen_tokenizer() -> Qwen2Tokenizer:
+    """Qwen3's: bytes and the tokens of a chat, with its template."""
+    vocab = {letter: index for index, letter in enumerate(sorted(ByteLevel.alphabet()))}
+    special = ["<|im_start|>", "<|im_end|>", "<think>", "</think>"]
+    vocab |= {"<|endoftext|>": len(vocab)}
+    tokenizer = Qwen2Tokenizer(vocab=vocab, merges=[], model_max_length=4096, chat_template=CHAT)
+    tokenizer.add_tokens(special, special_tokens=True)
+    return tokenizer
 
 
 def write_as_published(folder: Path) -> None:

@@ -137,13 +137,13 @@ def test_pictures_of_another_size(size: int | tuple[int, int], models: Builder) 
 
 
 def test_other_models_are_refused_with_what_is_supported(tmp_path: Path) -> None:
-    (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": "FluxPipeline"}))
+    (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": "PixArtSigmaPipeline"}))
     for kind in ("auto", "lcm"):
         with pytest.raises(
-            UnknownNameError, match=r"FluxPipeline.*Supported: Stable Diffusion.*SDXL.*nearest: .*Sprint"
+            UnknownNameError, match=r"PixArtSigmaPipeline.*Supported: Stable Diffusion.*SDXL.*nearest: .*Sprint"
         ):
             load_policy(kind, tmp_path, steps=2, guidance=0)
-    with pytest.raises(ConfigError, match=r"model: .*FluxPipeline.*docs/extending\.md"):
+    with pytest.raises(ConfigError, match=r"model: .*PixArtSigmaPipeline.*docs/extending\.md"):
         parse_config({"model": str(tmp_path)})
 
 

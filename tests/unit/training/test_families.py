@@ -31,6 +31,8 @@ QUICK = (
     "sd15-tcd",
     "sdxl-dmd2",
     "sana-sprint",
+    "z-image-turbo",
+    "flux2-klein",
 )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from kedge.models import BUNDLED, BUNDLED_GUIDANCE, ModelParts
 from kedge.policies.families.backbones import UNETS
 from kedge.policies.families.distilled import DMD2, HYPER_SD, LIGHTNING, TCD
+from kedge.policies.families.flow_records import FLUX2_KLEIN, FLUX_SCHNELL, SD35_TURBO, Z_IMAGE_TURBO
 from kedge.policies.families.spec import Backbone, Conversion, Family, Layout, ModelFiles
 from kedge.registry import UnknownNameError, load_object, suggest
 
@@ -122,7 +123,6 @@ LCM = Family(
             part="lcm_lora",
         ),
     ),
-    nearest={"StableDiffusion3Pipeline": "SDXL with latent-consistency/lcm-lora-sdxl"},
 )
 
 SANA_SPRINT = Family(
@@ -139,7 +139,6 @@ SANA_SPRINT = Family(
     layouts=(Layout("sana-sprint", "kedge.random_models.sana:sana_sprint", (SANA_SPRINT_MODEL,)),),
     nearest={
         "SanaPipeline": f"{SANA_SPRINT_MODEL}, its consistency model",
-        "FluxPipeline": f"{SANA_SPRINT_MODEL}, which is a transformer as well",
         "PixArtAlphaPipeline": f"{SANA_SPRINT_MODEL}, which is a transformer as well",
         "PixArtSigmaPipeline": f"{SANA_SPRINT_MODEL}, which is a transformer as well",
     },
@@ -147,7 +146,11 @@ SANA_SPRINT = Family(
 
 # From the most general to the most particular: where several recognise a model, it is the last one's.
 FAMILIES: dict[str, Family] = {
-    family.name: family for family in (DIFFUSION, HYPER_SD, LIGHTNING, TURBO, DMD2, TCD, LCM, SANA_SPRINT)
+    family.name: family
+    for family in (
+        *(DIFFUSION, HYPER_SD, LIGHTNING, TURBO, DMD2, TCD, LCM, SANA_SPRINT),
+        *(FLUX_SCHNELL, SD35_TURBO, Z_IMAGE_TURBO, FLUX2_KLEIN),
+    )
 }
 """The families of models by name."""
 

@@ -38,7 +38,12 @@ class ModelFiles:
     @property
     def pipeline(self) -> str:
         """The class of its pipeline."""
-        return str(_read(self.folder / "model_index.json").get("_class_name"))
+        return str(self.index.get("_class_name"))
+
+    @property
+    def index(self) -> dict[str, Any]:
+        """``model_index.json`` itself."""
+        return _read(self.folder / "model_index.json")
 
     @property
     def scheduler(self) -> dict[str, Any]:
@@ -73,7 +78,7 @@ class KohyaNames:
     """
 
     prefix: str
-    architectures: Mapping[int, Architecture]
+    architectures: Mapping[int, Architecture] = field(default_factory=dict)
 
     def key(self, layer: str) -> str:
         """``down_blocks.0.….to_out.0`` → ``lora_unet_down_blocks_0_…_to_out_0``."""
@@ -171,6 +176,8 @@ class Family:
             where r means nothing, because another rule says how much noise a step draws.
         timesteps: K → t_K, …, t_1 that it was distilled for, where the scheduler's own would be others; for other K
             they have to be told.
+        seeds_all: whether only ``torch.manual_seed`` seeds the steps' noise, because diffusers' pipeline hands its
+            generator to the first noise alone.
         conversions: parts that make a plain model one of this family.
         scheduler: the class in diffusers that samples it; None if it is always the one in the model's folder.
         one_step_scheduler: the class for a single step, which draws no noise, if it is another.
@@ -195,6 +202,7 @@ class Family:
     takes: tuple[str, ...] = ()
     renoise: Mapping[float, Mapping[str, Any]] = field(default_factory=dict)
     timesteps: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+    seeds_all: bool = False
     conversions: tuple[Conversion, ...] = ()
     scheduler: str | None = None
     one_step_scheduler: str | None = None

@@ -9,7 +9,8 @@ from diffusers import DiffusionPipeline
 
 from kedge.policies.denoiser import Denoiser, Guided, UNet
 from kedge.policies.families.backbones import UNETS
-from kedge.policies.latent import LatentPolicy, latent_shape
+from kedge.policies.latent import LatentPolicy
+from kedge.policies.latent_space import unet_space
 from kedge.policies.settings import LoraConfig
 from kedge.policies.steps import Step
 from kedge.policies.text import ClipText, Encode, TwoClipTexts
@@ -45,11 +46,11 @@ def unet_policy(
     """
     network = pipeline.unet
     guided = guidance != 0 and not embeds_guidance(pipeline)
-    _, height, width = latent_shape(pipeline, network, size)
+    space = unet_space(pipeline, network)
+    _, height, width = space.shape(size)
     text: Encode
     if hasattr(pipeline, "text_encoder_2"):
-        factor = pipeline.vae_scale_factor
-        pixels = (height * factor, width * factor)
+        pixels = (height * space.factor, width * space.factor)
         text = TwoClipTexts(pipeline, network.device, unconditional=guided, pixels=pixels)
     else:
         text = ClipText(pipeline, network.device, unconditional=guided)
@@ -65,6 +66,7 @@ def unet_policy(
         guidance=guidance,
         lora=lora,
         size=size,
+        space=space,
     )
 
 

@@ -1,0 +1,99 @@
+"""Z-Image-Turbo: Qwen3's text at its own length, lists of pictures and texts, up to eight steps.
+
+The network counts time the other way round and predicts −v.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from diffusers import DiffusionPipeline, ZImageTransformer2DModel
+from torch import Tensor
+from torch.nn.functional import pad
+
+from kedge.policies.base import LENGTHS, Conditioning
+from kedge.policies.families.flow import dynamic_shift, flow_schedule, noise_levels, refuse_guidance, unread
+from kedge.policies.families.flow_records import Z_IMAGE
+from kedge.policies.latent import LatentPolicy
+from kedge.policies.latent_space import PATCH, LatentSpace, scaled
+from kedge.policies.settings import LoraConfig
+
+MOST_TOKENS = 512
+
+
+class QwenText:
+    """``text`` ``[B, 512, D]``, filled up with zeros that the network never sees, and its ``lengths`` ``[B]``."""
+
+    def __init__(self, pipeline: DiffusionPipeline, device: torch.device):
+        self._pipeline, self._device = pipeline, device
+
+    @torch.no_grad()
+    def __call__(self, prompts: Sequence[str]) -> Conditioning:
+        """Without gradient, cut after 512 tokens. Of a network without weights, all texts are as long as can be."""
+        if self._device.type == "meta":
+            texts = list(unread(prompts, self._pipeline.text_encoder, MOST_TOKENS).unbind(0))
+        else:
+            texts, _ = self._pipeline.encode_prompt(
+                list(prompts), self._device, do_classifier_free_guidance=False, max_sequence_length=MOST_TOKENS
+            )
+        filled = [pad(text, (0, 0, 0, MOST_TOKENS - len(text))) for text in texts]
+        return Conditioning({"text": torch.stack(filled), LENGTHS: torch.tensor(list(map(len, texts)))})
+
+
+class ZImageTransformer:
+    """One call of the network."""
+
+    def __init__(self, network: ZImageTransformer2DModel):
+        self._network = network
+
+    def __call__(self, x: Tensor, timestep: Tensor, cond: Conditioning) -> Tensor:
+        """v at ``x`` ``[B, 16, H, W]`` and t = 1000 σ, computed in the network's precision."""
+        lengths = cond.tensors[LENGTHS].tolist()
+        texts = [text[:length] for text, length in zip(cond.tensors["text"], lengths, strict=True)]
+        frames = x.to(self._network.dtype).unsqueeze(2)  # each picture is a film of one frame
+        output = self._network(
+            list(frames.unbind(0)), (1000 - timestep.expand(len(x))) / 1000, texts, return_dict=False
+        )[0]
+        return -torch.stack(output).squeeze(2).to(x.dtype)
+
+
+def z_image_policy(
+    pipeline: DiffusionPipeline,
+    *,
+    steps: int,
+    guidance: float,
+    lora: LoraConfig | None = None,
+    size: int | tuple[int, int] | None = None,
+    renoise: float = 1.0,
+) -> LatentPolicy:
+    """Z-Image-Turbo. Its files hardly say that it is one: the base model has another shift of the noise levels only.
+
+    Raises:
+        ValueError: for settings that it cannot have.
+    """
+    refuse_guidance(guidance, "Z-Image-Turbo")
+    network, factor = pipeline.transformer, pipeline.vae_scale_factor
+    side = pipeline.vae.config.sample_size // factor
+    space = LatentSpace(
+        channels=network.config.in_channels,
+        factor=factor,
+        multiple=factor * PATCH,
+        native=(side, side),
+        decodable=scaled(pipeline.vae),
+    )
+    _, height, width = space.shape(size)
+    scheduler = noise_levels(pipeline)
+    mu = dynamic_shift(scheduler, height * width // PATCH**2)
+    dtype = torch.promote_types(network.dtype, torch.float32)
+    return LatentPolicy(
+        pipeline,
+        Z_IMAGE,
+        text=QwenText(pipeline, network.device),
+        denoiser=ZImageTransformer(network),
+        schedule=flow_schedule(scheduler, steps, renoise, dtype, mu),
+        guidance=guidance,
+        lora=lora,
+        size=size,
+        space=space,
+    )

@@ -60,7 +60,7 @@ def scaled(vae: Any) -> Callable[[Tensor], Tensor]:
     """``x / scaling_factor + shift_factor`` of the VAE's config, which may have no shift."""
 
     def decodable(x: Tensor) -> Tensor:
-        latents = x / vae.config.scaling_factor
+        latents: Tensor = x / vae.config.scaling_factor
         shift = vae.config.get("shift_factor")
         return latents + shift if shift else latents
 
@@ -97,7 +97,8 @@ def tokens(x: Tensor) -> Tensor:
 
 def spatial(x: Tensor, height: int, width: int) -> Tensor:
     """The inverse of :func:`tokens`."""
-    return x.mT.unflatten(2, (height, width))
+    latents: Tensor = x.mT.unflatten(2, (height, width))
+    return latents
 
 
 def drawn_packed(noise: Tensor) -> Tensor:

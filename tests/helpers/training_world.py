@@ -154,6 +154,14 @@ def flat(images: Tensor, prompts: Sequence[str]) -> Tensor:
 flat.differentiable = True  # type: ignore[attr-defined]
 
 
+def dimness(images: Tensor, prompts: Sequence[str]) -> Tensor:
+    """Darkness as a judge: made from nothing that others are made from, and it sees damage."""
+    return darkness(images, prompts)
+
+
+dimness.made_from, dimness.sees_damage = ("dimness",), True  # type: ignore[attr-defined]
+
+
 def recipe(**changes: Any) -> dict[str, Any]:
     """A config's mapping for a run in this world; keywords like ``training__steps=3`` change it."""
     data: dict[str, Any] = {

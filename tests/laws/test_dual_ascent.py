@@ -22,7 +22,7 @@ def held(
 
 @pytest.mark.parametrize("start", [0.01, 1.0, 30.0])
 @pytest.mark.parametrize("ceiling", [0.5, 8.0])
-@pytest.mark.parametrize("damping", [0.0, 2.0])
+@pytest.mark.parametrize("damping", [0.0, 3.0])
 def test_the_fixed_point_is_the_constraint(start, ceiling, damping):
     """At the optimum of g θ − λ θ²/2 under θ²/2 = κ, λ = g / √(2κ)."""
     kl, weight = held(start, ceiling, gradient=3.0, ascent=DualAscent(damping=damping))

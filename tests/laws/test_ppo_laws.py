@@ -82,15 +82,14 @@ def test_micro_batches_do_not_change_the_gradient():
 @pytest.mark.parametrize("log_ratio", [-0.3, -0.11, -0.09, 0.0, 0.09, 0.11, 0.3])
 def test_clipping_acts_exactly_where_it_should(advantage, log_ratio):
     """No gradient where the ratio has already gone beyond the clip in the rewarded direction; else A · ratio."""
-    ppo, ctx = PPO(ratio_clip=0.1), context()
-    experience = explore(ctx, 1, None)
+    ppo = PPO(ratio_clip=0.1)
     x = torch.tensor([log_ratio], dtype=torch.float64, requires_grad=True)
-    loss = ppo._loss(MicroBatch(torch.tensor([0]), 2, 1.0), x.exp(), torch.tensor([advantage]), experience)
-    (gradient,) = torch.autograd.grad(loss.value, x)
+    loss, metrics = ppo.objective(x.exp(), torch.tensor([advantage]))
+    (gradient,) = torch.autograd.grad(loss, x)
     ratio = x.exp().item()
     beyond = ratio > 1.1 if advantage > 0 else ratio < 0.9
     assert gradient.item() == pytest.approx(0.0 if beyond else -advantage * ratio, abs=1e-12)
-    assert loss.metrics["clipped"].item() == float(not 0.9 <= ratio <= 1.1)
+    assert metrics["clipped"].item() == float(not 0.9 <= ratio <= 1.1)
 
 
 def test_a_reward_of_the_prompt_alone_has_no_advantage_once_the_buffers_are_full():

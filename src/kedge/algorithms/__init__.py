@@ -13,6 +13,7 @@ ALGORITHMS = Registry(
         "ppo": "kedge.algorithms.ppo:PPO",
         "dpok": "kedge.algorithms.dpok:DPOK",
         "d3po": "kedge.algorithms.d3po:D3PO",
+        "hybrid": "kedge.algorithms.hybrid:Hybrid",
     },
 )
 """The algorithms by name."""

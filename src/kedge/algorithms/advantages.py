@@ -161,3 +161,16 @@ class Advantages:
             min_count=self.min_count,
         )
         return result
+
+    def slopes(self, context: Context, prompts: Sequence[str], rewards: Tensor) -> Tensor:
+        """∂A/∂r, ``[N]`` float32: what a unit of reward is worth to samples that have just been given their advantages.
+
+        The statistics are held fixed, and the clip is left out.
+        """
+        everyone = np.array(context.gather(rewards.tolist()), dtype=np.float64)
+        spreads = np.full(len(rewards), 1.0 - EPSILON if self.scope == "none" else everyone.std())
+        for row, prompt in enumerate(prompts if self.scope in ("prompt", "run") else ()):
+            buffer = context.state["rewards"][prompt if self.scope == "prompt" else "*"]
+            if len(buffer) >= max(self.min_count, ALONE + 1):
+                spreads[row] = np.std(buffer)
+        return torch.as_tensor(1 / (spreads + EPSILON), dtype=torch.float32, device=rewards.device)

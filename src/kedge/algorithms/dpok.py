@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import ClassVar
 
 from torch import Tensor
@@ -18,14 +19,17 @@ from kedge.algorithms.baseline import Baseline
 from kedge.algorithms.checks import check_fraction, check_positive
 from kedge.algorithms.experience import explore
 from kedge.algorithms.importance import ImportanceRatios, expected_old_passes
+from kedge.algorithms.last_step import PolicyGradient, last_step_losses, score_scale
 from kedge.algorithms.schedule import MicroBatch, schedule, visits
+from kedge.algorithms.target import check_start
 from kedge.algorithms.workload import Passes, Workload
+from kedge.divergences import KL
 from kedge.gaussian import Reduction
 from kedge.policies.base import Backprop
 
 
 @dataclass(frozen=True)
-class DPOK:
+class DPOK(PolicyGradient):
     """Maximise α E[r] − β Σ_k KL(p_θ ‖ p_ref), by policy gradient. Rewards need no gradient.
 
     Each batch of experience holds batch_size × accumulation samples on each process.
@@ -78,6 +82,7 @@ class DPOK:
             raise ValueError("reward_weight and kl_weight must not be negative")
 
         _ = self.advantages
+        check_start("kl_weight", self.kl_weight, self.goal)
 
     @property
     def advantages(self) -> Advantages:
@@ -89,15 +94,23 @@ class DPOK:
         samples, epochs = batch_size * accumulation, self.policy_steps
         learnt = samples * visits(steps - 1, self.step_fraction) * epochs
         old = expected_old_passes(samples, steps - 1, batch_size, epochs=epochs, step_fraction=self.step_fraction)
-        passes = Passes(forward=samples * steps + learnt + old, backward=learnt, reference=learnt)
-        return Workload(samples, queries=samples, updates=epochs, passes=passes)
+        last = samples * epochs if self.last_step else 0
+        passes = Passes(
+            samples * steps + learnt + old + last,
+            backward=learnt + last,
+            reference=learnt + self.measured(samples, steps),
+        )
+        return Workload(samples, queries=samples + last, updates=epochs, passes=passes)
 
     def updates(self, context: Context) -> Iterator[Iterable[Loss]]:
         """Gather experience, fit the baseline, then ``policy_steps`` optimizer steps."""
         samples = context.batch_size * context.accumulation
-        experience = explore(context, samples, self.sample_batch_size)  # x_K, …, x_0 ~ p_θ(·|c) and r(x_0, c)
+        # x_K, …, x_0 ~ p_θ(·|c) and r(x_0, c)
+        experience = explore(context, samples, self.sample_batch_size, self.goal)
         policy, steps = context.policy, experience.stochastic_steps()
         rewards = self.advantages(context, experience.prompts, experience.rewards)
+        hold = self.hold(context, self.kl_weight, KL())
+        anchored = experience.observe(hold, self.reward_weight * rewards)
         baseline = Baseline(context, experience, self.value_lr)
         # A_k = r(x_0, c) − V(x_k, c, k), [N, k], before the baseline learns these rewards
         advantages = rewards[:, None] - baseline.values()
@@ -113,13 +126,15 @@ class DPOK:
             # ρ = p_θ(x_{k-1} | x_k, c) / p_θold(x_{k-1} | x_k, c)
             ratio = ratios(visit, p.log_prob(experience.x(visit.k - 1)[visit.rows], self.reduction))
             kl = p.squared_distance(q, self.reduction) / 2  # KL(p_θ ‖ p_ref), exactly
-            value, metrics = self.objective(ratio, advantages[visit.rows, visit.k], kl, p.mean[0].numel())
+            value, metrics = self.objective(ratio, advantages[visit.rows, visit.k], kl, p.mean[0].numel(), hold.beta)
             metrics |= {"reward": experience.rewards[visit.rows], "value_loss": value_loss}
-            metrics["advantage_zero_share"] = zero_share(rewards[visit.rows])
+            metrics |= {"advantage_zero_share": zero_share(rewards[visit.rows]), **anchored}
             return Loss(value * visit.share, metrics)
 
+        slopes = self.slopes(context, experience, self.advantages)
+        scale = self.reward_weight * score_scale(experience, self.reduction)
         for update in plan:
-            yield map(loss, update)
+            yield chain(map(loss, update), last_step_losses(context, experience, update, slopes, scale))
 
     def bounds(self, dimensions: int) -> tuple[float, float]:
         """What the ratio is clamped to, for latents of ``dimensions`` numbers."""
@@ -129,12 +144,13 @@ class DPOK:
         return math.exp(-nats), math.exp(nats)
 
     def objective(
-        self, ratio: Tensor, advantage: Tensor, kl: Tensor, dimensions: int
+        self, ratio: Tensor, advantage: Tensor, kl: Tensor, dimensions: int, kl_weight: float | None = None
     ) -> tuple[Tensor, dict[str, Tensor | float]]:
-        """``mean(−α A clamp(ratio) + β KL)`` of one visit, and its metrics; all tensors ``[b]``."""
+        """``mean(−α A clamp(ratio) + β KL)`` of one visit, and its metrics; all tensors ``[b]``; β None: as set."""
+        beta = self.kl_weight if kl_weight is None else kl_weight
         clamped = ratio.clamp(*self.bounds(dimensions))
         # −α ρ A_k has the gradient −α ∇log p_θ · (r − V); the KL's is exact at the sampled x_k
-        loss = (-self.reward_weight * advantage * clamped + self.kl_weight * kl).mean()
+        loss = (-self.reward_weight * advantage * clamped + beta * kl).mean()
         return loss, {
             "advantage": advantage.abs(),
             "ratio": ratio.detach(),

@@ -44,8 +44,8 @@ class DualAscent:
     """
 
     rate: float = 0.05
-    damping: float = 2.0
-    memory: float = 0.8
+    damping: float = 3.0
+    memory: float = 0.5
     largest: float = 0.1
     span: float = 1e3
 

@@ -16,8 +16,9 @@ from torch import Tensor
 
 from kedge.algorithms.base import Context
 from kedge.algorithms.schedule import MicroBatch
+from kedge.algorithms.target import Hold, Target
 from kedge.gaussian import Gaussian, Reduction
-from kedge.policies.base import Conditioning, Policy, rollout
+from kedge.policies.base import NO_GRADIENT, Conditioning, Policy, ReferenceSteps, rollout
 from kedge.rewards.base import Reward, checked_scores
 
 
@@ -31,6 +32,7 @@ class Experience:
         latents: ``[K + 1, N, *latent_shape]``: x_K, …, x_0.
         stds: ``[K]``: the standard deviation of steps K, …, 1.
         rewards: ``[N]`` float32; zeros if they were not asked for.
+        distance: ``[N]``: how far each lies from the reference's, in the unit of a target; None if there is none.
     """
 
     prompts: list[str]
@@ -38,6 +40,7 @@ class Experience:
     latents: Tensor
     stds: Tensor
     rewards: Tensor
+    distance: Tensor | None = None
 
     def __len__(self) -> int:
         return self.latents.shape[1]
@@ -79,11 +82,22 @@ class Experience:
         """``log p(x_{k-1} | x_k, c)`` of what was sampled, under ``policy`` as it is now, ``[b]``."""
         return self.transition(policy, visit).log_prob(self.x(visit.k - 1)[visit.rows], reduction)
 
+    def observe(self, hold: Hold, values: Tensor) -> dict[str, Tensor | float]:
+        """Tell a held β how far the trajectories lie and what they are worth, ``[N]``; returns what to log."""
+        if self.distance is None:
+            return {}
+        stds = {}
+        for k in self.stochastic_steps():
+            stds[k] = self.stds[self.steps - k]
+        numbers = hold.observe(self.distance, values, stds)
+        hold.close()
+        return {**numbers, "beta": hold.beta}
 
-def explore(context: Context, samples: int, chunk: int | None) -> Experience:
+
+def explore(context: Context, samples: int, chunk: int | None, target: Target | None = None) -> Experience:
     """Fresh prompts, fresh noise, rewards: N = ``samples`` trajectories, ``chunk`` (or a micro-batch) at once."""
     prompts, noise = context.prompts.take(samples), context.noise(samples)
-    return collect(context, prompts, noise, chunk=chunk or context.batch_size)
+    return collect(context, prompts, noise, chunk=chunk or context.batch_size, target=target)
 
 
 @torch.no_grad()
@@ -95,6 +109,7 @@ def collect(
     chunk: int,
     reference: bool = False,
     rewarded: bool = True,
+    target: Target | None = None,
 ) -> Experience:
     """Sample one trajectory for each prompt, and score its image.
 
@@ -105,14 +120,19 @@ def collect(
         chunk: how many to sample at once.
         reference: sample from the reference instead of the policy being trained.
         rewarded: whether to score at all.
+        target: in whose unit to measure how far they lie from the reference; None does not.
     """
     cond, trajectories, futures = context.encode(prompts), [], []
+    beside = ReferenceSteps(target.beside(context.policy.steps) if target else (), exact=False)
+    distances: list[Tensor] = []
     with ThreadPoolExecutor(max_workers=1) as pool:
         for rows in torch.arange(len(prompts)).split(chunk):
             model: AbstractContextManager[None] = context.policy.reference() if reference else nullcontext()
             with model:
-                trajectory = rollout(context.policy, cond[rows], noise[:, rows])
+                trajectory = rollout(context.policy, cond[rows], noise[:, rows], NO_GRADIENT, beside)
             trajectories.append(torch.stack(trajectory.latents))
+            if target:
+                distances.append(target.measure(context.policy, trajectory))
             if rewarded:
                 images = context.policy.decode(trajectory.x0)
                 future = pool.submit(score, context.reward, images, [prompts[row] for row in rows])
@@ -123,7 +143,7 @@ def collect(
     latents = torch.cat(trajectories, dim=1)
     stds = torch.stack([p.std for p in trajectory.transitions]).float()
     rewards = torch.cat(scores).to(latents.device) if rewarded else torch.zeros(len(prompts), device=latents.device)
-    return Experience(list(prompts), cond, latents, stds, rewards)
+    return Experience(list(prompts), cond, latents, stds, rewards, torch.cat(distances) if distances else None)
 
 
 @torch.no_grad()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import ClassVar
 
 import torch
@@ -18,14 +19,16 @@ from kedge.algorithms.base import Context, Loss, Needs
 from kedge.algorithms.checks import check_fraction, check_positive
 from kedge.algorithms.experience import Experience, explore
 from kedge.algorithms.importance import ImportanceRatios, expected_old_passes
+from kedge.algorithms.last_step import PolicyGradient, last_step_losses, score_scale
 from kedge.algorithms.schedule import MicroBatch, schedule, visits, with_last_step
 from kedge.algorithms.workload import Passes, Workload
+from kedge.divergences import KL
 from kedge.gaussian import Gaussian, Reduction
 from kedge.policies.base import Backprop
 
 
 @dataclass(frozen=True)
-class PPO:
+class PPO(PolicyGradient):
     """Policy gradient with a clipped importance ratio. Rewards need no gradient.
 
     Each batch of experience holds batch_size × accumulation × minibatches samples on each process.
@@ -43,6 +46,9 @@ class PPO:
         advantage_clip: largest advantage in absolute value; null does not clip.
         reduction: log-probabilities over latent dimensions: `mean`, which every published constant assumes, or `sum`,
             the true density.
+        kl_weight: β, the weight of the exact KL(p_θ ‖ p_ref) of every visited step, in nats beside an advantage of
+            standard deviation 1; 0, as in the papers, leaves it to the clip to hold the model (with target or anchor:
+            lets the first batch say where the search for β starts).
         score_last_step: also score noise added after the last step, which the image never sees, as the published RLCM
             code does. For consistency models, to measure what it costs.
     """
@@ -59,13 +65,16 @@ class PPO:
     min_count: int = 16
     advantage_clip: float | None = 10.0
     reduction: Reduction = "mean"
+    kl_weight: float = 0.0
     score_last_step: bool = False
 
     def __post_init__(self) -> None:
         check_positive(self, "ratio_clip", "epochs", "minibatches", "sample_batch_size")
         check_fraction(self, "step_fraction")
+        if self.kl_weight < 0:
+            raise ValueError(f"kl_weight must be 0 or more, not {self.kl_weight}")
 
-        _ = self.advantages
+        _ = self.advantages, self.goal
 
     @property
     def advantages(self) -> Advantages:
@@ -85,14 +94,25 @@ class PPO:
             minibatches=self.minibatches,
             step_fraction=self.step_fraction,
         )
-        passes = Passes(forward=samples * steps + learnt + old, backward=learnt)
-        return Workload(samples, queries=samples, updates=self.epochs * self.minibatches, passes=passes)
+        last = samples * self.epochs if self.last_step else 0
+        held = (learnt if self.kl_weight or self.goal else 0) + self.measured(samples, steps)
+        passes = Passes(
+            samples * steps + learnt + old + last,
+            backward=learnt + last,
+            reference=held,
+        )
+        return Workload(samples, queries=samples + last, updates=self.epochs * self.minibatches, passes=passes)
 
     def updates(self, context: Context) -> Iterator[Iterable[Loss]]:
         """Gather experience, then ``epochs × minibatches`` optimizer steps over it."""
         samples = context.batch_size * context.accumulation * self.minibatches
-        experience = explore(context, samples, self.sample_batch_size)  # lines 3 and 4: c ~ C, X_0 = P(f_θ, H, c)
+        # lines 3 and 4: c ~ C, X_0 = P(f_θ, H, c)
+        experience = explore(context, samples, self.sample_batch_size, self.goal)
         advantages = self.advantages(context, experience.prompts, experience.rewards)  # line 5: r normalised per c
+        hold = self.hold(context, self.kl_weight, KL())
+        anchored = experience.observe(hold, advantages)
+        slopes = self.slopes(context, experience, self.advantages)
+        scale = score_scale(experience, self.reduction)
         policy, steps = context.policy, experience.stochastic_steps()
         plan = schedule(  # lines 6 to 8: minibatches, and the steps of each
             samples,
@@ -108,33 +128,37 @@ class PPO:
             experience = noise_last_step(experience, aside)
             plan = [with_last_step(update, context.batch_size, self.step_fraction, aside) for update in plan]
 
-        def log_prob(visit: MicroBatch) -> Tensor:
-            p = experience.transition(policy, visit)  # π_θ(a_t | s_t): s_t = (x_k, c), a_t = x_{k-1}
+        def log_prob(visit: MicroBatch, p: Gaussian | None = None) -> Tensor:
+            p = p or experience.transition(policy, visit)  # π_θ(a_t | s_t): s_t = (x_k, c), a_t = x_{k-1}
             if visit.k == 1:
                 p = noised(p.mean, experience.stds[-2])
             return p.log_prob(experience.x(visit.k - 1)[visit.rows], self.reduction)
 
         ratios = ImportanceRatios(plan, samples, policy.steps, log_prob)
-        for update in plan:
-            yield (
-                self._loss(visit, ratios(visit, log_prob(visit)), advantages[visit.rows], experience)
-                for visit in update
-            )
 
-    def _loss(self, visit: MicroBatch, ratio: Tensor, advantage: Tensor, experience: Experience) -> Loss:
+        def loss(visit: MicroBatch) -> Loss:
+            p = experience.transition(policy, visit)
+            value, metrics = self.objective(ratios(visit, log_prob(visit, p)), advantages[visit.rows])
+            metrics |= {"reward": experience.rewards[visit.rows], **anchored}
+            if hold.beta and visit.k > 1:
+                kl = p.squared_distance(experience.reference(policy, visit), self.reduction) / 2  # KL(p_θ ‖ p_ref)
+                value, metrics["kl"] = value + hold.beta * kl.mean(), kl.detach()
+            return Loss(value * visit.share, metrics)
+
+        for update in plan:
+            yield chain(map(loss, update), last_step_losses(context, experience, update, slopes, scale))
+
+    def objective(self, ratio: Tensor, advantage: Tensor) -> tuple[Tensor, dict[str, Tensor | float]]:
+        """``−mean(min{r ρ, r clip(ρ)})`` of one visit, and its metrics; all tensors ``[b]``."""
         clipped = ratio.clamp(1 - self.ratio_clip, 1 + self.ratio_clip)  # clip(ρ, 1 − ε, 1 + ε)
         surrogate = torch.minimum(advantage * ratio, advantage * clipped)  # line 9: min{r ρ, r clip(ρ)}
-        return Loss(
-            -surrogate.mean() * visit.share,  # its share of E_D Σ_t, to be maximised
-            {
-                "reward": experience.rewards[visit.rows],
-                "advantage": advantage.abs(),
-                "advantage_zero_share": zero_share(advantage),
-                "ratio": ratio.detach(),
-                "clipped": (ratio != clipped).float(),
-                "drift": ratio.detach().log() ** 2 / 2,
-            },
-        )
+        return -surrogate.mean(), {
+            "advantage": advantage.abs(),
+            "advantage_zero_share": zero_share(advantage),
+            "ratio": ratio.detach(),
+            "clipped": (ratio != clipped).float(),
+            "drift": ratio.detach().log() ** 2 / 2,
+        }
 
 
 def noised(x0: Tensor, std: Tensor) -> Gaussian:

@@ -12,13 +12,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from kedge.algorithms.base import Context, Loss, Needs
+from kedge.algorithms.target import Anchored, Hold
 from kedge.algorithms.workload import Passes, Workload
 from kedge.divergences import make_divergence
 from kedge.gaussian import Gaussian, Reduction
@@ -34,13 +35,14 @@ WITHOUT_NOISE = (
 
 
 @dataclass(frozen=True)
-class ROCM:
+class ROCM(Anchored):
     """Direct reward optimisation with a divergence to the model that training started from.
 
     Attributes:
         divergence: D_f: none, kl, hellinger, js, js_sampled, fisher, chi2, tv, alpha, or module:Object.
         beta: β, the weight of the divergence; null takes the paper's Table 2. The paper scales it so that the penalty
-            is an order of magnitude below the reward. 0 measures the divergence without using it.
+            is an order of magnitude below the reward. 0 measures the divergence without using it. With target or
+            anchor it is where the search for β starts; null then lets the first batch say.
         beta_unit: what β counts in, in the reward's own numbers. The standard deviation of the base model's scores
             makes β comparable between rewards; 1 leaves it in the reward's own numbers, as Table 2 has it.
         reduction: over latent dimensions: `sum`, the true divergence, or `mean`, per dimension; null takes the
@@ -66,7 +68,8 @@ class ROCM:
 
     def __post_init__(self) -> None:
         make_divergence(self.divergence, self.reduction)  # refuses an unknown name now
-        if self.beta is None and self.divergence not in PAPER_BETA:
+        self._check_goal()
+        if self.beta is None and not self.goal and self.divergence not in PAPER_BETA:
             raise ValueError(f"beta is required: the paper gives none for divergence {self.divergence!r}")
         if self.beta is not None and self.beta < 0:
             raise ValueError(f"beta must be 0 or more, not {self.beta}: the divergence is subtracted from the reward")
@@ -87,15 +90,29 @@ class ROCM:
                 f"reference_steps must be 1 or more (0 with last_step_std), or null for all, not {self.reference_steps}"
             )
 
+    def _check_goal(self) -> None:
+        if self.goal is None:
+            return
+        if self.divergence == "none":
+            raise ValueError("target and anchor hold a distance by the weight of a divergence: set divergence to kl")
+        if self.beta == 0:
+            raise ValueError(
+                "beta is where the search for β starts, and must be above 0 with target or anchor, or null"
+            )
+        if self.reference_steps == 0 or (self.reference_steps and self.goal.unit == "rms"):
+            raise ValueError("the distance of target and anchor is measured at every step: leave out reference_steps")
+
     @property
     def weight(self) -> float:
-        """β in the reward's own numbers, from Table 2 if it was not given."""
-        return PAPER_BETA[self.divergence] if self.beta is None else self.beta * self.beta_unit
+        """β in the reward's own numbers, from Table 2 if it was not given; with a goal, where it starts, or 0."""
+        if self.beta is None:
+            return 0.0 if self.goal else PAPER_BETA[self.divergence]
+        return self.beta * self.beta_unit
 
     @property
     def exact(self) -> bool:
         """Whether the gradient flows through the reference; with β = 0 the divergence is measured only."""
-        return self.reference_gradient == "exact" and self.weight > 0
+        return self.reference_gradient == "exact" and (self.weight > 0 or self.goal is not None)
 
     @property
     def needs_noise(self) -> bool:
@@ -115,7 +132,7 @@ class ROCM:
         differentiated = max(0, last_steps - (1 if backprop.paired else 2)) if self.exact else 0
         through = terms * differentiated / max(1, steps - 1)
         through += last * int(self.exact and last_steps >= (1 if backprop.paired else 2))
-        terms += last
+        terms += last or int(self.goal is not None and self.goal.unit == "rms")
         again = 1 if backprop.checkpoint else 0
         passes = Passes(
             forward=samples * (steps + again * last_steps),
@@ -126,40 +143,51 @@ class ROCM:
 
     def rehearse(self, context: Context) -> Iterator[Iterable[Loss]]:
         """The step itself: no value decides anything in it."""
-        return self.updates(context)
+        fixed = self if self.goal is None else replace(self, beta=1.0, target=None, anchor=None)
+        return fixed.updates(context)
 
     def updates(self, context: Context) -> Iterator[Iterable[Loss]]:
         """One optimizer step: ``accumulation`` micro-batches of fresh trajectories."""
         if context.backprop.last_steps == 0:
             raise ValueError("rocm learns through the trajectory: backprop.last_steps must be 1 or more, or null")
-        yield (self._loss(context) for _ in range(context.accumulation))  # lines 5 to 14, a micro-batch at a time
+        divergence = make_divergence(self.divergence, self.reduction)
+        hold = self.hold(context, self.weight, divergence)
+        yield (self._loss(context, hold) for _ in range(context.accumulation))  # lines 5 to 14, a micro-batch at a time
+        hold.close()
 
-    def _loss(self, context: Context) -> Loss:
+    def _loss(self, context: Context, hold: Hold) -> Loss:
         prompts = context.prompts.take(context.batch_size)  # line 6: conditions c_i
         noise = context.noise(len(prompts))  # line 8: ε^(i) ~ N(0, I)
-        reward, divergence = self.evaluate(context, prompts, noise)
-        objective = (reward - self.weight * divergence).mean()  # line 13: 1/B Σ_i [R_i − λ D_i], Eq. (10) with − for +
+        reward, divergence, trajectory = self._walk(context, prompts, noise, hold.beta)
+        objective = (reward - hold.beta * divergence).mean()  # line 13: 1/B Σ_i [R_i − λ D_i], Eq. (10) with − for +
         return Loss(
             -objective / context.accumulation,
             {
                 "reward": reward.detach(),
                 "divergence": divergence.detach(),
-                "penalty": self.weight * divergence.detach(),
+                "penalty": hold.beta * divergence.detach(),
+                **hold.observe_trajectory(trajectory, reward.detach()),
             },
         )
 
     def evaluate(self, context: Context, prompts: Sequence[str], noise: Tensor) -> tuple[Tensor, Tensor]:
         """R(x_0, c) and Σ_{k=2..K} D_f for given noise ``[K, B, …]``: each ``[B]``, with graph."""
+        reward, divergence, _ = self._walk(context, prompts, noise, self.weight)
+        return reward, divergence
+
+    def _walk(
+        self, context: Context, prompts: Sequence[str], noise: Tensor, beta: float
+    ) -> tuple[Tensor, Tensor, Trajectory]:
         policy, backprop = context.policy, context.backprop
         steps = self._steps(context)
         with backprop.storage():
             # Line 9: {x_k} = G(θ, ε, c), and the reference's step at the same x_k.
-            beside = ReferenceSteps([*steps, 1] if self._holds_last_step else steps, self.exact)
+            beside = ReferenceSteps([*steps, 1] if self._holds_last_step else steps, self.exact and beta > 0)
             trajectory = rollout(policy, context.encode(prompts), noise, backprop, beside)
             reward = context.reward(policy.decode(trajectory.x0), prompts)  # line 10: R_i = R(x_0, c_i)
-            with nullcontext() if self.weight else torch.no_grad():
+            with nullcontext() if beta else torch.no_grad():
                 divergence = self._divergence(trajectory, steps, torch.zeros_like(reward))  # line 11: D_i
-                return reward, divergence + self._last_divergence(policy, trajectory)
+                return reward, divergence + self._last_divergence(policy, trajectory), trajectory
 
     def _terms(self, steps: int) -> int:
         """How many divergences are taken along a trajectory, k = K, …, 2."""

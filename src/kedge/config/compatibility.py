@@ -25,8 +25,8 @@ def check(config: RunConfig) -> None:
                 info = describe(text)
             except ValueError as error:
                 raise ConfigError(f"{key}: {error}") from error
-            if key == "reward" and config.algorithm.instance.needs.differentiable_reward and not info.differentiable:
-                raise ConfigError(_no_gradient(config.algorithm.name, text))
+            if key == "reward" and not info.differentiable:
+                _check_gradient(config)
     _check_model(config.model)
     _check_noise(config)
 
@@ -51,6 +51,18 @@ def _check_model(model: ModelConfig) -> None:
     question = family.asks(vars(model)) if family.asks else None
     if question:
         raise ConfigError(f"model.kind={family.name}: {question}")
+
+
+def _check_gradient(config: RunConfig) -> None:
+    """Refuse what backpropagates through a reward that has no gradient."""
+    name, settings = config.algorithm.name, config.algorithm.instance
+    if settings.needs.differentiable_reward:
+        raise ConfigError(_no_gradient(name, config.reward))
+    if getattr(settings, "needs_gradient", False):
+        raise ConfigError(
+            f"algorithm.last_step=pathwise backpropagates through the reward, but {config.reward!r} has no gradient: "
+            "leave out algorithm.last_step"
+        )
 
 
 def _check_noise(config: RunConfig) -> None:

@@ -21,7 +21,9 @@ from kedge.policies.settings import (
 from kedge.ranges import Count, Fraction, NotNegative, Positive, Share, Whole
 
 # YAML reads `off` as a boolean.
-Guard = Annotated[Literal["warn", "stop", "off"], BeforeValidator(lambda value: "off" if value is False else value)]
+Guard = Annotated[
+    Literal["warn", "stop", "best", "off"], BeforeValidator(lambda value: "off" if value is False else value)
+]
 
 
 @dataclass(frozen=True)
@@ -194,7 +196,9 @@ class WatchConfig:
         metrics: rewards to evaluate besides the one trained on.
         encoder: by whose features to measure how much pictures vary: auto (emoji for the bundled models, else dinov2 or
             clip, whichever is on this machine), emoji, dinov2, clip, NAME@FOLDER, or none.
-        guard: what to do when held-out evaluations show that the model cheats the reward: warn, stop or off.
+        guard: what to do when held-out evaluations show that the model cheats the reward: warn, stop or off. best
+            warns, makes the step that judges find best the run's result (metrics that share nothing with the reward
+            and see damage), and stops when two evaluations in a row lie more than a standard error below it.
         batch_size: pictures at once; they need less memory than training does.
         seed: seed of the samples and evaluations.
         tensorboard: write TensorBoard events too.

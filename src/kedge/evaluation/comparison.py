@@ -78,7 +78,7 @@ class Comparison:
 
     Attributes:
         prompts: in words, on which they were measured: ``66 test prompts``.
-        distances: of ours from its base, see :mod:`kedge.evaluation.distance`.
+        distances: of ours from its base, see :mod:`kedge.policies.distance`.
     """
 
     ours: str

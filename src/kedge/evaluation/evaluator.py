@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from kedge.evaluation.distance import distances
 from kedge.evaluation.diversity import diversities
 from kedge.evaluation.encoders import Encoder
 from kedge.evaluation.image_statistics import image_statistics
@@ -27,6 +26,7 @@ from kedge.evaluation.partial_scores import PartialScores, Row
 from kedge.evaluation.result import Evaluation
 from kedge.pixels import as_rgb, from_uint8, to_uint8
 from kedge.policies.base import NO_GRADIENT, Policy, ReferenceSteps, draw_noise, rollout
+from kedge.policies.distance import distances
 from kedge.rewards.base import Reward, RewardError, checked_scores
 
 Progress = Callable[[int, int], None]
@@ -68,7 +68,7 @@ def evaluate(
 ) -> Evaluation:
     """Draw ``samples_per_prompt`` images for each prompt and score them by every reward.
 
-    A policy with an adapter is also compared with its base, step by step: see :mod:`kedge.evaluation.distance`.
+    A policy with an adapter is also compared with its base, step by step: see :mod:`kedge.policies.distance`.
 
     Args:
         reference: evaluate the frozen base model instead (``policy.reference()``), from the same noise.

@@ -31,7 +31,7 @@ class Evaluation:
         statistics: image statistic → ``[N]``, see :mod:`kedge.evaluation.image_statistics`.
         images: ``[M, H, W, 3]`` uint8, the first M samples, if they were kept; not part of the JSON.
         facts: anything else worth recording (steps, resolution, version; ``prompts``: their role).
-        distances: from the base model, of a tuned one → ``[N]``, see :mod:`kedge.evaluation.distance`.
+        distances: from the base model, of a tuned one → ``[N]``, see :mod:`kedge.policies.distance`.
     """
 
     name: str

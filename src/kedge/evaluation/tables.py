@@ -97,7 +97,7 @@ class Display:
         return self.title if self.scale == 1 else f"{self.title} ×{self.scale:g}"
 
 
-# How far a tuned model lies from its base; see kedge.evaluation.distance.
+# How far a tuned model lies from its base; see kedge.policies.distance.
 DISTANCES = {"path_kl": "path KL, nats", "rms_x0": "RMS change of x̂₀, σ"}
 
 

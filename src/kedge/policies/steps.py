@@ -20,7 +20,7 @@ class Step(Protocol):
     """The constants of one sampling step of a family, and what it makes of the network's output.
 
     With a property ``x0_weight``, ∂mean / ∂x̂_0 at a fixed x_k (``[]``), evaluations also tell how far the predicted
-    pictures moved (:mod:`kedge.evaluation.distance`).
+    pictures moved (:mod:`kedge.policies.distance`).
     """
 
     @property

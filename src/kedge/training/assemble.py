@@ -115,6 +115,8 @@ def assemble(
     )
     if resume:
         trainer.resume()
+        if config.watch.guard != "best":
+            trainer.chosen = None
     return trainer
 
 
@@ -179,6 +181,7 @@ def _callbacks(
                 batch_size=batch_size,
                 guard=watch.guard,
                 looks=config.training.steps // watch.evaluate_every,
+                folder=folder.watched,
                 pictures=watch.pictures,
                 encoder=load_encoder(encoder, device, dtype) if encoder else None,
             )

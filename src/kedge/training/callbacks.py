@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kedge.evaluation import Evaluation, compare, evaluate, image_grid
+from kedge.evaluation.best_checkpoint import BestByJudges, judges_of
 from kedge.evaluation.diversity import DIVERSITIES
 from kedge.evaluation.encoders import Encoder
 from kedge.evaluation.evaluator import ScoringFailed
@@ -34,6 +35,7 @@ class Watched:
         image: sends a picture ``[3, H, W]`` in [0, 1] to the loggers, under a name.
         say: tells the user one line.
         stop: ends the run after this batch, with a reason.
+        keep: remembers the averaged weights of this moment: they are the run's result, until others are kept.
     """
 
     policy: Policy
@@ -41,6 +43,7 @@ class Watched:
     image: Callable[[str, Tensor], None]
     say: Callable[[str], None]
     stop: Callable[[str], None]
+    keep: Callable[[], None] = lambda: None
 
 
 class Callback(Protocol):
@@ -136,9 +139,12 @@ class HeldOut:
         every: steps between evaluations, from step 0.
         pictures: for each prompt; two or more show how much they vary within it.
         encoder: by whose features to measure how much pictures vary; None leaves that out.
-        guard: what to do when the trained reward rises and the others fall: ``warn``, ``stop`` or ``off``.
+        guard: what to do when the trained reward rises and the others fall: ``warn``, ``stop``, ``off``; ``best``
+            warns, keeps the weights that judges find best, and stops when they have passed it
+            (:mod:`kedge.evaluation.best_checkpoint`).
         looks: how many evaluations after the first are planned.
         base: the evaluation before the first step.
+        folder: where to write each evaluation, ``step-00000100.json``; None writes none.
     """
 
     rewards: Mapping[str, Reward]
@@ -147,15 +153,17 @@ class HeldOut:
     every: int
     batch_size: int
     role: Role = "tuning"
-    guard: Literal["warn", "stop", "off"] = "warn"
+    guard: Literal["warn", "stop", "best", "off"] = "warn"
     looks: int = 1
     pictures: int = 1
     encoder: Encoder | None = None
     base: Evaluation | None = None
+    folder: Path | None = None
     name = "held_out"
 
     def __post_init__(self) -> None:
         self._alarm = Alarm(self.looks)
+        self._best = BestByJudges(judges_of(self.rewards, [next(iter(self.rewards), "")]))
 
     def __call__(self, step: int, run: Watched) -> dict[str, float]:
         """Evaluate if it is time; returns means by ``held_out/<metric>`` or ``train_prompts/<metric>``, and signs."""
@@ -166,14 +174,30 @@ class HeldOut:
         with run.averaged():
             now = self._evaluate(run)
         signs: dict[str, float] = {}
+        if self.folder is not None:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            now.save(self.folder / f"step-{step:08d}.json")
+        numbers = self._judge(step, now, run) if self.guard == "best" else {}
         if self.base is None:
             self.base = now
         elif self.guard != "off":
             signs = self._watch(step, now, run)
         prefix = TRAIN_PROMPTS if self.role == "train" else HELD_OUT
-        numbers = {**now.scores, **{name: now.statistics[name] for name in DIVERSITIES if name in now.statistics}}
-        means = {f"{prefix}/{metric}": float(values.mean()) for metric, values in numbers.items()}
-        return means | {name: float(values.mean()) for name, values in now.distances.items()} | signs
+        values_by_name = {
+            **now.scores,
+            **{name: now.statistics[name] for name in DIVERSITIES if name in now.statistics},
+        }
+        for metric, values in values_by_name.items():
+            numbers[f"{prefix}/{metric}"] = float(values.mean())
+        return numbers | {name: float(values.mean()) for name, values in now.distances.items()} | signs
+
+    def _judge(self, step: int, now: Evaluation, run: Watched) -> dict[str, float]:
+        look = self._best.look(step, now, self.base or now)
+        if look.best:
+            run.keep()
+        if look.over:
+            run.stop(f"past its best at step {self._best.step}, on {words(self.role)}: {look.sentence}")
+        return {"judges": look.height, "best_step": self._best.step}
 
     def _evaluate(self, run: Watched, reference: bool = False) -> Evaluation:
         """Of all rewards; one that only watches and fails is left out this time: it must not end the training."""
@@ -222,8 +246,9 @@ class HeldOut:
         return base.prompts == tuple(prompts) and base.seed == self.seed
 
     def state_dict(self) -> dict[str, Any]:
-        """The base model's scores, and whether the last evaluation was suspicious."""
-        return {"base": self.base.to_dict() if self.base else None, "suspected": self._alarm.suspected}
+        """The base model's scores, whether the last evaluation was suspicious, and the best so far."""
+        base = self.base.to_dict() if self.base else None
+        return {"base": base, "suspected": self._alarm.suspected, "best": self._best.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take them up."""
@@ -234,3 +259,5 @@ class HeldOut:
                 "watch.pictures than this run's: resume with the same, or start a new run"
             )
         self._alarm.suspected = state.get("suspected", False)  # checkpoints from before it was kept
+        if "best" in state:
+            self._best.load_state_dict(state["best"])

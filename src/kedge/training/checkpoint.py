@@ -118,6 +118,17 @@ class CheckpointStore:
             shutil.rmtree(draft, ignore_errors=True)
 
 
+def result_of(step: int, state: dict[str, Any]) -> tuple[int, list[torch.Tensor]]:
+    """Step and weights of the adapter that a checkpoint stands for: the best that judges found, else this moment's.
+
+    Of this moment, the moving average, if the run keeps one.
+    """
+    if state.get("chosen"):
+        return state["chosen"]["step"], state["chosen"]["weights"]
+    optimizer = state["optimizer"]
+    return step, optimizer["ema"]["average"] if optimizer["ema"] else optimizer["weights"]
+
+
 def read(path: Path) -> dict[str, Any]:
     """The state in one checkpoint folder.
 

@@ -189,15 +189,9 @@ class MovingAverage:
         for average, parameter in zip(self._average, self._parameters, strict=True):
             average.lerp_(parameter.detach(), 1 - decay)
 
-    @contextmanager
-    def applied(self) -> Iterator[None]:
+    def applied(self) -> AbstractContextManager[None]:
         """Inside, the parameters hold the average."""
-        raw = [p.detach().clone() for p in self._parameters]
-        copy_into(self._parameters, self._average)
-        try:
-            yield
-        finally:
-            copy_into(self._parameters, raw)
+        return holding(self._parameters, self._average)
 
     def state_dict(self) -> dict[str, Any]:
         """The average and how many updates it has seen."""
@@ -214,3 +208,14 @@ def copy_into(targets: Sequence[Tensor], sources: Sequence[Tensor]) -> None:
     """Copy values, keeping each target's device and dtype."""
     for target, source in zip(targets, sources, strict=True):
         target.copy_(source)
+
+
+@contextmanager
+def holding(parameters: Sequence[Parameter], weights: Sequence[Tensor]) -> Iterator[None]:
+    """Inside, the parameters have these weights; afterwards their own again."""
+    own = [parameter.detach().clone() for parameter in parameters]
+    copy_into(parameters, weights)
+    try:
+        yield
+    finally:
+        copy_into(parameters, own)

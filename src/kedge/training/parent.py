@@ -12,7 +12,7 @@ from kedge.config import ConfigError, RunConfig, load_config
 from kedge.policies.base import Policy
 from kedge.policies.fingerprint import Fingerprint, check_base
 from kedge.policies.settings import LoraConfig
-from kedge.training.checkpoint import CheckpointError, CheckpointStore
+from kedge.training.checkpoint import CheckpointError, CheckpointStore, result_of
 from kedge.training.optimizer import copy_into
 from kedge.training.run_folder import RunFolder, is_run
 
@@ -23,7 +23,7 @@ class Parent:
 
     Attributes:
         run: the folder of the run that trained it.
-        step: of its newest whole checkpoint.
+        step: of its newest whole checkpoint, or of the best that judges found on the way there.
         sha256: of that checkpoint's state.
         weights: the adapter: the moving average, if that run kept one.
         lora: its shape.
@@ -86,9 +86,8 @@ def read_parent(path: Path) -> Parent:
     saved, latest = store.newest(), store.latest()
     if saved is None or latest is None:
         raise CheckpointError(f"--from {path}: it has no whole checkpoint to start from")
-    step, state = latest
-    optimizer = state["optimizer"]
-    weights = optimizer["ema"]["average"] if optimizer["ema"] else optimizer["weights"]
+    _, state = latest
+    step, weights = result_of(*latest)
     lora = load_config(RunFolder(path).config).model.lora
     return Parent(path, step, saved.sha256, weights, lora, state.get("base"))
 

@@ -23,6 +23,7 @@ from kedge.rewards.contents import reward_contents
 from kedge.training.assemble import assemble, base_of
 from kedge.training.callbacks import Callback
 from kedge.training.checkpoint import CheckpointStore
+from kedge.training.guard_checks import check_guard
 from kedge.training.history import History, Stretch, in_words
 from kedge.training.loggers import unused
 from kedge.training.meter import spent
@@ -66,6 +67,7 @@ def train(
         raise ConfigError("--resume goes on with a run, --from starts a new one: give one of them")
     processes = Processes(config.training.device)
     check_experience(config, processes.count)
+    check_guard(config)
     with ExitStack() as stack:
         # One process takes the folder for all; where it cannot, all of them say so.
         taken, refusal = None, ""
@@ -202,7 +204,7 @@ def as_before(config: RunConfig, folder: RunFolder) -> RunConfig:
 
 
 def finish(trainer: Trainer, config: RunConfig, folder: RunFolder, outcome: Outcome) -> None:
-    """Export the adapter (its EMA, if there is one), write the card and the report.
+    """Export the adapter (the best that judges found, else the last), write the card and the report.
 
     A policy of the user's own (``model.kind=module:function``) has no adapter that other programs know.
     """
@@ -211,14 +213,13 @@ def finish(trainer: Trainer, config: RunConfig, folder: RunFolder, outcome: Outc
     if config.model.family is not None:
         from kedge.export.lora import save_lora
 
-        with trainer.optimizer.averaged():
-            about = metadata(config, outcome.step, trainer.base, trainer.history)
-            save_lora(trainer.context.policy, folder.lora, about)
+        with trainer.result() as step:
+            save_lora(trainer.context.policy, folder.lora, metadata(config, step, trainer.base, trainer.history))
     write_report(folder.path)
     log = read_log(folder.metrics)
     card = model_card(
         config,
-        outcome.step,
+        trainer.chosen["step"] if trainer.chosen else outcome.step,
         log,
         folder.path.name,
         spent(log),

@@ -51,6 +51,11 @@ class RunFolder:
         return self.path / "samples"
 
     @property
+    def watched(self) -> Path:
+        """Every evaluation while it trained: ``step-00000100.json``."""
+        return self.path / "watched"
+
+    @property
     def tensorboard(self) -> Path:
         """TensorBoard events."""
         return self.path / "tensorboard"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +17,7 @@ from kedge.training.history import History
 from kedge.training.interrupt import StopOnSignal
 from kedge.training.loggers import Logger
 from kedge.training.meter import Meter
-from kedge.training.optimizer import Optimizer
+from kedge.training.optimizer import Optimizer, holding
 from kedge.training.processes import Processes
 from kedge.training.progress import Display
 
@@ -59,6 +60,7 @@ class Trainer:
         base: what is trained; a checkpoint of another base is refused.
         history: how it was trained so far, which each checkpoint keeps.
         save_first: whether to write a checkpoint before the first step, for an adapter that starts from another's.
+        chosen: ``step`` and ``weights`` that a callback made the run's result; None is wherever the run ends.
     """
 
     algorithm: Algorithm
@@ -76,6 +78,7 @@ class Trainer:
     base: Fingerprint | None = None
     history: History = field(default_factory=History)
     save_first: bool = False
+    chosen: dict[str, Any] | None = field(default=None, init=False)
     step: int = field(default=0, init=False)
     skipped: int = field(default=0, init=False)
     _in_a_row: int = field(default=0, init=False)
@@ -176,7 +179,14 @@ class Trainer:
         """Callbacks, log, display."""
         if not self.processes.main:
             return
-        watched = Watched(self.context.policy, self.optimizer.averaged, self._image, self.display.say, self._stop)
+        watched = Watched(
+            policy=self.context.policy,
+            averaged=self.optimizer.averaged,
+            image=self._image,
+            say=self.display.say,
+            stop=self._stop,
+            keep=self._keep,
+        )
         numbers = dict(metrics)
         for callback in self.callbacks:
             numbers |= callback(self.step, watched)
@@ -188,6 +198,21 @@ class Trainer:
     def _image(self, name: str, image: Any) -> None:
         for logger in self.loggers:
             logger.image(self.step, name, image)
+
+    def _keep(self) -> None:
+        with self.optimizer.averaged():
+            weights = [parameter.detach().clone() for parameter in self.optimizer.parameters]
+        self.chosen = {"step": self.step, "weights": weights}
+
+    @contextmanager
+    def result(self) -> Iterator[int]:
+        """Inside, the policy has the weights that the run is to be judged by; yields their step."""
+        if self.chosen is None:
+            with self.optimizer.averaged():
+                yield self.step
+        else:
+            with holding(self.optimizer.parameters, self.chosen["weights"]):
+                yield self.chosen["step"]
 
     def _stop(self, reason: str) -> None:
         self._stop_reason = reason
@@ -240,6 +265,7 @@ class Trainer:
             )
         self.optimizer.load_state_dict(state["optimizer"])
         self.skipped, self._in_a_row = state["skipped"], state["in_a_row"]
+        self.chosen = state.get("chosen")
         for callback in self.callbacks:
             if callback.name in state["callbacks"]:
                 callback.load_state_dict(state["callbacks"][callback.name])
@@ -259,6 +285,7 @@ class Trainer:
             "in_a_row": self._in_a_row,
             "callbacks": {callback.name: callback.state_dict() for callback in self.callbacks},
             "base": self.base.to_dict() if self.base else None,
+            "chosen": self.chosen,
         }
 
     def _own_state(self) -> dict[str, Any]:

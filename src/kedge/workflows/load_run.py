@@ -16,7 +16,7 @@ from kedge.evaluation.run_log import read_log
 from kedge.policies.base import Policy
 from kedge.policies.fingerprint import Fingerprint, check_base
 from kedge.training.assemble import base_of, build_policy
-from kedge.training.checkpoint import CheckpointError, CheckpointStore
+from kedge.training.checkpoint import CheckpointError, CheckpointStore, result_of
 from kedge.training.meter import Spent, spent
 from kedge.training.optimizer import copy_into
 from kedge.training.run_folder import RunFolder
@@ -67,8 +67,9 @@ class TrainedRun:
 
     @property
     def step(self) -> int:
-        """Optimizer steps that its model has behind it."""
-        return self.outcome.step if self.outcome else self._loaded[0]
+        """Optimizer steps that its model has behind it: those of the best, where judges chose it."""
+        chosen = self.config.watch.guard == "best"
+        return self.outcome.step if self.outcome and not chosen else self._loaded[0]
 
     @property
     def policy(self) -> Policy:
@@ -101,7 +102,7 @@ class TrainedRun:
 
     @cached_property
     def _loaded(self) -> tuple[int, Policy, Fingerprint | None]:
-        """Step, model and base of the newest whole checkpoint, loaded when first asked for."""
+        """Step, model and base of the newest whole checkpoint, or of the best step that it remembers; loaded once."""
         latest = CheckpointStore(self.folder.checkpoints).latest()
         if latest is None:
             raise CheckpointError(
@@ -112,8 +113,7 @@ class TrainedRun:
         policy = build_policy(self.config.model, device)
         base = base_of(self.config.model)
         check_base(state.get("base"), base, str(self.path))
-        optimizer = state["optimizer"]
-        weights = optimizer["ema"]["average"] if optimizer["ema"] else optimizer["weights"]
+        step, weights = result_of(step, state)
         copy_into([p for p in policy.trainable() if p.requires_grad], weights)
         return step, policy, base
 

@@ -22,13 +22,20 @@ ALGORITHMS: dict[str, dict[str, Any]] = {
     "ppo, many updates": {"name": "ppo", "epochs": 2, "minibatches": 2, "step_fraction": 0.5, "normalise": "run"},
     "ppo, last step": {"name": "ppo", "score_last_step": True, "normalise": "batch"},
     "dpok": {"name": "dpok", "policy_steps": 2, "value_steps": 2, "value_batch_size": 8, "step_fraction": 0.5},
+    "dpok, held": {"name": "dpok", "policy_steps": 2, "step_fraction": 0.5, "target": {"nats": 0.01}},
+    "rlcm, held": {"name": "rlcm", "buffer_size": 4, "min_count": 2, "target": {"nats": 0.01}},
+    "rocm, held": {"name": "rocm", "target": {"nats": 0.01}},
+    "rocm, stages": {"name": "rocm", "anchor": "auto"},
+    "rlcm, pathwise last step": {"name": "rlcm", "normalise": "batch", "last_step": "pathwise"},
+    "hybrid": {"name": "hybrid", "surrogate": "helpers.training_world:lightness", "min_count": 2, "beta": 0.1},
     "d3po": {"name": "d3po", "epochs": 2},
     "d3po, votes": {"name": "d3po", "votes": "votes.jsonl"},
 }
 
 
 def fit(settings: dict[str, Any], folder: Path, steps: int, resume: bool = False) -> None:
-    reward = "helpers.training_world:darkness"  # has no gradient
+    gradient = settings["name"] == "rocm" or "last_step" in settings
+    reward = "helpers.training_world:" + ("redness" if gradient else "darkness")  # the latter has no gradient
     config = parse_config(recipe(algorithm=settings, reward=reward, training__steps=steps, training__accumulation=2))
     run_folder = RunFolder(folder)
     run_folder.open(config, 1, "cpu")

@@ -14,11 +14,11 @@ from torch.distributions import Independent, Normal, kl_divergence
 from helpers.toys import PROMPTS, ToyPolicy
 from helpers.training_world import recipe
 from kedge.evaluation import Evaluation, compare, evaluate
-from kedge.evaluation.distance import distances
 from kedge.evaluation.run_log import read_log
 from kedge.evaluation.tables import comparison_table, evaluation_table
 from kedge.export.card import model_card
 from kedge.policies.base import NO_GRADIENT, PredictingPolicy, ReferenceSteps, draw_noise, rollout
+from kedge.policies.distance import distances
 from kedge.training.run import train
 
 

@@ -1,0 +1,96 @@
+"""Which moment of a run is best, by rewards that it was not trained on; and when looking further is no use.
+
+H_t is what the judges say at step t: their mean paired change from the base, in standard deviations of the base's
+scores, prompt by prompt, from the same noise at every look. The best step so far is remembered. The run has passed its
+best when H_t lies more than one standard error of the paired difference below it, twice in a row. One look can be
+chance; by the second the model has been trained further, and still is worse.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from kedge.evaluation.judges import standing
+from kedge.evaluation.losses import jury_change
+from kedge.evaluation.result import Evaluation
+from kedge.evaluation.statistics import Floats, unit_means
+
+FALLS = 2  # looks in a row
+
+
+def judges_of(metrics: Iterable[str], trained: Iterable[str]) -> tuple[str, ...]:
+    """Those of the metrics that may judge: they share nothing with the trained rewards, and see damage."""
+    names = tuple(trained)
+    return tuple(metric for metric in metrics if metric not in names and standing(metric, names).clears)
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one look found.
+
+    Attributes:
+        height: H_t, in σ of the base's scores.
+        best: whether this is the best step so far.
+        over: whether the best was passed for good.
+        sentence: for the user.
+    """
+
+    height: float
+    best: bool
+    over: bool
+    sentence: str
+
+
+@dataclass
+class BestByJudges:
+    """The best step of one run so far.
+
+    Attributes:
+        judges: at least one, of :func:`judges_of`.
+        step: the best.
+        by_prompt: H of that step, prompt by prompt; zeros at first, which are the base's.
+        falls: looks in a row that were below it.
+    """
+
+    judges: tuple[str, ...]
+    step: int = 0
+    by_prompt: Floats = field(default_factory=lambda: np.zeros(0))
+    falls: int = 0
+
+    def look(self, step: int, now: Evaluation, base: Evaluation) -> Look:
+        """Compare this moment with the best one; both evaluations of the same prompts and noise."""
+        heights = unit_means(jury_change(self.judges, now, base), now.prompts)
+        if not len(self.by_prompt):
+            self.by_prompt = np.zeros(len(heights))
+        difference = heights - self.by_prompt
+        change, error = float(difference.mean()), _standard_error(difference)
+        best = change > 0 or step == 0
+        self.falls = self.falls + 1 if change < -error else 0
+        if best:
+            self.step, self.by_prompt = step, heights
+        sentence = (
+            f"the judges ({', '.join(self.judges)}) say {heights.mean():+.3f} σ, {change:+.3f} ± {error:.3f} from step "
+            f"{self.step}, the best so far"
+        ).replace("-", "−")
+        return Look(float(heights.mean()), best, self.falls >= FALLS, sentence)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain data, for a checkpoint."""
+        return {"step": self.step, "by_prompt": self.by_prompt.tolist(), "falls": self.falls}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
+        self.step, self.falls = state["step"], state["falls"]
+        self.by_prompt = np.asarray(state["by_prompt"], dtype=np.float64)
+
+
+def _standard_error(difference: Floats) -> float:
+    """Of the mean over prompts; infinite for one prompt, which says nothing."""
+    if len(difference) < 2:
+        return math.inf
+    return float(difference.std(ddof=1)) / math.sqrt(len(difference))

@@ -80,7 +80,7 @@ class RidgeSurrogate(Surrogate):
     def __call__(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
         """S of ``[B, 3, H, W]``: ``[B]``, with graph."""
         self.images = images.detach()
-        features = self._features(images).float()
+        features: Tensor = self._features(images).float()
         self._shown = features.detach().double().cpu()
         if self._weights is None:
             return features.sum(1) * 0

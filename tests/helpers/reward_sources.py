@@ -8,11 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from helpers import tiny_rewards
 from kedge.rewards import REWARDS, load_reward
 from kedge.rewards.alignment import Alignment
+from kedge.rewards.patches import PatchPreprocess
 from kedge.rewards.preprocess import CropPreprocess
 from kedge.rewards.text_cache import TextCache
 from kedge.worlds.emoji.captioner import CaptionServer
@@ -28,6 +31,8 @@ WRITERS = {
     "blipscore": tiny_rewards.write_blip,
     "blipscore-itm": tiny_rewards.write_blip,
     "imagereward": tiny_rewards.write_image_reward,
+    "hpsv3": tiny_rewards.write_hpsv3,
+    "vqa": tiny_rewards.write_vqa,
 }
 
 
@@ -50,13 +55,23 @@ def tiny(name: str, folder: Path, device: Any = "cpu") -> Iterator[Any]:
         yield load_reward(name, device)
 
 
+class StayDouble(TorchFunctionMode):
+    """Norms and rotations of Qwen's networks go through float32 whatever they get; in here double stays double."""
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        double = args and isinstance(args[0], Tensor) and args[0].dtype == torch.float64
+        if double and (function is Tensor.float or (function is Tensor.to and args[1:] == (torch.float32,))):
+            return args[0]
+        return function(*args, **(kwargs or {}))
+
+
 def in_double(reward: Any) -> Any:
     """Turn a reward's networks to float64 and its rounding off, in place: smooth enough for finite differences."""
-    for holder in (reward, getattr(reward, "clip", None)):
+    for holder in (reward, getattr(reward, "clip", None), getattr(reward, "sees", None)):
         for name, value in list(vars(holder).items()) if holder is not None else ():
             if isinstance(value, nn.Module):
                 value.double()
-            elif isinstance(value, CropPreprocess):
+            elif isinstance(value, CropPreprocess | PatchPreprocess):
                 setattr(holder, name, replace(value, quantize=False))
             elif isinstance(value, TextCache):
                 setattr(holder, name, TextCache(value._encode))

@@ -9,11 +9,24 @@ import json
 from pathlib import Path
 
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
-from transformers import BertConfig, BertModel, BlipConfig, BlipForConditionalGeneration, CLIPConfig, CLIPModel
+from transformers import (
+    AutoConfig,
+    AutoModelForImageTextToText,
+    BertConfig,
+    BertModel,
+    BlipConfig,
+    BlipForConditionalGeneration,
+    CLIPConfig,
+    CLIPModel,
+)
 
+from helpers import tiny_qwen
 from kedge.rewards.aesthetic import LinearHead, save_head
 from kedge.rewards.blip import BlipNetwork, projections, to_published
+from kedge.rewards.hpsv3 import HPSv3Network
+from kedge.rewards.hpsv3 import to_published as to_published_hpsv3
 from kedge.rewards.image_reward import to_published as image_reward_to_published
 from kedge.rewards.openclip import save_open_clip
 
@@ -176,6 +189,28 @@ def write_bert(folder: Path, seed: int = 5) -> Path:
     )
     randomise(BertModel(config), seed).save_pretrained(folder)
     return folder
+
+
+def write_vqa(folder: Path, seed: int = 7, kind: str = "qwen3_vl") -> Path:
+    """A vision-language model of one of Qwen's kinds."""
+    ids = tiny_qwen.write_words(folder)
+    config = tiny_qwen.config(kind, ids, 420)
+    tiny_qwen.write_processor(folder, patch=config["vision_config"]["patch_size"])
+    model = AutoModelForImageTextToText.from_config(AutoConfig.for_model(**config))
+    randomise(model, seed).save_pretrained(folder)
+    return folder
+
+
+def write_hpsv3(folder: Path, seed: int = 8) -> Path:
+    """HPSv3's file in the published layout, with its words beside it."""
+    words = folder / "words"
+    ids = tiny_qwen.write_words(words)
+    tiny_qwen.write_processor(words)
+    (words / "config.json").write_text(json.dumps(tiny_qwen.config("qwen2_vl", ids, 420)))
+    network = randomise(HPSv3Network(AutoConfig.from_pretrained(words)), seed)
+    state = to_published_hpsv3(network.state_dict())
+    save_file({**state, "lm_head.weight": state["model.embed_tokens.weight"].clone()}, folder / "HPSv3.safetensors")
+    return folder / "HPSv3.safetensors"
 
 
 def write_captioner(folder: Path, seed: int = 6) -> Path:

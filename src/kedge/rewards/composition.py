@@ -40,7 +40,8 @@ def _load_term(term: Term, device: Any, dtype: torch.dtype) -> Reward:
     if term.name not in REWARDS and ":" in term.name:
         return _load_callable(term)
     spec = find(term.name)
-    arguments: dict[str, Any] = {**locate(spec, term.source), **spec.options}
+    settings = spec.read_settings(term.settings)
+    arguments: dict[str, Any] = {**locate(spec, term.source), **spec.options, **settings}
     if spec.parts:
         arguments |= {"name": spec.name, "device": device}
     if spec.source == "server":

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from textwrap import shorten
 
 from kedge.rewards.catalogue import REWARDS, check_in_world, find
 from kedge.rewards.expression import Term, parse, single
 from kedge.rewards.spec import Part
 from kedge.rewards.user import load_callable
+
+SHOWN = 40  # characters of a setting in a title
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,8 @@ def display_title(text: str) -> str:
     spec = REWARDS.get(term.name)
     name = term.name.rpartition(":")[2].replace("_", " ")
     title = spec.title or name if spec else name
+    if term.settings:
+        title += f" ({', '.join(shorten(f'{key}={value}', SHOWN, placeholder='…') for key, value in term.settings)})"
     return title if term.source in (None, "emoji") else f"{title} ({term.source})"
 
 
@@ -84,6 +89,7 @@ def _describe(text: str, term: Term) -> RewardInfo:
         return _describe_callable(text, term)
     spec = find(term.name)
     _check_source(term)
+    spec.read_settings(term.settings)
     plain = term.weight == 1 and not term.standardised
     return RewardInfo(
         text,
@@ -100,6 +106,8 @@ def _describe(text: str, term: Term) -> RewardInfo:
 
 
 def _describe_callable(text: str, term: Term) -> RewardInfo:
+    if term.settings:
+        raise ValueError(f"{term.name!r} is a callable of your own, which takes no settings: leave out the parentheses")
     function = load_callable(term.name)
     words = (getattr(function, "__doc__", None) or term.name).strip().splitlines()[0]
     differentiable = bool(getattr(function, "differentiable", False))

@@ -10,11 +10,14 @@ _TERM = re.compile(
     r"""(?:(?P<weight>\d*\.?\d+(?:e[+-]?\d+)?)\s*\*\s*)?   # 0.7*
         (?P<open>z\(\s*)?                                  # z(   : standardised
         (?P<name>"[^"]+"|[A-Za-z_./~][\w.:/~-]*)  # hpsv2.1, module:callable, file.py:callable, "a file.py:f"
+        (?:\((?P<settings>(?:"[^"]*"|'[^']*'|[^()"'])*)\))?  # (pessimism=1), (question="Is it {prompt}?")
         (?:@(?P<source>"[^"]*"|[^\s)]+))?                  # @emoji, @/a/folder, @"/a folder"
         (?(open)\s*\))""",
     re.VERBOSE | re.IGNORECASE,
 )
 _SIGN = re.compile(r"\s*([+-])\s*")
+_SETTING = re.compile(r"""\s*(?P<key>[A-Za-z_]\w*)\s*=\s*(?P<value>"[^"]*"|'[^']*'|[^\s,"']+)\s*(?:,|$)""")
+Settings = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
@@ -26,18 +29,22 @@ class Term:
         name: a registered name, ``module:callable`` or ``file.py:callable``.
         source: what stands behind the ``@``, or None.
         standardised: written as ``z(…)``: centre and spread are divided out before weighting.
+        settings: what stands in parentheses behind the name, as keys and values.
     """
 
     weight: float
     name: str
     source: str | None = None
     standardised: bool = False
+    settings: Settings = ()
 
     @property
     def text(self) -> str:
         """As it would be written, without the weight."""
         source = f'"{self.source}"' if self.source and re.search(r"[\s)]", self.source) else self.source
         name = self.name if re.fullmatch(_PLAIN, self.name) else f'"{self.name}"'
+        if self.settings:
+            name += f"({', '.join(f'{key}={_quoted(value)}' for key, value in self.settings)})"
         reward = f"{name}@{source}" if source else name
         return f"z({reward})" if self.standardised else reward
 
@@ -82,7 +89,30 @@ def _term(text: str, match: re.Match[str], sign: float) -> Term:
     source = match["source"]
     if source and not source.startswith('"') and re.search(r"\+[\d.]+\*|@", source):
         raise _unreadable(text, match.start("source"), "put spaces round the + after a source")
-    return Term(weight, match["name"].strip('"'), source.strip('"') if source else None, bool(match["open"]))
+    settings = _settings(text, match)
+    name, source = match["name"].strip('"'), source.strip('"') if source else None
+    return Term(weight, name, source, bool(match["open"]), settings)
+
+
+def _settings(text: str, match: re.Match[str]) -> Settings:
+    written, position, settings = match["settings"] or "", 0, {}
+    while position < len(written.rstrip()):
+        one = _SETTING.match(written, position)
+        if one is None:
+            where = match.start("settings") + position
+            raise _unreadable(text, where, 'expected settings as key=value, with commas between: NAME(key="a text")')
+        if one["key"] in settings:
+            raise _unreadable(text, match.start("settings") + position, f"{one['key']} is set twice")
+        value = one["value"]
+        settings[one["key"]] = value[1:-1] if value[0] in "\"'" else value
+        position = one.end()
+    return tuple(settings.items())
+
+
+def _quoted(value: str) -> str:
+    if re.fullmatch(r"[\w.+-]+", value):
+        return value
+    return f"'{value}'" if '"' in value else f'"{value}"'
 
 
 def _unreadable(text: str, position: int, what: str) -> ValueError:

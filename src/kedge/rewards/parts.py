@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kedge.rewards.spec import HUB_FOLDER, TOKENIZER, Part
+from kedge.rewards.spec import CHAT_FOLDER, HUB_FOLDER, TOKENIZER, VISION_LANGUAGE_FOLDER, Part
 from kedge.units import GB, MB
 
 DEBERTA_WORDS = "tokenizer.json|vocab.json|vocab.txt|bpe_encoder.bin"
@@ -44,6 +44,17 @@ IMAGE_REWARD = Part(
 )
 IMAGE_REWARD_WORDS = Part("tokenizer", "google-bert/bert-base-uncased", TOKENIZER, 1 * MB, "Apache-2.0", "imagereward")
 DEBERTA = Part("encoder", "microsoft/deberta-xlarge-mnli", DEBERTA_FOLDER, int(3.0 * GB), "MIT", "bert")
+
+QWEN3_VL_2B = Part("model", "Qwen/Qwen3-VL-2B-Instruct", VISION_LANGUAGE_FOLDER, int(4.26 * GB), "Apache-2.0")
+HPS_V3 = Part(
+    "checkpoint",
+    "MizzenAI/HPSv3",
+    ("HPSv3.safetensors",),
+    int(16.57 * GB),
+    "MIT as its package; the weights' page was not readable: check first",
+    folder=False,
+)
+QWEN2_VL_7B_WORDS = Part("words", "Qwen/Qwen2-VL-7B-Instruct", CHAT_FOLDER, 12 * MB, "Apache-2.0")
 
 
 def hps(file: str, bundled: str | None) -> tuple[Part, ...]:

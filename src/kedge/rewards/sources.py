@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kedge.rewards.catalogue import REWARDS, check_in_world
-from kedge.rewards.spec import Part, RewardSpec
+from kedge.rewards.spec import CHAT, Part, RewardSpec
 from kedge.units import GB, MB
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -60,8 +60,11 @@ def fetch_command(part: Part) -> str:
         return f'curl -L --create-dirs -o "{weights_folder() / part.files[0]}" "{part.where}"'
     if not part.folder:
         return f"hf download {part.where} {part.files[0]}"
-    weights = [choice.split("|")[0] for choice in part.files if "safetensors" in choice]
-    patterns = ['"*.json"', '"*.txt"', *weights]
+    weights = []
+    for choice in part.files:
+        if "safetensors" in choice:
+            weights.append('"*.safetensors"' if "index" in choice else choice.split("|")[0])
+    patterns = ['"*.json"', '"*.txt"', *weights, *(['"*.jinja"'] if CHAT in part.files else [])]
     return f"hf download {part.where} " + " ".join(f"--include {pattern}" for pattern in patterns)
 
 

@@ -5,8 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from kedge.registry import suggest
+from kedge.rewards.expression import Settings
+
 HUB_FOLDER = ("config.json", "model.safetensors|pytorch_model.bin", "tokenizer.json|vocab.json|vocab.txt")
 TOKENIZER = ("tokenizer.json|vocab.json|vocab.txt",)
+CHAT = (
+    "preprocessor_config.json|processor_config.json"  # of models that look and answer, whose chat template is here too
+)
+CHAT_FOLDER = ("config.json", CHAT, *TOKENIZER)
+VISION_LANGUAGE_FOLDER = ("model.safetensors|model.safetensors.index.json", *CHAT_FOLDER)
 
 
 @dataclass(frozen=True)
@@ -57,6 +65,7 @@ class RewardSpec:
         truth: it is the truth itself, which is told but never judged by.
         parts: what it is loaded from; the first is what ``NAME@SOURCE`` replaces.
         options: further keywords of the factory.
+        settings: keywords that users may give as ``NAME(key=value)``, with their defaults, whose types they have.
         source: the meaning of SOURCE: ``weights`` (path or hub id), ``server`` (address), or ``none``.
     """
 
@@ -76,12 +85,35 @@ class RewardSpec:
     truth: bool = False
     parts: tuple[Part, ...] = ()
     options: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, str | float] = field(default_factory=dict)
     source: str = "none"
 
     @property
     def in_world(self) -> bool:
         """Whether the emoji world has one of its own."""
         return bool(self.parts) and all(part.bundled for part in self.parts)
+
+    def read_settings(self, written: Settings) -> dict[str, str | float]:
+        """Keywords for the factory.
+
+        Args:
+            written: keys and values, as in ``NAME(key=value)``.
+
+        Raises:
+            ValueError: it has no such setting (the nearest one is named), or the value is not a number.
+        """
+        read: dict[str, str | float] = {}
+        for key, value in written:
+            if key not in self.settings:
+                known = ", ".join(self.settings) or "none"
+                raise ValueError(
+                    f"reward {self.name!r} has no setting {key!r}.{suggest(key, self.settings)} It has: {known}"
+                )
+            try:
+                read[key] = value if isinstance(self.settings[key], str) else float(value)
+            except ValueError:
+                raise ValueError(f"reward {self.name!r}: {key} must be a number, not {value!r}") from None
+        return read
 
     @property
     def licence(self) -> str:

@@ -22,6 +22,11 @@ from kedge.rewards import Term, describe, parse
         ("alignment@http://localhost:8000/v1#llava", [Term(1, "alignment", "http://localhost:8000/v1#llava")]),
         ("~/rewards.py:redness", [Term(1, "~/rewards.py:redness")]),
         ("clipscore-hessel", [Term(1, "clipscore-hessel")]),
+        ("hpsv3( pessimism = 1.5 ) - vqa()", [Term(1, "hpsv3", settings=(("pessimism", "1.5"),)), Term(-1, "vqa")]),
+        (
+            """z(vqa(question='Is "{prompt}" + (b), there?', no="")@a/b)""",
+            [Term(1, "vqa", "a/b", True, (("question", 'Is "{prompt}" + (b), there?'), ("no", "")))],
+        ),
     ],
 )
 def test_reads(text, terms):
@@ -39,6 +44,9 @@ def test_reads(text, terms):
         ("hpsv2*0.5", "expected \\+ or -"),
         ("0.7*pickscore@emoji+0.3*hpsv2@emoji", "spaces round the \\+"),
         ("z(hpsv2", "expected"),
+        ("hpsv3(1)", "at '1\\)': expected settings as key=value"),
+        ("hpsv3(pessimism=1 2)", "expected settings"),
+        ("vqa(no=a, no=b)", "no is set twice"),
     ],
 )
 def test_says_where_reading_stops(text, says):
@@ -79,3 +87,12 @@ def test_describes_a_sum():
 def test_refuses_with_advice(text, says):
     with pytest.raises(ValueError, match=says):
         describe(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["hpsv3(pessimism=1.5)", """z(vqa(question='Is "{prompt}" it?', no="")@a/b)""", 'vqa(question="it\'s {prompt}")'],
+)
+def test_a_term_is_written_as_it_was_read(text):
+    (term,) = parse(text)
+    assert parse(term.text) == (term,)

@@ -120,8 +120,8 @@ def test_the_true_network_has_the_published_files_layout():
 
 
 def test_names_go_back_and_forth():
-    kept = {key: value for key, value in state().items() if key != "lm_head.weight"}
-    assert to_published(from_published(kept)).keys() == kept.keys()
+    named = {key: value for key, value in state().items() if key != "lm_head.weight"}
+    assert to_published(from_published(named)).keys() == named.keys()
 
 
 def test_other_weights_are_refused_by_name(folder, tmp_path):

@@ -37,11 +37,11 @@ WIDTH = 64
 
 def symbols() -> list[str]:
     """The 256 printable stand-ins for bytes."""
-    kept = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     letters, spare = {}, 256
     for byte in range(256):
-        letters[byte] = byte if byte in kept else spare
-        spare += byte not in kept
+        letters[byte] = byte if byte in printable else spare
+        spare += byte not in printable
     return [chr(letters[byte]) for byte in range(256)]
 
 

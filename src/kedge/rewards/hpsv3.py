@@ -126,8 +126,8 @@ def load_network(checkpoint: Path, config: Qwen2VLConfig, device: Device, dtype:
     check_match(network.state_dict(), state, checkpoint)
     copied = {}
     for key, value in state.items():
-        kept = torch.float32 if key.startswith("rm_head.") else dtype
-        copied[key] = value.to(device, kept, copy=True, memory_format=torch.contiguous_format)
+        precision = torch.float32 if key.startswith("rm_head.") else dtype
+        copied[key] = value.to(device, precision, copy=True, memory_format=torch.contiguous_format)
     network.load_state_dict(copied, assign=True)
     return network.to(device).eval().requires_grad_(False)
 

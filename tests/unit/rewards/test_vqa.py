@@ -64,10 +64,10 @@ def one(tmp_path_factory):
 def test_the_question_and_the_answers_are_settings(one):
     images = tiny_rewards.pictures(1, 64, 64)
     text = f"""vqa(question='Is "{{prompt}}" {{here}}?', yes="No", no="Yes")@"{one}\""""
-    asked = load_reward(text)(images, ["x"])
+    loaded = load_reward(text)(images, ["x"])
     direct = VQA(one, question='Is "{prompt}" {here}?', yes="No", no="Yes")(images, ["x"])
-    assert torch.equal(asked, direct)
-    assert not torch.equal(asked, VQA(one)(images, ["x"]))
+    assert torch.equal(loaded, direct)
+    assert not torch.equal(loaded, VQA(one)(images, ["x"]))
 
 
 @pytest.mark.parametrize(

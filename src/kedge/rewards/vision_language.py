@@ -177,8 +177,8 @@ def _lookups(visual: Any, grid: Tensor, device: torch.device) -> dict[str, Tenso
     return tables
 
 
-def load_vision_language(folder: Path, device: Device, dtype: torch.dtype) -> tuple[VisionLanguage, nn.Module]:
-    """A transformers folder, and the head that predicts words.
+def load_vision_language(folder: Path, device: Device, dtype: torch.dtype) -> tuple[VisionLanguage, nn.Module, Reader]:
+    """A transformers folder, the head that predicts words, and what reads texts.
 
     Raises:
         ValueError: it is a model of another kind.
@@ -196,7 +196,7 @@ def load_vision_language(folder: Path, device: Device, dtype: torch.dtype) -> tu
         weight.data = weight.data.clone()  # not mapped from a file that may change, and aligned alike in every run
     reader = Reader(folder, model.config.image_token_id)
     preprocess = read_patch_preprocess(folder)
-    return VisionLanguage(model.model, reader.placeholder, preprocess, reader), model.lm_head
+    return VisionLanguage(model.model, reader.placeholder, preprocess, reader), model.lm_head, reader
 
 
 def meta_score(sees: VisionLanguage, words: int) -> Callable[[Tensor], Tensor]:

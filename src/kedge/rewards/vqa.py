@@ -49,9 +49,9 @@ class VQA:
         if PLACE not in question:
             raise ValueError(f"reward {name!r}: the question {question!r} lacks {PLACE}, the prompt's place")
         self.name, self.question = name, question
-        self.sees, self.words = load_vision_language(model, device, dtype)
+        self.sees, self.words, reader = load_vision_language(model, device, dtype)
         self.network = self.sees.network
-        self.yes, self.no = self.sees.reader.word(yes), self.sees.reader.word(no) if no else None
+        self.yes, self.no = reader.word(yes), reader.word(no) if no else None
 
     def __call__(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
         """Score images ``[B, 3, H, W]`` in [0, 1]; returns ``[B]``, in nats.

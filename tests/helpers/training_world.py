@@ -142,8 +142,12 @@ def darkness(images: Tensor, prompts: Sequence[str]) -> Tensor:
 
 
 def sometimes(images: Tensor, prompts: Sequence[str]) -> Tensor:
-    """Never a number."""
-    return images.flatten(1).mean(1) * float("nan")
+    """A number the first ``sometimes.good`` times."""
+    sometimes.good -= 1  # type: ignore[attr-defined]
+    return images.flatten(1).mean(1) * (1 if sometimes.good >= 0 else float("nan"))  # type: ignore[attr-defined]
+
+
+sometimes.good = 0  # type: ignore[attr-defined]
 
 
 def flat(images: Tensor, prompts: Sequence[str]) -> Tensor:

@@ -12,11 +12,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from kedge.algorithms.base import Context
+from kedge.files import text_lines
 from kedge.policies.base import Policy, draw_noise
 
 
@@ -50,7 +52,10 @@ def read_votes(path: str | Path) -> list[Vote]:
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"votes: no file at {path}")
-    lines = path.read_text(encoding="utf-8").splitlines()
+    try:
+        lines = text_lines(path)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"votes: {path} is not UTF-8 text: {error}") from error
     votes = [_read(line, f"{path}:{number}") for number, line in enumerate(lines, start=1) if line.strip()]
     if not votes:
         raise ValueError(f"votes: {path} holds no votes")
@@ -60,16 +65,29 @@ def read_votes(path: str | Path) -> list[Vote]:
 def _read(line: str, where: str) -> Vote:
     try:
         data = json.loads(line)
+        _check_types(data)
         steps, guidance = data.get("steps"), data.get("guidance")
         drawn = (None if steps is None else int(steps), None if guidance is None else float(guidance))
         vote = Vote(str(data["prompt"]), int(data["seed"]), float(data["preferred"]), *drawn)
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        reason = f" ({error})" if isinstance(error, TypeError) else ""
         raise ValueError(
-            f'{where}: expected {{"prompt": text, "seed": whole number, "preferred": 0, 1 or 0.5}}, found {line[:80]!r}'
+            f'{where}: expected {{"prompt": text, "seed": whole number, "preferred": 0, 1 or 0.5}}, found '
+            f"{line[:80]!r}{reason}"
         ) from error
     if vote.preferred not in (0.0, 1.0, 0.5):
         raise ValueError(f"{where}: preferred must be 0, 1 or 0.5 (a tie), not {vote.preferred:g}")
     return vote
+
+
+def _check_types(data: dict[str, Any]) -> None:
+    """Refuse what would become something else: a seed that went through a float is another seed, so other pictures."""
+    if type(data["seed"]) is not int:
+        raise TypeError("a seed is a whole number: written with a point or an exponent it has lost its last digits")
+    if not isinstance(data["prompt"], str):
+        raise TypeError("a prompt is a text")
+    if isinstance(data["preferred"], bool):
+        raise TypeError("preferred is a number, not true or false")
 
 
 def check_drawing(votes: Sequence[Vote], policy: Policy) -> None:

@@ -140,8 +140,19 @@ def as_image(picture: Picture) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(picture))
 
 
+def fit(image: Image.Image, size: tuple[int, int], around: str) -> Image.Image:
+    """The picture as large as it can be inside ``size`` in its own proportions, in the middle of ``around``."""
+    scale = min(size[0] / image.width, size[1] / image.height)
+    inner = enlarge(image, (max(1, round(image.width * scale)), max(1, round(image.height * scale))))
+    if inner.size == size:
+        return inner
+    canvas = Image.new("RGB", size, around)
+    canvas.paste(inner, ((size[0] - inner.width) // 2, (size[1] - inner.height) // 2))
+    return canvas
+
+
 def enlarge(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """Resize: crisp when growing by a whole factor, smooth otherwise."""
+    """Resize, also out of proportion: crisp when growing by a whole factor, smooth otherwise."""
     if image.size == size:
         return image
     whole = size[0] % image.width == 0 and size[1] % image.height == 0
@@ -196,7 +207,7 @@ def _draw_cell(
     if cell is None:
         draw.rectangle((x, y, x + layout.width - 1, y + layout.height - 1), theme.empty)
     else:
-        canvas.paste(enlarge(cell, (layout.width, layout.height)), corner)
+        canvas.paste(fit(cell, (layout.width, layout.height), theme.empty), corner)
 
 
 def _draw_caption(

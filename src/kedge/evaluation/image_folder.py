@@ -16,7 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+from kedge.files import text_lines
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif")
 METADATA, LIST = "metadata.jsonl", "prompts.txt"
 
 
@@ -44,7 +46,8 @@ def read_image_folder(folder: Path, prompts: Sequence[str] | None = None) -> tup
 
 
 def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES
+    """By its ending; hidden files are none, such as the ``._x.png`` that macOS leaves beside ``x.png``."""
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
 
 
 def _natural(path: Path) -> list[tuple[int, int | str]]:
@@ -59,24 +62,32 @@ def _prompts(folder: Path, images: Sequence[Path]) -> list[str]:
     if (folder / METADATA).exists():
         return _from_metadata(folder / METADATA, images)
     if (folder / LIST).exists():
-        lines = (folder / LIST).read_text(encoding="utf-8").splitlines()
-        return list(filter(None, map(str.strip, lines)))
+        return list(filter(None, map(str.strip, _lines(folder / LIST))))
     beside = [image.with_suffix(".txt") for image in images]
     if all(map(Path.exists, beside)):
-        return [path.read_text(encoding="utf-8").strip() for path in beside]
+        return ["\n".join(_lines(path)).strip() for path in beside]
     raise ValueError(
         f"{folder} does not say what its images should show: add {LIST} (a line for each image), {METADATA} "
         "(file_name, text) or a .txt file beside each image, or give --prompts"
     )
 
 
+def _lines(path: Path) -> list[str]:
+    try:
+        return text_lines(path)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 text: {error}") from error
+
+
 def _from_metadata(path: Path, images: Sequence[Path]) -> list[str]:
     texts = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(_lines(path), start=1):
+        if not line.strip():
+            continue
         try:
             row = json.loads(line)
-            texts[row["file_name"]] = row["text"]
-        except (ValueError, KeyError, TypeError) as error:
+            texts[row["file_name"]] = row["text"].strip()
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ValueError(f"{path}, line {number}: expected file_name and text as JSON") from error
     missing = [image.name for image in images if image.name not in texts]
     if missing:

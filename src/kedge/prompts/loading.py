@@ -45,6 +45,7 @@ def load_prompts(
     """
     name = local or (source if isinstance(source, str) else "the list")
     stripped = list(map(str.strip, _raw(source, column, split, local)))
+    check_texts(stripped, name)
     for line in inspect_prompts(stripped).lines():
         log.warning("prompts of %s: %s", name, line)
     prompts = list(filter(None, stripped))
@@ -55,6 +56,20 @@ def load_prompts(
     if count > len(prompts):
         raise PromptError(f"prompts.count is {count}, but {name} has only {len(prompts)}")
     return random.Random(seed).sample(prompts, count)
+
+
+def check_texts(prompts: Sequence[str], where: str) -> None:
+    """Refuse texts that no tokenizer reads: halves of characters, which broken programs write.
+
+    Raises:
+        PromptError: naming the first of them.
+    """
+    for number, prompt in enumerate(prompts, start=1):
+        try:
+            prompt.encode()
+        except UnicodeEncodeError as error:
+            text = prompt.encode(errors="backslashreplace").decode()
+            raise PromptError(f"{where}, prompt {number}: {text!r} holds half a character, which is no text") from error
 
 
 def _raw(source: str | Sequence[str], column: str | None, split: str, local: str | None) -> list[str]:
@@ -83,10 +98,12 @@ def _called(path: str) -> list[str]:
     with calling(f"prompts {path!r}"):
         returned = function()
         prompts: list[Any] = [returned] if isinstance(returned, str) or returned is None else list(returned)
+    if prompts == [returned]:
+        raise PromptError(f"{path} must return prompts: a list of strings, not {reprlib.repr(returned)}")
     for number, prompt in enumerate(prompts, start=1):
-        if not isinstance(prompt, str) or prompt is returned:
-            what = f"item {number}, {reprlib.repr(prompt)}, is a" if prompt is not returned else "it returned a"
-            raise PromptError(f"{path} must return a list of strings: {what} {type(prompt).__name__}")
+        if not isinstance(prompt, str):
+            item = f"{type(prompt).__name__} (item {number}: {reprlib.repr(prompt)})"
+            raise PromptError(f"{path} must return prompts: strings, not {item}")
     return prompts
 
 

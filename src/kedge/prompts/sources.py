@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
-import csv
 import json
+import logging
+import re
+import reprlib
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from kedge.files import text_lines
+from kedge.prompts.tables import TableError, read_table
 from kedge.registry import suggest
 
-USUAL_COLUMNS = ("prompt", "Prompt", "caption", "text", "prompts", "TEXT")
+log = logging.getLogger(__name__)
 
 
 class PromptError(ValueError):
     """Prompts that cannot be had; the message says what to do."""
+
+
+USUAL_COLUMNS = ("prompt", "Prompt", "caption", "text", "prompts", "TEXT")
+
+
+# What prompt files of kohya's scripts and the like put behind a prompt: " --w 512 --h 768 --d 42 --n bad hands".
+_FLAGS = re.compile(r"\s--[a-z]{1,3}\s+(?=\S)")
 
 
 def read_file(path: Path, column: str | None = None) -> list[str]:
@@ -37,27 +48,44 @@ def read_file(path: Path, column: str | None = None) -> list[str]:
         return reader(path, column)
     except UnicodeDecodeError as error:
         raise PromptError(f"{path} is not UTF-8 text: {error}") from error
+    except TableError as error:
+        raise PromptError(str(error)) from error
 
 
 def _text(path: Path, column: str | None) -> list[str]:
-    return path.read_text(encoding="utf-8-sig").splitlines()
+    """A prompt a line, without comments (``# …``) and the flags of prompt files for sampling (``--w 512 --d 42``)."""
+    prompts, flagged = [], 0
+    lines = text_lines(path)
+    for line in lines:
+        if line.startswith("#"):
+            continue
+        prompt = _FLAGS.split(line, maxsplit=1)[0]
+        flagged += prompt != line
+        prompts.append(prompt)
+    if len(prompts) < len(lines):
+        log.warning("%s: %d lines that start with # are comments: left out", path, len(lines) - len(prompts))
+    if flagged:
+        log.warning("%s: flags (--w 512, --d 42, --n …) are left out of %d prompts", path, flagged)
+    return prompts
 
 
-def _table(delimiter: str) -> Callable[[Path, str | None], list[str]]:
+def _table(delimiters: str) -> Callable[[Path, str | None], list[str]]:
     def read(path: Path, column: str | None) -> list[str]:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = csv.DictReader(file, delimiter=delimiter)
-            name = choose_column(rows.fieldnames or (), column, str(path))
-            return [row[name] or "" for row in rows]
+        table = read_table(path, delimiters, (column,) if column else USUAL_COLUMNS, header=column is not None)
+        if table.header is None:
+            if column is not None:
+                raise PromptError(
+                    f"{path} has no header, so it has no column {column!r}: name the columns in its first line"
+                )
+            return [row[0] for row in table.rows]
+        place = table.header.index(choose_column(table.header, column, str(path)))
+        return [row[place] if place < len(row) else "" for row in table.rows]
 
     return read
 
 
 def _json(path: Path, column: str | None) -> list[str]:
-    try:
-        items = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise PromptError(f"{path} is not valid JSON: {error}") from error
+    items = _parsed(path.read_text(encoding="utf-8-sig"), str(path))
     if not isinstance(items, list):
         raise PromptError(f"{path} must hold a list of prompts or of objects, not {type(items).__name__}")
     return _objects(items, column, str(path))
@@ -65,13 +93,17 @@ def _json(path: Path, column: str | None) -> list[str]:
 
 def _jsonl(path: Path, column: str | None) -> list[str]:
     items = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(text_lines(path), start=1):
         if line.strip():
-            try:
-                items.append(json.loads(line))
-            except json.JSONDecodeError as error:
-                raise PromptError(f"{path}, line {number}, is not valid JSON: {error}") from error
+            items.append(_parsed(line, f"{path}, line {number},"))
     return _objects(items, column, str(path))
+
+
+def _parsed(text: str, where: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:  # also numbers of thousands of digits, and nests without an end
+        raise PromptError(f"{where} is not valid JSON: {error}") from error
 
 
 def _objects(items: Sequence[Any], column: str | None, where: str) -> list[str]:
@@ -82,7 +114,7 @@ def _objects(items: Sequence[Any], column: str | None, where: str) -> list[str]:
             name = name or choose_column(item.keys(), column, where)
             item = item.get(name)
         if not isinstance(item, str):
-            raise PromptError(f"{where}, item {number}: expected a prompt, found {item!r}")
+            raise PromptError(f"{where}, item {number}: expected a prompt, found {reprlib.repr(item)}")
         prompts.append(item)
     return prompts
 
@@ -92,7 +124,10 @@ def _parquet(path: Path, column: str | None) -> list[str]:
 
 
 def parquet_column(path: str, column: str | None, filesystem: Any = None) -> list[str]:
-    """One column of one Parquet file; nothing else of it is read (or downloaded, on a remote file system)."""
+    """One column of one Parquet file; nothing else of it is read (or downloaded, on a remote file system).
+
+    A row may hold a text (as a string or in UTF-8), nothing, or a list of texts, each of which is a prompt.
+    """
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -100,10 +135,27 @@ def parquet_column(path: str, column: str | None, filesystem: Any = None) -> lis
         raise PromptError("reading Parquet needs pyarrow: pip install pyarrow") from error
     try:
         name = choose_column(pq.read_schema(path, filesystem=filesystem).names, column, path)
-        table = pq.read_table(path, columns=[name], filesystem=filesystem)
-        return [str(item or "") for item in table[name].to_pylist()]
-    except pa.ArrowInvalid as error:
-        raise PromptError(f"{path} is not a Parquet file: {error}") from error
+        rows = pq.read_table(path, columns=[name], filesystem=filesystem)[name].to_pylist()
+    except (pa.ArrowInvalid, OSError) as error:
+        if filesystem is not None and not isinstance(error, pa.ArrowInvalid):
+            raise  # the way to it, not the file
+        raise PromptError(f"{path} is not a Parquet file, or a damaged one: {error}") from error
+    prompts = []
+    for number, row in enumerate(rows, start=1):
+        for text in row if isinstance(row, list) else [row]:
+            prompts.append(_as_text(text, f"{path}, column {name!r}, row {number}"))
+    return prompts
+
+
+def _as_text(value: Any, where: str) -> str:
+    if isinstance(value, bytes):
+        try:
+            return value.decode()
+        except UnicodeDecodeError as error:
+            raise PromptError(f"{where}: bytes that are not UTF-8 text") from error
+    if value is None or isinstance(value, str):
+        return value or ""
+    raise PromptError(f"{where}: expected a prompt, found {reprlib.repr(value)}")
 
 
 def choose_column(names: Iterable[str], column: str | None, where: str) -> str:
@@ -122,8 +174,8 @@ def choose_column(names: Iterable[str], column: str | None, where: str) -> str:
 
 READERS: dict[str, Callable[[Path, str | None], list[str]]] = {
     ".txt": _text,
-    ".csv": _table(","),
-    ".tsv": _table("\t"),
+    ".csv": _table(",;\t|"),
+    ".tsv": _table("\t,;|"),
     ".json": _json,
     ".jsonl": _jsonl,
     ".parquet": _parquet,

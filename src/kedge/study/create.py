@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image
 
 from kedge.evaluation.evaluator import sample_seed
-from kedge.evaluation.grid import enlarge
+from kedge.evaluation.grid import fit
 from kedge.files import replacing
 from kedge.study.design import Design, PlannedPair, plan_pairs
 from kedge.study.questions import Question
@@ -18,6 +18,7 @@ from kedge.study.sources import FolderSource, ModelSource, Progress, Source
 from kedge.study.store import PICTURES, Facts, PairRecord, Store, new_token, write_study
 
 TITLE = "Which picture is better?"
+PADDING = "#808080"  # around a picture of other proportions than the one beside it
 AT_ONCE = 32  # pairs drawn between two reports of progress
 
 
@@ -97,7 +98,8 @@ def _drawn_apart(
     for index, source in enumerate(sources):
         rows = [i for i, pair in enumerate(planned) if index in (pair.first, pair.second)]
         if rows:
-            drawn = source.pictures([texts[i] for i in rows], [seeds[i] for i in rows])
+            copies = [planned[i].repetition for i in rows]
+            drawn = source.pictures([texts[i] for i in rows], [seeds[i] for i in rows], copies)
             pictures.update(zip(product([index], rows), drawn, strict=True))
     first = [pictures[pair.first, i] for i, pair in enumerate(planned)]
     second = [pictures[pair.second, i] for i, pair in enumerate(planned)]
@@ -105,12 +107,15 @@ def _drawn_apart(
 
 
 def _save_alike(folder: Path, *pair: Image.Image) -> list[str]:
-    """Save two pictures in one size and format, without metadata, under names that say nothing."""
-    size = max(pair, key=lambda image: image.width * image.height).size
+    """Save two pictures in one size and format, without metadata, under names that say nothing.
+
+    Those of other proportions are padded, never stretched.
+    """
+    size = max(image.width for image in pair), max(image.height for image in pair)
     names = []
     for image in pair:
         names.append(f"{secrets.token_hex(16)}.png")
-        alike = enlarge(image.convert("RGB"), size)
+        alike = fit(image.convert("RGB"), size, PADDING)
         alike.info.clear()
         alike.save(folder / names[-1], "PNG")
     return names

@@ -32,8 +32,12 @@ class Source(Protocol):
     def facts(self) -> dict[str, Any]:
         """What else the owner should know about it later."""
 
-    def pictures(self, prompts: Sequence[str], seeds: Sequence[int]) -> list[Image.Image]:
-        """One picture for each prompt and seed."""
+    def pictures(self, prompts: Sequence[str], seeds: Sequence[int], copies: Sequence[int] = ()) -> list[Image.Image]:
+        """One picture for each prompt and seed.
+
+        Args:
+            copies: how often each prompt occurred before, for a source that has several pictures of a prompt.
+        """
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ class ModelSource:
     batch_size: int = 8
     facts: dict[str, Any] = field(default_factory=dict)
 
-    def pictures(self, prompts: Sequence[str], seeds: Sequence[int]) -> list[Image.Image]:
+    def pictures(self, prompts: Sequence[str], seeds: Sequence[int], copies: Sequence[int] = ()) -> list[Image.Image]:
         """See :func:`kedge.policies.sampling.draw`: the same seed gives every model the same noise."""
         with self.policy.reference() if self.reference else nullcontext():
             return list(map(as_image, draw(self.policy, prompts, seeds, self.batch_size)))
@@ -79,14 +83,19 @@ class ModelSource:
 
 
 class FolderSource:
-    """A folder of images with their prompts, made by anything; it has one picture for each prompt and no seeds."""
+    """A folder of images with their prompts, made by anything; it has no seeds.
+
+    Several pictures of one prompt take turns, in the order of their names.
+    """
 
     def __init__(self, folder: Path):
         paths, prompts = read_image_folder(folder)
         self.name, self.facts = folder.resolve().name, {"images": str(folder)}
-        self.by_prompt = dict(zip(prompts, paths, strict=True))
+        self.by_prompt: dict[str, list[Path]] = {}
+        for prompt, path in zip(prompts, paths, strict=True):
+            self.by_prompt.setdefault(prompt, []).append(path)
 
-    def pictures(self, prompts: Sequence[str], seeds: Sequence[int]) -> list[Image.Image]:
+    def pictures(self, prompts: Sequence[str], seeds: Sequence[int], copies: Sequence[int] = ()) -> list[Image.Image]:
         """The pictures of ``prompts``.
 
         Raises:
@@ -97,4 +106,8 @@ class FolderSource:
             raise ValueError(
                 f"{self.facts['images']} has no picture for {missing[0]!r}: both sides need the same prompts"
             )
-        return [as_rgb(self.by_prompt[prompt]) for prompt in prompts]
+        pictures = []
+        for prompt, copy in zip(prompts, copies or [0] * len(prompts), strict=True):
+            paths = self.by_prompt[prompt]
+            pictures.append(as_rgb(paths[copy % len(paths)]))
+        return pictures

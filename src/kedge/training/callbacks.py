@@ -170,9 +170,9 @@ class HeldOut:
         if not due(step, self.every):
             return {}
         if self.base is None and step > 0:  # switched on by a resume
-            self.base = self._evaluate(run, reference=True)
+            self.base = self._evaluate(run, tolerant=True, reference=True)
         with run.averaged():
-            now = self._evaluate(run)
+            now = self._evaluate(run, tolerant=step > 0)
         signs: dict[str, float] = {}
         if self.folder is not None:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -199,8 +199,8 @@ class HeldOut:
             run.stop(f"past its best at step {self._best.step}, on {words(self.role)}: {look.sentence}")
         return {"judges": look.height, "best_step": self._best.step}
 
-    def _evaluate(self, run: Watched, reference: bool = False) -> Evaluation:
-        """Of all rewards; one that only watches and fails is left out this time: it must not end the training."""
+    def _evaluate(self, run: Watched, *, tolerant: bool, reference: bool = False) -> Evaluation:
+        """Of all rewards; once it trains, one that only watches and fails is left out: it must not end the training."""
         rewards = dict(self.rewards)
         trained = next(iter(rewards))
         while True:
@@ -216,7 +216,7 @@ class HeldOut:
                     reference=reference,
                 )
             except ScoringFailed as error:
-                if error.metric == trained:
+                if error.metric == trained or not tolerant:
                     raise
                 del rewards[error.metric]
                 run.say(f"left out of this evaluation: {error}")

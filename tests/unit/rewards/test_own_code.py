@@ -150,9 +150,9 @@ def test_a_module_that_fails_while_it_is_read(tmp_path, monkeypatch, code, says)
     ("body", "says"),
     [
         ("return 1 / 0", "failed in .*line 2: ZeroDivisionError"),
-        ("return None", "returned a NoneType"),
-        ("return 'a fox'", "returned a str"),
-        ("return ['a', 3]", "item 2, 3, is a int"),
+        ("return None", "a list of strings, not None"),
+        ("return 'a fox'", "a list of strings, not 'a fox'"),
+        ("return ['a', 3]", r"not int .item 2: 3."),
     ],
 )
 def test_prompts_of_ones_own(tmp_path: Path, body: str, says: str):

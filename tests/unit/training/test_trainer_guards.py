@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from helpers import training_world
 from helpers.training_world import recipe
 from kedge.algorithms.base import Algorithm, Loss
 from kedge.config import parse_config
@@ -201,15 +202,23 @@ def test_a_bar_where_there_is_one():
         assert part in out.getvalue()
 
 
-def test_a_watched_reward_that_fails_is_left_out_and_does_not_end_the_training(tmp_path, capsys):
+def test_a_watched_reward_that_fails_in_mid_run_is_left_out_and_does_not_end_the_training(tmp_path, capsys):
     metrics = [f"helpers.training_world:{name}" for name in ("sometimes", "darkness")]
-    watch = {"watch__evaluate_every": 1, "watch__metrics": metrics}
-    trainer = trainer_for(tmp_path, training__steps=2, **watch)
-    assert trainer.fit() == Outcome(2, "finished")
+    watch = {"watch__evaluate_every": 1, "watch__metrics": metrics, "watch__batch_size": 200}
+    training_world.sometimes.good = 2
+    trainer = trainer_for(tmp_path, training__steps=3, **watch)
+    assert trainer.fit() == Outcome(3, "finished")
     assert f"left out of this evaluation: reward {metrics[0]!r} returned nan" in capsys.readouterr().err
     log = read_log(tmp_path / "metrics.jsonl")
+    assert [f"train_prompts/{metrics[0]}" in line for line in log] == [True, True, False, False]
     assert all(f"train_prompts/{metrics[1]}" in line for line in log)
-    assert not any("sometimes" in key for line in log for key in line)
+
+
+def test_a_watched_reward_that_fails_at_once_is_refused_at_once(tmp_path):
+    training_world.sometimes.good = 0
+    watch = {"watch__evaluate_every": 1, "watch__metrics": ["helpers.training_world:sometimes"]}
+    with pytest.raises(ValueError, match="sometimes' returned nan"):
+        trainer_for(tmp_path, **watch).fit()
 
 
 def test_no_checkpoint_is_written_while_steps_are_skipped(tmp_path):

@@ -31,6 +31,7 @@ def create_study(
     *,
     title: str = TITLE,
     shared_noise: bool = True,
+    secret: str | None = None,
     progress: Progress | None = None,
 ) -> Store:
     """Draw the pictures and write the study.
@@ -39,6 +40,7 @@ def create_study(
         folder: must not exist yet.
         sources: two or more to compare; or one model, whose own pictures are compared in pairs.
         title: raters see it; it must not say what is compared.
+        secret: decides order and sides with the design's seed; None draws one, so that nobody can foretell them.
         shared_noise: with one model, whether its two pictures start from the same noise, as D3PO needs.
 
     Raises:
@@ -51,7 +53,7 @@ def create_study(
         raise ValueError(f"two of the models have one name ({', '.join(names)}): a report could not tell them apart")
     planned = plan_pairs(len(sources), len(prompts), design)
     kind = "models" if len(sources) > 1 else "twins" if shared_noise else "siblings"
-    facts = Facts(title, tuple(questions), design, kind, new_token())
+    facts = Facts(title, tuple(questions), design, kind, new_token(), new_token() if secret is None else secret)
     with replacing(folder) as draft:
         (draft / PICTURES).mkdir(parents=True)
         records: list[PairRecord] = []

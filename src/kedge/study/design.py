@@ -20,7 +20,7 @@ class Design:
 
     Attributes:
         pairs: how many pairs to judge, over all matchups.
-        seed: of noise, order and sides.
+        seed: of the noise, and with the study's secret of order and sides.
         per_rater: how many pairs each rater judges; None for all.
         checks: share of each rater's pairs that are shown to them again, the other way round.
     """
@@ -94,14 +94,17 @@ def plan_pairs(models: int, prompts: int, design: Design) -> list[PlannedPair]:
     return planned
 
 
-def assign(design: Design, rater: int, matchups: Sequence[object], shown: Sequence[tuple[int, int]]) -> list[Showing]:
+def assign(
+    design: Design, rater: int, matchups: Sequence[object], shown: Sequence[tuple[int, int]], secret: str = ""
+) -> list[Showing]:
     """What the ``rater``-th rater sees, in order.
 
     Args:
         matchups: for each pair, which two models meet.
         shown: for each pair, how often earlier raters were given it as it is, and swapped (repeats not counted).
+        secret: of the study: without it, whoever reads this file could tell the sides from the order of the pairs.
     """
-    rng = random.Random(f"rater {design.seed} {rater}")
+    rng = random.Random(" ".join(["rater", str(design.seed), str(rater), *([secret] if secret else [])]))
     order = sorted(range(len(shown)), key=lambda pair: (sum(shown[pair]), rng.random()))  # the least shown first
     chosen = order[: design.share]
     sides = _sides(chosen, matchups, shown, rng)

@@ -19,11 +19,18 @@ COLUMNS = (
 )  # fmt: skip
 
 
+FORMULAS = ("=", "+", "-", "@", "\t", "\r")  # what a cell that is computed begins with
+
+
 def votes_csv(store: Store) -> str:
-    """Every vote, with what was shown: one row each."""
+    """Every vote, with what was shown: one row each, for spreadsheets.
+
+    A prompt that a spreadsheet would take for a formula has an apostrophe before it.
+    """
     rows = []
     for record in read_records(store):
-        rows.append({**vars(record), "winner": record.winner, "at": _time(record.at)})
+        prompt = f"'{record.prompt}" if record.prompt.startswith(FORMULAS) else record.prompt
+        rows.append({**vars(record), "prompt": prompt, "winner": record.winner, "at": _time(record.at)})
     return _csv(COLUMNS, rows)
 
 

@@ -13,7 +13,7 @@ from starlette.routing import Route
 from kedge.study import export
 from kedge.study.store import Store
 from kedge.study.voting import Refused
-from kedge.study.web import PAGES, not_found, picture, read_json
+from kedge.study.web import PAGES, not_found, picture, read_json, whole_number
 from kedge.study.writer import Writer
 
 LONGEST_NAME = 80
@@ -33,7 +33,7 @@ class OwnerPages:
             Route("/progress", self.progress),
             Route("/open", self.open, methods=["POST"]),
             Route("/raters", self.raters, methods=["POST"]),
-            Route("/picture/{pair:int}/{side}", self.picture),
+            Route("/picture/{pair}/{side}", self.picture),
             Route("/export/{name}", self.export),
         ]
 
@@ -71,8 +71,8 @@ class OwnerPages:
     async def picture(self, request: Request) -> Response:
         """A picture of a pair: its ``first`` or its ``second``."""
         self._check(request)
-        pair, side = request.path_params["pair"], request.path_params["side"]
-        if side not in ("first", "second") or pair >= 2**31:
+        pair, side = whole_number(request.path_params["pair"]), request.path_params["side"]
+        if side not in ("first", "second") or pair is None:
             return not_found()
         query = f"SELECT {side}_file FROM pair WHERE id = ?"
         row = self.store.db.execute(query, (pair,)).fetchone()

@@ -14,18 +14,19 @@ import errno
 import socket
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
-from starlette.routing import Mount, Route
+from starlette.routing import Mount, Route, Router
 
 from kedge.study import owner, voting
 from kedge.study.store import Store
 from kedge.study.voting import Refused
-from kedge.study.web import PAGES, PrivateHeaders, not_found, picture, read_json, refusal
+from kedge.study.web import PAGES, PlainFailures, PrivateHeaders, not_found, picture, read_json, refusal, whole_number
 from kedge.study.writer import Writer
 
 ASSETS = {"rater.js": "text/javascript", "owner.js": "text/javascript", "style.css": "text/css"}
@@ -38,20 +39,34 @@ def make_app(store: Store) -> Starlette:
     routes = [
         Route("/", _front),
         Route("/page/{name}", _asset),
-        Mount(
+        Route("/r/{token}", _with_slash),
+        _below(
             "/r/{token}",
-            routes=[
+            [
                 Route("/", rater.page),
                 Route("/state", rater.state),
                 Route("/vote", rater.vote, methods=["POST"]),
                 Route("/undo", rater.undo, methods=["POST"]),
-                Route("/picture/{position:int}/{side}", rater.picture),
+                Route("/picture/{position}/{side}", rater.picture),
             ],
         ),
-        Mount("/o/{token}", routes=boss.routes()),
+        Route("/o/{token}", _with_slash),
+        _below("/o/{token}", boss.routes()),
     ]
     handlers: dict[Any, Any] = {404: not_found, Refused: lambda _, error: refusal(error)}
-    return Starlette(routes=routes, middleware=[Middleware(PrivateHeaders)], exception_handlers=handlers)
+    middleware = [Middleware(PrivateHeaders), Middleware(PlainFailures)]
+    app = Starlette(routes=routes, middleware=middleware, exception_handlers=handlers)
+    app.router.redirect_slashes = False  # it would lead to whatever host a request names
+    return app
+
+
+def _below(path: str, routes: list[Route]) -> Mount:
+    return Mount(path, app=Router(routes, redirect_slashes=False))
+
+
+async def _with_slash(request: Request) -> Response:
+    """To the page below the same address, by a path alone: neither host nor scheme are the request's to choose."""
+    return Response(status_code=307, headers={"Location": f"./{quote(request.path_params['token'], safe='')}/"})
 
 
 async def _front(request: Request) -> Response:
@@ -92,15 +107,17 @@ class _RaterPages:
         rater = self._rater(request)
         data = await read_json(request)
         last = voting.read_answer({**data, "choice": "tie"} if isinstance(data, dict) else data)
-        return await self._changed(rater, lambda: voting.undo(self.store, rater, last.position, last.question))
+        return await self._changed(
+            rater, lambda: voting.undo(self.store, rater, last.position, last.question, last.undone)
+        )
 
     async def picture(self, request: Request) -> Response:
         """One of the two pictures of a pair that the rater may see."""
         rater = self._rater(request)
-        position, side = request.path_params["position"], request.path_params["side"]
-        if position >= 2**31:
+        position = whole_number(request.path_params["position"])
+        if position is None:
             return not_found()
-        name = voting.picture_file(self.store, rater, position, side)
+        name = voting.picture_file(self.store, rater, position, request.path_params["side"])
         return not_found() if name is None else await run_in_threadpool(picture, self.store, name)
 
     def _rater(self, request: Request) -> int:
@@ -140,5 +157,8 @@ def serve(store: Store, listening: socket.socket) -> None:
     """Run until interrupted. Addresses are secrets, so they are not logged."""
     import uvicorn
 
-    config = uvicorn.Config(make_app(store), log_level="error", access_log=False, server_header=False)
+    from kedge.study.connections import PatientProtocol
+
+    app = make_app(store)
+    config = uvicorn.Config(app, http=PatientProtocol, log_level="error", access_log=False, server_header=False)
     uvicorn.Server(config).run(sockets=[listening])

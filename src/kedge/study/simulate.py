@@ -82,8 +82,11 @@ def simulate(links: Sequence[str], look: Look, habits: Habits, *, seed: int = 0,
     def rate(i: int, link: str) -> int:
         return _rate(link, look, habits, random.Random(f"{seed} {i}"))
 
-    with ThreadPoolExecutor(at_once) as pool:
-        return sum(pool.map(rate, range(len(links)), links))
+    try:
+        with ThreadPoolExecutor(at_once) as pool:
+            return sum(pool.map(rate, range(len(links)), links))
+    except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+        raise ValueError(f"no study answers at {', '.join(links[:3])}: {error or type(error).__name__}") from error
 
 
 def _rate(link: str, look: Look, habits: Habits, rng: random.Random) -> int:
@@ -97,7 +100,8 @@ def _rate(link: str, look: Look, habits: Habits, rng: random.Random) -> int:
                 scores = look(_pictures(client, now["position"]), now["prompt"], question)
             choice = habits.choose(*scores, rng)
             vote = {"position": now["position"], "question": now["question"], "choice": choice}
-            now = _answer(client.post("vote", json=vote | {"milliseconds": _thinking(scores, rng)}))
+            vote |= {"milliseconds": _thinking(scores, rng), "undone": now["undone"]}
+            now = _answer(client.post("vote", json=vote))
             votes += 1
     return votes
 
@@ -118,4 +122,10 @@ def _pictures(client: httpx2.Client, position: int) -> Tensor:
 def _answer(response: httpx2.Response) -> dict[str, Any]:
     if response.status_code != 200:
         raise ValueError(f"{response.url} answered {response.status_code}: {response.text[:200]}")
-    return dict(response.json())
+    try:
+        state = response.json()
+    except ValueError as error:
+        raise ValueError(f"{response.url} is no rater's link: its answer is not JSON") from error
+    if not isinstance(state, dict) or not {"open", "position", "total", "questions"} <= state.keys():
+        raise ValueError(f"{response.url} is no rater's link: {response.text[:100]!r}")
+    return {"undone": 0, **state}

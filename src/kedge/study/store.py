@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import secrets
 import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,7 @@ class Facts:
         kind: ``models`` (different models, same noise), ``twins`` (two pictures of one model that share their first
             noise, as D3PO draws them) or ``siblings`` (two pictures of one model from different noise).
         owner: the token of the owner's page.
+        secret: decides order and sides, with the design's seed; empty where nobody is to be kept in the dark.
     """
 
     title: str
@@ -63,6 +65,7 @@ class Facts:
     design: Design
     kind: str
     owner: str
+    secret: str = ""
 
 
 @dataclass(frozen=True)
@@ -125,8 +128,9 @@ class Store:
             yield
             self.db.execute(end)
         except BaseException:
-            for statement in back.split("; "):
-                self.db.execute(statement)
+            for statement in back.split("; ") if self.db.in_transaction else ():  # SQLite may have gone back already
+                with suppress(sqlite3.Error):  # what went wrong first is what is told
+                    self.db.execute(statement)
             raise
 
     def facts(self) -> Facts:
@@ -139,6 +143,7 @@ class Store:
                 design=Design(**values["design"]),
                 kind=values["kind"],
                 owner=values["owner"],
+                secret=values.get("secret", values["owner"]),  # studies of older versions have none
             )
         return self._facts
 
@@ -162,7 +167,7 @@ class Store:
             row = (name.strip() or f"Rater {number + 1}", token, digest(token), time.time())
             rater = db.execute("INSERT INTO rater (name, token, digest, created) VALUES (?, ?, ?, ?)", row).lastrowid
             insert = "INSERT INTO showing (rater, position, pair, swapped, repeat) VALUES (?, ?, ?, ?, ?)"
-            for i, showing in enumerate(assign(facts.design, number, matchups, _shown(db))):
+            for i, showing in enumerate(assign(facts.design, number, matchups, _shown(db), facts.secret)):
                 db.execute(insert, (rater, i, showing.pair + 1, showing.swapped, showing.repeat))
         return token
 
@@ -206,7 +211,11 @@ def open_study(folder: str | Path) -> Store:
     store = Store(path)
     try:
         version = store.db.execute("PRAGMA user_version").fetchone()[0]
-    except sqlite3.DatabaseError as error:
+        if version == VERSION:
+            store.facts(), store.is_open()
+            for table in ("model", "pair", "rater", "showing", "vote", "undone"):
+                store.db.execute(f"SELECT * FROM {table} LIMIT 1").fetchone()
+    except (sqlite3.DatabaseError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path / DATABASE} cannot be read as a study: {error}") from error
     if version != VERSION:
         raise ValueError(f"{path} is a study of version {version}; this Kedge reads version {VERSION}")
@@ -216,7 +225,11 @@ def open_study(folder: str | Path) -> Store:
 def write_study(
     folder: Path, facts: Facts, models: Sequence[tuple[str, dict[str, Any]]], pairs: Sequence[PairRecord]
 ) -> Store:
-    """Write a new study's database into ``folder``, whose pictures are there already."""
+    """Write a new study's database into ``folder``, whose pictures are there already.
+
+    Only its owner may read it: it holds the tokens of all links.
+    """
+    os.close(os.open(folder / DATABASE, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     db = sqlite3.connect(folder / DATABASE, isolation_level=None)
     db.execute("PRAGMA journal_mode = WAL")
     db.executescript(SCHEMA)
@@ -227,6 +240,7 @@ def write_study(
         "design": asdict(facts.design),
         "kind": facts.kind,
         "owner": facts.owner,
+        "secret": facts.secret,
         "open": True,
         "created": time.time(),
     }

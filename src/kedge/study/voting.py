@@ -36,12 +36,14 @@ class Answer:
     Attributes:
         position, question: which answer this is, counted from 0.
         milliseconds: how long it took, as the page measured it.
+        undone: how many answers the rater had taken back when they gave it; None where the page does not count.
     """
 
     position: int
     question: int
     choice: str
     milliseconds: int | None
+    undone: int | None = None
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,10 @@ def read_answer(data: Any) -> Answer:
     taken = data.get("milliseconds")
     if taken is not None and not (type(taken) is int and 0 <= taken <= LONGEST):
         raise Refused(400, "milliseconds must be a whole number, up to a day")
-    return Answer(position, question, data["choice"], taken)
+    undone = data.get("undone")
+    if undone is not None and not _whole(undone):
+        raise Refused(400, "undone must be a whole number from 0")
+    return Answer(position, question, data["choice"], taken, undone)
 
 
 def _whole(number: Any) -> TypeGuard[int]:
@@ -91,6 +96,7 @@ def state(store: Store, rater: int) -> dict[str, Any]:
         "question": due.question,
         "total": due.total,
         "prompt": None if row is None else row["prompt"],
+        "undone": _undone(store.db, rater),
     }
 
 
@@ -105,6 +111,7 @@ def vote(store: Store, rater: int, answer: Answer) -> None:
         due = _due(db, rater, store)
         if (answer.position, answer.question) != (due.position, due.question):
             raise Refused(409, "another answer is due")
+        _check_undone(db, rater, answer.undone)
         db.execute(
             "INSERT INTO vote (showing, question, choice, milliseconds, at) "
             "SELECT id, ?, ?, ?, ? FROM showing WHERE rater = ? AND position = ?",
@@ -112,7 +119,7 @@ def vote(store: Store, rater: int, answer: Answer) -> None:
         )
 
 
-def undo(store: Store, rater: int, position: int, question: int) -> None:
+def undo(store: Store, rater: int, position: int, question: int, undone: int | None = None) -> None:
     """Take back the rater's last answer, which must be the one at ``position`` and ``question``; it is kept aside.
 
     Raises:
@@ -124,6 +131,7 @@ def undo(store: Store, rater: int, position: int, question: int) -> None:
         last = divmod(due.position * questions + due.question - 1, questions)
         if last != (position, question) or last[0] < 0:
             raise Refused(409, "that is not the last answer")
+        _check_undone(db, rater, undone)
         key = {"rater": rater, "position": position, "question": question, "at": time.time()}
         where = (
             "question = :question AND showing = (SELECT id FROM showing WHERE rater = :rater AND position = :position)"
@@ -144,6 +152,18 @@ def picture_file(store: Store, rater: int, position: int, side: str) -> str | No
     if row is None:
         return None
     return str(row["second_file"] if (side == "left") == bool(row["swapped"]) else row["first_file"])
+
+
+def _undone(db: sqlite3.Connection, rater: int) -> int:
+    """How many answers a rater has taken back so far."""
+    query = "SELECT count(*) FROM undone u JOIN showing s ON s.id = u.showing WHERE s.rater = ?"
+    return int(db.execute(query, (rater,)).fetchone()[0])
+
+
+def _check_undone(db: sqlite3.Connection, rater: int, undone: int | None) -> None:
+    """Refuse a late copy of a request from before an answer was taken back: it would bring that answer back."""
+    if undone is not None and undone != _undone(db, rater):
+        raise Refused(409, "an answer was taken back since")
 
 
 def _check_open(store: Store) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from kedge.study.store import Store
 from kedge.study.voting import Refused
 
+log = logging.getLogger(__name__)
+
 LONGEST_BODY = 4096
+SLOWEST_BODY = 20.0  # seconds
 PAGES = Path(__file__).parent / "page"
 
 # Nothing but the study's own files runs or is shown, no other site may frame it or learn a link from a Referer, and
@@ -53,21 +58,58 @@ class PrivateHeaders:
         await self.app(scope, receive, add if scope["type"] == "http" else send)
 
 
+class PlainFailures:
+    """ASGI middleware: what goes wrong here (a full disk, a locked database) is 503, and one line for the owner.
+
+    Pages try again by themselves. A traceback for each request would fill another disk.
+    """
+
+    def __init__(self, app: ASGIApp):
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass through."""
+        begun = False
+
+        async def note(message: Message) -> None:
+            nonlocal begun
+            begun = begun or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            await self.app(scope, receive, note)
+        except Exception as error:
+            if begun or scope["type"] != "http":
+                raise
+            log.error("the study could not answer: %s: %s", type(error).__name__, error)
+            failure = JSONResponse({"error": "the study cannot answer now: try again"}, status_code=503)
+            await failure(scope, receive, send)
+
+
+def whole_number(text: str) -> int | None:
+    """A number in an address, if it is one that a database can hold."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else None
+
+
 async def read_json(request: Request) -> Any:
     """The body as JSON.
 
     Raises:
-        Refused: 415 if it does not say that it is JSON, 413 if it is too long, 400 if it is not JSON.
+        Refused: 415 if it does not say that it is JSON, 413 if it is too long, 400 if it is not JSON, 408 if it does
+            not come to an end.
     """
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise Refused(415, "send application/json")
     body = b""
     try:
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > LONGEST_BODY:
-                raise Refused(413, f"at most {LONGEST_BODY} bytes")
+        async with asyncio.timeout(SLOWEST_BODY):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > LONGEST_BODY:
+                    raise Refused(413, f"at most {LONGEST_BODY} bytes")
         return json.loads(body)
+    except TimeoutError as error:
+        raise Refused(408, f"the body took longer than {SLOWEST_BODY} s") from error
     except ClientDisconnect as error:
         raise Refused(400, "the request ended early") from error
     except (ValueError, RecursionError) as error:

@@ -77,6 +77,7 @@ def study_demo(out: Path | None = None, pairs: int = 900, steps: int = 40, say: 
         raters=RATERS,
         per_rater=per_rater,
         out=first,
+        secret="",  # programs rate it: the same seed gives the same study
         drawing=drawing,
     )
     say(study_summary(store))
@@ -91,7 +92,15 @@ def study_demo(out: Path | None = None, pairs: int = 900, steps: int = 40, say: 
     train("emoji-rocm", *recipe, out=run)
     step("5. New raters, new prompts", f"kedge study new {run} --against base --prompts {unseen}")
     store = new_study(
-        str(run), ["base"], prompts=str(unseen), pairs=JUDGED, raters=4, out=second, seed=1, drawing=drawing
+        str(run),
+        ["base"],
+        prompts=str(unseen),
+        pairs=JUDGED,
+        raters=4,
+        out=second,
+        seed=1,
+        secret="",
+        drawing=drawing,
     )
     say(study_summary(store))
     _vote(second, 2, say)

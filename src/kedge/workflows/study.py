@@ -33,6 +33,7 @@ def new_study(
     seed: int = 0,
     title: str = TITLE,
     out: Path | None = None,
+    secret: str | None = None,
     drawing: Drawing | None = None,
 ) -> Store:
     """Draw the pictures of a new study and admit its first raters.
@@ -48,6 +49,7 @@ def new_study(
         preset: ``paper`` asks ROCM's three questions on its prompts.
         title: raters see it; it must not say what is compared.
         out: a new folder; ``studies/NAME-SEED`` by default.
+        secret: decides order and sides with the seed; None draws one, so that raters cannot foretell the sides.
         drawing: steps, ω, batch size and device of every model.
 
     Raises:
@@ -73,6 +75,7 @@ def new_study(
             Design(pairs, seed, per_rater, checks),
             title=title,
             shared_noise=RESEEDED not in against,
+            secret=secret,
             progress=progress,
         )
     for _ in range(raters):

@@ -109,7 +109,9 @@ def _draw_pairs(options: MatrixOptions, matrix: Matrix, folder: Path, pair: Sequ
     design = Design(pairs, per_rater=max(1, round(pairs * JUDGED_BY / RATERS)), seed=pair[0].seed)
     sources = [ModelSource(run.title, load_run(matrix.home(run)).policy) for run in pair]
     folder.parent.mkdir(parents=True, exist_ok=True)
-    create_study(folder, sources, load_prompts(options.experiments.study), parse_questions(PAPER), design).close()
+    prompts = load_prompts(options.experiments.study)
+    # Programs rate it: without a secret, the same seed gives the same study.
+    create_study(folder, sources, prompts, parse_questions(PAPER), design, secret="").close()
 
 
 @dataclass(frozen=True)

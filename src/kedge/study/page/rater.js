@@ -126,7 +126,7 @@ async function choose(choice) {
   const milliseconds = Math.max(0, Math.round(performance.now() - shownAt));
   $(choice).classList.add("chosen");
   const [answer] = await Promise.all([
-    ask("vote", { position: state.position, question: state.question, choice, milliseconds }),
+    ask("vote", { position: state.position, question: state.question, choice, milliseconds, undone: state.undone }),
     wait(PAUSE),
   ]);
   $(choice).classList.remove("chosen");
@@ -138,7 +138,8 @@ async function undo() {
   const last = state ? state.position * asked + state.question - 1 : -1;
   if (last < 0 || (busy && body.dataset.view === "pair") || !["pair", "finished"].includes(body.dataset.view)) return;
   busy = true;
-  await follow(await ask("undo", { position: Math.floor(last / asked), question: last % asked }));
+  // How many answers were taken back goes along, so that a late copy of an earlier request changes nothing.
+  await follow(await ask("undo", { position: Math.floor(last / asked), question: last % asked, undone: state.undone }));
 }
 
 // Whether taken or refused, the server says where we are.

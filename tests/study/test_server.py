@@ -91,9 +91,11 @@ def test_votes_and_undos_for_another_rater_or_out_of_turn_change_nothing(running
 def test_a_state_holds_nothing_about_models_sides_or_others(running) -> None:
     store, server = running
     text = http.get(server.raters[0] + "state").text
-    assert set(json.loads(text)) == {"title", "questions", "open", "position", "question", "total", "prompt"}
+    keys = {"title", "questions", "open", "position", "question", "total", "prompt", "undone"}
+    assert set(json.loads(text)) == keys
     secrets = [name for name, _ in store.links()] + [token for _, token in store.links()]
-    secrets += ["clean", "ruined", store.facts().owner, *(p.stem for p in store.pictures.iterdir())]
+    secrets += ["clean", "ruined", store.facts().owner, store.facts().secret]
+    secrets += [file.stem for file in store.pictures.iterdir()]
     assert not [secret for secret in secrets if secret in text and secret != FORGED]
 
 

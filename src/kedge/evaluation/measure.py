@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from kedge.evaluation.comparison import Comparison, compare
@@ -13,7 +13,7 @@ from kedge.evaluation.encoders import Encoder
 from kedge.evaluation.evaluator import Progress, evaluate
 from kedge.evaluation.grid import image_grid
 from kedge.evaluation.prompt_roles import Role
-from kedge.evaluation.records import file_name, load_record, save_record
+from kedge.evaluation.records import add_record, file_name, find_record
 from kedge.evaluation.result import Evaluation
 from kedge.policies.base import Policy
 from kedge.rewards.base import Reward
@@ -29,6 +29,7 @@ class Plan:
         rewards: name → reward.
         role: what the prompts are to the training, see :mod:`kedge.evaluation.prompt_roles`.
         seed, samples_per_prompt, batch_size, keep_images, encoder: as in :func:`kedge.evaluation.evaluate`.
+        contents: of rewards and encoder by name, a hash of what decides their numbers besides the name.
     """
 
     rewards: Mapping[str, Reward]
@@ -39,11 +40,12 @@ class Plan:
     keep_images: int = 16
     role: Role = "given"
     encoder: Encoder | None = None
+    contents: Mapping[str, str] = field(default_factory=dict)
 
     def key(self, identity: str) -> str:
         """Equal for evaluations that would give equal scores (up to rounding in another batch size)."""
         what = [identity, list(self.rewards), list(self.prompts), self.seed, self.samples_per_prompt, self.keep_images]
-        what.append(self.encoder.name if self.encoder else None)
+        what += [self.encoder.name if self.encoder else None, dict(sorted(self.contents.items()))]
         return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]
 
 
@@ -77,10 +79,11 @@ def measure(
         role: its name there; ``name`` by default.
         fresh: measure again even if the folder has it.
     """
-    key = plan.key(identity(policy, model, reference))
+    who = identity(policy, model, reference)
+    key = plan.key(who)
     if folder is not None and not fresh:
-        stored = load_record(folder, role or name)
-        if stored is not None and stored.facts.get("key") == key:
+        stored = find_record(folder, role or name, key)
+        if stored is not None:
             return replace(stored, name=name, facts={**stored.facts, "prompts": plan.role})
     partial_scores = folder / f".{file_name(role or name)}-{key}.jsonl" if folder is not None else None
     if partial_scores is not None and fresh:
@@ -100,9 +103,10 @@ def measure(
         identity=key,
         progress=progress,
     )
-    result = replace(result, facts={**result.facts, "key": key, "model": model, "prompts": plan.role})
+    about = {"key": key, "plan": plan.key(""), "identity": who, "model": model, "prompts": plan.role}
+    result = replace(result, facts={**result.facts, **about})
     if folder is not None:
-        save_record(folder, result, role)
+        add_record(folder, result, role)
         for partial in folder.glob(f".{file_name(role or name)}-*.jsonl"):
             partial.unlink()
     return result

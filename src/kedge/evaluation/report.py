@@ -15,7 +15,7 @@ import yaml
 from kedge.evaluation import report_parts as parts
 from kedge.evaluation.comparison import Comparison, compare
 from kedge.evaluation.guard import judge_comparison
-from kedge.evaluation.records import BASE, TUNED, evaluation_folder, file_name, load_record
+from kedge.evaluation.records import BASE, TUNED, evaluation_folder, file_name, load_pair
 from kedge.evaluation.report_style import CSS
 from kedge.evaluation.result import Evaluation
 from kedge.evaluation.run_log import read_log
@@ -47,19 +47,22 @@ class _Run:
         return max((line.get(name) or 0 for line in self.log), default=0)
 
 
-def write_report(run_folder: str | os.PathLike[str], against: str = BASE) -> Path:
+def write_report(
+    run_folder: str | os.PathLike[str], against: str = BASE, measured: tuple[Evaluation, Evaluation] | None = None
+) -> Path:
     """Write ``report.html`` into a run folder, from what is there: config, log, samples and evaluations.
 
     Args:
         against: the evaluation to compare with, by its name in ``RUN/evaluation``; for another than the base the file
             is called ``report-against-NAME.html``.
+        measured: the two evaluations to tell of; by default the largest in the folder.
 
     Raises:
         ValueError: if it is no run folder.
     """
     run = _read(Path(run_folder))
     folder = evaluation_folder(run.folder)
-    ours, theirs = load_record(folder, TUNED), load_record(folder, against)
+    ours, theirs = measured or load_pair(folder, TUNED, against)
     name = "report.html" if against == BASE else f"report-against-{file_name(against)}.html"
     return write_text(run.folder / name, _page(run, ours, theirs, against))
 

@@ -17,7 +17,7 @@ MAY_CHANGE = (
 MUST_STAY = ("watch.test", "watch.pictures", "watch.seed", "watch.encoder")
 # Where something lies may change while it stays the same: what these point to is known by its contents.
 BY_CONTENTS = {
-    "model": ("model.name", "model.unet", "model.vae", "model.lcm_lora", "model.variant"),
+    "model": ("model.name", "model.unet", "model.vae", "model.lcm_lora", "model.few_step_lora", "model.variant"),
     "prompts": (
         *("prompts.source", "prompts.local", "prompts.column", "prompts.split"),
         *("prompts.tuning", "prompts.test"),

@@ -139,7 +139,7 @@ def _conclude(run: Path, ours: Evaluation, theirs: Evaluation, role: str) -> Run
         theirs,
         verdict,
         grid=folder / f"grid{suffix}.png",
-        report=write_report(run, role),
+        report=write_report(run, role, (ours, theirs)),
     )
 
 

@@ -80,7 +80,17 @@ class TargetEvaluator:
             samples_per_prompt=wanted.samples,
             batch_size=wanted.batch_size,
             encoder=self.encoder,
+            contents=self._contents(),
         )
+
+    def _contents(self) -> dict[str, str]:
+        """What the numbers of rewards and encoder depend on besides their names."""
+        from kedge.hashing import place_hash
+        from kedge.rewards.contents import reward_contents
+
+        hashes = {metric: reward_contents(metric) for metric in self._metrics if isinstance(metric, str)}
+        source = Path(self.encoder.name.partition("@")[2] or ".") if self.encoder else Path()
+        return hashes | ({"encoder": place_hash(source)} if source != Path() and source.exists() else {})
 
     def run(self, target: Stored, *, base: bool = True, keep_in: Path | None = None, role: str | None = None) -> Pair:
         """A run's tuned model and its base, kept in the run's own folder or in ``keep_in`` under ``role``."""

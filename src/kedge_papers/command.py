@@ -49,7 +49,8 @@ def reproduce_command(
     from kedge_papers import TARGETS
 
     if target is None:
-        print("\n".join(f"{name:<12} {TARGETS.get(name).title}" for name in TARGETS))
+        for name in TARGETS:
+            print(f"{name:<12} {TARGETS.get(name).title}")
         return
     call = _call(target, overrides or [], world, config, seeds, budget, count, out)
     if only_list:
@@ -57,7 +58,7 @@ def reproduce_command(
     elif run is not None:
         _one(call, run)
     elif draw or publish:
-        print("\n".join(str(path) for path in (call.publish(Path(publish)) if publish else call.draw())))
+        print(*(call.publish(Path(publish)) if publish else call.draw()), sep="\n")
     else:
         _all(call, jobs)
 
@@ -102,7 +103,7 @@ def _all(call: CommandCall, jobs: int) -> None:
     while (longer := call.matrix).runs != matrix.runs:  # its runs decided which others go on
         matrix = longer
         _work(call, matrix, jobs)
-    print("\n".join(str(path) for path in call.finish()))
+    print(*call.finish(), sep="\n")
     if failed := [run.name for run in matrix.left()]:
         print(f"not done: {', '.join(failed)}; the same command tries them again")
         raise typer.Exit(FAILED)

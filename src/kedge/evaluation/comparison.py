@@ -101,8 +101,8 @@ class Comparison:
             "theirs": self.theirs,
             "prompts": self.prompts,
             "distances": {name: interval.to_dict() for name, interval in self.distances.items()},
-            "rewards": [change.to_dict() for change in self.rewards],
-            "statistics": [change.to_dict() for change in self.statistics],
+            "rewards": list(map(Change.to_dict, self.rewards)),
+            "statistics": list(map(Change.to_dict, self.statistics)),
         }
 
 
@@ -124,9 +124,14 @@ def compare(ours: Evaluation, theirs: Evaluation) -> Comparison:
     statistics = [_change(ours, theirs, name) for name in ours.statistics if _comparable(ours, theirs, name)]
     if not rewards and not statistics:
         raise ValueError(f"{ours.name} and {theirs.name} have no metric in common")
-    adjusted = [_with_p(ours, theirs, changes) for changes in (rewards, statistics)]
-    distances = {name: ours.interval(name) for name in ours.distances}
-    return Comparison(ours.name, theirs.name, adjusted[0], adjusted[1], ours.prompt_words, distances)
+    return Comparison(
+        ours.name,
+        theirs.name,
+        _with_p(ours, theirs, rewards),
+        _with_p(ours, theirs, statistics),
+        ours.prompt_words,
+        {name: ours.interval(name) for name in ours.distances},
+    )
 
 
 def _comparable(ours: Evaluation, theirs: Evaluation, statistic: str) -> bool:
@@ -151,5 +156,7 @@ def _change(ours: Evaluation, theirs: Evaluation, metric: str) -> Change:
 
 def _with_p(ours: Evaluation, theirs: Evaluation, changes: Sequence[Change]) -> tuple[Change, ...]:
     p = [paired_p(ours.values(c.metric), theirs.values(c.metric), ours.prompts) for c in changes]
-    adjusted = holm(p)
-    return tuple(replace(c, p=p[i], p_holm=float(adjusted[i])) for i, c in enumerate(changes))
+    tested = []
+    for change, plain, adjusted in zip(changes, p, holm(p), strict=True):
+        tested.append(replace(change, p=plain, p_holm=float(adjusted)))
+    return tuple(tested)

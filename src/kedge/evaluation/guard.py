@@ -101,11 +101,17 @@ def judge_comparison(comparison: Comparison, trained: Iterable[str], alpha: floa
         trained: the names of the rewards that were trained on.
         alpha: the share of false alarms allowed for the alarm's inputs together.
     """
-    names = set(trained)
-    ours = [change for change in comparison.rewards if change.metric in names]
-    standings = {c.metric: standing(c.metric, names) for c in comparison.rewards if c.metric not in names}
-    judges = [c for c in comparison.rewards if c.metric in standings and standings[c.metric].clears]
-    others = [c for c in comparison.rewards if c.metric in standings and not standings[c.metric].truth]
+    names, standings = set(trained), dict[str, Standing]()
+    ours, judges, others = list[Change](), list[Change](), list[Change]()
+    for change in comparison.rewards:
+        if change.metric in names:
+            ours.append(change)
+            continue
+        seen = standings[change.metric] = standing(change.metric, names)
+        if seen.clears:
+            judges.append(change)
+        if not seen.truth:
+            others.append(change)
     tests = {change.metric: _diversity(change) for change in comparison.statistics if change.metric in DIVERSITIES}
     jury = _jury(judges or others)
     if jury is not None:
@@ -141,10 +147,13 @@ def _level(trained: Sequence[Change], *, fell: bool, held: bool, judged: bool, l
 
 def _jury(judges: Sequence[Change]) -> _Test | None:
     """The judges' mean change, in standard deviations of the base's scores."""
-    usable = [change for change in judges if change.spread > 0 and len(change.by_prompt)]
-    if not usable:
+    changes = []
+    for judge in judges:
+        if judge.spread > 0 and len(judge.by_prompt):
+            changes.append((judge.by_prompt[:, 0] - judge.by_prompt[:, 1]) / judge.spread)
+    if not changes:
         return None
-    change = np.mean([(c.by_prompt[:, 0] - c.by_prompt[:, 1]) / c.spread for c in usable], axis=0)
+    change = np.mean(changes, axis=0)
     size = mean_interval(change)
     return _Test(size, paired_p(change, np.zeros_like(change)), size.value < 0)
 
@@ -155,9 +164,12 @@ def _diversity(change: Change) -> _Test:
 
 def _fallen(tests: dict[str, _Test], alpha: float) -> set[str]:
     """Which of the alarm's inputs fell beyond chance, all of them looked at."""
-    known = {name: test for name, test in tests.items() if math.isfinite(test.p)}
-    adjusted = dict(zip(known, holm([test.p for test in known.values()]), strict=True))
-    return {name for name, test in known.items() if test.down and adjusted[name] < alpha}
+    known = [name for name, test in tests.items() if math.isfinite(test.p)]
+    fallen = set()
+    for name, adjusted in zip(known, holm([tests[name].p for name in known]), strict=True):
+        if tests[name].down and adjusted < alpha:
+            fallen.add(name)
+    return fallen
 
 
 def _trained(changes: Sequence[Change]) -> str:
@@ -193,18 +205,22 @@ def _varied(tests: dict[str, _Test], lost: Sequence[str]) -> str:
 
 
 def _reasons(comparison: Comparison, trained: Sequence[Change], standings: dict[str, Standing]) -> tuple[str, ...]:
-    lines = [f"{_line(change)}: trained on" for change in trained]
+    lines = []
+    for change in trained:
+        lines.append(f"{_line(change)}: trained on")
     for change in comparison.rewards:
         if change.metric in standings:
             lines.append(f"{_line(change)}: {standings[change.metric].why_not() or 'judge'}")
-    lines += [_remaining_line(change) for change in comparison.statistics if change.remaining is not None]
-    lines += [f"Pictures became {_word(c)}: {_line(c)}" for c in comparison.statistics if _moved(c)]
+    for change in comparison.statistics:
+        if change.remaining is not None:
+            lines.append(_remaining_line(change, change.remaining))
+    for change in comparison.statistics:
+        if _moved(change):
+            lines.append(f"Pictures became {_word(change)}: {_line(change)}")
     return tuple(lines)
 
 
-def _remaining_line(change: Change) -> str:
-    remaining = change.remaining
-    assert remaining is not None
+def _remaining_line(change: Change, remaining: Interval) -> str:
     share = f"{100 * remaining.value:.0f} % of the base's ({100 * remaining.low:.0f}–{100 * remaining.high:.0f})"
     return f"{display(change.metric).title}: {share}"
 

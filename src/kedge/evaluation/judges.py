@@ -48,12 +48,18 @@ class Standing:
 
 def standing(metric: str, trained: Iterable[str]) -> Standing:
     """What ``metric`` is to a run that was trained on ``trained``."""
-    facts = [_facts(term) for term in _terms(metric)]
-    origins = {origin for made_from, _, _ in facts for origin in made_from}
-    theirs = {origin for name in trained for term in _terms(name) for origin in _facts(term)[0]}
-    sees = [sees_damage for _, sees_damage, _ in facts]
+    origins, sees, truths = set[str](), list[bool | None](), list[bool]()
+    for term in _terms(metric):
+        made_from, sees_damage, truth = _facts(term)
+        origins.update(made_from)
+        sees.append(sees_damage)
+        truths.append(truth)
+    theirs: set[str] = set()
+    for name in trained:
+        for term in _terms(name):
+            theirs.update(_facts(term)[0])
     known = False if False in sees else True if sees and all(sees) else None
-    return Standing(metric, tuple(sorted(origins & theirs)), known, any(truth for _, _, truth in facts))
+    return Standing(metric, tuple(sorted(origins & theirs)), known, any(truths))
 
 
 def _terms(metric: str) -> tuple[Term, ...]:

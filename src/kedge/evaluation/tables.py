@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain, repeat
+from itertools import chain
 from statistics import median
 from typing import Literal
 
@@ -131,20 +131,23 @@ def evaluation_table(
         scales: display factors by metric name.
     """
     if metrics is None:
-        names = (chain(evaluation.scores, evaluation.distances) for evaluation in evaluations)
-        metrics = list(dict.fromkeys(chain.from_iterable(names)))
+        names: dict[str, None] = {}
+        for evaluation in evaluations:
+            names |= dict.fromkeys(chain(evaluation.scores, evaluation.distances))
+        metrics = list(names)
     headers, columns = [], []
     for metric in metrics:
         shown = display(metric, scales)
         headers.append(shown.header)
         columns.append(_column(evaluations, metric, shown))
-    cells = zip(*columns, strict=True) if columns else repeat(())
-    rows = tuple((evaluation.name, row) for evaluation, row in zip(evaluations, cells, strict=False))
+    rows = []
+    for i, evaluation in enumerate(evaluations):
+        rows.append((evaluation.name, tuple(column[i] for column in columns)))
     prompts = " / ".join(sorted({evaluation.prompt_words for evaluation in evaluations}))
     note = f"± is half of the 95 % interval over {prompts}."
     if len(evaluations) > 1:
         note += " Bold: better than every other row beyond chance."
-    return Table("Model", tuple(headers), tuple(metrics), rows, title, note)
+    return Table("Model", tuple(headers), tuple(metrics), tuple(rows), title, note)
 
 
 def _column(evaluations: Sequence[Evaluation], metric: str, shown: Display) -> list[Cell | None]:
@@ -202,5 +205,7 @@ def comparison_table(comparison: Comparison, scales: dict[str, float] | None = N
 
 def distance_note(comparison: Comparison) -> str:
     """`` Distance of tuned from its base: path KL 24.1 ± 3.0 nats, …``; empty where it was not measured."""
-    facts = [f"{DISTANCES[name]} {' '.join(Cell(interval).texts())}" for name, interval in comparison.distances.items()]
+    facts = []
+    for name, interval in comparison.distances.items():
+        facts.append(f"{DISTANCES[name]} {' '.join(Cell(interval).texts())}")
     return f" Distance of {comparison.ours} from its base: {'; '.join(facts)}." if facts else ""

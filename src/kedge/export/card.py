@@ -112,7 +112,7 @@ def _last_sample(config: RunConfig, step: int) -> str:
 def _results(config: RunConfig, log: Sequence[Line]) -> str:
     """Means of the first and the last evaluation, and on which prompts they were measured."""
     tables = [_table(log, prefix, prompts) for prefix, prompts in EVALUATED.items()]
-    return "\n".join(part for part in (*tables, _distance(log)) if part)
+    return "\n".join(filter(None, [*tables, _distance(log)]))
 
 
 def _distance(log: Sequence[Line]) -> str:
@@ -125,7 +125,10 @@ def _distance(log: Sequence[Line]) -> str:
 
 
 def _table(log: Sequence[Line], prefix: str, prompts: str) -> str:
-    evaluated = [line for line in log if any(key.startswith(prefix) for key in line)]
+    evaluated = []
+    for line in log:
+        if any(key.startswith(prefix) for key in line):
+            evaluated.append(line)
     if len(evaluated) < 2:
         return ""
     first, last = evaluated[0], evaluated[-1]

@@ -30,7 +30,10 @@ def _imports(model: ModelConfig, family: Family) -> Iterator[str]:
         yield "import torch"
     scheduler = family.scheduler_for(model.steps)
     needed = {"AutoencoderKL": model.vae, "UNet2DConditionModel": model.unet, scheduler: scheduler}
-    names = ["DiffusionPipeline", *(name for name, value in needed.items() if name and value)]
+    names = ["DiffusionPipeline"]
+    for name, value in needed.items():
+        if name and value:
+            names.append(name)
     yield f"from diffusers import {', '.join(sorted(names, key=str.lower))}"
     if model.name in BUNDLED:
         yield "from kedge.models import resolve_model"

@@ -77,8 +77,12 @@ def count_step(config: RunConfig) -> StepCost | None:
     run = _assemble(config, _steps_to_go_through(config))
     if run is None:
         return None
-    rewards = [run.reward, *(MetaReward(text, run.reward.dtype) for text in _watched(config))]
-    unknown = [name for reward in rewards for name in reward.unknown]
+    rewards = [run.reward]
+    for text in _watched(config):
+        rewards.append(MetaReward(text, run.reward.dtype))
+    unknown: list[str] = []
+    for reward in rewards:
+        unknown += reward.unknown
     return StepCost(
         networks=_networks(run.policy, rewards, config.memory.offload_text_encoders),
         step=_rehearsed_step(config, run) if _rehearses(config) else _stated_step(config, run.context),
@@ -221,8 +225,12 @@ def _networks(policy: LatentPolicy, rewards: Sequence[MetaReward], texts_elsewhe
         parts |= reward.networks
     sizes = {}
     for name, part in parts.items():
-        weights = [weight for weight in part.parameters() if not weight.requires_grad]
-        sizes[name] = sum(w.numel() for w in weights), sum(w.numel() * w.element_size() for w in weights)
+        count = size = 0
+        for weight in part.parameters():
+            if not weight.requires_grad:
+                count += weight.numel()
+                size += weight.numel() * weight.element_size()
+        sizes[name] = count, size
     return Networks(sizes, sum(weight.numel() for weight in policy.trainable()))
 
 

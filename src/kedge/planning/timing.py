@@ -91,10 +91,10 @@ class Timer:
                     warm.append(tensor)
                 return tensor
             if isinstance(value, tuple):
-                return [real(item) for item in value]
+                return list(map(real, value))
             return self._device if isinstance(value, torch.device) else value
 
-        args, kwargs = [real(value) for value in operation.args], {k: real(value) for k, value in operation.kwargs}
+        args, kwargs = list(map(real, operation.args)), {name: real(value) for name, value in operation.kwargs}
         function = operation.function
         if function.overloadpacket is FUSED and self._device.type != "cpu":
             query, key, value = args[:3]
@@ -127,9 +127,9 @@ class DeviceRates:
 
 @cache
 def measure_rates(device: torch.device, dtype: torch.dtype) -> DeviceRates:
-    """Time a matrix product, a convolution, a multiplication and a trifle on ``device``."""
+    """Time a matrix product, a convolution, a multiplication and a trifle on ``device``, once in a process."""
     size = 1024 if device.type == "cpu" else 8192
-    a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
+    a, b = torch.randn(2, size, size, device=device, dtype=dtype)
     product = 2 * size**3 / _fastest(lambda: a @ b, device)
     side = 32 if device.type == "cpu" else 128
     image = torch.randn(1, 320, side, side, device=device, dtype=dtype)

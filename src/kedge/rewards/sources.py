@@ -60,12 +60,12 @@ def fetch_command(part: Part) -> str:
         return f'curl -L --create-dirs -o "{weights_folder() / part.files[0]}" "{part.where}"'
     if not part.folder:
         return f"hf download {part.where} {part.files[0]}"
-    weights = []
+    command = f'hf download {part.where} --include "*.json" --include "*.txt"'
     for choice in part.files:
         if "safetensors" in choice:
-            weights.append('"*.safetensors"' if "index" in choice else choice.split("|")[0])
-    patterns = ['"*.json"', '"*.txt"', *weights, *(['"*.jinja"'] if CHAT in part.files else [])]
-    return f"hf download {part.where} " + " ".join(f"--include {pattern}" for pattern in patterns)
+            pattern = '"*.safetensors"' if "index" in choice else choice.split("|")[0]
+            command += f" --include {pattern}"
+    return f'{command} --include "*.jinja"' if CHAT in part.files else command
 
 
 def locate(spec: RewardSpec, source: str | None) -> dict[str, Path]:
@@ -114,11 +114,11 @@ def _locate(spec: RewardSpec, part: Part, source: str | None, main: bool) -> Pat
 def _from_path(spec: RewardSpec, part: Part, path: Path, main: bool) -> Path:
     """A part out of the user's own file or folder; companions that are not in there are the published ones."""
     if not main:
-        places = [path / part.key, path] if path.is_dir() else [path.parent / part.key, path.parent]
-        holding = [place for place in places if _holds(place, part.files)]
-        if not holding:
-            return _published(spec, part)
-        return holding[0] if part.folder else holding[0] / part.files[0]
+        folder = path if path.is_dir() else path.parent
+        for place in (folder / part.key, folder):
+            if _holds(place, part.files):
+                return place if part.folder else place / part.files[0]
+        return _published(spec, part)
     if part.folder:
         if _holds(path, part.files):
             return path
@@ -155,11 +155,13 @@ def find_published(part: Part) -> Path | None:
 
     folders = []
     for choice in part.files:
-        cached = [try_to_load_from_cache(part.where, file) for file in choice.split("|")]
-        paths = [Path(path) for path in cached if isinstance(path, str)]
-        if not paths:
+        cached = None
+        for name in reversed(choice.split("|")):
+            place = try_to_load_from_cache(part.where, name)
+            cached = Path(place) if isinstance(place, str) else cached
+        if cached is None:
             return None
-        folders.append(paths[0])
+        folders.append(cached)
     return folders[0].parent if part.folder else folders[0]
 
 
@@ -176,7 +178,10 @@ def _first_lacking(path: Path, files: tuple[str, ...]) -> str | None:
 
 def readiness() -> list[Readiness]:
     """For ``kedge doctor``: every reward, published and in the emoji world, and what it still needs."""
-    return [row for spec in REWARDS.values() for row in _readiness(spec)]
+    rows: list[Readiness] = []
+    for spec in REWARDS.values():
+        rows += _readiness(spec)
+    return rows
 
 
 def _readiness(spec: RewardSpec) -> Iterator[Readiness]:

@@ -75,8 +75,10 @@ def _draw(
     shared_noise: bool,
 ) -> list[PairRecord]:
     """Pictures of some pairs, source by source, so that each draws in batches."""
-    texts = [prompts[pair.prompt] for pair in planned]
-    seeds = [sample_seed(seed, pair.prompt, pair.repetition) for pair in planned]
+    texts, seeds = [], []
+    for pair in planned:
+        texts.append(prompts[pair.prompt])
+        seeds.append(sample_seed(seed, pair.prompt, pair.repetition))
     if len(sources) == 1:
         source = sources[0]
         if not isinstance(source, ModelSource):
@@ -103,8 +105,10 @@ def _drawn_apart(
             copies = [planned[i].repetition for i in rows]
             drawn = source.pictures([texts[i] for i in rows], [seeds[i] for i in rows], copies)
             pictures.update(zip(product([index], rows), drawn, strict=True))
-    first = [pictures[pair.first, i] for i, pair in enumerate(planned)]
-    second = [pictures[pair.second, i] for i, pair in enumerate(planned)]
+    first, second = [], []
+    for i, pair in enumerate(planned):
+        first.append(pictures[pair.first, i])
+        second.append(pictures[pair.second, i])
     return first, second
 
 

@@ -40,10 +40,15 @@ def check_raters(records: Sequence[Record]) -> Iterator[RaterCheck]:
 
 
 def _check(records: Sequence[Record], rater: str) -> RaterCheck:
-    own = [record for record in records if record.rater == rater]
-    first = [record for record in own if not record.repeat]
-    others = [record for record in records if record.rater != rater and not record.repeat]
-    before = {(record.pair, record.question): record.outcome for record in first}
+    own, first, others = list[Record](), list[Record](), list[Record]()
+    before: dict[tuple[int, str], float] = {}
+    for record in records:
+        if record.rater == rater:
+            own.append(record)
+        if not record.repeat:
+            (first if record.rater == rater else others).append(record)
+    for record in first:
+        before[record.pair, record.question] = record.outcome
     repeated = flipped = 0
     for record in own:
         earlier = before.get((record.pair, record.question))

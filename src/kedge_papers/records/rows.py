@@ -125,18 +125,18 @@ def win_rate(ours: Row, theirs: Row, metric: str) -> Interval:
 
 def standardised(row: Row, base: Row, metrics: Sequence[str]) -> Row:
     """The row with one metric more, ``mean``: all of them in the base model's standard deviations, averaged."""
-    units = {metric: base.deviation(metric) for metric in metrics}
-
-    def averaged(each: Evaluation) -> Evaluation:
-        mean = np.mean([each.scores[metric] / unit for metric, unit in units.items()], axis=0)
-        return Evaluation(each.name, each.prompts, each.seed, {**each.scores, "mean": mean})
-
-    return Row(row.title, {seed: averaged(each) for seed, each in row.repetitions.items()}, row.trained)
+    units, repetitions = list(map(base.deviation, metrics)), {}
+    for seed, each in row.repetitions.items():
+        scores = np.stack([each.scores[metric] for metric in metrics])
+        mean = (scores / np.array(units)[:, None]).mean(0)
+        repetitions[seed] = Evaluation(each.name, each.prompts, each.seed, {**each.scores, "mean": mean})
+    return Row(row.title, repetitions, row.trained)
 
 
 def unit_note(shown: Sequence[Row]) -> str:
     """What the intervals of a table are over, for its note."""
-    prompts = " / ".join(str(count) for count in sorted({len(set(row.prompts)) for row in shown}))
+    counts = {len(set(row.prompts)) for row in shown}
+    prompts = " / ".join(map(str, sorted(counts)))
     pictures = max(len(row.prompts) // len(set(row.prompts)) for row in shown)
     drawn = f", {pictures} pictures each" if pictures > 1 else ""
     seeds = max(len(row.repetitions) for row in shown)

@@ -18,6 +18,7 @@ from kedge_papers import TARGETS
 from kedge_papers.pages.exhibit import save_exhibit
 from kedge_papers.records.collect import collect, this_machine
 from kedge_papers.records.result import Result
+from kedge_papers.records.run_record import RunRecord
 from kedge_papers.records.store import RecordStore
 from kedge_papers.runner.options import MatrixOptions
 from kedge_papers.runner.target import Target
@@ -64,17 +65,20 @@ class CommandCall:
 
     def commands(self) -> list[str]:
         """Each run as a command, for a cluster's scheduler."""
-        return [f"kedge {shlex.join(self.command('--run', run.name))}" for run in self.matrix.runs]
+        commands = []
+        for run in self.matrix.runs:
+            commands.append(f"kedge {shlex.join(self.command('--run', run.name))}")
+        return commands
 
     def estimate(self) -> list[str]:
         """What it will cost, as lines: before anything has run, in network passes; then also in time."""
         matrix = self.matrix
         trained = [run for run in matrix.runs if run.train]
-        passes = sum(matrix.passes(run) for run in trained)
+        passes = sum(map(matrix.passes, trained))
         lines = [f"{len(matrix.runs)} runs, {len(trained)} of them trainings: {passes:,.0f} network passes"]
         rate = _passes_per_second(matrix, trained)
         if rate:
-            left = passes - sum(matrix.done(run) for run in trained)
+            left = passes - sum(map(matrix.done, trained))
             lines.append(f"about {duration(left / rate)} left to train, at {rate:,.0f} passes a second as so far")
         elif trained:
             lines.append("how long a pass takes on this machine shows with the first run; the time left is told then")
@@ -83,13 +87,14 @@ class CommandCall:
     def finish(self) -> list[Path]:
         """Collect the records, do what the target adds, draw."""
         matrix, more = self.matrix, self.target.more
-        collected = [collect(matrix, run) for run in matrix.runs]
+        records, sheets = list[RunRecord](), dict[str, bytes]()
+        for run in matrix.runs:
+            record, pictures = collect(matrix, run)
+            records.append(record)
+            if self.target.pictures:
+                sheets |= pictures
         extra = more(self.options, matrix, self.out / self.name) if more else {}
-        sheets: dict[str, bytes] = {}
-        for _, pictures in collected if self.target.pictures else ():
-            sheets |= pictures
-        records = tuple(record for record, _ in collected)
-        self.store.put(Result(self.name, self.facts(), records, extra, sheets))
+        self.store.put(Result(self.name, self.facts(), tuple(records), extra, sheets))
         return self.draw()
 
     def draw(self) -> list[Path]:

@@ -71,7 +71,8 @@ def tasks_and_bases(options: MatrixOptions) -> tuple[Run, ...]:
     """Those of the first seed and, for each task's prompts, the models that they started from."""
     bases = []
     for task in options.experiments.tasks:
-        bases += [options.base(kind, {FINAL: final(options, task)}, task) for kind in options.experiments.bases]
+        for kind in options.experiments.bases:
+            bases.append(options.base(kind, {FINAL: final(options, task)}, task))
     return (*bases, *(run for run in tasks(options) if run.seed == 0))
 
 

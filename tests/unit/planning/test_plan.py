@@ -113,6 +113,13 @@ def test_a_forecast_says_everything_in_words(micro_lcm: Path, monkeypatch) -> No
         assert forecast_of(elsewhere).peak < predicted.peak  # tensors alone
 
 
+def test_the_rates_of_a_device_are_measured_once() -> None:
+    cpu = torch.device("cpu")
+    rates = timing.measure_rates(cpu, torch.float32)
+    assert rates is timing.measure_rates(cpu, torch.float32)
+    assert min(rates.flops, rates.bandwidth, rates.call) > 0
+
+
 def test_the_time_of_a_step_is_that_of_its_operations(micro_lcm: Path, monkeypatch) -> None:
     """Everything that was counted can be run by itself, but what draws random numbers; times add up by their counts."""
     step = count_step(config_for(micro_lcm)).step

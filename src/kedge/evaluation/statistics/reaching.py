@@ -49,8 +49,8 @@ class Speedup:
     @property
     def ratio(self) -> Interval:
         """The geometric mean of theirs / ours with its interval."""
-        mean, low, high = (math.exp(x) for x in (self.log_ratio.value, self.log_ratio.low, self.log_ratio.high))
-        return Interval(mean, low, high, self.log_ratio.units, self.log_ratio.level)
+        log = self.log_ratio
+        return Interval(math.exp(log.value), math.exp(log.low), math.exp(log.high), log.units, log.level)
 
 
 def isotonic(y: ArrayLike, weights: ArrayLike | None = None) -> Floats:

@@ -107,8 +107,9 @@ def two_way(table: Floats) -> Estimate:
     squares = [(ms_seed, seeds - 1), (ms_prompt, prompts - 1), (ms_residual, (seeds - 1) * (prompts - 1))]
     use_seed, use_prompt = ms_seed > ms_residual, ms_prompt > ms_residual
     coefficients = (int(use_seed), int(use_prompt), 1 - int(use_seed) - int(use_prompt))
-    terms = [(c * square, freedom) for c, (square, freedom) in zip(coefficients, squares, strict=True)]
-    total = sum(term for term, _ in terms)
-    uncertainty = sum(term**2 / freedom for term, freedom in terms)
+    total = uncertainty = 0.0
+    for coefficient, (square, freedom) in zip(coefficients, squares, strict=True):
+        total += coefficient * square
+        uncertainty += (coefficient * square) ** 2 / freedom
     freedom = total**2 / uncertainty if uncertainty > 0 else float(seeds - 1)
     return Estimate(float(mean), math.sqrt(max(0.0, total) / table.size), float(freedom))

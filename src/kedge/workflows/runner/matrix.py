@@ -39,9 +39,11 @@ class Matrix:
     folder: Path
 
     def __post_init__(self) -> None:
-        twice = [name for name, count in Counter(run.name for run in self.runs).items() if count > 1]
-        if twice:
-            raise ValueError(f"two runs of the matrix are called {twice[0]!r}")
+        names = set()
+        for run in self.runs:
+            if run.name in names:
+                raise ValueError(f"two runs of the matrix are called {run.name!r}")
+            names.add(run.name)
 
     def home(self, run: Run) -> Path:
         """A run's folder."""
@@ -80,7 +82,7 @@ class Matrix:
 
     def counts(self) -> Counter[State]:
         """How many runs are in each state."""
-        return Counter(self.state(run) for run in self.runs)
+        return Counter(map(self.state, self.runs))
 
     def left(self) -> list[Run]:
         """The runs that are not over."""

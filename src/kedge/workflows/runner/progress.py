@@ -17,11 +17,11 @@ class Clock:
 
     def __init__(self, matrix: Matrix):
         self.matrix, self.began = matrix, time.monotonic()
-        self.total = sum(matrix.passes(run) for run in matrix.runs)
+        self.total = sum(map(matrix.passes, matrix.runs))
         self.first = self._done()
 
     def _done(self) -> float:
-        return sum(self.matrix.done(run) for run in self.matrix.runs)
+        return sum(map(self.matrix.done, self.matrix.runs))
 
     def line(self) -> str:
         """``runs 3 of 36 · 9 % of the training · 1 diverged · about 41 min left``."""

@@ -27,7 +27,7 @@ COMPREHENSIONS = 26  # in 1,000 lines that are neither empty nor comments; the a
 VAGUE = {"found", "told", "made", "here", "asked", "given", "kept", "some", "mine"}
 
 # Small tools that import nothing of kedge: whoever imports anything of it may use them.
-TOOLS = ("units", "files", "lru", "pixels", "user_code", "vocabulary")
+TOOLS = ("units", "files", "lru", "pixels", "user_code", "vocabulary", "waiting")
 
 # Package or module below kedge → those that it may import. Nobody imports cli; rewards and policies do not know each
 # other; evaluation, study and export know no training.
@@ -59,7 +59,7 @@ MAY_IMPORT = {
         "planning": "registry quiet devices models random_models policies rewards algorithms config prompts training",
         "workflows": "registry devices hashing models policies rewards algorithms worlds config prompts evaluation"
         " study export training planning",
-        "cli": "prompts config policies evaluation study random_models workflows",
+        "cli": "registry prompts config policies evaluation study random_models workflows",
         "__main__": "cli",
         "papers": "registry divergences policies rewards algorithms worlds config prompts evaluation study training"
         " planning workflows cli",

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     import torch
 
 AUTO = "auto"
+OTHER_WORDS = {"gpu": "cuda", "nvidia": "cuda", "rocm": "cuda", "amd": "cuda", "metal": "mps", "apple": "mps"}
 
 
 def find_device(name: str = AUTO, *, must_exist: bool = True) -> torch.device:
@@ -31,7 +32,9 @@ def find_device(name: str = AUTO, *, must_exist: bool = True) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise ValueError(f"there is no device {name!r}; {choices}") from error
+        word = OTHER_WORDS.get(name.lower().partition(":")[0])
+        hint = f": torch calls it {word!r}" if word else ""
+        raise ValueError(f"there is no device {name!r}{hint}; {choices}") from error
     present = device.type == "cpu" or (best is not None and device.type == best.type and (device.index or 0) < count)
     if must_exist and not present:
         why = "" if best else f" (torch {torch.__version__} finds no GPU: is it a build for yours, with its driver?)"

@@ -59,7 +59,10 @@ def _import(name: str, path: str) -> ModuleType:
         missing = error.name if isinstance(error, ModuleNotFoundError) else None
         if not missing or not name.startswith(missing):
             raise  # the user's module exists, but fails, or something that it imports does not exist
-        raise UnknownNameError(f"cannot import {name!r} (from {path!r}): no such module on the path") from error
+        raise UnknownNameError(
+            f"cannot import {name!r} (from {path!r}): no such module on the path: looked in "
+            f"{Path.cwd()} and among installed packages. A file is named by its path: folder/file.py:name"
+        ) from error
 
 
 _FILES: dict[tuple[Path, int], ModuleType] = {}

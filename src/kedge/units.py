@@ -1,5 +1,26 @@
-"""Sizes in bytes: as disks, downloads and torch's messages have them (MB, GB), and as memory is sold (GiB)."""
+"""Sizes in bytes, as disks and downloads have them (MB, GB) and as memory is sold (GiB); durations in words."""
 
 MB = 10**6
 GB = 10**9
 GIB = 2**30
+
+MINUTE, HOUR, DAY, YEAR = 60, 3600, 86400, 365.25 * 86400  # in seconds
+
+
+def duration(seconds: float) -> str:
+    """``40 s``, ``12 min``, ``2 h 9 min``, ``1 d 8 h``, ``2.4 years``."""
+    if seconds < 10:
+        return f"{seconds:.2g} s"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 90 * MINUTE:
+        return f"{seconds / MINUTE:.0f} min"
+    if seconds < 2 * DAY:
+        return _two(seconds, HOUR, "h", MINUTE, "min")
+    return _two(seconds, DAY, "d", HOUR, "h") if seconds < YEAR else f"{seconds / YEAR:.1f} years"
+
+
+def _two(seconds: float, large: int, its_name: str, small: int, small_name: str) -> str:
+    """In two units, the smaller one whole and left out where it is 0."""
+    whole, rest = divmod(round(seconds / small), large // small)
+    return f"{whole} {its_name} {rest} {small_name}" if rest else f"{whole} {its_name}"

@@ -10,6 +10,7 @@ import typer
 
 from kedge import __version__
 from kedge.cli.plugins import commands_beside
+from kedge.cli.usage import Command, Group
 
 # name → module:function, in the order of --help. The modules import nothing heavy.
 COMMANDS = {
@@ -30,9 +31,10 @@ GROUPS = {"study": "kedge.cli.study:app", "world": "kedge.cli.world:app"}
 
 app = typer.Typer(
     name="kedge",
+    cls=Group,
     help="Fine-tune few-step text-to-image generators towards a reward, anchored to the model they started from.",
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -44,14 +46,14 @@ def _load(path: str) -> Any:
 
 
 for _name, _path in COMMANDS.items():
-    app.command(_name)(_load(_path))
+    app.command(_name, cls=Command)(_load(_path))
 for _name, _path in GROUPS.items():
     app.add_typer(_load(_path), name=_name)
 for _name, _command in commands_beside([*COMMANDS, *GROUPS]):
     if isinstance(_command, typer.Typer):
         app.add_typer(_command, name=_name)
     else:
-        app.command(_name)(_command)
+        app.command(_name, cls=Command)(_command)
 
 
 def _print_version(wanted: bool) -> None:

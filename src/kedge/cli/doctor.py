@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from kedge.cli.wrapping import print_wrapped
+
 
 def doctor_command(
     reward: Annotated[str | None, typer.Argument(help="Tell all about this reward, and how to get it.")] = None,
@@ -28,4 +30,7 @@ def _print(title: str, rows: Sequence[tuple[str, str]]) -> None:
     width = max(len(name) for name, _ in rows)
     print(f"\n{title}")
     for name, value in rows:
-        print(f"  {name:<{width}}  {value}")
+        first, *further = value.splitlines() or [""]  # further lines are commands: they stay whole
+        print_wrapped(first, f"  {name:<{width}}  ")
+        for line in further:
+            print(line)

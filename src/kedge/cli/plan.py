@@ -8,7 +8,7 @@ import typer
 
 
 def plan_command(
-    recipe: Annotated[str, typer.Argument(help="A preset, a YAML file, or a run folder.")],
+    recipe: Annotated[str, typer.Argument(help="A preset (kedge presets), a YAML file, or a run folder.")],
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Changes, such as training.batch_size=2.")
     ] = None,

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from kedge.cli.wrapping import print_wrapped
+
 
 def prompts_command(
     source: Annotated[
@@ -25,6 +27,6 @@ def prompts_command(
         return
     width = max(len(name) for name in NAMED)
     for name, named in NAMED.items():
-        print(f"{name:<{width}}  {named.about}")
+        print_wrapped(named.about, f"{name:<{width}}  ")
         if named.hub:
-            print(f"{'':<{width}}  from the hub ({named.hub}), or prompts.local=FILE: {named.local}")
+            print_wrapped(f"from the hub ({named.hub}), or prompts.local=FILE: {named.local}", " " * (width + 2))

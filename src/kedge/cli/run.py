@@ -41,6 +41,8 @@ def explain(error: Exception) -> tuple[int, str]:
         )
     if kinds & {"TrainingFailed", "ProcessLost", "ServerError"}:
         return 1, text
+    if "OverrideError" in kinds:
+        return 2, f"on the command line, {text}"
     if kinds & {"ValueError", "OSError"}:
         return 2, text
     raise error

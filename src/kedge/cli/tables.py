@@ -20,7 +20,9 @@ def table_format(format: str | None, out: Path | None) -> str:
     """
     from kedge.evaluation.rendering import FORMATS
 
-    chosen = format or (SUFFIXES.get(out.suffix.lower(), "table") if out else "table")
+    if format is None and out is not None and out.suffix.lower() not in SUFFIXES:
+        raise ValueError(f"--out {out}: its ending says no format: end it in {', '.join(SUFFIXES)}, or give --format")
+    chosen = format or (SUFFIXES[out.suffix.lower()] if out else "table")
     if chosen not in FORMATS:
         raise ValueError(f"--format must be one of {', '.join(FORMATS)}, not {chosen!r}")
     return chosen
@@ -46,7 +48,7 @@ def read_scales(texts: list[str]) -> dict[str, float]:
 
 def write_table(table: Table, format: str, out: Path | None) -> None:
     """Print a table, with bold on a terminal, or write it to a file."""
-    from kedge.evaluation.rendering import render, rich_table
+    from kedge.evaluation.rendering import for_width, render
 
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -55,6 +57,7 @@ def write_table(table: Table, format: str, out: Path | None) -> None:
     elif format == "table" and sys.stdout.isatty():
         from rich.console import Console
 
-        Console(highlight=False).print(rich_table(table))
+        console = Console(highlight=False)
+        console.print(for_width(table, console.width))
     else:
         print(render(table, format), end="")

@@ -10,7 +10,7 @@ from kedge.cli.interrupt import interruptible
 
 
 def train_command(
-    recipe: Annotated[str, typer.Argument(help="A preset, a YAML file, or a run folder.")],
+    recipe: Annotated[str, typer.Argument(help="A preset (kedge presets), a YAML file, or a run folder.")],
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Changes, such as optimizer.lr=1e-4.")
     ] = None,

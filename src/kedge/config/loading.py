@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
-from operator import attrgetter
+import logging
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,15 @@ from pydantic import TypeAdapter, ValidationError
 
 from kedge.config import fields
 from kedge.config.compatibility import check
+from kedge.config.keys import nearest_key
 from kedge.config.renamed import renamed
 from kedge.config.resolution import complete, resolve_kind
 from kedge.config.schema import AlgorithmChoice, ModelConfig, RunConfig
-from kedge.config.text import SHORT, ConfigError, apply_overrides, read_yaml
-from kedge.registry import suggest
+from kedge.config.text import SHORT, ConfigError, OverrideError, apply_overrides, read_yaml
 
 __all__ = ["ConfigError", "dump", "load_config", "parse_config", "parse_model"]
+
+log = logging.getLogger(__name__)
 
 
 def load_config(path: str | Path, overrides: Iterable[str] = ()) -> RunConfig:
@@ -27,17 +29,38 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> RunConfig:
 
     Raises:
         ConfigError: naming the file, the key and what to write instead.
+        OverrideError: where the file is right, and one of ``overrides`` is not.
     """
-    path = Path(path)
+    path, overrides = Path(path), list(overrides)
     if not path.is_file():
         raise ConfigError(f"no recipe at {path} (`kedge presets` lists those that ship)")
     data = read_yaml(path.read_text(encoding="utf-8"), str(path))
     if not isinstance(data, dict):
         raise ConfigError(f"{path} holds no configuration: expected blocks such as 'model:' and 'reward:'")
     try:
-        return parse_config(apply_overrides(data, overrides))
+        changed = apply_overrides(data, overrides)
+        config = parse_config(changed)
     except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from error
+        raise blamed(error, data, overrides, str(path)) from error
+    if "model" not in changed:
+        log.warning(
+            "%s names no model, so the bundled %s is trained: model=NAME chooses another", path, config.model.name
+        )
+    return config
+
+
+def blamed(error: ConfigError, data: dict[str, Any], overrides: Sequence[str], where: str) -> ConfigError:
+    """``error`` with where it comes from: ``where``, the recipe's own place, or the override without which it is not.
+
+    Overrides are tried one after another, in the order in which they were written.
+    """
+    for count in range(len(overrides) + 1):
+        try:
+            parse_config(apply_overrides(data, overrides[:count]))
+        except ConfigError as earlier:
+            if str(earlier) == str(error):
+                return OverrideError(overrides[count - 1], str(error)) if count else ConfigError(f"{where}: {error}")
+    return ConfigError(f"{where}: {error}")
 
 
 def parse_config(data: Mapping[str, Any]) -> RunConfig:
@@ -102,9 +125,23 @@ def _algorithm(value: Any) -> AlgorithmChoice:
     try:
         cls = ALGORITHMS.get(name)
     except UnknownNameError as error:
-        raise ConfigError(f"algorithm.name: {error}") from error
+        raise ConfigError(f"algorithm.name: {error}{_other_kind(name)}") from error
     _check_keys(value, cls, "algorithm", also=("name",), whose=f" of {name}")
     return AlgorithmChoice(name, _build(value, cls, "algorithm"))
+
+
+def _other_kind(name: str) -> str:
+    """What to write where the name of a divergence or a reward was given for an algorithm."""
+    from kedge.algorithms.rocm import ROCM
+    from kedge.rewards import REWARDS
+
+    if name in REWARDS:
+        return f". {name!r} is a reward: reward={name}"
+    try:
+        ROCM(divergence=name)
+    except ValueError:
+        return ""
+    return f". {name!r} is a divergence: algorithm=rocm algorithm.divergence={name}"
 
 
 def _expand(value: Any, cls: type, name: str) -> Any:
@@ -139,8 +176,8 @@ def _check_keys(
     for key, value in data.items():
         full = f"{path}.{key}" if path else str(key)
         if key not in known and key != SHORT:
-            elsewhere = "" if path else _home_of(str(key))
-            hint = elsewhere or suggest(str(key), [*known, *also, *skip])
+            meant = nearest_key(str(key), [*known, *also, *skip])
+            hint = f" Did you mean {meant!r}?" if meant else ""
             choices = ", ".join(sorted([*known, *also, *skip])) or "none"
             raise ConfigError(renamed(full) or f"unknown key {full!r}{whose}.{hint} Keys here: {choices}")
         if isinstance(value, dict) and key != SHORT:
@@ -148,15 +185,6 @@ def _check_keys(
             if inner is None:
                 raise ConfigError(f"{full} takes a single value, not a block")
             _check_keys(value, inner, full)
-
-
-def _home_of(key: str) -> str:
-    """A key written at the top that belongs into a block: ``lr`` → ``optimizer.lr``."""
-    for field in fields.config_fields(RunConfig):
-        inner = fields.block(RunConfig, field.name)
-        if inner and key != "name" and key in map(attrgetter("name"), fields.config_fields(inner)):
-            return f" Did you mean '{field.name}.{key}'?"
-    return ""
 
 
 def _build(value: Any, cls: type, path: str) -> Any:

@@ -41,10 +41,8 @@ def preset(name: str) -> Preset:
     """
     known = {item.name: item for item in presets()}
     if name not in known:
-        raise ConfigError(
-            f"no preset and no file called {name!r}.{suggest(name, known)} Presets: {', '.join(known)} "
-            "(`kedge presets` describes them)"
-        )
+        choices = suggest(name, known) or f" Presets: {', '.join(known)}"
+        raise ConfigError(f"no preset and no file called {name!r}.{choices} (`kedge presets` describes them all)")
     return known[name]
 
 

@@ -20,7 +20,14 @@ from kedge.policies.settings import (
 )
 from kedge.ranges import Count, Fraction, NotNegative, Positive, Share, Whole
 
+
 # YAML reads `off` as a boolean.
+def _comma_separated(value: Any) -> Any:
+    """``a,b`` as ``--metrics`` takes it, as the list that it means."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+Metrics = Annotated[tuple[str, ...], BeforeValidator(_comma_separated)]
 Guard = Annotated[
     Literal["warn", "stop", "best", "off"], BeforeValidator(lambda value: "off" if value is False else value)
 ]
@@ -193,7 +200,7 @@ class WatchConfig:
         test: prompts to judge the finished model on (kedge compare, kedge eval), a block like `prompts`; null takes
             those that prompts.test keeps from training, or else those that it is watched by.
         pictures: for each prompt, from different noise; two or more show how much they vary within a prompt.
-        metrics: rewards to evaluate besides the one trained on.
+        metrics: rewards to evaluate besides the one trained on: a list, or comma-separated.
         encoder: by whose features to measure how much pictures vary: auto (emoji for the bundled models, else dinov2 or
             clip, whichever is on this machine), emoji, dinov2, clip, NAME@FOLDER, or none.
         guard: what to do when held-out evaluations show that the model cheats the reward: warn, stop or off. best
@@ -211,7 +218,7 @@ class WatchConfig:
     held_out: PromptsConfig | None = None
     test: PromptsConfig | None = None
     pictures: Count = 2
-    metrics: tuple[str, ...] = ()
+    metrics: Metrics = ()
     encoder: str = "auto"
     guard: Guard = "warn"
     batch_size: Count = 8

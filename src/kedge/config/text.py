@@ -13,6 +13,19 @@ class ConfigError(ValueError):
     """A configuration that cannot run; the message names the key and what to write instead."""
 
 
+class OverrideError(ConfigError):
+    """A change to a recipe (``key=value``) that cannot be made, where the recipe itself is right.
+
+    Attributes:
+        override: the change as it was written.
+        problem: what is wrong with it.
+    """
+
+    def __init__(self, override: str, problem: str):
+        self.override, self.problem = override, problem
+        super().__init__(problem if problem.startswith(repr(override)) else f"{override}: {problem}")
+
+
 class _Loader(yaml.SafeLoader):
     """PyYAML follows YAML 1.1, where ``1e-4`` (no dot) is a string."""
 
@@ -36,7 +49,21 @@ def read_yaml(text: str, where: str) -> Any:
     try:
         return yaml.load(text, _Loader)
     except yaml.YAMLError as error:
-        raise ConfigError(f"{where} is not valid YAML: {error}") from error
+        raise ConfigError(f"{where} is not valid YAML{_place(error)}") from error
+
+
+def _place(error: yaml.YAMLError) -> str:
+    """``, line 3, column 2: …`` with the line itself and a caret below, and what is most often wrong."""
+    mark = getattr(error, "problem_mark", None)
+    if mark is None:
+        return f": {error}"
+    problem = getattr(error, "problem", None) or "it cannot be read"
+    hint = ""
+    if "block" in problem or "indent" in problem or "mapping values" in problem:
+        hint = "\n(indentation: keys of one block stand exactly below one another, further in than its name)"
+    if "\\t" in problem or "tab" in problem:
+        hint = "\n(indentation is written with spaces, not with tabs)"
+    return f", line {mark.line + 1}, column {mark.column + 1}: {problem}\n{mark.get_snippet()}{hint}"
 
 
 def apply_overrides(data: dict[str, Any], overrides: Iterable[str]) -> dict[str, Any]:

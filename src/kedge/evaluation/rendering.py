@@ -74,6 +74,30 @@ def rich_table(table: Table) -> rich.table.Table:
     return drawn
 
 
+def for_width(table: Table, width: int) -> rich.table.Table:
+    """For a console of so many columns: as a table if it fits, else a block for each row. Nothing is cut."""
+    from rich.console import Console
+
+    drawn = rich_table(table)
+    return drawn if Console(width=10_000).measure(drawn).maximum <= width else _blocks(table)
+
+
+def _blocks(table: Table) -> rich.table.Table:
+    """Each row's label, and below it a line for each of its numbers."""
+    import rich.table
+    from rich.text import Text
+
+    drawn = rich.table.Table(title=table.title or None, caption=table.note or None, box=None, show_header=False)
+    drawn.title_justify = drawn.caption_justify = "left"
+    drawn.add_column(overflow="fold")
+    drawn.add_column(justify="right", no_wrap=True)
+    for label, cells in table.rows:
+        drawn.add_row(Text(label, style="underline"), "")
+        for header, cell in zip(table.headers, cells, strict=True):
+            drawn.add_row(Text(f"  {header}"), Text(plain(cell), style="bold" if cell and cell.bold else ""))
+    return drawn
+
+
 def _terminal(table: Table) -> str:
     from rich.console import Console
 

@@ -24,11 +24,14 @@ from kedge.rewards import Readiness, readiness
 from kedge.rewards.description import describe
 from kedge.rewards.sources import size_in_words
 from kedge.training.prompt_sets import PromptSets
-from kedge.units import GB, MB
+from kedge.units import GB, MB, YEAR, duration
 
 
-def plan(config: RunConfig) -> Iterator[str]:
+def plan(config: RunConfig, timed: bool = True) -> Iterator[str]:
     """Model, prompts, samples, network passes, what is not on this machine yet, memory, time and disk.
+
+    Args:
+        timed: measure on this machine how long a step takes.
 
     Raises:
         ValueError: for a model or prompts that cannot be.
@@ -42,7 +45,7 @@ def plan(config: RunConfig) -> Iterator[str]:
     if looks is not None:
         yield _watching(config, looks)
     yield from _rewards(config)
-    forecast = forecast_of(config, looks)
+    forecast = forecast_of(config, looks, timed)
     if forecast is None:
         yield "memory and time: unknown before the model's own files are here (of a policy of your own, always)"
     else:
@@ -137,7 +140,8 @@ class Forecast:
         device: ``cpu`` or ``cuda``.
         cost: what it was derived from.
         peak: bytes at the worst moment: of the process on a CPU, of tensors on a GPU.
-        seconds: for one optimizer step; None where the device is not here.
+        present: whether the device is here.
+        seconds: for one optimizer step; None where it was not timed.
         watching: seconds of all evaluations and sample grids, by the first process; None where none is.
         disk: bytes of checkpoints and exported adapters.
     """
@@ -145,16 +149,18 @@ class Forecast:
     device: str
     cost: StepCost
     peak: float
+    present: bool
     seconds: float | None
     watching: float | None
     disk: float
 
 
-def forecast_of(config: RunConfig, looks: Looks | None = None) -> Forecast | None:
+def forecast_of(config: RunConfig, looks: Looks | None = None, timed: bool = True) -> Forecast | None:
     """None for a policy of the user's own, and for a model of which nothing is known until its files are here.
 
     Args:
         looks: how often it is looked at; None if that is not known, or does not matter.
+        timed: measure the seconds, if the device is here.
     """
     base = psutil.Process().memory_info().rss
     cost = count_step(config)
@@ -174,8 +180,9 @@ def forecast_of(config: RunConfig, looks: Looks | None = None) -> Forecast | Non
         device=device.type,
         cost=cost,
         peak=peak,
-        seconds=seconds(cost.step, device) if present else None,
-        watching=_seconds_to_watch(config, cost, looks, device) if present else None,
+        present=present,
+        seconds=seconds(cost.step, device) if present and timed else None,
+        watching=_seconds_to_watch(config, cost, looks, device) if present and timed else None,
         disk=(trained * 3 + average) * (config.checkpoint.keep + 1) + 2 * trained,
     )
 
@@ -203,21 +210,24 @@ def _forecast(config: RunConfig, forecast: Forecast) -> Iterator[str]:
         f"peak memory: {forecast.peak / GB:.2f} GB ({where}), of which weights {networks.bytes / GB:.2f} and "
         f"what a step needs besides {step.peak / GB:.2f}"
     )
-    if forecast.seconds is None:
-        yield f"time: {step.flops / 1e12:.3g} TFLOP a step; this machine has no such device to time"
-    else:
-        hours = forecast.seconds * config.training.steps / 3600
-        watching = "" if forecast.watching is None else f", and {_duration(forecast.watching / 3600)} to watch it"
-        yield (
-            f"time: {forecast.seconds:.3g} s a step ({step.flops / 1e12:.3g} TFLOP, each operation timed here), "
-            f"{_duration(hours)} for {config.training.steps} steps{watching}"
-        )
+    yield f"time: {_time(forecast, config.training.steps)}"
     yield f"disk: {max(1, round(forecast.disk / MB))} MB for checkpoints and adapters"
+
+
+def _time(forecast: Forecast, steps: int) -> str:
+    step = forecast.cost.step
+    if not forecast.present:
+        return f"{step.flops / 1e12:.3g} TFLOP a step; this machine has no such device to time"
+    if forecast.seconds is None:
+        return f"{step.flops / 1e12:.3g} TFLOP a step; kedge plan measures how long that takes here"
+    whole = forecast.seconds * steps
+    watching = "" if forecast.watching is None else f", and {duration(forecast.watching)} to watch it"
+    advice = ": use a GPU" if whole > YEAR and forecast.device == "cpu" else ""
+    return (
+        f"{duration(forecast.seconds)} a step ({step.flops / 1e12:.3g} TFLOP, each operation timed here), "
+        f"{duration(whole)} for {steps} steps{watching}{advice}"
+    )
 
 
 def _count(number: int) -> str:
     return f"{number / 1e6:.4g} M"
-
-
-def _duration(hours: float) -> str:
-    return f"{hours:.1f} h" if hours >= 1 else f"{max(1, round(hours * 60))} min"

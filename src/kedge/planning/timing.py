@@ -21,7 +21,7 @@ from torch import Tensor
 from kedge.planning.operations import FUSED, Operation, OperationCost, TensorSpec
 
 SHARE = 0.95  # of the time that the rates let expect is timed, the largest first
-LONGEST = 20.0  # seconds of timing, after which what is left is judged by what was timed
+LONGEST = 5.0  # seconds of timing, after which what is left is judged by what was timed
 REPEATS = 5
 LARGE = 1.0  # seconds: an operation that takes as long is not repeated
 CACHE = 2**26  # bytes that are written before each try, so that weights come from memory as in the real step

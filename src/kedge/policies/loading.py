@@ -15,6 +15,7 @@ from torch import nn
 from kedge.models import ModelParts, resolve_model, resolve_part
 from kedge.policies.families.detect import check_pipeline
 from kedge.policies.families.spec import Family
+from kedge.policies.hub import check_reachable
 from kedge.policies.merged_lora import merge_lora
 from kedge.policies.part_files import single_file
 from kedge.policies.schedulers import as_scheduler
@@ -50,6 +51,7 @@ def load_pipeline(place: Place, family: Family) -> DiffusionPipeline:
         ValueError: for parts that do not fit it.
     """
     where, parts = resolve_model(place.model), place.parts
+    check_reachable(where)
     index = DiffusionPipeline.load_config(where)
     check_pipeline(str(index.get("_class_name")), family, str(place.model))
     components: dict[str, Any] = {name: None for name in UNUSED if name in index}

@@ -89,6 +89,8 @@ def _term(text: str, match: re.Match[str], sign: float) -> Term:
     source = match["source"]
     if source and not source.startswith('"') and re.search(r"\+[\d.]+\*|@", source):
         raise _unreadable(text, match.start("source"), "put spaces round the + after a source")
+    if source and source.endswith("+"):
+        raise _unreadable(text, match.end() - 1, "expected a reward after the + (with spaces round it), or no +")
     settings = _settings(text, match)
     name, source = match["name"].strip('"'), source.strip('"') if source else None
     return Term(weight, name, source, bool(match["open"]), settings)

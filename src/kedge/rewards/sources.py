@@ -17,7 +17,7 @@ from kedge.rewards.catalogue import REWARDS, check_in_world
 from kedge.rewards.spec import CHAT, Part, RewardSpec
 from kedge.units import GB, MB
 
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 
 
 class MissingWeightsError(FileNotFoundError):

@@ -15,7 +15,7 @@ from kedge.study.store import Store
 
 COLUMNS = (
     "vote", "rater", "position", "pair", "prompt", "seed", "question", "first", "second", "swapped", "choice",
-    "winner", "repeat", "seconds", "at",
+    "winner", "repeat", "seconds", "at", "first_picture", "second_picture",
 )  # fmt: skip
 
 
@@ -30,7 +30,10 @@ def votes_csv(store: Store) -> str:
     rows = []
     for record in read_records(store):
         prompt = f"'{record.prompt}" if record.prompt.startswith(FORMULAS) else record.prompt
-        rows.append({**vars(record), "prompt": prompt, "winner": record.winner, "at": _time(record.at)})
+        first, second = record.files
+        files = {"first_picture": f"pictures/{first}", "second_picture": f"pictures/{second}"}
+        row = {**vars(record), "prompt": prompt, "winner": record.winner, "at": _time(record.at)}
+        rows.append(row | files)
     return _csv(COLUMNS, rows)
 
 

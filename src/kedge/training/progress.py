@@ -8,9 +8,11 @@ from collections.abc import Mapping
 from typing import Protocol, TextIO
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Column
 
 from kedge.evaluation.prompt_roles import logged
+from kedge.units import duration
 
 SHOWN = ("reward", "divergence")  # from the training step; held-out rewards are added as they come
 
@@ -67,24 +69,26 @@ class Bar:
     def __init__(self, console: Console):
         self._summary = Summary()
         self._progress = Progress(
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[numbers]}"),
-            TextColumn("{task.fields[pace]}"),
-            TimeRemainingColumn(),
+            BarColumn(bar_width=12),
+            MofNCompleteColumn(table_column=Column(no_wrap=True)),
+            TextColumn("{task.fields[left]}", table_column=Column(no_wrap=True)),
+            TextColumn("{task.fields[numbers]}", table_column=Column(overflow="fold")),  # the rest, on further lines
             console=console,
         )
 
     def start(self, step: int, total: int) -> None:
         """Show the bar."""
         self._clock, self._first = time.monotonic(), step
-        self._task = self._progress.add_task("", total=total, completed=step, numbers="", pace="")
+        self._task = self._progress.add_task("", total=total, completed=step, numbers="", left="")
+        self._total = total
         self._progress.start()
 
     def update(self, step: int, numbers: Mapping[str, float]) -> None:
         """Move it."""
-        pace = _pace(step - self._first, time.monotonic() - self._clock)
-        self._progress.update(self._task, completed=step, numbers=self._summary.take(numbers), pace=pace)
+        done, elapsed = step - self._first, time.monotonic() - self._clock
+        texts = filter(None, (self._summary.take(numbers), _pace(done, elapsed)))
+        left = _left(done, self._total - step, elapsed)
+        self._progress.update(self._task, completed=step, numbers=" · ".join(texts), left=left)
 
     def say(self, text: str) -> None:
         """Print above the bar."""
@@ -115,7 +119,7 @@ class Lines:
             return
         self._last = elapsed
         done = step - self._first
-        left = f"{(self._total - step) * elapsed / done:.0f} s left" if done and step < self._total else ""
+        left = _left(done, self._total - step, elapsed)
         self.say(" · ".join(filter(None, (f"step {step}/{self._total}", text, _pace(done, elapsed), left))))
 
     def say(self, text: str) -> None:
@@ -130,6 +134,11 @@ def display(out: TextIO | None = None) -> Display:
     """A bar if ``out`` (standard error) is a terminal, else lines."""
     out = out or sys.stderr
     return Bar(Console(file=out)) if out.isatty() else Lines(out)
+
+
+def _left(done: int, to_do: int, seconds: float) -> str:
+    """``1 d 8 h left``, at the pace so far."""
+    return f"{duration(to_do * seconds / done)} left" if done and to_do > 0 else ""
 
 
 def _pace(steps: int, seconds: float) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from kedge.waiting import waiting
 from kedge.workflows.recipes import Recipe, read_recipe
 
 if TYPE_CHECKING:
@@ -40,4 +41,5 @@ def plan(recipe: Recipe, *overrides: str, **changes: Any) -> RunPlan:
     from kedge.planning.plan import plan as plan_lines
 
     config = read_recipe(recipe, overrides, changes)
-    return RunPlan(config, tuple(plan_lines(config)))
+    with waiting("counting and timing the operations of a step"):
+        return RunPlan(config, tuple(plan_lines(config)))

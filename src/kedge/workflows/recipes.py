@@ -18,6 +18,7 @@ def recipe_path(recipe: str | Path) -> Path:
     Raises:
         ConfigError: with the nearest preset's name.
     """
+    from kedge.config import ConfigError
     from kedge.config.presets import preset
 
     path = Path(recipe).expanduser()
@@ -25,7 +26,20 @@ def recipe_path(recipe: str | Path) -> Path:
         return path / "config.yaml"
     if path.is_file() or path.suffix in (".yaml", ".yml"):
         return path
+    if len(path.parts) > 1 or path.is_dir():
+        raise ConfigError(_no_run(path))
     return preset(str(recipe)).path
+
+
+def _no_run(path: Path) -> str:
+    """What to say of a path that is neither a recipe nor a run."""
+    from kedge.registry import suggest
+
+    if path.is_dir():
+        return f"{path} is not a run folder: it has no config.yaml (kedge train makes one)"
+    runs = sorted(folder.parent.name for folder in path.parent.glob("*/config.yaml"))
+    listing = f" Runs in {path.parent}: {', '.join(runs)}" if runs else f" There are no runs in {path.parent}"
+    return f"no run and no recipe at {path}.{suggest(path.name, runs)}{listing}"
 
 
 def read_recipe(recipe: Recipe, overrides: Sequence[str] = (), changes: Mapping[str, Any] | None = None) -> RunConfig:

@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from kedge.study.comparisons import Comparison
     from kedge.study.fit import Fit
+    from kedge.study.fit_rating import RatingFit
+    from kedge.study.ratings import Rating
     from kedge.study.store import Store
 
 BACKBONE = "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"  # what PickScore was made from
@@ -15,7 +18,7 @@ RATE, EMOJI_RATE = 5e-6, 2e-5  # the tiny CLIP needs a larger one; much more, an
 
 
 def fit_votes(
-    studies: Sequence[str | Path],
+    sources: Sequence[str | Path],
     out: Path,
     *,
     backbone: str | None = None,
@@ -28,10 +31,11 @@ def fit_votes(
     seed: int = 0,
     device: str = "auto",
     progress: Callable[[str], None] | None = None,
-) -> Fit:
-    """Learn a reward in PickScore's format: train on it with ``reward=pickscore@OUT``.
+) -> Fit | RatingFit:
+    """Learn a reward from votes or ratings: train on it with ``reward=pickscore@OUT``, of ratings ``aesthetic@OUT``.
 
     Args:
+        sources: studies, and folders that ``kedge study import`` made; ratings and votes are not mixed.
         out: a new folder.
         backbone: ``emoji``, a CLIP folder or a hub id; None takes that of the models' world.
         question: which votes; None takes the first question's.
@@ -46,15 +50,70 @@ def fit_votes(
         MissingWeightsError: the backbone is not on this machine; the message says how to fetch it.
     """
     from kedge.devices import find_device
-    from kedge.study import fit_preference, open_study
-    from kedge.study.comparisons import read_comparisons, split
+    from kedge.study import fit_preference
+    from kedge.study.comparisons import split
     from kedge.study.fit import FitSettings
+    from kedge.study.fit_rating import fit_ratings
 
-    stores = [open_study(Path(study)) for study in studies]
+    stores, votes, ratings = _judgements(list(map(Path, sources)), question)
+    place = str(find_device(device))
+    if ratings:
+        if votes:
+            raise ValueError("ratings and choices make different rewards: fit them one by one")
+        clip, kept = rating_backbone(backbone)
+        return fit_ratings(
+            clip, ratings, out, keep_backbone=kept, held_out=held_out, seed=seed, device=place, progress=progress
+        )
     folder, rate = find_backbone(backbone, stores)
     settings = FitSettings(epochs, batch_size, lr or rate, layers, seed=seed)
-    votes = split(read_comparisons(stores, question), held_out, seed)
-    return fit_preference(folder, votes, out, settings, device=str(find_device(device)), progress=progress)
+    return fit_preference(folder, split(votes, held_out, seed), out, settings, device=place, progress=progress)
+
+
+def _judgements(sources: Sequence[Path], question: str | None) -> tuple[list[Store], list[Comparison], list[Rating]]:
+    """The studies, all votes (theirs and imported ones), and all ratings."""
+    from kedge.study import open_study
+    from kedge.study.comparisons import Comparison, read_comparisons
+    from kedge.study.ratings import is_import, read_import
+
+    stores: list[Store] = []
+    votes: list[Comparison] = []
+    ratings: list[Rating] = []
+    for source in sources:
+        if source.is_file():
+            raise ValueError(f"{source} is a file: first kedge study import {source} --out FOLDER, then fit FOLDER")
+        if not is_import(source):
+            stores.append(open_study(source))
+            continue
+        for row in read_import(source):
+            if isinstance(row, Comparison):
+                votes.append(row)
+            else:
+                ratings.append(row)
+    return stores, [*read_comparisons(stores, question), *votes], ratings
+
+
+def rating_backbone(text: str | None) -> tuple[Path, bool]:
+    """The CLIP folder whose features are mapped to ratings, and whether the reward has to keep a copy of it.
+
+    Raises:
+        MissingWeightsError: it is not on this machine; the message says how to fetch it.
+    """
+    from kedge.rewards import find
+    from kedge.rewards.sources import locate
+
+    if text in (None, "emoji"):
+        return _located("aesthetic", text), text is not None
+    return locate(find("clipscore"), text)["clip"], True
+
+
+def _located(reward: str, source: str | None) -> Path:
+    from kedge.rewards import MissingWeightsError, find
+    from kedge.rewards.sources import locate
+
+    try:
+        return locate(find(reward), source)["clip"]
+    except MissingWeightsError as error:
+        raise MissingWeightsError(f"{error}\nor take another with --backbone: a CLIP folder, or emoji") from error
 
 
 def find_backbone(text: str | None, stores: Sequence[Store]) -> tuple[Path, float]:
@@ -72,11 +131,15 @@ def find_backbone(text: str | None, stores: Sequence[Store]) -> tuple[Path, floa
         text = "emoji" if models and all(model.startswith("emoji-") for model in models) else BACKBONE
     if text == "emoji":
         return locate(find("clipscore"), "emoji")["clip"], EMOJI_RATE
-    return locate(find("pickscore"), text)["clip"], RATE
+    return _located("pickscore", text), RATE
 
 
-def fit_summary(fit: Fit, epochs: int) -> list[str]:
+def fit_summary(fit: Fit | RatingFit, epochs: int) -> list[str]:
     """Accuracy before and after, the raters' agreement, and how to train on it, as lines."""
+    from kedge.study.fit_rating import RatingFit
+
+    if isinstance(fit, RatingFit):
+        return _rating_summary(fit)
     lines = []
     for name, accuracy in (("before", fit.before), ("after", fit.after)):
         if accuracy is not None:
@@ -86,3 +149,15 @@ def fit_summary(fit: Fit, epochs: int) -> list[str]:
         lines.append(f"two raters agree on {100 * fit.raters:.0f} % of the pairs that both decided")
     lines.append(f"kept epoch {fit.epoch} of {epochs}, from {fit.votes} votes")
     return [*lines, f"Train on it with: reward=pickscore@{fit.folder}"]
+
+
+def _rating_summary(fit: RatingFit) -> list[str]:
+    lines = [f"from {fit.ratings} ratings, {fit.held_out} of them held out"]
+    if fit.rank is not None:
+        low, high = fit.rank.low, fit.rank.high
+        lines.append(
+            f"held-out rank correlation: {fit.rank.value:.2f} ({low:.2f} to {high:.2f}), R² {fit.explained:.2f}"
+        )
+        if low <= 0:
+            lines.append("it cannot be told from chance: more ratings, or raters who agree more, are needed")
+    return [*lines, f"Train on it with: reward=aesthetic@{fit.folder}"]

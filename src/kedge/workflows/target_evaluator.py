@@ -51,6 +51,8 @@ class TargetEvaluator:
         self.measurement, self.targets, self.plain = measurement, targets, plain or PlainModel()
         self.device = str(find_device(measurement.device))
         self._paths = [str(run_path(target) or target) for target in targets if not is_policy(target)]
+        if ":" not in (self.plain.kind or ""):
+            _check_exist(self._paths)
         self._metrics = choose_metrics(measurement.metrics, self._paths)
         self.names = [metric if isinstance(metric, str) else metric[0] for metric in self._metrics]
         self._fresh = measurement.fresh or any(not isinstance(metric, str) for metric in self._metrics)
@@ -195,6 +197,26 @@ class TargetEvaluator:
             device=self.device,
             overrides=plain.overrides,
         )
+
+
+def _check_exist(names: Sequence[str]) -> None:
+    """Refuse what is neither a run, nor pictures, nor a model, before anything else is asked of the user.
+
+    Raises:
+        UnknownNameError: saying what it may be.
+    """
+    from kedge.evaluation.image_folder import is_image_folder
+    from kedge.models import resolve_model
+    from kedge.registry import UnknownNameError
+
+    for name in names:
+        if run_path(name) is None and not is_image_folder(Path(name)):
+            try:
+                resolve_model(name)
+            except UnknownNameError as error:
+                raise UnknownNameError(f"{error}; or a run folder, or a folder of images with prompts") from error
+            except FileNotFoundError:  # a bundled model that is not built yet says so when it is loaded
+                continue
 
 
 def distinct(evaluations: Sequence[Evaluation]) -> list[Evaluation]:

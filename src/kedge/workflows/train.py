@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kedge.waiting import waiting
+from kedge.workflows.banner import banner, say
 from kedge.workflows.recipes import Recipe, choose
 
 if TYPE_CHECKING:
@@ -58,15 +60,18 @@ def train(
     """
     from kedge.config import ConfigError
     from kedge.registry import loading
-    from kedge.training.run import train as run_training
-    from kedge.workflows.load_run import TrainedRun
 
     if loading:
         raise ConfigError(
             f"{loading[-1]} starts a training while a name in it is looked up: put what is to run below "
             'if __name__ == "__main__":'
         )
-    config, folder = choose(recipe, overrides, out, resume, changes)
+    config, folder = choose(recipe, overrides, out, resume, changes)  # before torch: a typo is answered at once
+    say(banner(config, folder))
+    with waiting("loading libraries"):
+        from kedge.training.run import train as run_training
+        from kedge.workflows.load_run import TrainedRun
+
     outcome = run_training(
         config, folder, resume=resume, start_from=start_from, or_next=out is None and not resume, callbacks=callbacks
     )
@@ -86,5 +91,5 @@ def describe(
     from kedge.planning.plan import plan
 
     config, folder = choose(recipe, overrides, out, resume, changes)
-    facts = [f"into {folder}", *plan(config)]
+    facts = [f"into {folder}", *plan(config, timed=False)]
     return "\n".join([dump(config), *(f"# {fact}" for fact in facts)])

@@ -11,8 +11,8 @@ from typing import Any
 
 from kedge import __version__
 from kedge.config import ConfigError
+from kedge.units import duration
 from kedge.workflows.runner.matrix import Matrix
-from kedge.workflows.runner.progress import duration
 from kedge.workflows.runner.runs import Run
 from kedge_papers import TARGETS
 from kedge_papers.pages.exhibit import save_exhibit

@@ -15,3 +15,4 @@ for _command in (
     *(demo.simulate, demo.demo),
 ):
     app.command()(_command)
+app.command("import")(learn.import_ratings)

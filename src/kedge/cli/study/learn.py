@@ -1,4 +1,4 @@
-"""``kedge study fit``: a reward from the votes."""
+"""``kedge study fit`` and ``import``: a reward from votes, or from people's own ratings."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ import typer
 
 
 def fit(
-    studies: Annotated[list[Path], typer.Argument(metavar="STUDY...", help="Studies whose votes are learnt from.")],
-    out: Annotated[Path, typer.Option(help="The reward's folder: train with reward=pickscore@FOLDER.")],
+    studies: Annotated[
+        list[Path],
+        typer.Argument(metavar="STUDY|IMPORT...", help="Studies, or what kedge study import made of people's ratings."),
+    ],
+    out: Annotated[Path, typer.Option(help="The reward's folder: pickscore@FOLDER, of ratings aesthetic@FOLDER.")],
     backbone: Annotated[
         str | None, typer.Option(help="emoji, a CLIP folder or a hub id; by default that of the models' world.")
     ] = None,
@@ -25,7 +28,7 @@ def fit(
     seed: Annotated[int, typer.Option(help="Of the split and the order.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, …")] = "auto",
 ) -> None:
-    """Learn a reward from the votes, and measure it on prompts that it has not seen."""
+    """Learn a reward from votes or ratings, and measure it on prompts that it has not seen."""
     from kedge.workflows.study_fit import fit_summary, fit_votes
 
     fitted = fit_votes(
@@ -43,3 +46,27 @@ def fit(
         progress=print,
     )
     print("\n".join(fit_summary(fitted, epochs)))
+
+
+def import_ratings(
+    file: Annotated[Path, typer.Argument(help="A .csv, .tsv, .jsonl, Label Studio's .json, or Pick-a-Pic's .parquet.")],
+    out: Annotated[Path, typer.Option(help="A new folder, for kedge study fit.")],
+    images: Annotated[Path | None, typer.Option(help="Where the pictures are; beside FILE by default.")] = None,
+    column: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="WHAT=NAME",
+            help="Which column holds what: image=url, rating=stars, prompt, first, second, choice.",
+        ),
+    ] = None,
+) -> None:
+    """Bring in ratings of pictures (image, rating) or choices (two images and which is better) made elsewhere."""
+    from kedge.workflows.study_import import import_judgements
+
+    columns = {}
+    for text in column or []:
+        what, equals, name = text.partition("=")
+        if not equals:
+            raise ValueError(f"--column takes WHAT=NAME, for example rating=stars, not {text!r}")
+        columns[what] = name
+    print(import_judgements(file, out, images, columns))

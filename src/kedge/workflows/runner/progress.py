@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from kedge.units import duration
+
 if TYPE_CHECKING:
     from kedge.training.callbacks import Watched
     from kedge.workflows.runner.matrix import Matrix
@@ -57,12 +59,3 @@ class Watcher:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Nothing to take up."""
-
-
-def duration(seconds: float) -> str:
-    """``40 s``, ``12 min``, ``3.4 h``, ``2.1 days``."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.1f} days"

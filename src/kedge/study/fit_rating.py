@@ -1,0 +1,175 @@
+"""A reward from ratings: one linear map of a CLIP's image features, in the format of the LAION aesthetic predictor.
+
+Ridge regression, whose strength is chosen by leave-one-out error (exact for ridge: residual / (1 − leverage)). The
+result is a folder that ``reward=aesthetic@FOLDER`` trains on.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from kedge.evaluation.statistics import Interval
+from kedge.files import replacing
+from kedge.pixels import as_rgb, from_uint8
+from kedge.rewards.aesthetic import LinearHead, save_head
+from kedge.rewards.clip import load_clip
+from kedge.study.ratings import Rating
+
+STRENGTHS = torch.logspace(-4, 3, 29, dtype=torch.float64)  # λ, for features of unit length
+FEWEST = 10  # ratings
+HEAD, CLIP = "head.pth", "clip"
+Floats = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
+
+
+@dataclass(frozen=True)
+class RatingFit:
+    """What came out.
+
+    Attributes:
+        rank: Spearman's correlation with the ratings of held-out pictures; None where these are all alike.
+        explained: R² there.
+        strength: the λ that was chosen.
+    """
+
+    folder: Path
+    ratings: int
+    held_out: int
+    rank: Interval | None
+    explained: float
+    strength: float
+
+
+def fit_ratings(
+    backbone: Path,
+    ratings: Sequence[Rating],
+    out: Path,
+    *,
+    keep_backbone: bool,
+    held_out: float = 0.2,
+    seed: int = 0,
+    device: str = "cpu",
+    progress: Callable[[str], None] | None = None,
+) -> RatingFit:
+    """Fit a head on the features of ``backbone`` (a transformers CLIP folder) and write a reward folder.
+
+    Args:
+        keep_backbone: copy the CLIP into ``out``; False where it is the published one, which is found anyway.
+        held_out: share of pictures (of prompts, where there are enough) kept to measure the result.
+
+    Raises:
+        ValueError: ``out`` exists, or there are too few ratings.
+    """
+    if out.exists():
+        raise ValueError(f"{out} exists: give another --out, or remove it first")
+    if len(ratings) < FEWEST:
+        raise ValueError(f"{len(ratings)} ratings are too few to learn from: at least {FEWEST}, better hundreds")
+    judged = _held_out(ratings, held_out, seed)
+    features = _features(backbone, ratings, device, progress or (lambda text: None))
+    values = torch.tensor([rating.rating for rating in ratings], dtype=torch.float64)
+    weights, bias, strength = ridge(features[~judged], values[~judged])
+    rank, explained = _agreement((features[judged] @ weights + bias).numpy(), values[judged].numpy())
+    fit = RatingFit(out, len(ratings), int(judged.sum()), rank, explained, strength)
+    _save(weights, bias, backbone if keep_backbone else None, fit)
+    return fit
+
+
+def ridge(features: Tensor, values: Tensor) -> tuple[Tensor, Tensor, float]:
+    """Weights ``[D]``, bias and λ of least squares with a penalty λ‖w‖² on centred data.
+
+    Args:
+        features: ``[N, D]``.
+        values: ``[N]``.
+    """
+    centre, mean = features.mean(0), values.mean()
+    u, s, v = torch.linalg.svd(features - centre, full_matrices=False)
+    projected = u.T @ (values - mean)
+    best, chosen = math.inf, float(STRENGTHS[-1])
+    for strength in STRENGTHS.tolist():
+        shrunk = s.square() / (s.square() + strength)
+        leverage = (u.square() * shrunk).sum(1) + 1 / len(values)  # the mean is fitted, too
+        residual = (values - mean) - u @ (shrunk * projected)
+        error = float((residual / (1 - leverage).clamp_min(1e-6)).square().mean())
+        if error < best:
+            best, chosen = error, strength
+    weights = v.T @ (s / (s.square() + chosen) * projected)
+    return weights, mean - centre @ weights, chosen
+
+
+def _held_out(ratings: Sequence[Rating], share: float, seed: int) -> Tensor:
+    """Which ratings are kept from fitting, ``[N]``: all of a prompt, or of a picture where there are few prompts."""
+    by_prompt = len({rating.prompt for rating in ratings}) >= FEWEST
+    keys = [rating.prompt if by_prompt else str(rating.image) for rating in ratings]
+    units = sorted(set(keys))
+    if len(units) < 3:
+        raise ValueError(f"ratings of {len(units)} pictures are too few to learn from")
+    random.Random(f"split {seed}").shuffle(units)
+    kept = set(units[: max(1, round(share * len(units)))])
+    return torch.tensor([key in kept for key in keys])
+
+
+@torch.no_grad()
+def _features(backbone: Path, ratings: Sequence[Rating], device: str, say: Callable[[str], None]) -> Tensor:
+    """Of each rated picture, ``[N, D]`` in float64; each picture is looked at once."""
+    clip = load_clip(backbone, device, "openai")
+    seen: dict[Path, Tensor] = {}
+    for rating in ratings:
+        if rating.image not in seen:
+            pixels = from_uint8(np.array(as_rgb(Image.open(rating.image)))[None])
+            seen[rating.image] = clip.image_features(pixels.to(device))[0].double().cpu()
+            if len(seen) % 100 == 0:
+                say(f"{len(seen)} pictures looked at")
+    return torch.stack([seen[rating.image] for rating in ratings])
+
+
+def _agreement(predicted: Floats, rated: Floats) -> tuple[Interval | None, float]:
+    """Spearman's correlation with its interval (Fisher's z), and R²."""
+    spread = float(((rated - rated.mean()) ** 2).sum())
+    explained = 1 - float(((rated - predicted) ** 2).sum()) / spread if spread else 0.0
+    if not spread or len(rated) < 5 or np.ptp(predicted) == 0:
+        return None, explained
+    rho = float(np.corrcoef(_ranks(predicted), _ranks(rated))[0, 1])
+    z, half = math.atanh(max(-0.999999, min(0.999999, rho))), 1.96 / math.sqrt(len(rated) - 3)
+    return Interval(rho, math.tanh(z - half), math.tanh(z + half), len(rated), 0.95), explained
+
+
+def _ranks(x: Floats) -> Floats:
+    """From 0, equal values sharing the mean of theirs."""
+    _, inverse, counts = np.unique(x, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    shared: Floats = (last - (counts + 1) / 2)[inverse]
+    return shared
+
+
+def _as_head(weights: Tensor, bias: Tensor) -> LinearHead:
+    """The map in the published five layers, without activations between: the first does all, the others pass on."""
+    head = LinearHead(len(weights))
+    linear = [layer for layer in head.layers if isinstance(layer, torch.nn.Linear)]
+    with torch.no_grad():
+        for layer in linear:
+            layer.weight.zero_()
+            layer.bias.zero_()
+            layer.weight[0, 0] = 1.0
+        linear[0].weight[0] = weights.float()
+        linear[0].bias[0] = bias.float()
+    return head
+
+
+def _save(weights: Tensor, bias: Tensor, backbone: Path | None, fit: RatingFit) -> None:
+    facts = asdict(fit) | {"folder": fit.folder.name, "rank": fit.rank and fit.rank.to_dict()}
+    with replacing(fit.folder) as draft:
+        draft.mkdir()
+        save_head(_as_head(weights, bias), draft / HEAD)
+        if backbone is not None:
+            shutil.copytree(backbone, draft / CLIP)
+        (draft / "fit.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,188 @@
+"""People's ratings and choices from elsewhere: every format that the pages name, and Kedge's own exports."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from helpers.study_votes import fill
+from kedge.cli.study.learn import import_ratings
+from kedge.rewards import load_reward
+from kedge.study.comparisons import Comparison, read_comparisons
+from kedge.study.export import main_votes, pickapic_csv, votes_csv, write_pickapic_parquet
+from kedge.study.fit_rating import fit_ratings, ridge
+from kedge.study.importing import read_judgements
+from kedge.study.ratings import Chosen, Picture, Rated, Rating, read_import, write_import
+from kedge.workflows.study_fit import fit_summary, fit_votes
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> list[Path]:
+    """Twenty pictures, the later the brighter."""
+    files = []
+    for i in range(20):
+        noise = np.random.default_rng(i).integers(0, 40, (16, 16, 3))
+        files.append(tmp_path / f"{i}.png")
+        Image.fromarray((noise + 10 * i).astype(np.uint8)).save(files[-1])
+    return files
+
+
+def judged(file: Path, text: str) -> list:
+    file.write_text(text, encoding="utf-8")
+    return read_judgements(file)
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_ratings_in_a_table_with_any_separator(tmp_path, pictures, separator):
+    lines = [separator.join(("image", "rating", "prompt")), separator.join(("3.png", '"4,5"', "a fox"))]
+    rows = judged(tmp_path / "r.csv", "\n".join(lines) + "\n")
+    assert [(row.prompt, row.image.file, row.rating) for row in rows] == [("a fox", tmp_path / "3.png", 4.5)]
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "preferred"),
+    [
+        ("choice", ("a", "B", "tie"), [0, 1, 0.5]),
+        ("choice", ("left", "right", "equal"), [0, 1, 0.5]),
+        ("preferred", ("0", "1", "0.5"), [0, 1, 0.5]),
+        ("winner", ("1", "2", "2"), [0, 1, 1]),
+        ("better", ("0.png", "3.png", "4.png"), [0, 1, 0]),
+        ("label_0", ("1", "0", "0.5"), [0, 1, 0.5]),
+    ],
+)
+def test_choices_in_all_the_words_for_first_and_second(tmp_path, pictures, column, values, preferred):
+    rows = "".join(f"x,{2 * i}.png,{2 * i + 1}.png,{value}\n" for i, value in enumerate(values))
+    chosen = judged(tmp_path / "c.csv", f"caption,image_a,image_b,{column}\n{rows}")
+    assert [row.preferred for row in chosen] == preferred
+    assert [row.first.file.name for row in chosen] == ["0.png", "2.png", "4.png"]
+
+
+def test_label_studio_s_full_and_small_json(tmp_path, pictures):
+    pair = {"image1": "/data/upload/7/3.png", "image2": "/data/local-files/?d=sets%2F5.png", "prompt": "a fox"}
+    pairwise = {"type": "pairwise", "from_name": "p", "to_name": "i1,i2", "value": {"selected": "right"}}
+    cancelled = {"was_cancelled": True, "result": [pairwise]}
+    tasks = [{"id": 1, "data": pair, "annotations": [{"result": [pairwise]}, cancelled, {"result": []}]}]
+    (row,) = judged(tmp_path / "full.json", json.dumps(tasks))
+    assert isinstance(row, Chosen)
+    assert (row.prompt, row.first.file, row.second.file) == ("a fox", tmp_path / "3.png", tmp_path / "5.png")
+    assert row.preferred == 1
+    stars = {"type": "rating", "value": {"rating": 4}}
+    (rated,) = judged(
+        tmp_path / "s.json", json.dumps([{"data": {"image": "3.png"}, "annotations": [{"result": [stars]}]}])
+    )
+    assert rated.rating == 4
+    (small,) = judged(tmp_path / "min.json", json.dumps([{"image": "3.png", "rating": 2, "annotator": 1}]))
+    assert small.rating == 2
+
+
+def test_pictures_are_looked_for_in_the_folder_that_is_named(tmp_path, pictures):
+    table = tmp_path / "elsewhere" / "r.csv"
+    table.parent.mkdir()
+    table.write_text("image,rating\nhttps://example.org/x/3.png,1\n")
+    with pytest.raises(ValueError, match=r"r.csv, row 1: https://example.org/x/3.png is on the web.*--images"):
+        read_judgements(table)
+    assert read_judgements(table, tmp_path)[0].image.file == tmp_path / "3.png"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("r.csv", "image,rating\n3.png,good\n", ("r.csv, row 1", "rating", "'good'", "number")),
+        ("r.csv", "image,rating\n99.png,1\n", ("row 1", "'99.png'", "--images")),
+        (
+            "r.csv",
+            "picture_name,rating\n3.png,1\n",
+            ("which column holds the image", "--column image="),
+        ),
+        ("r.csv", "image_a,image_b\n3.png,4.png\n", ("which column holds the choice", "--column choice=")),
+        ("r.csv", "image_a,image_b,choice\n3.png,4.png,up\n", ("row 1", "choice", "'up'", "left or right")),
+        ("r.csv", "image,rating\n", ("holds no rows",)),
+        ("r.json", "{", ("r.json", "not valid JSON")),
+        ("r.json", "[1]", ("item 1", "object")),
+        ("r.parquet", "no", ("r.parquet", "not a Parquet file")),
+        ("r.xlsx", "", ("cannot read .xlsx", ".csv")),
+    ],
+)
+def test_what_cannot_be_read_is_named_by_file_row_and_value(tmp_path, pictures, name, text, words):
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 - the words are checked one by one
+        judged(tmp_path / name, text)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_columns_of_unusual_names_are_named(tmp_path, pictures, capsys):
+    table = tmp_path / "r.csv"
+    table.write_text("url,stars_given\n3.png,4\n")
+    import_ratings(table, tmp_path / "in", None, ["image=url", "rating=stars_given"])
+    assert "1 ratings" in capsys.readouterr().out
+    (rating,) = read_import(tmp_path / "in")
+    assert isinstance(rating, Rating)
+    assert rating.image.read_bytes() == pictures[3].read_bytes()
+    with pytest.raises(ValueError, match="Did you mean 'rating'"):
+        read_judgements(table, None, {"ratin": "url"})
+    with pytest.raises(ValueError, match=r"no column 'ur'. Did you mean 'url'"):
+        read_judgements(table, None, {"image": "ur"})
+
+
+@pytest.mark.parametrize("name", ["votes.csv", "pickapic.csv", "pickapic.parquet"])
+def test_kedge_reads_its_own_exports(make_study, tmp_path, name):
+    store = make_study("clean", "ruined", pairs=6, raters=2)
+    fill(store, lambda rng: 0.7)
+    file = store.folder / name
+    if name.endswith("parquet"):
+        pytest.importorskip("pyarrow")
+        write_pickapic_parquet(store, file)
+    else:
+        file.write_text((votes_csv if name == "votes.csv" else pickapic_csv)(store))
+    write_import(read_judgements(file), file, tmp_path / "in")
+    ours = sorted((c.prompt, c.first.read_bytes(), c.second.read_bytes(), c.label) for c in read_comparisons([store]))
+    back = sorted(
+        (c.prompt, c.first.read_bytes(), c.second.read_bytes(), c.label) for c in read_import(tmp_path / "in")
+    )
+    assert back == ours
+    assert len(back) == len(main_votes(store)) > 6
+
+
+def contents(choice: Comparison) -> tuple[str, bytes, bytes, float]:
+    return choice.prompt, choice.first.read_bytes(), choice.second.read_bytes(), choice.label
+
+
+def test_ridge_is_the_minimum_of_its_penalised_squares():
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(40, 7, generator=generator, dtype=torch.float64)
+    y = x @ torch.arange(7, dtype=torch.float64) + 3 + 0.1 * torch.randn(40, generator=generator, dtype=torch.float64)
+    weights, bias, strength = ridge(x, y)
+    residual = x @ weights + bias - y
+    assert abs(float(residual.sum())) < 1e-9
+    gradient = (x - x.mean(0)).T @ residual + strength * weights
+    assert float(gradient.abs().max()) < 1e-9
+    assert torch.allclose(weights, torch.arange(7, dtype=torch.float64), atol=0.2)
+
+
+def test_a_reward_from_ratings_ranks_new_pictures_and_loads_by_its_path(tmp_path, pictures):
+    """Brightness was rated; the reward is the fitted map itself, through the published layers."""
+    rows = [Rated("", Picture(file.name, file=file), float(i)) for i, file in enumerate(pictures)]
+    write_import(rows, tmp_path / "r.csv", tmp_path / "in")
+    fit = fit_votes([tmp_path / "in"], tmp_path / "reward", backbone="emoji", held_out=0.3)
+    text = "\n".join(fit_summary(fit, 0))
+    assert f"reward=aesthetic@{tmp_path / 'reward'}" in text
+    assert fit.rank is not None
+    assert fit.rank.value > 0.5
+    reward = load_reward(f'aesthetic@"{tmp_path / "reward"}"')
+    dark, bright = (torch.full((1, 3, 16, 16), value) for value in (0.1, 0.75))
+    assert float(reward(bright, ["x"])) > float(reward(dark, ["x"])) + 3
+
+
+def test_too_few_ratings_and_files_are_refused_with_what_to_do(tmp_path, pictures):
+    few = [Rating("", file, 1.0) for file in pictures[:3]]
+    with pytest.raises(ValueError, match="3 ratings are too few"):
+        fit_ratings(tmp_path, few, tmp_path / "out", keep_backbone=True)
+    table = tmp_path / "r.csv"
+    table.write_text("image,rating\n3.png,4\n")
+    with pytest.raises(ValueError, match="first kedge study import"):
+        fit_votes([table], tmp_path / "out")

@@ -82,7 +82,7 @@ def test_a_plan_says_what_watching_takes(micro_lcm, monkeypatch):
     assert (
         "to watch it: 2 evaluations of 5 prompts × 2 pictures, 60 sampling steps, each beside the base's: 120" in lines
     )
-    assert "3.0 h for 3 steps, and 1.0 h to watch it" in lines
+    assert "3 h for 3 steps, and 60 min to watch it" in lines
     unwatched = "\n".join(plan(config_for(micro_lcm, ROCM, 3, samples_every=0)))
     assert "to watch it: nothing" in unwatched
-    assert "3.0 h for 3 steps\n" in unwatched
+    assert "3 h for 3 steps\n" in unwatched

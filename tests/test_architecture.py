@@ -39,6 +39,7 @@ MAY_IMPORT = {
         "registry": "user_code",
         "quiet": "",
         **dict.fromkeys(TOOLS, ""),
+        "waiting": "units",
         "devices": "",
         "hashing": "files",
         "models": "registry",

@@ -17,6 +17,7 @@ COMMANDS = {
     "presets": "kedge.cli.presets:presets_command",
     "init": "kedge.cli.init:init_command",
     "train": "kedge.cli.train:train_command",
+    "sweep": "kedge.cli.sweep:sweep_command",
     "plan": "kedge.cli.plan:plan_command",
     "sample": "kedge.cli.sample:sample_command",
     "eval": "kedge.cli.eval:eval_command",

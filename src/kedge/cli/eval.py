@@ -47,6 +47,10 @@ def eval_command(
         str, typer.Option(help="Measures how much pictures vary: auto, emoji, dinov2, clip or none.")
     ] = "auto",
     fresh: Annotated[bool, typer.Option("--fresh", help="Measure again what a run folder already has.")] = False,
+    group: Annotated[
+        str | None,
+        typer.Option(metavar="KEY", help="One row for all runs alike in this key of their recipes: means over seeds."),
+    ] = None,
 ) -> None:
     """Score models, runs or images by any rewards. All on the same prompts and noise, each with its 95 % interval."""
     from kedge.workflows.evaluate import evaluate
@@ -59,7 +63,7 @@ def eval_command(
         count=count,
         seed=seed,
         samples=samples,
-        base=base,
+        base=base and group is None,
         batch_size=batch_size,
         device=device,
         encoder=encoder,
@@ -69,4 +73,6 @@ def eval_command(
         guidance=guidance,
         model=model or (),
     )
+    if group is not None:
+        return write_table(evaluations.grouped(targets, group, scales), chosen, out)
     write_table(evaluations.table(statistics=statistics, scales=scales), chosen, out)

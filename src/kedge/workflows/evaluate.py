@@ -59,10 +59,53 @@ class Evaluations(Sequence["Evaluation"]):
         extra += tuple(dict.fromkeys(name for evaluation in self.evaluations for name in evaluation.distances))
         return evaluation_table(self.evaluations, [*self.metrics, *extra], scales)
 
+    def grouped(self, runs: Sequence[str], key: str, scales: dict[str, float] | None = None) -> Table:
+        """One row for all runs that are alike in ``key`` of their recipes; means and intervals over seeds and prompts.
+
+        Args:
+            runs: the targets, in the order of the evaluations; all of them run folders.
+            key: dotted, such as ``algorithm.divergence``; its last part is enough where that is unambiguous.
+
+        Raises:
+            ValueError: a target is no run, or its recipe has no such key.
+        """
+        from kedge.evaluation.grouped import grouped_table
+
+        groups: dict[str, list[Evaluation]] = {}
+        for run, evaluation in zip(runs, self.evaluations, strict=True):
+            groups.setdefault(_value_of(run, key), []).append(evaluation)
+        return grouped_table(groups, key.rpartition(".")[2], scales)
+
     def __str__(self) -> str:
         from kedge.evaluation.rendering import render
 
         return render(self.table(), "table")
+
+
+def _value_of(run: str, key: str) -> str:
+    from kedge.config import dump, load_config
+    from kedge.config.text import read_yaml
+    from kedge.registry import suggest
+    from kedge.workflows.targets import run_path
+
+    path = run_path(run)
+    if path is None:
+        raise ValueError(f"--group {key}: {run} is not a run folder, so it has no recipe")
+    keys = dict(_flat(read_yaml(dump(load_config(path / "config.yaml")), str(path)), ""))
+    fitting = [name for name in keys if name == key or name.endswith(f".{key}")]
+    if len(fitting) != 1:
+        which = f"it may be {', '.join(fitting)}" if fitting else f"there is no such key.{suggest(key, keys)}"
+        raise ValueError(f"--group {key}: {which}")
+    return str(keys[fitting[0]])
+
+
+def _flat(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """Dotted key and value of everything in nested blocks."""
+    if not isinstance(value, dict):
+        yield path, value
+        return
+    for name, item in value.items():
+        yield from _flat(item, f"{path}.{name}" if path else name)
 
 
 def evaluate(

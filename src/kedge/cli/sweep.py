@@ -1,0 +1,100 @@
+"""``kedge sweep``: several values for some keys, several seeds, one table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kedge.cli.interrupt import SHELL
+
+if TYPE_CHECKING:
+    from kedge.workflows.runner.matrix import Matrix
+    from kedge.workflows.sweep import Sweep
+
+FAILED, SIGINT = 1, 2
+
+
+def sweep_command(
+    recipe: Annotated[str, typer.Argument(help="A preset (kedge presets) or a YAML file.")],
+    values: Annotated[
+        list[str],
+        typer.Argument(metavar="KEY=A,B|FIRST..LAST...", help="What varies, and changes that all runs share."),
+    ],
+    out: Annotated[Path | None, typer.Option(help="Runs, table and figure; runs/sweep-NAME by default.")] = None,
+    metrics: Annotated[str | None, typer.Option(help="Rewards, comma-separated. By default the recipe's.")] = None,
+    count: Annotated[int | None, typer.Option(min=2, help="Judge on this many of the test prompts.")] = None,
+    samples: Annotated[int, typer.Option(min=1, help="Pictures for each prompt.")] = 1,
+    jobs: Annotated[int, typer.Option(min=1, help="Runs at once.")] = 1,
+    only_list: Annotated[bool, typer.Option("--list", help="Print each run as a command, run nothing.")] = False,
+    format: Annotated[str, typer.Option(help="Of --list: commands, or slurm for a job array.")] = "commands",
+    run: Annotated[str | None, typer.Option(help="Do this one of the runs, and nothing else.")] = None,
+    draw: Annotated[bool, typer.Option("--draw", help="Only make table and figure, of what is there.")] = False,
+) -> None:
+    """Train a recipe with several values and seeds, judge all alike, and make one table with intervals over seeds.
+
+    For example: kedge sweep my.yaml algorithm.divergence=kl,hellinger training.seed=0..2. Stopped, it goes on by the
+    same command.
+    """
+    from kedge.workflows.sweep import read_sweep, slurm_script
+
+    if format not in ("commands", "slurm"):
+        raise ValueError(f"--format must be commands or slurm, not {format!r}")
+    sweep = read_sweep(recipe, values, out, count, samples, metrics)
+    if only_list:
+        print(slurm_script(sweep) if format == "slurm" else "\n".join(sweep.commands()), end="\n")
+    elif run is not None:
+        _one(sweep, run)
+    else:
+        if not draw:
+            _all(sweep, jobs)
+        _print(sweep)
+
+
+def _one(sweep: Sweep, name: str) -> None:
+    from kedge.workflows.runner.matrix import OVER, Matrix
+
+    matrix = sweep.matrix
+    chosen = matrix.find(name)
+    _go(Matrix((chosen,), matrix.folder))
+    if matrix.state(chosen) not in OVER:
+        raise typer.Exit(FAILED)
+
+
+def _all(sweep: Sweep, jobs: int) -> None:
+    from kedge.workflows.runner.cell import Interrupted
+    from kedge.workflows.sweep import save_facts
+
+    matrix = sweep.matrix
+    save_facts(sweep)
+    if jobs == 1:
+        _go(matrix)
+        return
+    try:
+        matrix.spread(jobs, lambda run: sweep.command("--run", run.name))
+    except Interrupted as stop:
+        _stopped(str(stop))
+
+
+def _go(matrix: Matrix) -> None:
+    from kedge.workflows.runner.cell import Interrupted
+
+    try:
+        matrix.go()
+    except Interrupted as stop:
+        _stopped(str(stop))
+
+
+def _stopped(message: str) -> None:
+    print(f"{message}. Go on with the same command")
+    raise typer.Exit(SHELL + SIGINT)
+
+
+def _print(sweep: Sweep) -> None:
+    from kedge.cli.tables import write_table
+    from kedge.workflows.sweep_result import write_results
+
+    table, files = write_results(sweep)
+    write_table(table, "table", None)
+    print(f"table    {files[0].with_suffix('')}.* (txt, md, csv, json, tex)\nfigure   {files[-1]}")

@@ -1,0 +1,210 @@
+"""What ``kedge sweep`` does: a recipe with several values for some keys, run by run, then one table over the seeds."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kedge.config import ConfigError, load_config
+from kedge.evaluation.records import file_name
+from kedge.workflows.recipes import recipe_path
+from kedge.workflows.runner.matrix import Matrix
+from kedge.workflows.runner.runs import Measure, Run
+
+if TYPE_CHECKING:
+    from kedge.config import RunConfig
+
+SEED, ROLE, BASE = "training.seed", "test", "base"
+LARGEST = 1000  # runs: more are a slip of the fingers
+_RANGE = re.compile(r"^(-?\d+)\.\.(-?\d+)$")
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A key of the recipe and the values that it takes, as text."""
+
+    key: str
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """One call of ``kedge sweep``.
+
+    Attributes:
+        recipe: a preset's name or a YAML file.
+        axes: what varies; ``training.seed`` is what means and intervals go over.
+        fixed: other changes, ``key=value``.
+        out: ``runs/`` below it holds the runs; table and figure lie in it.
+        count, samples: of the prompts that each model is judged on, and pictures for each; None takes all prompts.
+        metrics: by which; None takes those of the recipe.
+    """
+
+    recipe: str
+    axes: tuple[Axis, ...]
+    fixed: tuple[str, ...]
+    out: Path
+    count: int | None = None
+    samples: int = 1
+    metrics: tuple[str, ...] | None = None
+
+    @property
+    def groups(self) -> tuple[Axis, ...]:
+        """The axes but the seed: each combination of their values is a row of the table."""
+        return tuple(axis for axis in self.axes if axis.key != SEED)
+
+    @property
+    def matrix(self) -> Matrix:
+        """All runs, and the base model as it is.
+
+        Raises:
+            ConfigError: a value makes a recipe that is wrong.
+        """
+        combinations = list(itertools.product(*(axis.values for axis in self.axes)))
+        if len(combinations) > LARGEST:
+            raise ConfigError(f"{len(combinations)} runs are too many for one sweep (at most {LARGEST})")
+        runs = [self._run(dict(zip((axis.key for axis in self.axes), values, strict=True))) for values in combinations]
+        return Matrix((self._base(), *runs), self.out / "runs")
+
+    def label(self, run: Run) -> str:
+        """The row of a run: ``kl``, or ``divergence=kl, beta=0.01`` where several keys vary."""
+        if not run.train:
+            return BASE
+        parts = [(axis.key.rpartition(".")[2], run.overrides[axis.key]) for axis in self.groups]
+        if len(parts) == 1:
+            return str(parts[0][1])
+        return ", ".join(f"{key}={value}" for key, value in parts) or "tuned"
+
+    def arguments(self) -> list[str]:
+        """The command's, but its name: what makes the same sweep again."""
+        axes = [f"{axis.key}={','.join(axis.values)}" for axis in self.axes]
+        options = ["--out", str(self.out), "--samples", str(self.samples)]
+        if self.count is not None:
+            options += ["--count", str(self.count)]
+        if self.metrics is not None:
+            options += ["--metrics", ",".join(self.metrics)]
+        return [self.recipe, *axes, *self.fixed, *options]
+
+    def command(self, *more: str) -> list[str]:
+        """Arguments of ``kedge`` that make this sweep, or one run of it."""
+        return ["sweep", *self.arguments(), *more]
+
+    def commands(self) -> list[str]:
+        """Each run as a command, for a scheduler."""
+        return [f"kedge {shlex.join(self.command('--run', run.name))}" for run in self.matrix.runs]
+
+    def _base(self) -> Run:
+        config = self._config({})
+        return Run(BASE, self._recipe, self._changes({}), train=False, measures=self._measures(config))
+
+    def _run(self, values: dict[str, str]) -> Run:
+        config = self._config(values)
+        name = "_".join(f"{key.rpartition('.')[2]}-{value}" for key, value in values.items())
+        return Run(
+            file_name(name),
+            self._recipe,
+            self._changes(values),
+            measures=self._measures(config),
+            seed=config.training.seed,
+        )
+
+    @property
+    def _recipe(self) -> str:
+        return str(recipe_path(self.recipe))
+
+    def _changes(self, values: dict[str, str]) -> dict[str, Any]:
+        changes: dict[str, Any] = {}
+        for text in self.fixed:
+            key, _, value = text.partition("=")
+            changes[key] = value
+        return changes | {key: value for key, value in values.items() if key != SEED}
+
+    def _config(self, values: dict[str, str]) -> RunConfig:
+        return load_config(self._recipe, [*self.fixed, *(f"{key}={value}" for key, value in values.items())])
+
+    def _measures(self, config: RunConfig) -> dict[str, Measure]:
+        from kedge.training.prompt_sets import PromptSets
+
+        prompts = PromptSets(config, new=True).drawn(self.count).prompts
+        metrics = self.metrics or tuple(dict.fromkeys([config.reward, *config.watch.metrics]))
+        return {ROLE: Measure(tuple(prompts), metrics, samples=self.samples, seed=config.watch.seed)}
+
+
+def read_sweep(
+    recipe: str,
+    arguments: Sequence[str],
+    out: Path | None = None,
+    count: int | None = None,
+    samples: int = 1,
+    metrics: str | None = None,
+) -> Sweep:
+    """``algorithm.divergence=kl,hellinger training.seed=0..2`` as axes; keys with one value are plain changes.
+
+    Raises:
+        ConfigError: naming the argument that is wrong.
+    """
+    axes, fixed = [], []
+    for argument in arguments:
+        key, equals, text = argument.partition("=")
+        if not equals or not key.strip():
+            raise ConfigError(f"{argument!r} is not key=value or key=value,value (for example training.seed=0..2)")
+        values = tuple(_values(text))
+        if len(values) > 1:
+            axes.append(Axis(key, values))
+        else:
+            fixed.append(argument)
+    if not axes:
+        raise ConfigError(
+            "nothing varies: give a key several values, as algorithm.divergence=kl,hellinger or training.seed=0..2 "
+            "(kedge train runs a single one)"
+        )
+    place = out or Path("runs") / f"sweep-{Path(recipe).stem}"
+    chosen = tuple(part.strip() for part in metrics.split(",")) if metrics else None
+    return Sweep(recipe, tuple(axes), tuple(fixed), place, count, samples, chosen)
+
+
+def _values(text: str) -> Iterator[str]:
+    """``a,b`` and ``0..2``; commas inside brackets and quotes separate nothing."""
+    for part in re.findall(r"(?:\[[^\]]*\]|\"[^\"]*\"|[^,])+", text) or [text]:
+        between = _RANGE.match(part.strip())
+        if between is None:
+            yield part.strip()
+            continue
+        first, last = int(between[1]), int(between[2])
+        step = 1 if last >= first else -1
+        yield from map(str, range(first, last + step, step))
+
+
+def slurm_script(sweep: Sweep) -> str:
+    """A job array that does one run a task; what the cluster wants said differently is said at its top."""
+    names = " ".join(shlex.quote(run.name) for run in sweep.matrix.runs)
+    command = shlex.join(["kedge", *sweep.command("--run")])
+    return f"""#!/bin/bash
+#SBATCH --job-name={file_name(sweep.out.name)}
+#SBATCH --array=0-{len(sweep.matrix.runs) - 1}
+#SBATCH --output={sweep.out}/slurm-%A_%a.log
+#SBATCH --gpus=1
+#SBATCH --cpus-per-task=4
+#SBATCH --mem=32G
+#SBATCH --time=12:00:00
+# A task that the cluster stops goes on where it was: submit the array again. When all are done:
+#   {shlex.join(["kedge", *sweep.command("--draw")])}
+set -euo pipefail
+cd {shlex.quote(str(Path.cwd()))}
+runs=({names})
+exec {command} "${{runs[$SLURM_ARRAY_TASK_ID]}}"
+"""
+
+
+def save_facts(sweep: Sweep) -> None:
+    """What varies, beside the runs."""
+    from kedge.files import write_text
+
+    facts = {"recipe": sweep.recipe, "axes": {axis.key: axis.values for axis in sweep.axes}, "fixed": sweep.fixed}
+    write_text(sweep.out / "sweep.json", json.dumps(facts, indent=2) + "\n")

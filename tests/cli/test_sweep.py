@@ -1,0 +1,155 @@
+"""``kedge sweep`` and ``eval --group``: runs by value and seed, resumable, one table and figure over the seeds."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from helpers.training_world import recipe
+from kedge.cli.app import app
+from kedge.cli.run import explain
+from kedge.config import ConfigError
+from kedge.evaluation import Evaluation
+from kedge.evaluation.grouped import group_interval, grouped_table
+from kedge.evaluation.rendering import render
+from kedge.evaluation.statistics import mean_interval
+from kedge.workflows.sweep import read_sweep, slurm_script
+
+AXES = ("algorithm.beta=0.1,5", "training.seed=0..1")
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a recipe of two steps."""
+    monkeypatch.chdir(tmp_path)
+    data = recipe(training__steps=2, watch__samples_every=0)
+    (tmp_path / "my.yaml").write_text(yaml.safe_dump(data))
+    return tmp_path
+
+
+def kedge(*arguments: str) -> str:
+    result = CliRunner().invoke(app, list(arguments))
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("kl,hellinger", ("kl", "hellinger")),
+        ("0..2", ("0", "1", "2")),
+        ("2..0", ("2", "1", "0")),
+        ("0..1,7", ("0", "1", "7")),
+        ("[1, 2],[3]", ("[1, 2]", "[3]")),
+        ("1e-4,3e-4", ("1e-4", "3e-4")),
+    ],
+)
+def test_values_of_an_axis(text, values):
+    sweep = read_sweep("my.yaml", [f"a.b={text}", "c=1"])
+    assert [(axis.key, axis.values) for axis in sweep.axes] == [("a.b", values)]
+    assert sweep.fixed == ("c=1",)
+
+
+def test_what_is_no_sweep_is_refused():
+    with pytest.raises(ConfigError, match="nothing varies"):
+        read_sweep("my.yaml", ["a.b=1"])
+    with pytest.raises(ConfigError, match="'seeds' is not key=value"):
+        read_sweep("my.yaml", ["seeds"])
+
+
+def test_a_sweep_trains_measures_and_draws_and_does_nothing_twice(place):
+    said = kedge("sweep", "my.yaml", *AXES)
+    folder = place / "runs" / "sweep-my"
+    names = {"base", "beta-0.1_seed-0", "beta-0.1_seed-1", "beta-5_seed-0", "beta-5_seed-1"}
+    assert names == {
+        path.name for path in (folder / "runs").iterdir() if path.is_dir() and not path.name.startswith(".")
+    }
+    for suffix in ("txt", "md", "csv", "json", "tex"):
+        assert (folder / f"table.{suffix}").stat().st_size > 50
+    assert (folder / "figure.png").read_bytes().startswith(b"\x89PNG")
+    assert "0.1 (2 seeds)" in said
+    assert r"\toprule" in (folder / "table.tex").read_text()
+    logs = {name: (folder / "runs" / name / "metrics.jsonl").read_bytes() for name in names - {"base"}}
+    assert len(set(logs.values())) == 4, "each run has its own seed and β"
+
+    rows = {row["name"]: row for row in json.loads((folder / "table.json").read_text())["rows"]}
+    (metric,) = set(rows["base"]) - {"name"}
+    records = [Evaluation.load(folder / "runs" / f"beta-5_seed-{seed}" / "evaluation" / "test.json") for seed in (0, 1)]
+    wanted = mean_interval(np.stack([record.values(metric) for record in records]), records[0].prompts)
+    assert rows["5 (2 seeds)"][metric] == wanted.to_dict()
+
+    (folder / "table.json").unlink()
+    kedge("sweep", "my.yaml", *AXES)
+    assert {name: (folder / "runs" / name / "metrics.jsonl").read_bytes() for name in logs} == logs
+    assert json.loads((folder / "table.json").read_text())["rows"]
+
+
+def test_a_listed_run_is_one_run_and_what_is_missing_is_named(place):
+    lines = kedge("sweep", "my.yaml", *AXES, "training.steps=1", "--list").splitlines()
+    assert len(lines) == 5
+    import shlex
+
+    kedge(*shlex.split(lines[1])[1:])
+    assert [path.name for path in (place / "runs" / "sweep-my" / "runs").glob("beta*")] == ["beta-0.1_seed-0"]
+    said = kedge("sweep", "my.yaml", *AXES, "training.steps=1", "--draw")
+    assert "Left out: base (waiting)" in " ".join(said.split())
+    with pytest.raises(ConfigError, match=r"training\.steps"):  # other runs of these names are not overwritten
+        kedge("sweep", "my.yaml", *AXES, "training.steps=2")
+
+
+def test_the_job_array_is_a_shell_script_that_names_each_run(place):
+    sweep = read_sweep("my.yaml", AXES, count=3)
+    script = slurm_script(sweep)
+    assert "--array=0-4" in script
+    assert "SLURM_ARRAY_TASK_ID" in script
+    subprocess.run(["bash", "-n"], input=script, text=True, check=True)
+    probe = script.replace("exec kedge", "printf '%s\\n'").replace("set -euo pipefail", "SLURM_ARRAY_TASK_ID=3")
+    words = subprocess.run(["bash"], input=probe, text=True, capture_output=True, check=True).stdout.split("\n")
+    assert words[:2] == ["sweep", "my.yaml"]
+    assert words[-2] == "beta-5_seed-0"
+
+
+def test_a_wrong_value_is_named_before_anything_runs(place):
+    with pytest.raises(ConfigError) as caught:
+        kedge("sweep", "my.yaml", "training.stepz=1,2")
+    code, text = explain(caught.value)
+    assert code == 2
+    assert text.startswith("on the command line, training.stepz=1: unknown key")
+    assert not (place / "runs").exists()
+
+
+def evaluation(name: str, shift: float, prompts: int = 6) -> Evaluation:
+    values = np.random.default_rng(len(name)).normal(shift, 1.0, prompts)
+    return Evaluation(name, tuple(map(str, range(prompts))), 0, {"oracle": values})
+
+
+def test_seeds_widen_the_interval_where_they_differ():
+    alike = [evaluation("a", 0.0), evaluation("b", 0.0)]
+    apart = [evaluation("a", 0.0), evaluation("b", 9.0)]
+    near, far = group_interval(alike, "oracle"), group_interval(apart, "oracle")
+    assert near is not None
+    assert far is not None
+    assert far.half_width > 3 * near.half_width
+    text = render(grouped_table({"kl": apart, "base": [evaluation("c", 1.0)]}, "divergence"), "markdown")
+    assert "kl (2 seeds)" in text
+    assert "| base |" in text
+    with pytest.raises(ValueError, match="different prompts"):
+        group_interval([evaluation("a", 0.0), evaluation("b", 0.0, prompts=5)], "oracle")
+
+
+def test_eval_groups_runs_by_a_key_of_their_recipes(place):
+    kedge("sweep", "my.yaml", *AXES)
+    runs = sorted(map(str, (place / "runs" / "sweep-my" / "runs").glob("beta*")))
+    table = kedge("eval", *runs, "--group", "algorithm.beta", "--encoder", "none", "--format", "csv")
+    assert "0.1 (2 seeds)" in table
+    assert "5.0 (2 seeds)" in table or "5 (2 seeds)" in table
+    with pytest.raises(ValueError, match="--group betta: there is no such key"):
+        kedge("eval", *runs, "--group", "betta", "--encoder", "none")

@@ -27,7 +27,7 @@ COMPREHENSIONS = 26  # in 1,000 lines that are neither empty nor comments; the a
 VAGUE = {"found", "told", "made", "here", "asked", "given", "kept", "some", "mine"}
 
 # Small tools that import nothing of kedge: whoever imports anything of it may use them.
-TOOLS = ("units", "files", "lru", "pixels", "user_code", "vocabulary", "waiting")
+TOOLS = ("units", "files", "lru", "pixels", "user_code", "vocabulary")
 
 # Package or module below kedge → those that it may import. Nobody imports cli; rewards and policies do not know each
 # other; evaluation, study and export know no training.
@@ -58,7 +58,7 @@ MAY_IMPORT = {
         "training": "registry quiet devices hashing models policies rewards algorithms config prompts evaluation"
         " export",
         "planning": "registry quiet devices models random_models policies rewards algorithms config prompts training",
-        "workflows": "registry devices hashing models policies rewards algorithms worlds config prompts evaluation"
+        "workflows": "registry waiting devices hashing models policies rewards algorithms worlds config prompts evaluation"
         " study export training planning",
         "cli": "registry prompts config policies evaluation study random_models workflows",
         "__main__": "cli",
@@ -210,7 +210,7 @@ def test_dependencies_run_one_way():
         ("kedge.gaussian", "def f():\n    from kedge.cli import app", "gaussian may import nothing of kedge"),
         ("kedge.study.x", "from kedge.algorithms.ppo import PPO", "study may use kedge.algorithms.votes only"),
         ("kedge.cli.x", "from kedge.workflows.train import train", None),
-        ("kedge.cli.x", "from kedge.training.run import train", "cli may import prompts, config"),
+        ("kedge.cli.x", "from kedge.training.run import train", "cli may import registry, prompts, config"),
     ],
 )
 def test_a_wrong_import_is_noticed(tmp_path, name, line, complaint):

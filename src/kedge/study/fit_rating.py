@@ -114,8 +114,8 @@ def _held_out(ratings: Sequence[Rating], share: float, seed: int) -> Tensor:
     if len(units) < 3:
         raise ValueError(f"ratings of {len(units)} pictures are too few to learn from")
     random.Random(f"split {seed}").shuffle(units)
-    kept = set(units[: max(1, round(share * len(units)))])
-    return torch.tensor([key in kept for key in keys])
+    judging = set(units[: max(1, round(share * len(units)))])
+    return torch.tensor([key in judging for key in keys])
 
 
 @torch.no_grad()

@@ -60,9 +60,16 @@ def fit_votes(
     if ratings:
         if votes:
             raise ValueError("ratings and choices make different rewards: fit them one by one")
-        clip, kept = rating_backbone(backbone)
+        clip, keep_backbone = rating_backbone(backbone)
         return fit_ratings(
-            clip, ratings, out, keep_backbone=kept, held_out=held_out, seed=seed, device=place, progress=progress
+            clip,
+            ratings,
+            out,
+            keep_backbone=keep_backbone,
+            held_out=held_out,
+            seed=seed,
+            device=place,
+            progress=progress,
         )
     folder, rate = find_backbone(backbone, stores)
     settings = FitSettings(epochs, batch_size, lr or rate, layers, seed=seed)

@@ -24,7 +24,9 @@ from kedge.ranges import Count, Fraction, NotNegative, Positive, Share, Whole
 # YAML reads `off` as a boolean.
 def _comma_separated(value: Any) -> Any:
     """``a,b`` as ``--metrics`` takes it, as the list that it means."""
-    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+    from kedge.rewards.expression import split_rewards
+
+    return split_rewards(value) if isinstance(value, str) else value
 
 
 Metrics = Annotated[tuple[str, ...], BeforeValidator(_comma_separated)]

@@ -72,6 +72,12 @@ def parse(text: str) -> tuple[Term, ...]:
     return tuple(terms)
 
 
+def split_rewards(text: str) -> list[str]:
+    """``"pickscore@emoji, vqa(model='a,b')"`` as a list: commas inside brackets and quotes separate nothing."""
+    parts = re.findall(r"""(?:\([^)]*\)|"[^"]*"|'[^']*'|[^,])+""", text)
+    return [part.strip() for part in parts if part.strip()]
+
+
 def single(text: str) -> Term | None:
     """The one reward that ``text`` names, as ``NAME`` or ``NAME@SOURCE``; None for anything else."""
     try:

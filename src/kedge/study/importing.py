@@ -52,11 +52,11 @@ def read_judgements(
     names = list(dict.fromkeys(name for row in rows for name in row))
     holders = _columns(names, columns or {}, str(file))
     folder = images or file.parent
-    if "first" in holders and "second" in found:
-        if "choice" not in found:
+    if "first" in holders and "second" in holders:
+        if "choice" not in holders:
             raise ValueError(_lacking(file, "choice", names))
         return _choices(rows, holders, folder, file)
-    if "image" in holders and "rating" in found:
+    if "image" in holders and "rating" in holders:
         return _ratings(rows, holders, folder, file)
     raise ValueError(_lacking(file, "rating" if "image" in holders else "image", names))
 
@@ -105,14 +105,14 @@ def _jsonl(file: Path) -> list[dict[str, Any]]:
 def _json(file: Path) -> list[dict[str, Any]]:
     items = json.loads(file.read_text(encoding="utf-8-sig"))
     if not isinstance(items, list):
-        raise ValueError(f"{file}: expected a list of tasks or rows, holders {type(items).__name__}")
+        raise ValueError(f"{file}: expected a list of tasks or rows, found {type(items).__name__}")
     return flat_tasks(_objects(items, file))
 
 
 def _objects(items: Sequence[Any], file: Path) -> list[dict[str, Any]]:
     for number, item in enumerate(items, start=1):
         if not isinstance(item, dict):
-            raise ValueError(f"{file}, item {number}: expected an object with columns, holders {item!r:.80}")
+            raise ValueError(f"{file}, item {number}: expected an object with columns, found {item!r:.80}")
     return list(items)
 
 
@@ -141,7 +141,7 @@ def _columns(names: Sequence[str], wanted: Mapping[str, str], where: str) -> dic
         for name in usual:
             if what not in holders and name in names:
                 holders[what] = name
-    return found
+    return holders
 
 
 def _lacking(file: Path, what: str, names: Sequence[str]) -> str:

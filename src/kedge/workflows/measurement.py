@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from kedge.registry import object_path
+from kedge.rewards.expression import split_rewards
 from kedge.training.run_folder import is_run
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def choose_metrics(metrics: Metrics | None, targets: Sequence[str]) -> list[Metr
     if isinstance(metrics, Mapping):
         return list(metrics.items())
     if isinstance(metrics, str):
-        metrics = [part.strip() for part in metrics.split(",") if part.strip()]
+        metrics = split_rewards(metrics)
     if metrics:
         return [item if isinstance(item, str) else (_name(item), item) for item in dict.fromkeys(metrics)]
     config = first_config(targets)

@@ -60,12 +60,12 @@ def fit_votes(
     if ratings:
         if votes:
             raise ValueError("ratings and choices make different rewards: fit them one by one")
-        clip, keep_backbone = rating_backbone(backbone)
+        clip, copied = rating_backbone(backbone)
         return fit_ratings(
             clip,
             ratings,
             out,
-            keep_backbone=keep_backbone,
+            keep_backbone=copied,
             held_out=held_out,
             seed=seed,
             device=place,

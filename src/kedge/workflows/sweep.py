@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from kedge.config import ConfigError, load_config
 from kedge.evaluation.records import file_name
+from kedge.rewards.expression import split_rewards
 from kedge.workflows.recipes import recipe_path
 from kedge.workflows.runner.matrix import Matrix
 from kedge.workflows.runner.runs import Measure, Run
@@ -165,7 +166,7 @@ def read_sweep(
             "(kedge train runs a single one)"
         )
     place = out or Path("runs") / f"sweep-{Path(recipe).stem}"
-    chosen = tuple(part.strip() for part in metrics.split(",")) if metrics else None
+    chosen = tuple(split_rewards(metrics)) if metrics else None
     return Sweep(recipe, tuple(axes), tuple(fixed), place, count, samples, chosen)
 
 

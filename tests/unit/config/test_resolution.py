@@ -41,8 +41,8 @@ def test_a_config_made_in_python_is_resolved_when_it_is_asked_for(tmp_path: Path
         resolve(run_of(kind="lmc"))
     with pytest.raises(ConfigError, match=r"model\.kind: kedge\.models:BUNDLED is neither a Family nor a function"):
         resolve(run_of(kind="kedge.models:BUNDLED"))
-    (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": "FluxPipeline"}))
-    with pytest.raises(ConfigError, match=r"model: .*FluxPipeline, which Kedge does not train"):
+    (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": "KandinskyPipeline"}))
+    with pytest.raises(ConfigError, match=r"model: .*KandinskyPipeline, which Kedge does not train"):
         resolve(run_of(name=str(tmp_path)))
 
 

@@ -29,7 +29,7 @@ def _comma_separated(value: Any) -> Any:
     return split_rewards(value) if isinstance(value, str) else value
 
 
-Metrics = Annotated[tuple[str, ...], BeforeValidator(_comma_separated)]
+Names = Annotated[tuple[str, ...], BeforeValidator(_comma_separated)]
 Guard = Annotated[
     Literal["warn", "stop", "best", "off"], BeforeValidator(lambda value: "off" if value is False else value)
 ]
@@ -211,6 +211,8 @@ class WatchConfig:
         batch_size: pictures at once; they need less memory than training does.
         seed: seed of the samples and evaluations.
         tensorboard: write TensorBoard events too.
+        trackers: what else records it: wandb, trackio (both offline unless told otherwise), or module:Class; a list, or
+            comma-separated.
     """
 
     samples_every: Whole = 50
@@ -220,12 +222,13 @@ class WatchConfig:
     held_out: PromptsConfig | None = None
     test: PromptsConfig | None = None
     pictures: Count = 2
-    metrics: Metrics = ()
+    metrics: Names = ()
     encoder: str = "auto"
     guard: Guard = "warn"
     batch_size: Count = 8
     seed: int = 1234
     tensorboard: bool = True
+    trackers: Names = ()
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ from kedge.training.processes import Processes
 from kedge.training.progress import Silent, display
 from kedge.training.prompt_sets import PromptSets
 from kedge.training.run_folder import RunFolder
+from kedge.training.trackers import flat_settings, make_trackers, wants_tensorboard
 from kedge.training.trainer import Trainer
 from kedge.units import MB
 
@@ -191,6 +192,6 @@ def _callbacks(
 
 def _loggers(config: RunConfig, folder: RunFolder) -> Sequence[Logger]:
     loggers: list[Logger] = [JsonlLogger(folder.metrics)]
-    if config.watch.tensorboard:
-        loggers.append(TensorBoardLogger(folder.tensorboard))
-    return loggers
+    if wants_tensorboard(config):
+        loggers.append(TensorBoardLogger(folder.tensorboard, flat_settings(config)))
+    return [*loggers, *make_trackers(config, folder.path)]

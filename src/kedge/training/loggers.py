@@ -6,8 +6,9 @@ import json
 import logging
 import math
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TextIO
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from torch import Tensor
 
@@ -72,10 +73,15 @@ class JsonlLogger:
 
 
 class TensorBoardLogger:
-    """TensorBoard events; after a resume, steps that are done again hide the earlier ones."""
+    """TensorBoard events; after a resume, steps that are done again hide the earlier ones.
 
-    def __init__(self, folder: Path):
-        self._folder = folder
+    Args:
+        folder: where the events go.
+        settings: the config's keys, dotted, and their values: shown as hyper-parameters and as a text.
+    """
+
+    def __init__(self, folder: Path, settings: Mapping[str, Any] | None = None):
+        self._folder, self._settings = folder, settings or {}
         self._writer: SummaryWriter | None = None
 
     def start(self, step: int) -> None:
@@ -83,6 +89,16 @@ class TensorBoardLogger:
         from torch.utils.tensorboard import SummaryWriter
 
         self._writer = SummaryWriter(str(self._folder), purge_step=step + 1 if step else None)
+        if self._settings and not step:
+            self._tell_settings(self._writer)
+
+    def _tell_settings(self, writer: SummaryWriter) -> None:
+        from torch.utils.tensorboard.summary import hparams
+
+        lines = [f"    {key}: {value}" for key, value in self._settings.items()]  # Markdown's code
+        writer.add_text("config", "\n".join(lines), 0)
+        for summary in hparams(dict(self._settings), {}):
+            writer._get_file_writer().add_summary(summary)
 
     def log(self, step: int, numbers: dict[str, float]) -> None:
         """One scalar each."""

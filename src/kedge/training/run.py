@@ -34,6 +34,7 @@ from kedge.training.processes import Processes
 from kedge.training.prompt_sets import PromptSets
 from kedge.training.resume import check_resume
 from kedge.training.run_folder import RunFolder
+from kedge.training.trackers import check_trackers
 from kedge.training.trainer import Outcome, Trainer
 
 log = logging.getLogger(__name__)
@@ -67,6 +68,7 @@ def train(
         raise ConfigError("--resume goes on with a run, --from starts a new one: give one of them")
     processes = Processes(config.training.device)
     check_experience(config, processes.count)
+    check_trackers(config)
     check_guard(config)
     with ExitStack() as stack:
         # One process takes the folder for all; where it cannot, all of them say so.

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from helpers import tiny_rewards
+from helpers.live_reward import serving_reward
 from kedge.rewards import REWARDS, load_reward
 from kedge.rewards.alignment import Alignment
 from kedge.rewards.patches import PatchPreprocess
@@ -49,6 +50,15 @@ def tiny(name: str, folder: Path, device: Any = "cpu") -> Iterator[Any]:
             )
         finally:
             server.close()
+    elif name == "judge":
+        server = CaptionServer(tiny_rewards.write_captioner(folder / "captioner"))
+        try:
+            yield load_reward(f'judge(template=ocr)@"{server.url}#{server.model_name}"', device)
+        finally:
+            server.close()
+    elif name == "remote":
+        with serving_reward(load_reward("incompressibility")) as address:
+            yield load_reward(address, device)
     elif REWARDS[name].parts:
         yield load_reward(f'{name}@"{WRITERS[name](folder / name)}"', device)
     else:

@@ -25,6 +25,7 @@ COMMANDS = {
     "export": "kedge.cli.export:export_command",
     "prompts": "kedge.cli.prompts:prompts_command",
     "random-model": "kedge.cli.random_model:random_model_command",
+    "serve-reward": "kedge.cli.serve_reward:serve_reward_command",
     "doctor": "kedge.cli.doctor:doctor_command",
     "demo": "kedge.cli.demo:demo_command",
 }

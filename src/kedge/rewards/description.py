@@ -123,7 +123,7 @@ def _check_source(term: Term) -> None:
         raise ValueError(f"reward {term.name!r} loads nothing, so it takes no source: write {term.name!r} without '@…'")
     if spec.source == "server" and term.source != "emoji" and not term.source.startswith(("http://", "https://")):
         raise ValueError(
-            f"reward {term.name!r} asks a server: write {term.name}@http://HOST:PORT/v1, not '@{term.source}'"
+            f"reward {term.name!r} asks a server: write {term.name}@http://HOST:PORT/…, not '@{term.source}'"
         )
     if term.source == "emoji":
         check_in_world(spec)

@@ -99,6 +99,12 @@ def _term(text: str, match: re.Match[str], sign: float) -> Term:
         raise _unreadable(text, match.end() - 1, "expected a reward after the + (with spaces round it), or no +")
     settings = _settings(text, match)
     name, source = match["name"].strip('"'), source.strip('"') if source else None
+    if name.startswith(("http://", "https://")):
+        if source:
+            raise _unreadable(
+                text, match.start("source"), "an address is a source itself: leave out what is behind the @"
+            )
+        name, source = "remote", name
     return Term(weight, name, source, bool(match["open"]), settings)
 
 

@@ -194,7 +194,8 @@ def _readiness(spec: RewardSpec) -> Iterator[Readiness]:
     if spec.in_world:
         yield _readiness_in_world(spec)
     if not spec.parts:
-        yield Readiness(spec.name, True)
+        served = spec.source == "server"
+        yield Readiness(spec.name, not served, (), f"give a server: {spec.name}@http://HOST:PORT/…" if served else "")
 
 
 def _readiness_in_world(spec: RewardSpec) -> Readiness:

@@ -1,4 +1,4 @@
-"""The rewards that a vision-language model gives: entries of the catalogue. Importable without torch."""
+"""The rewards of vision-language models, and those behind servers: entries of the catalogue. Importable without torch."""
 
 from __future__ import annotations
 
@@ -34,5 +34,29 @@ VISION_LANGUAGE = (
         parts=(parts.QWEN3_VL_2B,),
         settings={"question": 'Does this picture show "{prompt}"? Answer Yes or No.', "yes": "Yes", "no": "No"},
         source="weights",
+    ),
+    RewardSpec(
+        "judge",
+        "kedge.rewards.judge:Judge",
+        skeleton="kedge.rewards.skeleton:no_network",
+        differentiable=False,
+        needs_prompt=True,
+        measures="what a model behind a server says of the picture (UnifiedReward, reading, yes or no)",
+        units="as the template says",
+        made_from=("a vision-language model",),
+        settings={"template": "rating", "question": "", "pattern": "", "unread": 0.0, "workers": 8.0},
+        source="server",
+    ),
+    RewardSpec(
+        "remote",
+        "kedge.rewards.remote:RemoteReward",
+        skeleton="kedge.rewards.skeleton:no_network",
+        differentiable=False,
+        needs_prompt=True,
+        measures="what a reward server returns: write its address, http://HOST:PORT/score",
+        units="the server's",
+        made_from=("a reward server",),
+        settings={"batch": 16.0, "timeout": 120.0, "attempts": 8.0},
+        source="server",
     ),
 )

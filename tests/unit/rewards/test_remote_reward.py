@@ -1,0 +1,145 @@
+"""A reward behind an address: the same numbers, from another process, or a clear word about what is wrong."""
+
+from __future__ import annotations
+
+import json
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+import torch
+
+from helpers.live_reward import reward_process, serving_reward
+from helpers.tiny_rewards import pictures
+from kedge.pixels import to_uint8
+from kedge.rewards import describe, load_reward, parse
+from kedge.rewards.json_server import ServerError
+from kedge.rewards.remote import KEY_VARIABLE, RemoteReward, as_png, from_png
+
+PROMPTS = ["a cat", "zwei Hunde ☃", "", "a fox", "a cow"]
+
+
+@contextmanager
+def server(*replies):
+    """Answers ``(status, body)`` in turn, the last one for ever; yields its address and the requests."""
+    requests = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            requests.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            status, body = replies[min(len(requests), len(replies)) - 1]
+            data = json.dumps(body(requests[-1]) if callable(body) else body).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *args):
+            pass
+
+    httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=httpd.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{httpd.server_address[1]}/score", requests
+    finally:
+        httpd.shutdown()
+        httpd.server_close()
+
+
+def test_another_process_scores_as_this_one(monkeypatch):
+    images = to_uint8(pictures(5, 32, 32)).permute(0, 3, 1, 2) / 255
+    with reward_process("0.5*pickscore@emoji + incompressibility", **{KEY_VARIABLE: "secret"}) as address:
+        with pytest.raises(ServerError, match=rf"401.*{KEY_VARIABLE}"):
+            load_reward(address)(images, PROMPTS)
+        monkeypatch.setenv(KEY_VARIABLE, "secret")
+        remote = load_reward(f'remote(batch=2)@"{address}"')(images, PROMPTS)
+    with torch.no_grad():
+        local = load_reward("0.5*pickscore@emoji + incompressibility")(images, PROMPTS)
+    torch.testing.assert_close(remote, local, rtol=1e-5, atol=1e-5)
+
+
+def test_an_address_is_a_reward():
+    (term,) = parse("http://host:8770/score")
+    assert (term.name, term.source) == ("remote", "http://host:8770/score")
+    assert parse("0.5*https://host/a + z(pickscore)")[0].source == "https://host/a"
+    assert not describe("http://host:8770/score").differentiable
+    with pytest.raises(ValueError, match="source itself"):
+        parse("http://host/score@x")
+
+
+def test_pictures_are_sent_without_loss():
+    pixels = to_uint8(pictures(1, 20, 30))[0]
+    assert torch.equal(from_png(as_png(pixels.numpy())), pixels.permute(2, 0, 1) / 255)
+
+
+def test_batches_and_order():
+    with server((200, lambda request: {"scores": [len(prompt) for prompt in request["prompts"]]})) as (
+        address,
+        requests,
+    ):
+        scores = RemoteReward(address, batch=2)(torch.rand(5, 3, 8, 8), PROMPTS)
+    assert scores.tolist() == [len(prompt) for prompt in PROMPTS]
+    assert [len(request["images"]) for request in requests] == [2, 2, 1]
+
+
+def test_what_may_pass_is_tried_again():
+    with server((503, {}), (200, {"oops": 1}), (200, {"scores": [1.5]})) as (address, requests):
+        assert RemoteReward(address)(torch.rand(1, 3, 8, 8), ["a"]).tolist() == [1.5]
+    assert len(requests) == 3
+
+
+@pytest.mark.parametrize(
+    ("reply", "message"),
+    [
+        ({"scores": [1, 2]}, "2 scores for 1 pictures"),
+        ({"scores": ["much"]}, "1 of them no numbers"),
+        ({"scores": [True]}, "1 of them no numbers"),
+        ({"scores": [float("nan")]}, "not finite"),
+    ],
+)
+def test_what_is_no_score_is_refused_at_once(reply, message):
+    with server((200, reply)) as (address, requests), pytest.raises(ServerError, match=message):
+        RemoteReward(address)(torch.rand(1, 3, 8, 8), ["a"])
+    assert len(requests) == 1
+
+
+def test_settings_that_cannot_be_are_refused():
+    for settings in ({"batch": 0}, {"timeout": 0}, {"attempts": 0}):
+        with pytest.raises(ValueError, match="must be 1 or more"):
+            RemoteReward("http://x/score", **settings)
+    with pytest.raises(ValueError, match="kedge serve-reward"):
+        load_reward("remote")
+
+
+def raw(address, body):
+    from kedge.rewards.json_server import JsonServer
+
+    return JsonServer(address, "reward server", attempts=1).ask("", body)
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ([], "expected"),
+        ({"images": [], "prompts": []}, "neither empty"),
+        ({"images": ["x"], "prompts": ["a", "b"]}, "1 images for 2 prompts"),
+        ({"images": ["x"], "prompts": [3]}, "expected"),
+        ({"images": ["x"], "prompts": ["a"]}, "422.*not a picture"),
+        ({"images": ["aGVsbG8="], "prompts": ["a"]}, "422.*not a picture"),
+    ],
+)
+def test_the_server_says_what_is_wrong_with_a_request(body, message):
+    with serving_reward(load_reward("incompressibility")) as address, pytest.raises(ServerError, match=message):
+        raw(address, body)
+
+
+def test_pictures_of_several_sizes_may_come_together():
+    sizes = [(8, 8), (20, 30)]
+    images = [pictures(1, *size)[0] for size in sizes]
+    sent = [as_png(to_uint8(image[None])[0].numpy()) for image in images]
+    with serving_reward(load_reward("incompressibility")) as address:
+        scores = raw(address, {"images": sent, "prompts": ["a", "b"]})["scores"]
+    single = [load_reward("incompressibility")(image[None], ["a"]).item() for image in images]
+    assert scores == pytest.approx(single)

@@ -101,9 +101,7 @@ def _term(text: str, match: re.Match[str], sign: float) -> Term:
     name, source = match["name"].strip('"'), source.strip('"') if source else None
     if name.startswith(("http://", "https://")):
         if source:
-            raise _unreadable(
-                text, match.start("source"), "an address is a source itself: leave out what is behind the @"
-            )
+            raise _unreadable(text, match.start("source"), "an address is a source itself: leave out the @")
         name, source = "remote", name
     return Term(weight, name, source, bool(match["open"]), settings)
 

@@ -1,6 +1,7 @@
 """A reward behind an address: pictures and prompts go out, numbers come back.
 
-``POST address`` with ``{"images": [PNG as base64, …], "prompts": [text, …]}`` is answered by ``{"scores": [number, …]}``.
+``POST address`` with ``{"images": [PNG as base64, …], "prompts": [text, …]}`` is answered by
+``{"scores": [number, …]}``.
 ``kedge serve-reward`` is such a server; anything else that keeps to these two lines is one too.
 """
 

@@ -1,4 +1,4 @@
-"""The rewards of vision-language models, and those behind servers: entries of the catalogue. Importable without torch."""
+"""Entries of the catalogue: rewards of vision-language models, and those behind servers. Importable without torch."""
 
 from __future__ import annotations
 

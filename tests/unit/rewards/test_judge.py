@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from test_remote_reward import server
 
+from helpers.live_reward import server
 from kedge.rewards import load_reward
 from kedge.rewards.judge import Judge
 from kedge.rewards.judge_templates import TEMPLATES, same_text, yes_or_no

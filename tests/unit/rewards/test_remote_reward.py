@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import threading
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-
 import pytest
 import torch
 
-from helpers.live_reward import reward_process, serving_reward
+from helpers.live_reward import reward_process, server, serving_reward
 from helpers.tiny_rewards import pictures
 from kedge.pixels import to_uint8
 from kedge.rewards import describe, load_reward, parse
@@ -18,34 +13,6 @@ from kedge.rewards.json_server import ServerError
 from kedge.rewards.remote import KEY_VARIABLE, RemoteReward, as_png, from_png
 
 PROMPTS = ["a cat", "zwei Hunde ☃", "", "a fox", "a cow"]
-
-
-@contextmanager
-def server(*replies):
-    """Answers ``(status, body)`` in turn, the last one for ever; yields its address and the requests."""
-    requests = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self):
-            requests.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            status, body = replies[min(len(requests), len(replies)) - 1]
-            data = json.dumps(body(requests[-1]) if callable(body) else body).encode()
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, *args):
-            pass
-
-    httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=httpd.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{httpd.server_address[1]}/score", requests
-    finally:
-        httpd.shutdown()
-        httpd.server_close()
 
 
 def test_another_process_scores_as_this_one(monkeypatch):
@@ -74,11 +41,12 @@ def test_pictures_are_sent_without_loss():
     assert torch.equal(from_png(as_png(pixels.numpy())), pixels.permute(2, 0, 1) / 255)
 
 
+def lengths(request):
+    return {"scores": [len(prompt) for prompt in request["prompts"]]}
+
+
 def test_batches_and_order():
-    with server((200, lambda request: {"scores": [len(prompt) for prompt in request["prompts"]]})) as (
-        address,
-        requests,
-    ):
+    with server((200, lengths)) as (address, requests):
         scores = RemoteReward(address, batch=2)(torch.rand(5, 3, 8, 8), PROMPTS)
     assert scores.tolist() == [len(prompt) for prompt in PROMPTS]
     assert [len(request["images"]) for request in requests] == [2, 2, 1]

@@ -81,7 +81,8 @@ async def _read(request: Request) -> tuple[list[str], list[str]]:
         body: Any = json.loads(data)
     except ValueError as error:
         raise RefusedError(400, f"not JSON: {error}") from error
-    pictures, prompts = (body.get(key) if isinstance(body, dict) else None for key in ("images", "prompts"))
+    pictures: Any = body.get("images") if isinstance(body, dict) else None
+    prompts: Any = body.get("prompts") if isinstance(body, dict) else None
     for values in (pictures, prompts):
         if not isinstance(values, list) or not values or not all(isinstance(value, str) for value in values):
             raise RefusedError(400, 'expected {"images": [PNG as base64, …], "prompts": [text, …]}, neither empty')

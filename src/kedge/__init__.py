@@ -64,6 +64,8 @@ if TYPE_CHECKING:
     from kedge.workflows.compare import compare as compare
     from kedge.workflows.evaluate import Evaluations as Evaluations
     from kedge.workflows.evaluate import evaluate as evaluate
+    from kedge.workflows.frontier import RunFrontier as RunFrontier
+    from kedge.workflows.frontier import frontier as frontier
     from kedge.workflows.load_run import TrainedRun as TrainedRun
     from kedge.workflows.load_run import load_run as load_run
     from kedge.workflows.plan import plan as plan
@@ -80,6 +82,7 @@ _NAMES = {
     "kedge.workflows.load_run": ("TrainedRun", "load_run"),
     "kedge.workflows.evaluate": ("Evaluations", "evaluate"),
     "kedge.workflows.compare": ("RunComparison", "compare"),
+    "kedge.workflows.frontier": ("RunFrontier", "frontier"),
     "kedge.workflows.sample": ("sample",),
     "kedge.workflows.plan": ("plan",),
     "kedge.config": ("ConfigError", "RunConfig", "load_config", "presets"),

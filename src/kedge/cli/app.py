@@ -22,6 +22,7 @@ COMMANDS = {
     "sample": "kedge.cli.sample:sample_command",
     "eval": "kedge.cli.eval:eval_command",
     "compare": "kedge.cli.compare:compare_command",
+    "frontier": "kedge.cli.frontier:frontier_command",
     "export": "kedge.cli.export:export_command",
     "prompts": "kedge.cli.prompts:prompts_command",
     "random-model": "kedge.cli.random_model:random_model_command",

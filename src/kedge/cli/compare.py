@@ -33,12 +33,17 @@ def compare_command(
     encoder: Annotated[
         str, typer.Option(help="Measures how much pictures vary: auto, emoji, dinov2, clip or none.")
     ] = "auto",
+    fail_if: Annotated[
+        list[str] | None,
+        typer.Option(metavar="LEVEL", help="Exit with 1 at this verdict (hacking, collapsed, …); may be repeated."),
+    ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Measure again what the run folder already has.")] = False,
 ) -> None:
     """Compare a run with its base or with another run. Sample by sample: differences, win rates, grid and report."""
     from kedge.workflows.compare import compare
 
     chosen = table_format(format, out)
+    check_levels(fail_if or [])
     comparison = compare(
         run,
         against,
@@ -53,6 +58,23 @@ def compare_command(
         fresh=fresh,
     )
     write_comparison(comparison, chosen, out)
+    if comparison.verdict is not None and comparison.verdict.level in (fail_if or []):
+        raise typer.Exit(1)
+
+
+def check_levels(levels: list[str]) -> None:
+    """Refuse a verdict that does not exist, before minutes are spent.
+
+    Raises:
+        typer.BadParameter: listing the verdicts.
+    """
+    from kedge.workflows.compare import LEVELS
+
+    for level in levels:
+        if level not in LEVELS:
+            raise typer.BadParameter(
+                f"{level!r} is no verdict: choose from {', '.join(LEVELS)}", param_hint="--fail-if"
+            )
 
 
 def write_comparison(comparison: RunComparison, format: str = "table", out: Path | None = None) -> None:

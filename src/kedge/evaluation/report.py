@@ -14,6 +14,7 @@ import yaml
 
 from kedge.evaluation import report_parts as parts
 from kedge.evaluation.comparison import Comparison, compare
+from kedge.evaluation.frontier_report import frontier_section
 from kedge.evaluation.guard import judge_comparison
 from kedge.evaluation.records import BASE, TUNED, evaluation_folder, file_name, load_pair
 from kedge.evaluation.report_style import CSS
@@ -108,6 +109,7 @@ def _page(run: _Run, ours: Evaluation | None, theirs: Evaluation | None, against
         command = f"kedge compare {run.folder.name} --against {against}"
         sections.append(f'<p class="note">Not evaluated yet: <code>{escape(command)}</code> adds results.</p>')
         sections += _latest_sample(run)
+    sections += frontier_section(run.folder)
     charts = parts.training_charts(run.log, run.reward)
     sections += ["<h2>Training</h2>", charts] if charts else []
     sections.append("<h2>How it was made</h2>")

@@ -28,17 +28,26 @@ def distances(policy: Policy, trajectory: Trajectory) -> dict[str, Tensor]:
         ``path_kl`` unless some step before the last is deterministic, ``rms_x0`` if the policy says what its steps make
         of x̂_0.
     """
-    distances, divergences, squares = dict[str, Tensor](), [], []
+    distances, squares = dict[str, Tensor](), []
     for k, q in trajectory.references.items():
         p = trajectory.step(k)[2]
-        if k > 1 and not p.deterministic:
-            divergences.append(p.squared_distance(q, "sum") / 2)
         weight = policy.x0_weight(k) if isinstance(policy, PredictingPolicy) else None
         if weight is not None:  # the means differ by this times x̂_0^θ − x̂_0^ref
             squares.append(((p.mean - q.mean) / weight).square().flatten(1).mean(1))
     steps = len(trajectory.transitions)
+    divergences = kl_by_step(trajectory)
     if steps > 1 and len(divergences) == steps - 1:
-        distances[PATH_KL] = torch.stack(divergences).sum(0)
+        distances[PATH_KL] = torch.stack(list(divergences.values())).sum(0)
     if len(squares) == steps:
         distances[RMS_X0] = torch.stack(squares).mean(0).sqrt()
     return distances
+
+
+def kl_by_step(trajectory: Trajectory) -> dict[int, Tensor]:
+    """KL(p_k^θ ‖ p_k^ref) in nats, ``[B]``, of every step k that draws noise and has its reference beside it."""
+    divergences = {}
+    for k, q in trajectory.references.items():
+        p = trajectory.step(k)[2]
+        if k > 1 and not p.deterministic:
+            divergences[k] = p.squared_distance(q, "sum") / 2
+    return divergences

@@ -80,6 +80,18 @@ class Adapter:
         return self._mode
 
     @contextmanager
+    def scaled(self, strength: float) -> Iterator[None]:
+        """Inside, the adapter counts ``strength`` times: 0 is the base, 1 what was trained."""
+        before = [layer.scaling[NAME] for layer in self._layers]
+        try:
+            for layer, scaling in zip(self._layers, before, strict=True):
+                layer.scaling[NAME] = strength * scaling
+            yield
+        finally:
+            for layer, scaling in zip(self._layers, before, strict=True):
+                layer.scaling[NAME] = scaling
+
+    @contextmanager
     def switched(self, mode: Mode) -> Iterator[None]:
         """Inside, the adapter is in ``mode``."""
         before = self._mode

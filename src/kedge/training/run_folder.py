@@ -56,6 +56,11 @@ class RunFolder:
         return self.path / "watched"
 
     @property
+    def frontier(self) -> Path:
+        """What ``kedge frontier`` found."""
+        return self.path / "frontier"
+
+    @property
     def tensorboard(self) -> Path:
         """TensorBoard events."""
         return self.path / "tensorboard"

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kedge.evaluation.levels import LEVELS as LEVELS
 from kedge.workflows.measurement import Measurement, Metrics, Prompts
 from kedge.workflows.target_evaluator import TargetEvaluator
 from kedge.workflows.targets import Stored, run_path

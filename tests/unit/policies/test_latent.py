@@ -249,3 +249,22 @@ def test_lora_settings_are_checked() -> None:
         with pytest.raises(ValueError, match=f"lora.{message}"):
             LoraConfig(**settings)
     assert LoraConfig().scale == 2
+
+
+def test_strength_turns_the_adapter_between_the_base_and_beyond(micro_lcm: Path) -> None:
+    policy = noisy(micro_lcm)
+    assert policy.adapter is not None
+    cond, x = policy.encode(["a cat"]), draw_noise(policy, torch.Generator().manual_seed(0), 1)[0]
+    with torch.no_grad():
+        tuned = policy.transition(x, 3, cond).mean
+        with policy.reference():
+            base = policy.transition(x, 3, cond).mean
+        means = {}
+        for strength in (0.0, 0.5, 1.0):
+            with policy.adapter.scaled(strength):
+                means[strength] = policy.transition(x, 3, cond).mean
+        after = policy.transition(x, 3, cond).mean
+    torch.testing.assert_close(means[0.0], base)
+    assert torch.equal(means[1.0], tuned)
+    assert torch.equal(after, tuned)
+    assert 0 < (means[0.5] - base).norm() < (tuned - base).norm()

@@ -18,6 +18,7 @@ from kedge.training.guard_checks import check_guard
 from kedge.training.processes import Processes
 from kedge.training.run_folder import RunFolder
 from kedge.training.trainer import Outcome, Trainer
+from kedge.workflows.frontier import frontier
 from kedge.workflows.load_run import load_run
 
 JUDGE = "helpers.training_world:dimness"
@@ -144,3 +145,21 @@ def test_a_resumed_run_keeps_the_same_best(tmp_path):
 def test_what_cannot_judge_is_refused(changes, words):
     with pytest.raises(ConfigError, match=words):
         check_guard(best_run(4, **changes))
+
+
+def test_a_run_that_watched_itself_has_a_frontier(tmp_path):
+    """This world's policy has no adapter whose strength could be turned: the steps alone are told."""
+    fit(best_run(8, watch__guard="warn"), tmp_path / "run")
+    result = frontier(tmp_path / "run", device="cpu")
+    assert [point.label for point in result.frontier.steps] == [0, 2, 4, 6, 8]
+    assert result.frontier.judges == (JUDGE,)
+    assert result.frontier.strengths == ()
+    assert result.frontier.advice().startswith("Do not use it")
+    assert "How far to go" in result.report.read_text()
+    assert "Do not use it" in str(result)
+
+
+def test_a_run_that_did_not_watch_itself_has_none(tmp_path):
+    fit(parse_config(recipe(training__steps=2)), tmp_path / "run")
+    with pytest.raises(ValueError, match="kept no evaluations while it trained"):
+        frontier(tmp_path / "run", device="cpu")

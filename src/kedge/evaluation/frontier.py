@@ -1,0 +1,206 @@
+"""A run's frontier: what it gained and lost on the way from its base, when to stop, and how strongly to use it.
+
+Every look at a run (``RUN/watched``) and every strength of its adapter is a point: a distance √KL from the base, and
+for each reward the paired change of every prompt. The judges' mean (rewards that share nothing with the trained one and
+see damage) says which point is best; the truth, where one is known, is told but advises nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from kedge.evaluation.best_checkpoint import judges_of
+from kedge.evaluation.judges import standing
+from kedge.evaluation.losses import jury_change
+from kedge.evaluation.over_optimisation import Peak, fit_peak
+from kedge.evaluation.result import Evaluation
+from kedge.evaluation.statistics import Floats, Interval, mean_interval, unit_means
+from kedge.evaluation.statistics.rates import wilson
+from kedge.policies.distance import PATH_KL
+
+
+@dataclass(frozen=True)
+class Point:
+    """One look.
+
+    Attributes:
+        label: a step, or a strength.
+        distance: √ of the mean path KL; 0 of the base, NaN if it was not measured.
+        changes: metric → ``[P]``: paired change in standard deviations of the base's scores, prompt by prompt.
+        jury: ``[P]``: the judges' mean change.
+    """
+
+    label: float
+    distance: float
+    changes: dict[str, Floats]
+    jury: Floats
+
+    def rise(self, metric: str) -> Interval:
+        """Mean change with its 95 % interval over prompts."""
+        return mean_interval(self.changes[metric])
+
+    @property
+    def height(self) -> Interval:
+        """The judges' mean change with its interval."""
+        return mean_interval(self.jury)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        rises = {metric: self.rise(metric).to_dict() for metric in self.changes}
+        distance = self.distance if math.isfinite(self.distance) else None
+        return {"label": self.label, "distance": distance, "rises": rises, "judges": self.height.to_dict()}
+
+
+@dataclass(frozen=True)
+class Joint:
+    """Means hide who pays: shares of prompts at one point, with Wilson intervals.
+
+    Attributes:
+        all_rise: every reward rose.
+        hacked: the trained one rose, and the others fell on average.
+    """
+
+    all_rise: tuple[float, float, float]
+    hacked: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Frontier:
+    """All points of one run.
+
+    Attributes:
+        trained: the reward that it was trained on.
+        judges: who advises; without judges the other rewards do, which may not see damage.
+        steps, strengths: points along the training, and along the adapter's strength at its end.
+        peaks: metric → its curve over the steps.
+        kl_share: step k → its share of the path KL at the end.
+    """
+
+    trained: str
+    judges: tuple[str, ...]
+    steps: tuple[Point, ...]
+    strengths: tuple[Point, ...] = ()
+    peaks: dict[str, Peak] = field(default_factory=dict)
+    kl_share: dict[int, float] = field(default_factory=dict)
+
+    @property
+    def best_step(self) -> Point:
+        """Where the judges' mean is highest."""
+        return max(self.steps, key=lambda point: point.height.value)
+
+    @property
+    def best_strength(self) -> Point | None:
+        """The same over strengths; None where none were drawn."""
+        return max(self.strengths, key=lambda point: point.height.value) if self.strengths else None
+
+    def joint(self) -> Joint:
+        """Shares of prompts at the last step."""
+        changes = self.steps[-1].changes
+        others = []
+        for metric, values in changes.items():
+            if metric != self.trained and not standing(metric, [self.trained]).truth:
+                others.append(values)
+        rose = changes[self.trained] > 0
+        together = rose & np.all([values > 0 for values in others], axis=0) if others else rose
+        fell = rose & (np.mean(others, axis=0) < 0) if others else np.zeros_like(rose)
+        return Joint(_share(together), _share(fell))
+
+    def advice(self) -> str:
+        """When to stop and how strongly to use it, because of what."""
+        best, last, chosen = self.best_step, self.steps[-1], self.best_strength
+        if best.label == 0:
+            reason = f"the judges ({', '.join(self.judges)}) liked no step better than the base"
+            return f"Do not use it, because {reason}: at the last step they say {_sigma(last.height)}."
+        parts = [f"Stop at step {best.label:g}"]
+        reasons = [f"there the judges ({', '.join(self.judges)}) say {_sigma(best.height)} over the base"]
+        if best.label != last.label:
+            reasons.append(f"at the last step ({last.label:g}) {_sigma(last.height)}")
+        if chosen is not None:
+            parts.append(f"use strength {chosen.label:g}")
+            reasons.append(f"of the strengths drawn at the end of training they like it best, {_sigma(chosen.height)}")
+        return f"{', '.join(parts)}, because {'; '.join(reasons)}.".replace("-", "−")
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        joint = self.joint()
+        return {
+            "trained": self.trained,
+            "judges": list(self.judges),
+            "advice": self.advice(),
+            "steps": [point.to_dict() for point in self.steps],
+            "strengths": [point.to_dict() for point in self.strengths],
+            "peaks": {metric: peak.to_dict() for metric, peak in self.peaks.items()},
+            "all_rise": list(joint.all_rise),
+            "hacked": list(joint.hacked),
+            "kl_share": {str(k): share for k, share in self.kl_share.items()},
+        }
+
+
+def frontier(
+    trained: str,
+    looks: Mapping[int, Evaluation],
+    strengths: Mapping[float, Evaluation] | None = None,
+    kl_share: Mapping[int, float] | None = None,
+) -> Frontier:
+    """From evaluations of the same prompts and noise.
+
+    Args:
+        looks: by step, 0 (the base) among them.
+        strengths: by strength of the adapter.
+
+    Raises:
+        ValueError: if there is no step 0, nothing after it, or nobody but the trained reward.
+    """
+    if 0 not in looks or len(looks) < 2:
+        raise ValueError("a frontier needs the look at step 0 and one after it: set watch.evaluate_every, and train")
+    base = looks[0]
+    metrics = [metric for metric in base.scores if metric != trained]
+    judges = judges_of(metrics, [trained])
+    if not judges:  # better than nobody, and the advice names them
+        judges = tuple(metric for metric in metrics if not standing(metric, [trained]).truth)
+    if not judges:
+        raise ValueError(
+            f"nobody but {trained!r} was measured: set watch.metrics to rewards that share nothing with it"
+        )
+    steps = tuple(_point(step, looks[step], base, judges) for step in sorted(looks))
+    swept = strengths or {}
+    points = tuple(_point(strength, swept[strength], base, judges) for strength in sorted(swept))
+    return Frontier(trained, judges, steps, points, _peaks(steps), dict(kl_share or {}))
+
+
+def _point(label: float, now: Evaluation, base: Evaluation, judges: Sequence[str]) -> Point:
+    changes = {}
+    for metric, values in base.scores.items():
+        spread = float(values.std(ddof=1))
+        if metric in now.scores and spread > 0:
+            changes[metric] = unit_means((now.scores[metric] - values) / spread, now.prompts)
+    distance = math.sqrt(float(now.distances[PATH_KL].mean())) if PATH_KL in now.distances else math.nan
+    return Point(label, distance, changes, unit_means(jury_change(judges, now, base), now.prompts))
+
+
+def _peaks(steps: Sequence[Point]) -> dict[str, Peak]:
+    distances = np.array([point.distance for point in steps])
+    peaks = {}
+    if not np.isfinite(distances).all():
+        return peaks
+    for metric in steps[0].changes:
+        peak = fit_peak(distances, np.stack([point.changes[metric] for point in steps]))
+        if peak is not None:
+            peaks[metric] = peak
+    return peaks
+
+
+def _share(flags: Any) -> tuple[float, float, float]:
+    """Share with its Wilson interval."""
+    count, total = int(np.sum(flags)), len(flags)
+    low, high = wilson(count, total)
+    return count / total, low, high
+
+
+def _sigma(interval: Interval) -> str:
+    return f"{interval.value:+.3f} σ ({interval.low:+.3f} to {interval.high:+.3f})"

@@ -1,0 +1,123 @@
+"""The frontier as a table and as a section of report.html."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kedge.evaluation.charts import Curve, curve_chart
+from kedge.evaluation.frontier import Frontier, Point
+from kedge.evaluation.report_parts import sample_picture, table_html
+from kedge.evaluation.statistics import Interval
+from kedge.evaluation.tables import Cell, Table, display
+
+FOLDER, NUMBERS, WORST = "frontier", "frontier.json", "worst.png"
+_NOTE = (
+    "Paired changes from the base in standard deviations of its scores; ± is half of the 95 % interval over prompts."
+)
+
+
+def frontier_table(frontier: Frontier) -> Table:
+    """Steps and strengths down; distance, rewards and judges across."""
+    metrics = tuple(frontier.steps[0].changes)
+    headers = ("√KL", *(display(metric).title for metric in metrics), "judges")
+    rows = []
+    for kind, points in (("step", frontier.steps), ("strength", frontier.strengths)):
+        for point in points:
+            rows.append((f"{kind} {point.label:g}", _cells(point, metrics)))
+    return Table("", headers, ("distance", *metrics, "judges"), tuple(rows), note=_NOTE)
+
+
+def _cells(point: Point, metrics: Sequence[str]) -> tuple[Cell | None, ...]:
+    distance = Interval(point.distance, point.distance, point.distance, 1)
+    cells: list[Cell | None] = [Cell(distance, digits=2) if math.isfinite(point.distance) else None]
+    for metric in metrics:
+        known = metric in point.changes
+        cells.append(Cell(point.rise(metric), digits=2, style="signed") if known else None)
+    return (*cells, Cell(point.height, digits=3, style="signed"))
+
+
+def frontier_section(run: Path) -> list[str]:
+    """Parts of report.html; empty if ``kedge frontier`` was not run."""
+    path = run / FOLDER / NUMBERS
+    if not path.is_file():
+        return []
+    data = json.loads(path.read_text(encoding="utf-8"))
+    parts = ["<h2>How far to go</h2>", f'<p class="lead">{escape(data["advice"])}</p>', _charts(data)]
+    parts.append(table_html(_peaks(data)) if data["peaks"] else "")
+    parts.append(f"<p>{escape(_shares(data))}</p>")
+    parts.append(f"<p>{escape(_steps(data['kl_share']))}</p>" if data["kl_share"] else "")
+    worst = run / FOLDER / WORST
+    if worst.is_file():
+        parts.append("<h3>What the judges marked down most</h3>")
+        parts.append('<p class="note">Chosen because the judges like them least beside the base\'s; same noise.</p>')
+        parts.append(sample_picture(worst))
+    return parts
+
+
+def _charts(data: Mapping[str, Any]) -> str:
+    """One chart a reward: its change against √KL, steps as dots, the fitted curve behind them."""
+    charts = ""
+    for metric in data["steps"][0]["rises"]:
+        distances, rises = _series(data["steps"], metric)
+        if len(distances) < 2:
+            continue
+        curves = [Curve(distances, rises, kind="points")]
+        peak = data["peaks"].get(metric)
+        if peak is not None:
+            d = np.linspace(max(distances) / 100, max(distances), 100)
+            curves.insert(0, Curve(d, d * (peak["alpha"] - peak["beta"] * np.log(d)), kind="raw"))
+        title = f"{display(metric).title} against √KL"
+        svg = curve_chart(curves, title, size=(4.6, 2.2), x_label="√KL")
+        charts += f"<div><h3>{escape(title)}</h3>{svg}</div>"
+    return f'<div class="charts">{charts}</div>' if charts else ""
+
+
+def _series(points: Sequence[Mapping[str, Any]], metric: str) -> tuple[list[float], list[float]]:
+    distances, rises = [], []
+    for point in points:
+        if point["distance"] is not None and metric in point["rises"]:
+            distances.append(point["distance"])
+            rises.append(point["rises"][metric]["value"])
+    return distances, rises
+
+
+def _peaks(data: Mapping[str, Any]) -> Table:
+    rows = []
+    for metric, peak in data["peaks"].items():
+        cells: list[Cell | None] = [None]
+        if peak["distance"] is not None and peak["low"] is not None:
+            cells = [Cell(Interval(peak["distance"], peak["low"], peak["high"], 1), digits=1)]
+        share = Cell(Interval(peak["peaked"], peak["peaked"], peak["peaked"], 1), style="percent", digits=0)
+        rows.append((display(metric).title, (*cells, share)))
+    return Table(
+        "Reward",
+        ("Peak at √KL", "Peak within what was seen"),
+        ("peak", "seen"),
+        tuple(rows),
+        note="R(d) = d (α − β ln d), d = √KL (Gao et al. 2022), fitted to the steps; ± over 1,000 draws of prompts. "
+        "The second column is the share of draws whose curve peaks before the last step.",
+    )
+
+
+def _shares(data: Mapping[str, Any]) -> str:
+    rise, hacked = data["all_rise"], data["hacked"]
+    return (
+        f"At the last step every reward rose on {_percent(rise)} of the prompts; the trained one rose while the others "
+        f"fell on {_percent(hacked)}."
+    )
+
+
+def _percent(share: Sequence[float]) -> str:
+    return f"{100 * share[0]:.0f} % ({100 * share[1]:.0f}–{100 * share[2]:.0f})"
+
+
+def _steps(shares: Mapping[str, float]) -> str:
+    parts = [f"step {k}: {100 * share:.0f} %" for k, share in shares.items()]
+    return f"Where the distance lies, from the noise to the picture: {', '.join(parts)}."

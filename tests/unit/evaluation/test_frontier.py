@@ -1,0 +1,150 @@
+"""The frontier: the peak of a curve that is known, whom it listens to, and what it advises."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from kedge.evaluation.frontier import Frontier, frontier
+from kedge.evaluation.frontier_report import frontier_section, frontier_table
+from kedge.evaluation.over_optimisation import fit_peak
+from kedge.evaluation.result import Evaluation
+
+PROMPTS = tuple(f"prompt {i}" for i in range(30))
+RNG = np.random.default_rng(0)
+TRAINED, JUDGE, TRUTH = "pickscore@emoji", "imagereward@emoji", "oracle"
+BASE = RNG.normal(size=len(PROMPTS))
+
+
+@pytest.mark.parametrize(("alpha", "beta"), [(1.0, 0.5), (2.0, 1.5), (0.4, 0.3)])
+def test_the_peak_of_a_known_curve_is_found(alpha, beta):
+    d = np.linspace(0, 6, 13)
+    peak = fit_peak(d, curve(d, alpha, beta)[:, None] + 0.02 * RNG.normal(size=(13, 40)))
+    assert peak is not None
+    assert peak.distance == pytest.approx(math.exp(alpha / beta - 1), rel=0.05)
+    assert peak.curve(np.array([2.0]))[0] == pytest.approx(2 * (alpha - beta * math.log(2)), abs=0.02)
+
+
+def test_its_interval_covers():
+    """95 % of intervals in expectation; prompts differ in slope, as they do."""
+    d, covered = np.linspace(0, 6, 7), 0
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        slopes = 1 + 0.5 * rng.normal(size=40)
+        peak = fit_peak(
+            d, curve(d, 1.0, 0.5)[:, None] + 0.1 * d[:, None] * (slopes - 1) + 0.2 * rng.normal(size=(7, 40))
+        )
+        covered += int(peak is not None and peak.low <= math.e <= peak.high)
+    assert 51 <= covered <= 60
+
+
+def curve(d, alpha: float, beta: float):
+    return np.where(d > 0, d * (alpha - beta * np.log(np.maximum(d, 1e-9))), 0)
+
+
+def test_a_reward_that_only_rises_has_no_peak():
+    d = np.linspace(0, 4, 9)
+    peak = fit_peak(d, (d**1.5)[:, None] + 0.01 * RNG.normal(size=(9, 20)))
+    assert peak is not None
+    assert math.isinf(peak.distance)
+    assert peak.peaked == 0
+    assert peak.to_dict()["distance"] is None
+
+
+def test_too_few_looks_have_no_curve():
+    assert fit_peak(np.array([0.0, 1.0, 2.0]), np.zeros((3, 5))) is None
+
+
+def look(kl: float, **shifts: float) -> Evaluation:
+    """Scores that moved by so many base deviations."""
+    scores = {}
+    for metric in (TRAINED, JUDGE, TRUTH):
+        scores[metric] = BASE + shifts.get(metric.split("@")[0], 0.0) * BASE.std(ddof=1)
+    distances = {"path_kl": np.full(len(PROMPTS), kl)}
+    return Evaluation("x", PROMPTS, 0, scores, distances=distances, facts={"samples_per_prompt": 1})
+
+
+def hacked() -> Frontier:
+    looks = {
+        0: look(0.0),
+        10: look(1.0, pickscore=0.5, imagereward=0.3, oracle=0.1),
+        20: look(4.0, pickscore=1.0, imagereward=0.2, oracle=0.9),
+        30: look(9.0, pickscore=1.5, imagereward=-0.4, oracle=0.8),
+    }
+    strengths = {0.0: look(0.0), 0.5: look(2.0, pickscore=0.7, imagereward=0.25), 1.0: looks[30]}
+    return frontier(TRAINED, looks, strengths, {4: 0.5, 3: 0.3, 2: 0.2})
+
+
+def test_judges_advise_and_the_truth_does_not():
+    result = hacked()
+    assert result.judges == (JUDGE,)
+    assert result.best_step.label == 10  # the oracle would have said 20
+    assert result.best_strength.label == 0.5
+    assert result.advice().startswith(
+        "Stop at step 10, use strength 0.5, because there the judges (imagereward@emoji) say"
+    )
+    assert "at the last step (30) −0.400 σ" in result.advice()
+
+
+def test_changes_are_in_deviations_of_the_base_and_distances_are_roots():
+    point = hacked().steps[2]
+    assert point.distance == 2.0
+    assert point.rise(TRAINED).value == pytest.approx(1.0)
+
+
+def test_shares_of_prompts_are_told_one_by_one():
+    """The trained reward rises on all prompts; the judge on the first ten only."""
+    last = look(4.0, pickscore=1.0)
+    last.scores[JUDGE][:10] += 1.0
+    last.scores[JUDGE][10:] -= 1.0
+    joint = frontier(TRAINED, {0: look(0.0), 10: last}).joint()
+    assert joint.all_rise[0] == pytest.approx(1 / 3)
+    assert joint.hacked[0] == pytest.approx(2 / 3)
+    assert joint.hacked[1] < 2 / 3 < joint.hacked[2]
+
+
+def test_a_reward_that_only_hurts_is_not_to_be_used():
+    looks = {
+        0: look(0.0),
+        10: look(1.0, pickscore=1.0, imagereward=-0.1),
+        20: look(2.0, pickscore=2.0, imagereward=-0.5),
+    }
+    assert (
+        frontier(TRAINED, looks).advice().startswith("Do not use it, because the judges (imagereward@emoji) liked no")
+    )
+
+
+@pytest.mark.parametrize(
+    ("looks", "words"),
+    [({10: look(1.0)}, "step 0"), ({0: look(0.0)}, "step 0")],
+)
+def test_what_has_no_frontier_is_refused(looks, words):
+    with pytest.raises(ValueError, match=words):
+        frontier(TRAINED, looks)
+
+
+def test_table_and_report_tell_the_same(tmp_path: Path):
+    result = hacked()
+    table = frontier_table(result)
+    assert [row[0] for row in table.rows] == [
+        *(f"step {n}" for n in (0, 10, 20, 30)),
+        "strength 0",
+        "strength 0.5",
+        "strength 1",
+    ]
+    folder = tmp_path / "frontier"
+    folder.mkdir()
+    assert frontier_section(tmp_path) == []
+    (folder / "frontier.json").write_text(json.dumps(result.to_dict()))
+    Image.new("RGB", (4, 4)).save(folder / "worst.png")
+    page = "\n".join(frontier_section(tmp_path))
+    assert "Stop at step 10" in page
+    assert page.count("<svg") == 3
+    assert "step 4: 50 %, step 3: 30 %, step 2: 20 %" in page
+    assert "data:image/png" in page
+    assert "on 0 % (0–11) of the prompts; the trained one rose while the others fell on 100 % (89–100)" in page

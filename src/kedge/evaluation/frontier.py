@@ -185,7 +185,7 @@ def _point(label: float, now: Evaluation, base: Evaluation, judges: Sequence[str
 
 def _peaks(steps: Sequence[Point]) -> dict[str, Peak]:
     distances = np.array([point.distance for point in steps])
-    peaks = {}
+    peaks: dict[str, Peak] = {}
     if not np.isfinite(distances).all():
         return peaks
     for metric in steps[0].changes:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+Seed = Annotated[int, Field(ge=0, lt=2**62)]  # what every generator of random numbers takes
 Count = Annotated[int, Field(gt=0)]
 Whole = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sys
@@ -16,7 +17,7 @@ def main() -> None:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     if os.environ.get("RANK", "0") != "0":
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - of several processes, the first one talks
-    sys.path.insert(0, os.getcwd())  # for module:name of the user's own, as ``python -m kedge`` has it
+    _current_folder_last()
     try:
         app()
     except Exception as error:
@@ -25,6 +26,15 @@ def main() -> None:
         code, message = explain(error)
         print(f"kedge: {message}", file=sys.stderr)
         sys.exit(code)
+
+
+def _current_folder_last() -> None:
+    """The current folder is looked into for modules of the user's own (``module:name``), after everything else.
+
+    First, as ``python -m`` has it, an unrelated ``statistics.py`` there would take the place of Python's.
+    """
+    current = os.getcwd()
+    sys.path[:] = [place for place in sys.path if place not in ("", current)] + [current]
 
 
 def explain(error: Exception) -> tuple[int, str]:
@@ -39,6 +49,10 @@ def explain(error: Exception) -> tuple[int, str]:
             "out of memory. Lower training.batch_size (and raise training.accumulation to make up for it), set "
             "backprop.checkpoint=true, or backprop.last_steps to a small number"
         )
+    if getattr(error, "errno", None) == errno.ENOSPC and "DiskFullError" not in kinds:
+        return 1, f"the disk is full ({text}): make room; a training goes on with --resume"
+    if "DiskFullError" in kinds:
+        return 1, f"{text}; a training goes on with --resume"
     if kinds & {"TrainingFailed", "ProcessLost", "ServerError"}:
         return 1, text
     if "OverrideError" in kinds:

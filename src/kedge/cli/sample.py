@@ -31,8 +31,9 @@ def sample_command(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, …")] = "auto",
 ) -> None:
     """Draw pictures with a model or a run. The same seed draws the same picture in diffusers."""
-    from kedge.workflows.sample import sample
+    from kedge.workflows.sample import picture_path, sample
 
+    picture_path(out)  # before anything is drawn
     samples = sample(
         target,
         prompt,

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from kedge.config.schema import ModelConfig, RunConfig
 from kedge.config.text import ConfigError
@@ -19,6 +22,7 @@ def check(config: RunConfig) -> None:
     """
     from kedge.rewards import describe
 
+    check_finite(config)
     for key, texts in (("reward", [config.reward]), ("watch.metrics", config.watch.metrics)):
         for text in texts:
             try:
@@ -93,6 +97,31 @@ def _check_noise(config: RunConfig) -> None:
             "or hold the last step alone, with algorithm.reference_steps=0 and algorithm.last_step_std above 0; or "
             "algorithm.divergence=none"
         )
+
+
+def check_finite(config: RunConfig) -> None:
+    """Refuse infinite settings and those that are no number: they end as gradients that are none, after loading.
+
+    Raises:
+        ConfigError: naming the key and its value.
+    """
+    for key, value in _numbers("", config):
+        if not math.isfinite(value):
+            raise ConfigError(f"{key} must be a finite number, not {value}")
+
+
+def _numbers(prefix: str, value: Any) -> Iterator[tuple[str, float]]:
+    """Dotted key and value of every number in a config."""
+    if isinstance(value, float):
+        yield prefix, value
+    elif isinstance(value, tuple):
+        for item in value:
+            yield from _numbers(prefix, item)
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        for field in dataclasses.fields(value):
+            inner = getattr(value, field.name)
+            name = "" if field.name == "instance" else f".{field.name}"  # an algorithm's own stand beside its name
+            yield from _numbers(f"{prefix}{name}".lstrip("."), inner)
 
 
 def check_experience(config: RunConfig, processes: int = 1) -> None:

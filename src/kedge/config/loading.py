@@ -17,7 +17,7 @@ from kedge.config.keys import nearest_key
 from kedge.config.renamed import renamed
 from kedge.config.resolution import complete, resolve_kind
 from kedge.config.schema import AlgorithmChoice, ModelConfig, RunConfig
-from kedge.config.text import SHORT, ConfigError, OverrideError, apply_overrides, read_yaml
+from kedge.config.text import SHORT, ConfigError, OverrideError, apply_overrides, read_recipe_text, read_yaml
 
 __all__ = ["ConfigError", "dump", "load_config", "parse_config", "parse_model"]
 
@@ -34,7 +34,7 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> RunConfig:
     path, overrides = Path(path), list(overrides)
     if not path.is_file():
         raise ConfigError(f"no recipe at {path} (`kedge presets` lists those that ship)")
-    data = read_yaml(path.read_text(encoding="utf-8"), str(path))
+    data = read_yaml(read_recipe_text(path), str(path))
     if not isinstance(data, dict):
         raise ConfigError(f"{path} holds no configuration: expected blocks such as 'model:' and 'reward:'")
     try:

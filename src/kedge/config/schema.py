@@ -18,7 +18,7 @@ from kedge.policies.settings import (
     PredictionType,
     SpeedSettings,
 )
-from kedge.ranges import Count, Fraction, NotNegative, Positive, Share, Whole
+from kedge.ranges import Count, Fraction, NotNegative, Positive, Seed, Share, Whole
 
 
 # YAML reads `off` as a boolean.
@@ -120,7 +120,7 @@ class PromptsConfig:
     column: str | None = None
     split: str = "train"
     count: Count | None = None
-    seed: int = 0
+    seed: Seed = 0
     shuffle: bool = True
     local: str | None = None
 
@@ -183,7 +183,7 @@ class TrainingConfig:
     steps: Count = 1000
     batch_size: Count = 4
     accumulation: Count = 1
-    seed: int = 0
+    seed: Seed = 0
     device: str = "auto"
     patience: Count = 5
 
@@ -226,7 +226,7 @@ class WatchConfig:
     encoder: str = "auto"
     guard: Guard = "warn"
     batch_size: Count = 8
-    seed: int = 1234
+    seed: Seed = 1234
     tensorboard: bool = True
     trackers: Names = ()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -27,7 +28,25 @@ class OverrideError(ConfigError):
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML follows YAML 1.1, where ``1e-4`` (no dot) is a string."""
+    """PyYAML follows YAML 1.1, where ``1e-4`` (no dot) is a string and ``010`` is eight; and takes a key twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Refuses a key that occurs twice in a block."""
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
+                continue
+            if key.value in seen:
+                problem = f"the key {key.value!r} occurs twice in one block"
+                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def _whole_number(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
+    """Decimal, also with zeros in front."""
+    text = str(loader.construct_scalar(node))
+    return int(text.replace("_", "")) if _INT.match(text) else int(loader.construct_yaml_int(node))
 
 
 _FLOAT = re.compile(r"^[-+]?(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)([eE][-+]?\d+)?$|^[-+]?\.(inf|Inf|INF)$|^\.(nan|NaN|NAN)$")
@@ -40,6 +59,21 @@ _Loader.add_implicit_resolver("tag:yaml.org,2002:int", _INT, list("-+0123456789"
 _Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+.0123456789"))
 
 
+_Loader.add_constructor("tag:yaml.org,2002:int", _whole_number)
+
+
+def read_recipe_text(path: Path) -> str:
+    """The text of a YAML file.
+
+    Raises:
+        ConfigError: it is not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not UTF-8 text ({error}): save it as UTF-8") from error
+
+
 def read_yaml(text: str, where: str) -> Any:
     """Parse YAML.
 
@@ -47,9 +81,23 @@ def read_yaml(text: str, where: str) -> Any:
         ConfigError: with the place of the mistake.
     """
     try:
-        return yaml.load(text, _Loader)
+        value = yaml.load(text, _Loader)
+        endless = _contains_itself(value, ())
     except yaml.YAMLError as error:
         raise ConfigError(f"{where} is not valid YAML{_place(error)}") from error
+    except (ValueError, RecursionError) as error:  # a date that is none, a number of thousands of digits, deep nests
+        raise ConfigError(f"{where} cannot be read: {error}") from error
+    if endless:
+        raise ConfigError(f"{where}: a block contains itself (by a YAML alias, *name)")
+    return value
+
+
+def _contains_itself(value: Any, inside: tuple[int, ...]) -> bool:
+    """Whether a block contains itself, as ``model: &m {lora: *m}`` does."""
+    if id(value) in inside:
+        return True
+    children = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return any(_contains_itself(child, (*inside, id(value))) for child in children)
 
 
 def _place(error: yaml.YAMLError) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from kedge.export.lora_files import Layer, diffusers_tensors, kohya_tensors, pair_layers, read_layers
@@ -106,7 +106,8 @@ def _write(
     backbone: Backbone,
 ) -> None:
     with replacing(path) as draft:
-        save_file(tensors, draft, {"format": "pt", **metadata})
+        # Not save_file: it writes beside the draft first, and for this user only.
+        draft.write_bytes(save(tensors, {"format": "pt", **metadata}))
         _check(read_layers(draft, layers, 1.0, backbone), path.name, layers)
 
 

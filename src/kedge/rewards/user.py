@@ -31,7 +31,7 @@ def _current_folder_on_path() -> Iterator[None]:
     folder = str(Path.cwd())
     added = folder not in sys.path
     if added:
-        sys.path.insert(0, folder)
+        sys.path.append(folder)  # last: a csv.py there does not take the place of Python's
     try:
         yield
     finally:

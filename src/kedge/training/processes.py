@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import atexit
+import logging
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -16,6 +18,8 @@ from torch.nn import Parameter
 
 from kedge.devices import AUTO, find_device
 
+log = logging.getLogger(__name__)
+LONG_WAIT = 60  # seconds after which the first process says that it waits
 PATIENCE = timedelta(hours=2)  # the others wait while the first process draws samples and evaluates
 
 
@@ -98,7 +102,11 @@ class Processes:
 
     @contextmanager
     def _together(self) -> Iterator[None]:
-        """Around every message: whoever waits for a process that is gone learns it here."""
+        """Around every message: whoever waits for a process that is gone, or waits long, learns it here."""
+        timer = threading.Timer(LONG_WAIT, self._say_waiting)
+        timer.daemon = True
+        if self.count > 1 and self.main:  # the others wait long, and rightly, while the first evaluates
+            timer.start()
         try:
             yield
         except RuntimeError as error:  # torch's DistBackendError, and gloo's own, which has no class
@@ -108,3 +116,13 @@ class Processes:
                 f"process {self.index} of {self.count} can no longer reach the others: one of them has ended (its own "
                 "message says why). Checkpoints are whole: go on from the last one with --resume and as many processes"
             ) from error
+        finally:
+            timer.cancel()
+
+    def _say_waiting(self) -> None:
+        log.warning(
+            "process %d of %d has waited %d s for the others: is one of them stopped, or out of work?",
+            self.index,
+            self.count,
+            LONG_WAIT,
+        )

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from kedge.config import ConfigError
-from kedge.training.history import Stretch
+from kedge.training.history import Stretch, leaves
+from kedge.training.optimizer import schedule_factor
 
 # How long, how fast, how much at once, what is watched and kept: blocks and keys that may change at any resume.
 MAY_CHANGE = (
@@ -50,6 +51,20 @@ def check_resume(past: Stretch, now: Stretch, run: Path) -> None:
         f"{run} cannot go on with another {', '.join(refused)}: that would change what is being learnt\n"
         + "\n".join(lines)
         + f"\nResume it as it was, or start a new run from its adapter: kedge train RECIPE --from {run}"
+    )
+
+
+def jump(past: Stretch, now: Stretch) -> str | None:
+    """What to say where the learning rate jumps, because a schedule runs to another end; None if it does not."""
+    ours, theirs = (dict(leaves(stretch.config)) for stretch in (past, now))
+    steps = [int(config["training.steps"]) for config in (ours, theirs)]
+    schedule = str(theirs["optimizer.schedule"])
+    if steps[0] == steps[1] or schedule == "constant":
+        return None
+    before, after = (schedule_factor(schedule, now.after, int(theirs["optimizer.warmup"]), total) for total in steps)
+    return (
+        f"the {schedule} schedule runs to training.steps: with {steps[1]} instead of {steps[0]} steps the learning "
+        f"rate goes from {before:.2g} to {after:.2g} of optimizer.lr at step {now.after}"
     )
 
 

@@ -32,7 +32,7 @@ from kedge.training.ownership import owned
 from kedge.training.parent import Parent, read_parent
 from kedge.training.processes import Processes
 from kedge.training.prompt_sets import PromptSets
-from kedge.training.resume import check_resume
+from kedge.training.resume import check_resume, jump
 from kedge.training.run_folder import RunFolder
 from kedge.training.trackers import check_trackers
 from kedge.training.trainer import Outcome, Trainer
@@ -158,6 +158,8 @@ class _Run:
             check_resume(past.stretches[-1], now, self.folder.path)
             if self.processes.main and (changed := past.stretches[-1].differences(now)):
                 log.warning("from step %d on: %s", saved.step + 1, in_words(changed))
+                if sentence := jump(past.stretches[-1], now):
+                    log.warning(sentence)
         return past.gone_on(now)
 
 

@@ -40,11 +40,29 @@ class Samples:
         return image_grid(columns, list(self.prompts))
 
     def save(self, path: str | Path) -> Path:
-        """Write :meth:`picture`."""
-        target = Path(path)
+        """Write :meth:`picture`.
+
+        Raises:
+            ValueError: the name does not end like a picture's.
+        """
+        target = picture_path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         self.picture().save(target)
         return target
+
+
+def picture_path(path: str | Path) -> Path:
+    """A path whose ending says which kind of picture it is; ask before drawing.
+
+    Raises:
+        ValueError: it does not.
+    """
+    from PIL import Image
+
+    target = Path(path)
+    if target.suffix.lower() not in Image.registered_extensions():
+        raise ValueError(f"--out {path}: the name must end like a picture's, as in {target.stem or 'sample'}.png")
+    return target
 
 
 def sample(
@@ -78,9 +96,11 @@ def sample(
     from contextlib import nullcontext
 
     from kedge.policies.sampling import draw
+    from kedge.prompts.loading import check_texts
     from kedge.workflows.targets import is_policy, load_target
 
     texts = [prompts] if isinstance(prompts, str) else list(prompts)
+    check_texts(texts, "--prompt")
     if is_policy(target):
         policy = target
     else:

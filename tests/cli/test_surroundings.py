@@ -1,0 +1,92 @@
+"""What lies around: a current folder with modules of Python's names, a picture without an ending, signals."""
+
+from __future__ import annotations
+
+import errno
+import signal
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from helpers.processes import environment
+from helpers.training_world import recipe
+from kedge.cli.run import explain
+from kedge.config import parse_config
+from kedge.files import DiskFullError
+from kedge.training.interrupt import StopOnSignal
+from kedge.training.run import train
+from kedge.workflows.sample import sample
+from kedge.workflows.train import TrainingInterrupted
+
+
+def test_files_of_the_current_folder_do_not_take_the_place_of_pythons(tmp_path: Path):
+    for name in ("statistics", "yaml", "csv", "http", "pydantic"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('mine was run')")
+    (tmp_path / "own_prompts.py").write_text("def prompts(): return ['a cat']")
+    code = "import sys; sys.argv = ['kedge', 'prompts', 'own_prompts:prompts']; from kedge.cli import main; main()"
+    command = [sys.executable, "-P", "-c", code]  # as the installed command: without the current folder
+    done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=200)
+    assert (done.stdout, done.returncode) == ("a cat\n", 0), done.stderr
+
+
+def test_a_picture_without_an_ending_is_refused_before_anything_is_drawn(tmp_path: Path):
+    from typer.testing import CliRunner
+
+    from kedge.cli.app import app
+
+    result = CliRunner().invoke(
+        app, ["sample", "no-such-model", "--prompt", "a cat", "--out", str(tmp_path / "picture")]
+    )
+    assert isinstance(result.exception, ValueError)
+    assert "must end like a picture's, as in picture.png" in str(result.exception)
+
+
+def test_half_a_character_is_no_prompt():
+    with pytest.raises(ValueError, match=r"--prompt, prompt 2: .* holds half a character"):
+        sample("emoji-lcm", ["a cat", "a \ud83e fox"])
+
+
+def test_signals_end_with_the_code_that_shells_know(monkeypatch):
+    from kedge.cli.interrupt import interruptible
+
+    for name, code in {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129}.items():
+        with pytest.raises(Exception, match=str(code)) as ended, interruptible():
+            raise TrainingInterrupted("stopped", name)
+        assert ended.value.exit_code == code
+
+
+def test_a_lost_terminal_saves_like_ctrl_c_and_nohup_stays(tmp_path: Path):
+    climb = {"name": "helpers.training_world:Climb", "interrupt": 2, "signal": "SIGHUP"}
+    outcome = train(parse_config(recipe(training__steps=50, algorithm=climb)), tmp_path / "run")
+    assert (outcome.ended, outcome.reason, outcome.step, outcome.saved) == ("interrupted", "SIGHUP", 3, 3)
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with StopOnSignal(print) as signals:
+            signal.raise_signal(signal.SIGHUP)
+        assert not signals.requested
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_full_disk_is_told_in_one_line():
+    code, text = explain(OSError(errno.ENOSPC, "No space left on device", "metrics.jsonl"))
+    assert code == 1
+    assert "the disk is full" in text
+    assert "--resume" in text
+    assert explain(DiskFullError("the disk of x is full"))[0] == 1
+
+
+def test_exported_adapters_can_be_read_by_others(micro_lcm: Path, tmp_path: Path):
+    lora = {"rank": 2, "targets": ["to_q"]}
+    block = {"name": str(micro_lcm), "kind": "lcm", "steps": 2, "guidance": 1.0, "lora": lora}
+    train(parse_config(recipe(model=block, training__steps=1)), tmp_path / "run")
+    files = list((tmp_path / "run" / "lora").iterdir())
+    plain = tmp_path / "plain"
+    plain.touch()
+    assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {stat.S_IMODE(plain.stat().st_mode)}
+    assert all(file.suffix == ".safetensors" for file in files)
+    assert torch.is_grad_enabled()

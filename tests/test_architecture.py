@@ -54,7 +54,7 @@ MAY_IMPORT = {
         "config": "ranges registry models policies rewards algorithms",
         "export": "policies config models",
         "random_models": "registry quiet policies",
-        "study": "registry policies rewards algorithms worlds evaluation",
+        "study": "registry quiet policies rewards algorithms worlds evaluation",
         "training": "registry quiet devices hashing models policies rewards algorithms config prompts evaluation"
         " export",
         "planning": "registry quiet devices models random_models policies rewards algorithms config prompts training",

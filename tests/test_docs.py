@@ -181,6 +181,12 @@ def test_keys_that_a_page_names_exist(page):
     assert {name for name in named if not name.endswith((".txt", ".safetensors"))} <= keys()
 
 
+def test_the_overview_leads_to_every_algorithm():
+    """That the pages are there is checked with all links."""
+    overview = (ROOT / "docs" / "algorithms" / "README.md").read_text(encoding="utf-8")
+    assert [name for name in ALGORITHMS if f"({name}.md)" not in overview] == []
+
+
 def test_python_on_the_pages_imports_what_there_is():
     for page in PAGES:
         for block in blocks(page):

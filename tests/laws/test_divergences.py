@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -52,6 +54,14 @@ def integral(f, delta: float) -> float:
 
     points = sorted({0.0, delta / 2, delta, min(2 * delta, 25.0)})
     return quad(integrand, -20, 26, points=points, limit=800, epsabs=1e-13, epsrel=1e-12)[0]
+
+
+def test_every_divergence_is_held_to_its_definition_and_has_a_row_on_the_page() -> None:
+    other = {"none", "js_sampled", "fisher"}  # no f, or an estimate: they have tests of their own
+    assert set(DIVERGENCES) <= set(TEXT_BOOK) | other, "give the new one its f in TEXT_BOOK"
+    page = (Path(__file__).parents[2] / "docs" / "algorithms" / "rocm.md").read_text(encoding="utf-8")
+    heads = " ".join(re.findall(r"^\| (`[^|]*)\|", page, re.MULTILINE))
+    assert [name for name in DIVERGENCES if f"`{name}`" not in heads] == []
 
 
 @pytest.mark.parametrize("name", TEXT_BOOK)

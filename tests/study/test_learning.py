@@ -49,11 +49,13 @@ def test_a_rater_who_leans_left_shows_as_position_bias(make_study, serve) -> Non
     assert analysis.left.low > 0.6
 
 
-def test_a_fitted_reward_predicts_votes_on_new_prompts_and_loads_by_its_path(make_study, clip, tmp_path) -> None:
+def test_a_fitted_reward_predicts_votes_on_new_prompts_and_loads_by_its_path(make_study, clip, tmp_path, capfd) -> None:
     store = make_study("clean", "ruined", pairs=40, raters=3)
     fill(store, lambda rng: 0.97)
     votes = split(read_comparisons([store]), held_out=0.25, seed=0)
+    capfd.readouterr()
     fit = fit_preference(clip, votes, tmp_path / "reward", QUICK)
+    assert capfd.readouterr().err == ""  # no progress bars of transformers
     assert fit.after is not None
     assert fit.after.value > 0.9
     assert fit.after.low > 0.5

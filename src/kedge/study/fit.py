@@ -25,6 +25,7 @@ from transformers import CLIPModel
 from kedge.evaluation.statistics import Interval, rate_interval
 from kedge.files import replacing
 from kedge.pixels import as_rgb, from_uint8
+from kedge.quiet import quiet_loading
 from kedge.rewards.clip import folder_tokenizer, read_config
 from kedge.rewards.preprocess import read_preprocess
 from kedge.rewards.weights import build_frozen, read_folder, without
@@ -213,7 +214,8 @@ def _save(scorer: Scorer, backbone: Path, out: Path, fit: Fit, settings: FitSett
     }  # fmt: skip
     with replacing(out) as draft:
         draft.mkdir()
-        scorer.model.save_pretrained(draft)
+        with quiet_loading():
+            scorer.model.save_pretrained(draft)
         for file in backbone.iterdir():
             if file.is_file() and file.name not in WEIGHTS and file.suffix in (".json", ".txt", ".model"):
                 shutil.copy(file, draft / file.name)

@@ -125,8 +125,8 @@ def test_noise_near_the_end_is_refused_with_the_reason() -> None:
 
 def test_a_shift_by_size_is_that_of_the_pipelines() -> None:
     scheduler = scheduler_of("klein 512", base_shift=0.5, max_shift=1.15)
-    assert dynamic_shift(scheduler, 256) == pytest.approx(0.5)
-    assert dynamic_shift(scheduler, 4096) == pytest.approx(1.15)
+    assert dynamic_shift(scheduler, 256, 4) == pytest.approx(0.5)
+    assert dynamic_shift(scheduler, 4096, 4) == pytest.approx(1.15)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.6, 1.0])

@@ -7,7 +7,8 @@ same network is sampled with noise by predicting x̂_0 and noising it again (``m
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,15 @@ from diffusers import DiffusionPipeline, FlowMatchEulerDiscreteScheduler
 from diffusers.pipelines.flux.pipeline_flux import calculate_shift
 from torch import Tensor
 
-from kedge.policies.gaussian_step import GaussianStep, renoise
+from kedge.policies import gaussian_step
+from kedge.policies.denoiser import Denoiser
+from kedge.policies.families.spec import Backbone
+from kedge.policies.gaussian_step import GaussianStep
+from kedge.policies.latent import LatentPolicy
+from kedge.policies.latent_space import PATCH, LatentSpace
+from kedge.policies.settings import LoraConfig
 from kedge.policies.steps import FLOW, check_steps, schedule_of
+from kedge.policies.text import Encode
 
 LEAST_SIGMA = 0.05  # a noisy step below weighs its divergence by more than 180, beside 0.5 to 5 elsewhere
 
@@ -45,12 +53,12 @@ def flow_schedule(
 
     def constants(i: int, t: Tensor) -> tuple[Tensor, ...]:
         sigma, next_sigma = sigmas[i], sigmas[i + 1]
-        return 1 - sigma, sigma, 1 - next_sigma, *renoise(next_sigma, share)
+        return 1 - sigma, sigma, 1 - next_sigma, *gaussian_step.renoise(next_sigma, share)
 
     return schedule_of(GaussianStep, scheduler.timesteps, constants, prediction_type=FLOW, dtype=dtype)
 
 
-def dynamic_shift(scheduler: FlowMatchEulerDiscreteScheduler, tokens: int) -> float:
+def dynamic_shift(scheduler: FlowMatchEulerDiscreteScheduler, tokens: int, steps: int) -> float:
     """μ for a picture of so many tokens, as the pipelines of FLUX.1, Stable Diffusion 3 and Z-Image compute it."""
     config = scheduler.config
     shift: float = calculate_shift(
@@ -59,13 +67,23 @@ def dynamic_shift(scheduler: FlowMatchEulerDiscreteScheduler, tokens: int) -> fl
     return shift
 
 
-def refuse_guidance(guidance: float, title: str) -> None:
-    """Raises ValueError for ω ≠ 0: these models were distilled to need none, and take none as an input."""
-    if guidance:
-        raise ValueError(
-            f"{title} was distilled to draw without guidance, and takes none as an input: model.guidance=0 (or leave "
-            f"it out), not {guidance:g}"
-        )
+@dataclass(frozen=True)
+class FlowParts:
+    """What a family of flow models says of a pipeline.
+
+    Attributes:
+        title: for messages.
+        text, denoiser, space: as for :class:`kedge.policies.latent.LatentPolicy`.
+        patch: side of the square of latents that is a token.
+        shift: from the scheduler, the number of tokens and K to μ; used where the scheduler's config shifts by size.
+    """
+
+    title: str
+    text: Encode
+    denoiser: Denoiser
+    space: LatentSpace
+    patch: int = PATCH
+    shift: Callable[[FlowMatchEulerDiscreteScheduler, int, int], float] = dynamic_shift
 
 
 def unread(prompts: Sequence[str], encoder: Any, tokens: int, layers: int = 1) -> Tensor:
@@ -74,10 +92,43 @@ def unread(prompts: Sequence[str], encoder: Any, tokens: int, layers: int = 1) -
     return torch.empty(len(prompts), tokens, width, device="meta", dtype=encoder.dtype)
 
 
-def noise_levels(pipeline: DiffusionPipeline) -> FlowMatchEulerDiscreteScheduler:
-    """A scheduler of the pipeline's config for its noise levels, whose steps are not used."""
-    config: Any = pipeline.scheduler.config
-    return FlowMatchEulerDiscreteScheduler.from_config(config)
+def flow_policy(
+    pipeline: DiffusionPipeline,
+    backbone: Backbone,
+    parts: FlowParts,
+    *,
+    steps: int,
+    guidance: float,
+    lora: LoraConfig | None = None,
+    size: int | tuple[int, int] | None = None,
+    renoise: float = 1.0,
+) -> LatentPolicy:
+    """A few-step flow model, put together from what its family says of it.
+
+    Raises:
+        ValueError: for guidance, or other settings that it cannot have.
+    """
+    if guidance:
+        raise ValueError(
+            f"{parts.title} was distilled to draw without guidance, and takes none as an input: model.guidance=0 (or "
+            f"leave it out), not {guidance:g}"
+        )
+    network = getattr(pipeline, backbone.network)
+    _, height, width = parts.space.shape(size)
+    scheduler = FlowMatchEulerDiscreteScheduler.from_config(pipeline.scheduler.config)
+    mu = parts.shift(scheduler, height * width // parts.patch**2, steps)
+    dtype = torch.promote_types(network.dtype, torch.float32)
+    return LatentPolicy(
+        pipeline,
+        backbone,
+        text=parts.text,
+        denoiser=parts.denoiser,
+        schedule=flow_schedule(scheduler, steps, renoise, dtype, mu),
+        guidance=guidance,
+        lora=lora,
+        size=size,
+        space=parts.space,
+    )
 
 
 def _check_levels(sigmas: list[float]) -> None:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from diffusers import DiffusionPipeline, FluxTransformer2DModel
 from torch import Tensor
 
 from kedge.policies.base import Conditioning
-from kedge.policies.families.flow import dynamic_shift, flow_schedule, noise_levels, refuse_guidance
+from kedge.policies.families.flow import FlowParts, flow_policy
 from kedge.policies.families.flow_records import FLUX, FLUX_TOKENS
 from kedge.policies.latent import LatentPolicy
 from kedge.policies.latent_space import PATCH, LatentSpace, drawn_packed, grid, packed, scaled, unpacked
-from kedge.policies.settings import LoraConfig
 
 
 class FluxText:
@@ -59,16 +59,11 @@ class FluxTransformer:
         return torch.cat([torch.zeros_like(places[:, :1]), places], 1).to(dtype)
 
 
-def flux_policy(
-    pipeline: DiffusionPipeline,
-    *,
-    steps: int,
-    guidance: float,
-    lora: LoraConfig | None = None,
-    size: int | tuple[int, int] | None = None,
-    renoise: float = 1.0,
-) -> LatentPolicy:
+def flux_policy(pipeline: DiffusionPipeline, **settings: Any) -> LatentPolicy:
     """FLUX.1-schnell.
+
+    Args:
+        settings: of :func:`kedge.policies.families.flow.flow_policy`.
 
     Raises:
         ValueError: for FLUX.1-dev, or settings that it cannot have.
@@ -79,23 +74,9 @@ def flux_policy(
             "this FLUX.1 takes guidance as an input (guidance_embeds), so it is FLUX.1-dev or made of it, which needs "
             "some 30 steps; Kedge trains black-forest-labs/FLUX.1-schnell"
         )
-    refuse_guidance(guidance, "FLUX.1-schnell")
-    space = flux_space(pipeline)
-    _, height, width = space.shape(size)
-    scheduler = noise_levels(pipeline)
-    mu = dynamic_shift(scheduler, height * width // PATCH**2)
-    dtype = torch.promote_types(network.dtype, torch.float32)
-    return LatentPolicy(
-        pipeline,
-        FLUX,
-        text=FluxText(pipeline, network.device),
-        denoiser=FluxTransformer(network),
-        schedule=flow_schedule(scheduler, steps, renoise, dtype, mu),
-        guidance=guidance,
-        lora=lora,
-        size=size,
-        space=space,
-    )
+    text = FluxText(pipeline, network.device)
+    parts = FlowParts("FLUX.1-schnell", text, FluxTransformer(network), flux_space(pipeline))
+    return flow_policy(pipeline, FLUX, parts, **settings)
 
 
 def flux_space(pipeline: DiffusionPipeline) -> LatentSpace:

@@ -12,11 +12,10 @@ from torch import Tensor
 from torch.nn.functional import pad, pixel_shuffle
 
 from kedge.policies.base import Conditioning
-from kedge.policies.families.flow import flow_schedule, noise_levels, refuse_guidance, unread
+from kedge.policies.families.flow import FlowParts, flow_policy, unread
 from kedge.policies.families.flow_records import FLUX2
 from kedge.policies.latent import LatentPolicy
 from kedge.policies.latent_space import PATCH, LatentSpace, drawn_as_tokens, grid, spatial, tokens
-from kedge.policies.settings import LoraConfig
 
 MOST_TOKENS, LAYERS_READ = 512, (9, 18, 27)
 
@@ -61,16 +60,11 @@ class Flux2Transformer:
         return spatial(output, height, width).to(x.dtype)
 
 
-def flux2_policy(
-    pipeline: DiffusionPipeline,
-    *,
-    steps: int,
-    guidance: float,
-    lora: LoraConfig | None = None,
-    size: int | tuple[int, int] | None = None,
-    renoise: float = 1.0,
-) -> LatentPolicy:
+def flux2_policy(pipeline: DiffusionPipeline, **settings: Any) -> LatentPolicy:
     """FLUX.2 [klein], distilled.
+
+    Args:
+        settings: of :func:`kedge.policies.families.flow.flow_policy`.
 
     Raises:
         ValueError: for the base model that it was distilled from, or settings that it cannot have.
@@ -80,7 +74,6 @@ def flux2_policy(
             "this FLUX.2 [klein] is the base model (is_distilled is not set in model_index.json), which needs some 50 "
             "steps; Kedge trains black-forest-labs/FLUX.2-klein-4B"
         )
-    refuse_guidance(guidance, "FLUX.2 [klein]")
     network, factor = pipeline.transformer, pipeline.vae_scale_factor * PATCH
     side = pipeline.vae.config.sample_size // factor
     space = LatentSpace(
@@ -91,20 +84,15 @@ def flux2_policy(
         decodable=_batch_norm(pipeline.vae),
         arranged=drawn_as_tokens,
     )
-    _, height, width = space.shape(size)
-    mu = compute_empirical_mu(height * width, steps)
-    dtype = torch.promote_types(network.dtype, torch.float32)
-    return LatentPolicy(
-        pipeline,
-        FLUX2,
+    parts = FlowParts(
+        title="FLUX.2 [klein]",
         text=KleinText(pipeline, network.device),
         denoiser=Flux2Transformer(network),
-        schedule=flow_schedule(noise_levels(pipeline), steps, renoise, dtype, mu),
-        guidance=guidance,
-        lora=lora,
-        size=size,
         space=space,
+        patch=1,
+        shift=lambda scheduler, tokens, steps: compute_empirical_mu(tokens, steps),
     )
+    return flow_policy(pipeline, FLUX2, parts, **settings)
 
 
 def _batch_norm(vae: Any) -> Callable[[Tensor], Tensor]:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from diffusers import DiffusionPipeline, SD3Transformer2DModel
 from torch import Tensor
 
 from kedge.policies.base import Conditioning
-from kedge.policies.families.flow import dynamic_shift, flow_schedule, noise_levels, refuse_guidance
+from kedge.policies.families.flow import FlowParts, flow_policy
 from kedge.policies.families.flow_records import SD3
 from kedge.policies.latent import LatentPolicy
 from kedge.policies.latent_space import unet_space
-from kedge.policies.settings import LoraConfig
 
 
 class SD3Text:
@@ -50,37 +50,19 @@ class SD3Transformer:
         return output.to(x.dtype)
 
 
-def sd3_policy(
-    pipeline: DiffusionPipeline,
-    *,
-    steps: int,
-    guidance: float,
-    lora: LoraConfig | None = None,
-    size: int | tuple[int, int] | None = None,
-    renoise: float = 1.0,
-) -> LatentPolicy:
+def sd3_policy(pipeline: DiffusionPipeline, **settings: Any) -> LatentPolicy:
     """A few-step Stable Diffusion 3.5. Its files do not say that it is one: the base model has the same.
+
+    Args:
+        settings: of :func:`kedge.policies.families.flow.flow_policy`.
 
     Raises:
         ValueError: for settings that it cannot have.
     """
-    refuse_guidance(guidance, "Stable Diffusion 3.5 Turbo")
     network = pipeline.transformer
     patch = network.config.patch_size
     space = unet_space(pipeline, network)
     space = replace(space, multiple=space.factor * patch)
-    _, height, width = space.shape(size)
-    scheduler = noise_levels(pipeline)
-    mu = dynamic_shift(scheduler, height * width // patch**2)
-    dtype = torch.promote_types(network.dtype, torch.float32)
-    return LatentPolicy(
-        pipeline,
-        SD3,
-        text=SD3Text(pipeline, network.device),
-        denoiser=SD3Transformer(network),
-        schedule=flow_schedule(scheduler, steps, renoise, dtype, mu),
-        guidance=guidance,
-        lora=lora,
-        size=size,
-        space=space,
-    )
+    text = SD3Text(pipeline, network.device)
+    parts = FlowParts("Stable Diffusion 3.5 Turbo", text, SD3Transformer(network), space, patch)
+    return flow_policy(pipeline, SD3, parts, **settings)

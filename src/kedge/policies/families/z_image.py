@@ -6,6 +6,7 @@ The network counts time the other way round and predicts −v.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from diffusers import DiffusionPipeline, ZImageTransformer2DModel
@@ -13,11 +14,10 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from kedge.policies.base import LENGTHS, Conditioning
-from kedge.policies.families.flow import dynamic_shift, flow_schedule, noise_levels, refuse_guidance, unread
+from kedge.policies.families.flow import FlowParts, flow_policy, unread
 from kedge.policies.families.flow_records import Z_IMAGE
 from kedge.policies.latent import LatentPolicy
 from kedge.policies.latent_space import PATCH, LatentSpace, scaled
-from kedge.policies.settings import LoraConfig
 
 MOST_TOKENS = 512
 
@@ -58,21 +58,15 @@ class ZImageTransformer:
         return -torch.stack(output).squeeze(2).to(x.dtype)
 
 
-def z_image_policy(
-    pipeline: DiffusionPipeline,
-    *,
-    steps: int,
-    guidance: float,
-    lora: LoraConfig | None = None,
-    size: int | tuple[int, int] | None = None,
-    renoise: float = 1.0,
-) -> LatentPolicy:
+def z_image_policy(pipeline: DiffusionPipeline, **settings: Any) -> LatentPolicy:
     """Z-Image-Turbo. Its files hardly say that it is one: the base model has another shift of the noise levels only.
+
+    Args:
+        settings: of :func:`kedge.policies.families.flow.flow_policy`.
 
     Raises:
         ValueError: for settings that it cannot have.
     """
-    refuse_guidance(guidance, "Z-Image-Turbo")
     network, factor = pipeline.transformer, pipeline.vae_scale_factor
     side = pipeline.vae.config.sample_size // factor
     space = LatentSpace(
@@ -82,18 +76,5 @@ def z_image_policy(
         native=(side, side),
         decodable=scaled(pipeline.vae),
     )
-    _, height, width = space.shape(size)
-    scheduler = noise_levels(pipeline)
-    mu = dynamic_shift(scheduler, height * width // PATCH**2)
-    dtype = torch.promote_types(network.dtype, torch.float32)
-    return LatentPolicy(
-        pipeline,
-        Z_IMAGE,
-        text=QwenText(pipeline, network.device),
-        denoiser=ZImageTransformer(network),
-        schedule=flow_schedule(scheduler, steps, renoise, dtype, mu),
-        guidance=guidance,
-        lora=lora,
-        size=size,
-        space=space,
-    )
+    parts = FlowParts("Z-Image-Turbo", QwenText(pipeline, network.device), ZImageTransformer(network), space)
+    return flow_policy(pipeline, Z_IMAGE, parts, **settings)

@@ -140,7 +140,9 @@ def compute(function: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     strangers = [x for x in args[2:] if type(x) is Tensor] if function in INDEXING else operands.strangers
     if operands.there and strangers and function not in CROSSINGS:
         raise RuntimeError(f"Expected all tensors to be on the same device, but some are not on {NAME}: {function}")
-    result = function(*arguments, **options)
+    # A view that is conjugate by a mark on the tensor would lose its mark: the CPU's rule for it is not asked.
+    exact = aten._conj_physical.default if function is aten._conj.default else function
+    result = exact(*arguments, **options)
     if operands.there and torch.Tag.inplace_view in function.tags:  # squeeze_ and the like: what is shown changes too
         with no_dispatch():
             function(*args, **kwargs)

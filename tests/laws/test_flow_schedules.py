@@ -11,6 +11,9 @@ from diffusers import FlowMatchEulerDiscreteScheduler, LCMScheduler, StableDiffu
 from diffusers.pipelines.flux2.pipeline_flux2_klein import compute_empirical_mu
 
 from helpers.micro_models import NOISE_SCHEDULE
+from kedge.algorithms.rocm import PAPER_BETA
+from kedge.config import load_config
+from kedge.config.presets import preset as preset_named
 from kedge.policies.families.flow import dynamic_shift, flow_schedule
 from kedge.policies.families.lcm import consistency_schedule
 from kedge.policies.gaussian_step import GaussianStep
@@ -100,6 +103,27 @@ def test_how_strongly_a_consistency_models_steps_are_anchored(steps: int, expect
     schedule = consistency_schedule(LCMScheduler(**NOISE_SCHEDULE), steps, torch.float64)
     assert weights(schedule) == pytest.approx(expected, rel=0.1)
     assert weights(schedule)[-1] / weights(schedule_for("klein 1024", 4))[-1] > (20 if steps == 4 else 50)
+
+
+PRESETS = {  # schedule, and latent dimensions
+    "rocm-flux2-klein-12gb": ("klein 512", 128 * 32 * 32),
+    "rocm-z-image-turbo-24gb": ("shift 3", 16 * 128 * 128),
+    "rocm-flux-schnell-40gb": ("schnell", 16 * 128 * 128),
+    "rocm-sd35-medium-turbo-16gb": ("shift 3", 16 * 128 * 128),
+}
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_the_presets_hold_as_tightly_as_the_paper_holds_its_lcm(preset: str) -> None:
+    """The same change of x̂_0 per dimension at every step: β D Σ weights is that of Table 2 at K = 8 and 4 × 64 × 64."""
+    name, dimensions = PRESETS[preset]
+    config = load_config(preset_named(preset).path)
+    algorithm = config.algorithm.instance
+    schedule = schedule_for(name, config.model.steps)
+    last = 1 / (2 * algorithm.last_step_std**2) if algorithm.last_step_std else 0.0
+    paper = consistency_schedule(LCMScheduler(**NOISE_SCHEDULE), 8, torch.float64)
+    strength = algorithm.beta * dimensions * (sum(weights(schedule)) + last)
+    assert strength == pytest.approx(PAPER_BETA["kl"] * 4 * 64 * 64 * sum(weights(paper)), rel=0.02)
 
 
 def test_z_image_in_eight_steps_is_anchored_as_lcm_at_its_end() -> None:

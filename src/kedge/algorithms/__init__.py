@@ -14,6 +14,11 @@ ALGORITHMS = Registry(
         "dpok": "kedge.algorithms.dpok:DPOK",
         "d3po": "kedge.algorithms.d3po:D3PO",
         "hybrid": "kedge.algorithms.hybrid:Hybrid",
+        "grpo": "kedge.algorithms.grpo:GRPO",
+        "draft": "kedge.algorithms.draft:DRaFT",
+        "alignprop": "kedge.algorithms.draft:AlignProp",
+        "refl": "kedge.algorithms.soft_q:ReFL",
+        "soft_q": "kedge.algorithms.soft_q:SoftQ",
     },
 )
 """The algorithms by name."""

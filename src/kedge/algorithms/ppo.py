@@ -103,11 +103,15 @@ class PPO(PolicyGradient):
         )
         return Workload(samples, queries=samples + last, updates=self.epochs * self.minibatches, passes=passes)
 
+    def explore(self, context: Context, samples: int) -> Experience:
+        """Trajectories of fresh prompts with their rewards."""
+        return explore(context, samples, self.sample_batch_size, self.goal)
+
     def updates(self, context: Context) -> Iterator[Iterable[Loss]]:
         """Gather experience, then ``epochs × minibatches`` optimizer steps over it."""
         samples = context.batch_size * context.accumulation * self.minibatches
         # lines 3 and 4: c ~ C, X_0 = P(f_θ, H, c)
-        experience = explore(context, samples, self.sample_batch_size, self.goal)
+        experience = self.explore(context, samples)
         advantages = self.advantages(context, experience.prompts, experience.rewards)  # line 5: r normalised per c
         hold = self.hold(context, self.kl_weight, KL())
         anchored = experience.observe(hold, advantages)

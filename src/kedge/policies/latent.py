@@ -98,6 +98,11 @@ class LatentPolicy:
         mean, reference_mean = both.mean.chunk(2)
         return Gaussian(mean, both.std), Gaussian(reference_mean, both.std)
 
+    def predicted_x0(self, x: Tensor, k: int, cond: Conditioning) -> Tensor:
+        """x̂_0 at ``x = x_k``, differentiable: ``[B, *latent_shape]``."""
+        step = self.schedule[k]
+        return step.predicted_x0(x, self._denoiser(step.network_input(x), step.timestep, cond))
+
     def x0_weight(self, k: int) -> float | None:
         """∂mean / ∂x̂_0 of step k at a fixed x_k; None if the family's steps do not say."""
         weight = getattr(self.schedule[k], "x0_weight", None)

@@ -27,6 +27,9 @@ ALGORITHMS: dict[str, dict[str, Any]] = {
     "rocm, held": {"name": "rocm", "target": {"nats": 0.01}},
     "rocm, stages": {"name": "rocm", "anchor": "auto"},
     "rlcm, pathwise last step": {"name": "rlcm", "normalise": "batch", "last_step": "pathwise"},
+    "grpo": {"name": "grpo", "group_size": 2},
+    "draft": {"name": "draft", "draws": 2},
+    "alignprop": {"name": "alignprop"},
     "hybrid": {"name": "hybrid", "surrogate": "helpers.training_world:lightness", "min_count": 2, "beta": 0.1},
     "d3po": {"name": "d3po", "epochs": 2},
     "d3po, votes": {"name": "d3po", "votes": "votes.jsonl"},
@@ -34,7 +37,7 @@ ALGORITHMS: dict[str, dict[str, Any]] = {
 
 
 def fit(settings: dict[str, Any], folder: Path, steps: int, resume: bool = False) -> None:
-    gradient = settings["name"] == "rocm" or "last_step" in settings
+    gradient = settings["name"] in ("rocm", "draft", "alignprop") or "last_step" in settings
     reward = "helpers.training_world:" + ("redness" if gradient else "darkness")  # the latter has no gradient
     config = parse_config(recipe(algorithm=settings, reward=reward, training__steps=steps, training__accumulation=2))
     run_folder = RunFolder(folder)

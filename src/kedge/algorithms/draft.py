@@ -1,0 +1,84 @@
+"""DRaFT and AlignProp: the reward's gradient through the last steps only, without or with an anchor.
+
+DRaFT-K (Clark et al. 2023, arXiv 2309.17400) backpropagates through the last K steps; DRaFT-LV draws the noise before
+the last step several times, so that the gradient of K = 1 varies less. AlignProp (Prabhudesai et al. 2023, arXiv
+2310.03739) draws K anew each time. Both are ROCM with another :class:`~kedge.policies.base.Backprop` and, as published,
+no divergence; an anchor may be given as for ROCM. Deviations, numbered: docs/algorithms/draft.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kedge.algorithms.base import Context
+from kedge.algorithms.checks import check_positive
+from kedge.algorithms.rocm import ROCM
+from kedge.algorithms.workload import Passes, Workload
+from kedge.policies.base import Backprop, Trajectory
+
+
+@dataclass(frozen=True)
+class DRaFT(ROCM):
+    """ROCM through the last steps, as published without a divergence.
+
+    Attributes:
+        through: K, the last steps that the gradient goes through, in place of backprop.last_steps.
+        draws: how often the noise before the last step is drawn; 2 with through 1 is DRaFT-LV. Each draw asks the
+            reward once.
+    """
+
+    divergence: str = "none"
+    through: int = 1
+    draws: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_positive(self, "through", "draws")
+
+    def workload(self, batch_size: int, accumulation: int, steps: int, backprop: Backprop) -> Workload:
+        """ROCM's, through K steps, and one more step for each further draw."""
+        work = super().workload(batch_size, accumulation, steps, replace(backprop, last_steps=self.through))
+        assert work.passes is not None
+        more = work.samples * (self.draws - 1)
+        passes = Passes(work.passes.forward + more, work.passes.backward + more, work.passes.reference)
+        return replace(work, queries=work.queries + more, passes=passes)
+
+    def _depth(self, context: Context) -> int:
+        return self.through
+
+    def _walk(
+        self, context: Context, prompts: Sequence[str], noise: Tensor, beta: float
+    ) -> tuple[Tensor, Tensor, Trajectory]:
+        lent = replace(context, backprop=replace(context.backprop, last_steps=self._depth(context)))
+        reward, divergence, trajectory = super()._walk(lent, prompts, noise, beta)
+        rewards = [reward]
+        for _ in range(self.draws - 1 if context.policy.steps > 1 else 0):
+            p = trajectory.step(2)[2]
+            z = torch.randn(noise[0].shape, generator=context.generator, dtype=noise.dtype).to(noise.device)
+            last = lent.backprop.transition(context.policy, p.sample(z).detach(), 1, trajectory.cond)
+            rewards.append(context.reward(context.policy.decode(last.mean), prompts))
+        return torch.stack(rewards).mean(0), divergence, trajectory
+
+
+@dataclass(frozen=True)
+class AlignProp(DRaFT):
+    """DRaFT whose K is drawn for each micro-batch, from 1 to all steps; ``through`` and ``draws`` are DRaFT's."""
+
+    def workload(self, batch_size: int, accumulation: int, steps: int, backprop: Backprop) -> Workload:
+        """The mean over K."""
+        works = []
+        for depth in range(1, steps + 1):
+            fixed: Any = DRaFT(**{**vars(self), "through": depth})
+            works.append(fixed.workload(batch_size, accumulation, steps, backprop))
+        means = []
+        for name in ("forward", "backward", "reference"):
+            means.append(sum(getattr(work.passes, name) for work in works) / steps)
+        return replace(works[0], passes=Passes(*means))
+
+    def _depth(self, context: Context) -> int:
+        return int(torch.randint(1, context.policy.steps + 1, (), generator=context.generator))

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -71,14 +70,15 @@ class AlignProp(DRaFT):
 
     def workload(self, batch_size: int, accumulation: int, steps: int, backprop: Backprop) -> Workload:
         """The mean over K."""
-        works = []
+        forward = backward = reference = 0.0
         for depth in range(1, steps + 1):
-            fixed: Any = DRaFT(**{**vars(self), "through": depth})
-            works.append(fixed.workload(batch_size, accumulation, steps, backprop))
-        means = []
-        for name in ("forward", "backward", "reference"):
-            means.append(sum(getattr(work.passes, name) for work in works) / steps)
-        return replace(works[0], passes=Passes(*means))
+            fixed = replace(self, through=depth)
+            work = super(AlignProp, fixed).workload(batch_size, accumulation, steps, backprop)
+            assert work.passes is not None
+            forward += work.passes.forward / steps
+            backward += work.passes.backward / steps
+            reference += work.passes.reference / steps
+        return replace(work, passes=Passes(forward, backward, reference))
 
     def _depth(self, context: Context) -> int:
         return int(torch.randint(1, context.policy.steps + 1, (), generator=context.generator))

@@ -123,8 +123,10 @@ class SoftQ:
             divergence = (policy.steps - 1) * make_divergence(self.divergence, self.reduction)(p, q)
         reward = context.reward(policy.decode(x0), prompts)
         value = self.discount ** (k - 1) * reward - self.beta * divergence
-        metrics = {"reward": reward.detach(), "divergence": divergence.detach(), "step_k": float(k)}
-        return Loss(-value.mean() / context.accumulation, metrics)
+        return Loss(
+            -value.mean() / context.accumulation,
+            {"reward": reward.detach(), "divergence": divergence.detach(), "step_k": float(k)},
+        )
 
 
 def draw_step(context: Context, earliest: int) -> int:

@@ -35,7 +35,7 @@ def frontier_table(frontier: Frontier) -> Table:
 
 
 def _cells(point: Point, metrics: Sequence[str]) -> tuple[Cell | None, ...]:
-    distance = Interval(point.distance, point.distance, point.distance, 1)
+    distance = Interval(point.distance, -math.inf, math.inf, 1)  # no interval is shown
     cells: list[Cell | None] = [Cell(distance, digits=2) if math.isfinite(point.distance) else None]
     for metric in metrics:
         known = metric in point.changes

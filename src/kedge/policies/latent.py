@@ -17,7 +17,7 @@ from kedge.policies.families.spec import Backbone
 from kedge.policies.latent_space import LatentSpace, unet_space
 from kedge.policies.lora import Adapter
 from kedge.policies.settings import LoraConfig
-from kedge.policies.steps import Step
+from kedge.policies.steps import PredictingStep, Step
 from kedge.policies.text import Encode
 
 
@@ -99,8 +99,14 @@ class LatentPolicy:
         return Gaussian(mean, both.std), Gaussian(reference_mean, both.std)
 
     def predicted_x0(self, x: Tensor, k: int, cond: Conditioning) -> Tensor:
-        """x̂_0 at ``x = x_k``, differentiable: ``[B, *latent_shape]``."""
+        """x̂_0 at ``x = x_k``, differentiable: ``[B, *latent_shape]``.
+
+        Raises:
+            ValueError: for steps of a family that do not say.
+        """
         step = self.schedule[k]
+        if not isinstance(step, PredictingStep):
+            raise ValueError("this family's steps do not say which picture they predict")
         return step.predicted_x0(x, self._denoiser(step.network_input(x), step.timestep, cond))
 
     def x0_weight(self, k: int) -> float | None:

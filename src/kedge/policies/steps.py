@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -35,6 +35,14 @@ class Step(Protocol):
 
     def gaussian(self, x: Tensor, output: Tensor) -> Gaussian:
         """``p(x_{k-1} | x_k, c)`` from the denoiser's output at x_k."""
+
+
+@runtime_checkable
+class PredictingStep(Protocol):
+    """A step that says which picture the network's output means."""
+
+    def predicted_x0(self, x: Tensor, output: Tensor) -> Tensor:
+        """x̂_0 from the network's output at x_k."""
 
 
 @dataclass(frozen=True)

@@ -85,7 +85,8 @@ def frontier(
     drawn = Drawn()
     if strengths:
         drawn = draw_strengths(trained.policy, looks[0], strengths, folder.frontier, batch_size)
-    result = frontier_of(trained.config.reward, looks, drawn.strengths, drawn.kl_share)
+    points = {**drawn.strengths, 0.0: looks[0]} if drawn.strengths else {}  # strength 0 is the base itself
+    result = frontier_of(trained.config.reward, looks, points, drawn.kl_share)
     data = write_text(folder.frontier / NUMBERS, json.dumps(result.to_dict(), ensure_ascii=False, indent=1))
     return RunFrontier(result, write_report(folder.path), data, drawn.worst)
 

@@ -19,6 +19,7 @@ COMMANDS = {
     "train": "kedge.cli.train:train_command",
     "sweep": "kedge.cli.sweep:sweep_command",
     "plan": "kedge.cli.plan:plan_command",
+    "watch": "kedge.cli.watch:watch_command",
     "sample": "kedge.cli.sample:sample_command",
     "eval": "kedge.cli.eval:eval_command",
     "compare": "kedge.cli.compare:compare_command",

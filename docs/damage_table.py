@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
+
+from docs.marked import filled
 
 from kedge.evaluation.tables import display
 from kedge.rewards import REWARDS
 
 RECORD = Path(__file__).parent / "records" / "damage.json"
-BEGIN, END = "<!-- damage: written by docs/generate.py from docs/records/damage.json -->", "<!-- end of damage -->"
 
 
 def with_damage(page: str) -> str:
     """The page on rewards with the table as the record has it."""
-    return re.sub(f"{re.escape(BEGIN)}.*{re.escape(END)}", f"{BEGIN}\n{table()}{END}", page, flags=re.DOTALL)
+    return filled(page, "damage", RECORD.name, table())
 
 
 def table() -> str:

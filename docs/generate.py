@@ -7,6 +7,9 @@ from pathlib import Path
 
 from docs import floors
 from docs.damage_table import with_damage
+from docs.demo_table import with_demo
+from docs.last_step_table import with_last_step
+from docs.papers_cost import with_cost
 from docs.reference import reference
 from docs.result_pages import write_pages
 from docs.world_tables import with_world
@@ -95,7 +98,12 @@ def architecture(text: str) -> str:
 def written() -> dict[Path, str]:
     """Every file that is made from the package and the house's law, with what it should hold."""
     overview = HERE.parent / "ARCHITECTURE.md"
+    readme, results = overview.with_name("README.md"), HERE / "results" / "README.md"
     return {
+        readme: with_demo(readme.read_text(encoding="utf-8")),
+        results: with_demo(results.read_text(encoding="utf-8")),
+        HERE / "reproduce.md": with_cost((HERE / "reproduce.md").read_text(encoding="utf-8")),
+        HERE / "algorithms" / "ppo.md": with_last_step((HERE / "algorithms" / "ppo.md").read_text(encoding="utf-8")),
         HERE / "recipes.md": recipes(),
         HERE / "rewards.md": with_world(with_damage((HERE / "rewards.md").read_text(encoding="utf-8"))),
         HERE / "api" / "README.md": reference(),

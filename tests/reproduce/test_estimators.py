@@ -96,7 +96,9 @@ def test_estimators_are_measured_on_the_bundled_model(tmp_path, monkeypatch):
     options = MatrixOptions(replace(EMOJI), budget=2)
     extra = estimators.measure(options, None, tmp_path)  # type: ignore[arg-type]
     assert set(extra["settings"]) == {"K = 2", "divergences"}
-    assert set(extra["settings"]["K = 2"]) == {estimators.PATHWISE, estimators.SCORE, estimators.LAST}
+    at_two = extra["settings"]["K = 2"]
+    assert set(at_two) == {estimators.PATHWISE, estimators.SCORE, estimators.LAST}
+    assert (at_two[estimators.SCORE]["scored_steps"], at_two[estimators.LAST]["scored_steps"]) == (1, 2)
     arms = extra["settings"]["divergences"]
     assert arms[estimators.EXACT]["penalty"] > 50 * arms[estimators.SAMPLED]["penalty"]
     before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
@@ -119,3 +121,18 @@ def test_agreement_counts_that_a_batch_is_in_many_pairs():
     assert agreement.half_width == pytest.approx(two_sided_quantile(0.95, 39) * error, rel=1e-6)
     assert agreement.half_width > 1.7 * mean_interval(noise.cosine).half_width
     assert np.isinf(gradient_noise(gradients[:2]).agreement().half_width)
+
+
+@pytest.mark.parametrize("steps", [2, 8])
+def test_scoring_one_step_more_is_compared_as_a_sum(steps):
+    """A loss is a mean over its steps: at K = 2 the noisier gradient looked four times less noisy than it is."""
+    rng = np.random.default_rng(4)
+    plain = rng.standard_normal((48, 64))
+    noisy = (plain + 0.5 * rng.standard_normal((48, 64))) * (steps - 1) / steps
+    arms = {
+        name: {"plain": gradient_noise(gradients).to_dict(), "penalty": 0.0, "scored_steps": scored}
+        for name, gradients, scored in ((estimators.SCORE, plain, steps - 1), (estimators.LAST, noisy, steps))
+    }
+    ratio = estimators.arm_ratio({"K": arms}, "K", estimators.SCORE, estimators.LAST)
+    assert ratio.low < math.log(1.25) < ratio.high
+    assert ratio.excludes(0)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import re
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
+from docs.demo_table import text as demo_text
+from docs.demo_table import with_demo
 from docs.result_pages import (
     Published,
     conclusions,
@@ -16,6 +21,7 @@ from docs.result_pages import (
 )
 
 from helpers.invented_records import result_of
+from kedge.evaluation.tables import display
 from kedge.policies.fingerprint import KNOWN
 from kedge_papers.pages.exhibit import LARGEST
 from kedge_papers.pages.page import page
@@ -96,3 +102,30 @@ def test_a_readme_without_the_section_stays_as_it_is(tmp_path):
     assert once.endswith("<!-- end of results -->\nz\n")
     assert "stale words" not in once
     assert with_section(once, published) == once
+
+
+def test_the_demo_in_the_readme_is_what_its_record_says():
+    """Every number of the section: from the scores of the pictures, which base and tuned model drew from one noise."""
+    record = json.loads((ROOT / "docs" / "records" / "demo.json").read_text(encoding="utf-8"))
+    block = demo_text()
+    for path in (ROOT / "README.md", RESULTS / "README.md"):
+        text = path.read_text(encoding="utf-8")
+        assert text.count(block) == 1, "run `make docs`"
+        assert with_demo(text) == text
+    for metric, scores in record["base"]["scores"].items():
+        change = np.mean(np.subtract(record["tuned"]["scores"][metric], scores))
+        row = next(line for line in block.splitlines() if line.startswith(f"| {display(metric).title} "))
+        shown = float(row.split("|")[4].split("±")[0].strip(" *").replace("−", "-"))
+        assert shown == pytest.approx(change, abs=0.006)
+    first = block.splitlines()[0]
+    expected = [record["cores"], record["steps"], round(record["seconds"]), 66, 2, record["watched"]]
+    assert [int(number) for number in re.findall(r"\b\d+\b", first)] == expected
+    assert record["base"]["prompts"] == record["tuned"]["prompts"]
+    assert KNOWN[record["base_model"]["digest"]].startswith("emoji-lcm of world")
+
+
+def test_the_try_it_section_says_no_other_number():
+    """Outside of what the record writes, only the Python that is needed."""
+    section = (ROOT / "README.md").read_text(encoding="utf-8").split("## Try it")[1].split("## Use it")[0]
+    outside = section.replace(demo_text(), "")
+    assert re.findall(r"\d[\d.]*", re.sub(r"<!--.*?-->", "", outside)) == ["3.11"]

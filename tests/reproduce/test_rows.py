@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -103,3 +105,19 @@ def test_a_table_says_what_each_row_cost_and_which_hardly_trained(base):
     assert cells["base"][1:] == (None, None, None)
     assert [cell.interval.value for cell in cells["enough"][1:]] == [50, 400, 500]
     assert "Hardly trained, fewer than 10 optimizer steps: few (4)." in table.note
+
+
+def test_a_score_that_is_no_number_is_named(base):
+    """A record keeps it as null, which comes back as NaN."""
+    broken = base.copy()
+    broken[3] = np.nan
+    runs = [record("a", 0, {"oracle": base}, title="A"), record("a", 1, {"oracle": broken}, title="A")]
+    with pytest.raises(ValueError, match=r"A, seed 1: 1 of 20 scores of oracle are not numbers. Remove its evaluation"):
+        rows(runs, "final")
+
+
+def test_a_table_says_which_runs_it_is_not_of(base):
+    """Two seeds of three survived: the row is theirs, and the note says so."""
+    runs = [record("base", None, {"pickscore@emoji": base}), *seeds("a", [0.5, 0.4], base, "pickscore@emoji")]
+    runs.append(replace(record("a", 2, title="a"), state="diverged", step=7))
+    assert "a (seed 2) diverged at step 7." in before_and_after(runs, "final", "pickscore@emoji").note

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from helpers.invented_records import record, result, rising
 from kedge_papers.records.curves import points_over_seeds
 from kedge_papers.records.speed import reaching, shown_ratio, sooner
+from kedge_papers.targets.hacking import show as show_hacking
 from kedge_papers.targets.methods import level_unit, show
 
 CURVE = "held_out/pickscore@emoji"
@@ -86,3 +88,31 @@ def test_curves_of_seeds_are_averaged_point_by_point():
     where, values = points_over_seeds([run(0, [0, 10], [0, 1]), run(1, [0, 30, 50], [0, 3, 4])], "queries", CURVE)
     assert where.tolist() == [0, 20]
     assert values.tolist() == [[5, 6], [5, 8]]
+
+
+def test_a_run_that_broke_off_did_not_get_there_sooner():
+    """It diverged after 50 of 800 queries: it counted as if it had reached the level there."""
+    ours = [run(0, [0, 100, 800], [0, 1, 1]), run(1, [0, 100, 800], [0, 1, 1])]
+    theirs = [run(0, [0, 400, 800], [0, 1, 1], "theirs"), run(1, [0, 50], [0, 0.1], "theirs")]
+    speed = sooner(ours, theirs, "queries", CURVE, 1.0)
+    assert sorted(speed.log_ratios) == pytest.approx([math.log(4), math.log(8)])
+    assert speed.theirs_censored == 1
+
+
+def test_points_are_those_of_shared_steps():
+    late = {**rising([0, 30, 50], [0, 3, 4]), "step": [0, 2, 3]}
+    where, values = points_over_seeds([run(0, [0, 10, 20], [0, 1, 2]), record("x", 1, curve=late)], "queries", CURVE)
+    assert where.tolist() == [0, 25]
+    assert values.tolist() == [[5, 7], [5, 8]]
+    assert points_over_seeds([], "queries", CURVE)[0].size == 0
+
+
+def test_a_world_without_a_truth_shows_the_trained_reward():
+    """The papers' world has no oracle; its page of over-optimisation could not be drawn."""
+    swept = record("beta-0--pickscore", 0, curve=rising([0, 10, 20], [0, 1, 3], path_kl=[0, 4, 9]), title="0")
+    recorded = result([swept], "hacking")
+    nobody = replace(recorded, facts={**recorded.facts, "truth": None})
+    exhibit = show_hacking(nobody)
+    assert exhibit.tables == ()
+    assert exhibit.figure.axes[0].lines[0].get_ydata().tolist() == [5, 6, 8]
+    assert "trained reward" in exhibit.notes[0]

@@ -15,6 +15,8 @@ from kedge.config.compatibility import check_experience, experience_warning
 from kedge.config.workload import workload_of
 from kedge.devices import find_device
 from kedge.models import resolve_model
+from kedge.planning.datasheet import H100, seconds_on
+from kedge.planning.operations import OperationCost
 from kedge.planning.step import StepCost, count_step
 from kedge.planning.timing import seconds
 from kedge.planning.watching import Looks, looks_of
@@ -25,6 +27,8 @@ from kedge.rewards.description import describe
 from kedge.rewards.sources import size_in_words
 from kedge.training.prompt_sets import PromptSets
 from kedge.units import GB, MB, YEAR, duration
+
+LARGE = 1e12  # floating-point operations of a step that nobody wants to wait for on a CPU
 
 
 def plan(config: RunConfig, timed: bool = True) -> Iterator[str]:
@@ -211,6 +215,8 @@ def _forecast(config: RunConfig, forecast: Forecast) -> Iterator[str]:
         f"what a step needs besides {step.peak / GB:.2f}"
     )
     yield f"time: {_time(forecast, config.training.steps)}"
+    if not forecast.present or (forecast.device == "cpu" and step.flops > LARGE):
+        yield f"time on an {H100.name}: {_computed(step, config.training.steps)}"
     yield f"disk: {max(1, round(forecast.disk / MB))} MB for checkpoints and adapters"
 
 
@@ -226,6 +232,14 @@ def _time(forecast: Forecast, steps: int) -> str:
     return (
         f"{duration(forecast.seconds)} a step ({step.flops / 1e12:.3g} TFLOP, each operation timed here), "
         f"{duration(whole)} for {steps} steps{watching}{advice}"
+    )
+
+
+def _computed(step: OperationCost, steps: int) -> str:
+    each = seconds_on(H100, step)
+    return (
+        f"{duration(each)} a step, {duration(steps * each)} for {steps} steps without watching, computed from its data "
+        "sheet, not measured"
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -72,10 +72,23 @@ def time_unit(runs: Sequence[RunRecord]) -> tuple[float, str]:
 
 
 def points_over_seeds(runs: Sequence[RunRecord], x: str, y: str) -> tuple[np.ndarray, np.ndarray]:
-    """The mean x of each point that all seeds have, ``[points]``, and each seed's y there, ``[seeds, points]``."""
-    curves = [np.stack(run.series(x, y)) for run in runs]
-    length = min((curve.shape[1] for curve in curves), default=0)
-    if not length:
+    """At the steps where all seeds know both: the mean x, ``[points]``, and each seed's y, ``[seeds, points]``."""
+    curves = [(by_step(run, x), by_step(run, y)) for run in runs]
+    steps = shared_steps([column for curve in curves for column in curve])
+    if not steps:
         return np.empty(0), np.empty((len(curves), 0))
-    where, value = np.stack([curve[:, :length] for curve in curves], axis=1)
-    return where.mean(0), value
+    where = np.array([[along[step] for step in steps] for along, _ in curves])
+    return where.mean(0), np.array([[values[step] for step in steps] for _, values in curves])
+
+
+def by_step(run: RunRecord, column: str) -> dict[float, float]:
+    """Step → value of a column, where it is known."""
+    return dict(zip(*(each.tolist() for each in run.series("step", column)), strict=True))
+
+
+def shared_steps(columns: Sequence[Mapping[float, float]]) -> list[float]:
+    """The steps that all columns have, in order: seeds that were evaluated at others are not mixed up."""
+    shared: set[float] = set(columns[0]) if columns else set()
+    for column in columns[1:]:
+        shared &= set(column)
+    return sorted(shared)

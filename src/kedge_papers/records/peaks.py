@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kedge_papers.records.curves import by_step, shared_steps
 from kedge_papers.records.run_record import RunRecord
 
 
@@ -30,13 +31,14 @@ def cross_fitted(runs: Sequence[RunRecord], reward: str, truth: str) -> Peak | N
     """The peak of each seed, at the step that the other seeds chose; None without curves.
 
     Args:
-        runs: repetitions of one run, evaluated at the same steps.
+        runs: repetitions of one run; those that were cut short are left out.
         reward, truth: columns of their curves.
     """
-    steps, true = _table(runs, truth)
-    _, trained = _table(runs, reward)
-    if not true.size or trained.shape != true.shape:
+    whole = to_the_end(runs, reward, truth)
+    shared = shared_steps([by_step(run, column) for run in whole for column in (reward, truth)])
+    if not shared:
         return None
+    steps, true, trained = np.array(shared), _table(whole, shared, truth), _table(whole, shared, reward)
     at = [others_peak(true, seed) for seed in range(len(true))]
     index = np.arange(len(true))
     return Peak(
@@ -53,14 +55,20 @@ def others_peak(values: np.ndarray, seed: int) -> int:
     return int(np.argmax(others.mean(0)))
 
 
-def _table(runs: Sequence[RunRecord], column: str) -> tuple[np.ndarray, np.ndarray]:
-    """Steps ``[P]`` that all runs have, and values ``[S, P]``."""
-    curves = []
+def to_the_end(runs: Sequence[RunRecord], *columns: str) -> list[RunRecord]:
+    """The runs that know all columns at the last step of any of them: what was cut short has no end to speak of."""
+    last = {}
     for run in runs:
-        curve = run.series("step", column)
-        if len(curve[0]):
-            curves.append(curve)
-    if not curves:
-        return np.empty(0), np.empty((0, 0))
-    length = min(len(steps) for steps, _ in curves)
-    return curves[0][0][:length], np.array([values[:length] for _, values in curves])
+        steps = shared_steps([by_step(run, column) for column in columns])
+        if steps:
+            last[run.name] = steps[-1]
+    return [run for run in runs if run.name in last and last[run.name] == max(last.values())]
+
+
+def _table(runs: Sequence[RunRecord], steps: Sequence[float], column: str) -> np.ndarray:
+    """Values ``[S, P]`` at the given steps."""
+    table = []
+    for run in runs:
+        values = by_step(run, column)
+        table.append([values[step] for step in steps])
+    return np.array(table)

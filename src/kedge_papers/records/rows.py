@@ -69,7 +69,7 @@ def rows(runs: Sequence[RunRecord], role: str, name: Naming = title_of) -> dict[
     """Name → row, of the runs that were measured in a role; runs of one name are repetitions.
 
     Raises:
-        ValueError: repetitions of one title were measured on different prompts or noise.
+        ValueError: repetitions of one title were measured on different prompts or noise, or a score is no number.
     """
     measured: dict[str, dict[int, Evaluation]] = {}
     trained: dict[str, bool] = {}
@@ -78,9 +78,21 @@ def rows(runs: Sequence[RunRecord], role: str, name: Naming = title_of) -> dict[
             measured.setdefault(name(run), {})[run.seed] = run.evaluations[role]
             trained[name(run)] = run.trained
     for title, repetitions in measured.items():
+        for seed, evaluation in repetitions.items():
+            _check_finite(title, seed, evaluation)
         if len({(each.prompts, each.seed) for each in repetitions.values()}) > 1:
             raise ValueError(f"{title}: repetitions of one run must be measured on the same prompts and noise")
     return {title: Row(title, repetitions, trained[title]) for title, repetitions in measured.items()}
+
+
+def _check_finite(title: str, seed: int, evaluation: Evaluation) -> None:
+    for metric, values in evaluation.scores.items():
+        bad = int((~np.isfinite(values)).sum())
+        if bad:
+            raise ValueError(
+                f"{title}, seed {seed}: {bad} of {len(values)} scores of {metric} are not numbers. Remove its "
+                "evaluation from the run's folder, and the same command measures it anew"
+            )
 
 
 def paired_scores(ours: Row, theirs: Row, metric: str) -> tuple[np.ndarray, np.ndarray]:

@@ -15,18 +15,19 @@ from kedge_papers.records.run_record import RunRecord
 LEVELS = (0.25, 0.5)  # standard deviations of the base model's scores
 
 
-def reaching(run: RunRecord, x: str, curve: str, rise: float) -> Reached | None:
+def reaching(run: RunRecord, x: str, curve: str, rise: float, budget: float | None = None) -> Reached | None:
     """Where a curve has first risen by ``rise``; None without a curve of at least two points.
 
     Args:
         x: ``queries`` or ``seconds``.
         curve: a column of the record, ``held_out/pickscore`` for example.
         rise: in the curve's own units.
+        budget: what a run that does not get there is censored at; its own last x by default.
     """
     where, values = run.series(x, curve)
     if len(where) < 2:
         return None
-    return first_reaching(where, values - values[0], rise)
+    return first_reaching(where, values - values[0], rise, budget=budget)
 
 
 def sooner(ours: Sequence[RunRecord], theirs: Sequence[RunRecord], x: str, curve: str, rise: float) -> Speedup | None:
@@ -57,5 +58,15 @@ def shown_ratio(speed: Speedup) -> Interval | None:
 
 
 def _by_seed(runs: Sequence[RunRecord], x: str, curve: str, rise: float) -> Mapping[int, Reached]:
-    reached = {run.seed: reaching(run, x, curve, rise) for run in runs}
+    # A run that broke off early did not get there any sooner: it counts as what its method had to spend.
+    whole = max((_last(run, "step", curve) for run in runs), default=0.0)
+    budget = max((_last(run, x, curve) for run in runs), default=0.0)
+    reached = {}
+    for run in runs:
+        broke_off = _last(run, "step", curve) < whole
+        reached[run.seed] = reaching(run, x, curve, rise, budget if broke_off else None)
     return {seed: each for seed, each in reached.items() if each is not None}
+
+
+def _last(run: RunRecord, x: str, curve: str) -> float:
+    return float(run.series(x, curve)[0].max(initial=0.0))

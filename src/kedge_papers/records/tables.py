@@ -43,7 +43,7 @@ def scores_table(result: Result, runs: Sequence[RunRecord], role: str, metrics: 
     notes = [unit_note(list(shown.values())) if shown else ""]
     if len(shown) > 1:
         notes.append("Bold: better than every other row beyond chance.")
-    notes += [_untrained(groups), _missing(runs, role, metrics), _not_run(runs)]
+    notes += [_untrained(groups), _missing(runs, role, metrics), not_run(runs)]
     heads = tuple(display(metric).header for metric in columns)
     keys = (*columns, *COSTS)
     return Table("Model", (*heads, *COSTS.values()), keys, tuple(lines), title, " ".join(filter(None, notes)))
@@ -107,7 +107,8 @@ def _missing(runs: Sequence[RunRecord], role: str, metrics: Sequence[str]) -> st
     return f"Not measured, because weights were not there: {', '.join(lacking)}." if lacking else ""
 
 
-def _not_run(runs: Sequence[RunRecord]) -> str:
+def not_run(runs: Sequence[RunRecord]) -> str:
+    """Which runs diverged, were stopped or are missing: the table is of the others."""
     lines = []
     for run in runs:
         name = f"{run.title} (seed {run.seed})"

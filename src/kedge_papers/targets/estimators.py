@@ -108,7 +108,9 @@ def _horizon(options: MatrixOptions, steps: int) -> Callable[[], dict[str, Any]]
             SCORE: scored,
             LAST: replace(scored, score_last_step=True),
         }
-        return _measured(options, policy, {name: (algorithm, reward) for name, algorithm in arms.items()})
+        measured = _measured(options, policy, {name: (algorithm, reward) for name, algorithm in arms.items()})
+        measured[SCORE]["scored_steps"], measured[LAST]["scored_steps"] = steps - 1, steps
+        return measured
 
     return work
 
@@ -230,7 +232,10 @@ def show(result: Result) -> Exhibit:
         ratio = arm_ratio(settings, setting, ours, theirs)
         shown = Interval(math.exp(ratio.value), math.exp(ratio.low), math.exp(ratio.high), ratio.units)
         ratios.append((f"{title}, {setting}", (Cell(shown, style="times", bold=ratio.excludes(0)),)))
-    more = "Trace of the gradient's variance, theirs divided by ours; sampled JS scaled to the same mean penalty."
+    more = (
+        "Trace of the gradient's variance, theirs divided by ours; of sums over the scored steps, and sampled JS "
+        "scaled to the same mean penalty."
+    )
     tables = [
         Table("Estimator", heads, heads, tuple(lines), note=note),
         Table("Ratio of variances", ("Ratio",), ("ratio",), tuple(ratios), note=more),
@@ -245,10 +250,16 @@ def comparisons(settings: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
 
 
 def arm_ratio(settings: Mapping[str, Any], setting: str, ours: str, theirs: str) -> Interval:
-    """The logarithm of a ratio of variances, at equal mean penalty where the arms have one."""
-    first, second = settings[setting][ours], settings[setting][theirs]
-    scale = first["penalty"] / second["penalty"] if second["penalty"] else 1.0
-    return variance_ratio(GradientNoise.from_dict(first["plain"]), GradientNoise.from_dict(second["plain"]), scale)
+    """The logarithm of a ratio of variances, at equal mean penalty where the arms have one.
+
+    A policy gradient's loss is a mean over the steps that it scores. With one step more it is smaller for that alone
+    (at K = 2 by a half), so that the sums over steps are compared.
+    """
+    arm, other = settings[setting][ours], settings[setting][theirs]
+    scale = arm["penalty"] / other["penalty"] if other["penalty"] else 1.0
+    if "scored_steps" in arm:
+        scale = other["scored_steps"] / arm["scored_steps"]
+    return variance_ratio(GradientNoise.from_dict(arm["plain"]), GradientNoise.from_dict(other["plain"]), scale)
 
 
 ESTIMATORS = Target(

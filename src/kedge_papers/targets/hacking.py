@@ -62,12 +62,17 @@ def show(result: Result) -> Exhibit:
     for run in result.runs:
         if run.trained:
             rewards.setdefault(str(run.config["reward"]), []).append(run)
+    truth = result.facts["truth"]
     figure, panels = canvas(max(1, len(rewards)), size=(4.2, 3.6))
     for panel, (reward, same) in zip(panels, rewards.items(), strict=False):
-        _draw(panel, same, result.facts["truth"])
+        _draw(panel, same, truth or reward)
         panel.set_title(f"trained on {display(reward).title}", fontsize=9)
     legend(panels[0])
-    return Exhibit((table(rewards, result.facts["truth"]),), figure)
+    if not truth:
+        return Exhibit(
+            figure=figure, notes=("No model of this world knows the truth: what is drawn is the trained reward.",)
+        )
+    return Exhibit((table(rewards, truth),), figure)
 
 
 def strength(run: RunRecord) -> float:
@@ -84,13 +89,13 @@ def by_strength(runs: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
     return groups
 
 
-def _draw(axes: Axes, runs: Sequence[RunRecord], truth: str) -> None:
+def _draw(axes: Axes, runs: Sequence[RunRecord], metric: str) -> None:
     for (title, same), colour in zip(by_strength(runs).items(), COLOURS, strict=False):
-        drift, true = points_over_seeds(same, drift_column(same), f"held_out/{truth}")
+        drift, values = points_over_seeds(same, drift_column(same), f"held_out/{metric}")
         if len(drift):
             label = f"β = {title}" if title[:1].isdigit() else title
-            axes.plot(np.sqrt(np.maximum(drift, 0)), true.mean(0), "-o", color=colour, markersize=3, label=label)
-    axes.set(xlabel="√KL to the base model, nats", ylabel=display(truth).title)
+            axes.plot(np.sqrt(np.maximum(drift, 0)), values.mean(0), "-o", color=colour, markersize=3, label=label)
+    axes.set(xlabel="√KL to the base model, nats", ylabel=display(metric).title)
 
 
 def drift_column(runs: Sequence[RunRecord]) -> str:

@@ -20,7 +20,7 @@ from kedge_papers.records.result import Result
 from kedge_papers.records.rows import Naming, Row, difference, rows, title_of, unit_note
 from kedge_papers.records.run_record import RunRecord
 from kedge_papers.records.speed import LEVELS, shown_ratio, sooner
-from kedge_papers.records.tables import COSTS, costs, grouped, point
+from kedge_papers.records.tables import COSTS, costs, grouped, not_run, point
 from kedge_papers.runner.options import MatrixOptions
 from kedge_papers.runner.target import Target
 
@@ -161,8 +161,8 @@ def before_and_after(
     heads = (f"{display(trained).title} before", "after", *changed, *COSTS.values(), "Minutes", "Memory, MB")
     note = (
         f"{unit_note([row for _, row, _ in shown])} Δ: paired difference to the model before (same prompts, same "
-        "noise); bold: not 0 beyond chance."
-    )
+        f"noise); bold: not 0 beyond chance. {not_run(runs)}"
+    ).rstrip()
     return Table(corner, heads, heads, tuple(lines), note=note)
 
 

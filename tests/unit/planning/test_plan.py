@@ -111,6 +111,9 @@ def test_a_forecast_says_everything_in_words(micro_lcm: Path, monkeypatch) -> No
     if not torch.cuda.is_available():
         assert forecast_of(elsewhere).seconds is None
         assert forecast_of(elsewhere).peak < predicted.peak  # tensors alone
+        text = "\n".join(plan(elsewhere))
+        assert "this machine has no such device to time\ntime on an H100: " in text
+        assert "computed from its data sheet, not measured" in text
 
 
 def test_the_rates_of_a_device_are_measured_once() -> None:

@@ -1,0 +1,125 @@
+"""The last step and policy gradients: ``python -m bench.last_step`` measures what they miss of it, and what it adds.
+
+The last of K steps is deterministic, so it has no log-probability. A policy gradient therefore lacks the part of the
+gradient that runs through θ in that step; and where it is scored all the same, as RLCM's published code does, by a
+noise that no picture shows, the term is zero on average and only adds variance. Both are measured on emoji-lcm before
+any training, towards PickScore, batch by batch from the same prompts and noise. The record goes to
+docs/records/last-step.json, from which ``make docs`` writes the table in docs/algorithms/ppo.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from kedge.algorithms.base import Algorithm, Context
+from kedge.algorithms.ppo import PPO
+from kedge.algorithms.rocm import ROCM
+from kedge.evaluation.t_distribution import two_sided_quantile
+from kedge.policies import load_policy
+from kedge.policies.base import Backprop
+from kedge.policies.fingerprint import fingerprint
+from kedge.policies.latent import LoraConfig
+from kedge.prompts import PromptStream, load_prompts
+from kedge.rewards import load_reward
+from kedge_papers.records.gradient_noise import gradient_noise, variance_ratio
+
+RECORD = Path(__file__).parents[1] / "docs" / "records" / "last-step.json"
+MODEL, REWARD, PROMPTS = "emoji-lcm", "pickscore@emoji", "emoji-activities-train"
+HORIZONS, SAMPLES, SEED = (8, 4, 2), 8, 5000
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--batches", type=int, default=24)
+    parser.add_argument("--out", type=Path, default=RECORD)
+    arguments = parser.parse_args()
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    rows = []
+    for steps in HORIZONS:
+        rows.append({"steps": steps, **measured(steps, arguments.batches)})
+        print(json.dumps(rows[-1]), flush=True)
+    record = {
+        "model": str(fingerprint(MODEL)),
+        "reward": REWARD,
+        "batches": arguments.batches,
+        "samples": SAMPLES,
+        "horizons": rows,
+    }
+    arguments.out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    print(arguments.out)
+
+
+def measured(steps: int, batches: int) -> dict[str, list[float]]:
+    """Of one number of steps: value, low and high (95 % over batches) of each quantity."""
+    torch.manual_seed(0)
+    policy = load_policy("lcm", MODEL, steps=steps, guidance=1.0, lora=LoraConfig())
+    reward, prompts = load_reward(REWARD), load_prompts(PROMPTS)
+    unscored = PPO(normalise="batch", advantage_clip=None)
+    pathwise = ROCM(divergence="none", beta=0.0)
+    ways: dict[str, tuple[Algorithm, Backprop]] = {
+        "unscored": (unscored, Backprop()),
+        "scored": (replace(unscored, score_last_step=True), Backprop()),
+        "whole": (pathwise, Backprop()),
+        "last": (pathwise, Backprop(last_steps=1)),  # x_1 held fixed: through θ in the last step alone
+    }
+    gradients: dict[str, list[np.ndarray]] = {name: [] for name in ways}
+    for batch in range(batches):
+        for name, (algorithm, backprop) in ways.items():
+            source = PromptStream(prompts, seed=SEED + batch)
+            generator = torch.Generator().manual_seed(SEED + batch)
+            context = Context(policy, reward, source, generator, backprop, batch_size=SAMPLES)
+            gradients[name].append(gradient(algorithm, context))
+    # Each loss is a mean over the steps that it scores, K − 1 or K: compared as sums.
+    scale = steps / (steps - 1)
+    ratio = variance_ratio(gradient_noise(gradients["unscored"]), gradient_noise(gradients["scored"]), scale)
+    whole, last = np.array(gradients["whole"]), np.array(gradients["last"])
+    return {
+        "variance_ratio": [math.exp(x) for x in (ratio.value, ratio.low, ratio.high)],
+        "unseen": jackknife(whole, last, unseen_share),
+        "cosine": jackknife(whole, last, cosine_of_seen),
+    }
+
+
+def gradient(algorithm: Algorithm, context: Context) -> np.ndarray:
+    """Of the first optimizer step, ``[D]`` float64."""
+    parameters = list(context.policy.trainable())
+    for parameter in parameters:
+        parameter.grad = None
+    for loss in next(iter(algorithm.updates(context))):
+        loss.value.backward()
+    flat = [torch.zeros_like(p).flatten() if p.grad is None else p.grad.flatten() for p in parameters]
+    return torch.cat(flat).double().numpy()
+
+
+def unseen_share(whole: np.ndarray, last: np.ndarray) -> float:
+    """‖E g_last‖ / ‖E g‖."""
+    return float(np.linalg.norm(last.mean(0)) / np.linalg.norm(whole.mean(0)))
+
+
+def cosine_of_seen(whole: np.ndarray, last: np.ndarray) -> float:
+    """Between E g and E g − E g_last, which is what a policy gradient has on average."""
+    mean, seen = whole.mean(0), whole.mean(0) - last.mean(0)
+    return float(mean @ seen / (np.linalg.norm(mean) * np.linalg.norm(seen)))
+
+
+def jackknife(whole: np.ndarray, last: np.ndarray, statistic: Callable[..., float]) -> list[float]:
+    """A statistic of means over batches, with Student's 95 % interval by the jackknife."""
+    count = len(whole)
+    value = statistic(whole, last)
+    without = [statistic(np.delete(whole, i, 0), np.delete(last, i, 0)) for i in range(count)]
+    error = math.sqrt((count - 1) / count * float(((np.array(without) - np.mean(without)) ** 2).sum()))
+    half = two_sided_quantile(0.95, count - 1) * error
+    return [value, value - half, value + half]
+
+
+if __name__ == "__main__":
+    main()

@@ -12,6 +12,9 @@ BUNDLED = ("emoji-lcm", "emoji-diffusion")
 BUNDLED_GUIDANCE = 1.0  # ω that they look best at
 
 
+LORA_KEYS = ("lcm_lora", "few_step_lora")
+
+
 @dataclass(frozen=True)
 class ModelParts:
     """What a model takes from elsewhere; each is a folder or a hub id, a LoRA or a UNet also a single file.
@@ -38,7 +41,7 @@ class ModelParts:
     @property
     def merged_lora(self) -> tuple[str, str] | None:
         """The LoRA that is added to the UNet for good, behind the key that names it."""
-        for key in ("lcm_lora", "few_step_lora"):
+        for key in LORA_KEYS:
             if source := getattr(self, key):
                 return key, source
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -13,6 +14,7 @@ from transformers.utils import logging as transformers_logging
 @contextmanager
 def quiet_loading() -> Iterator[None]:
     """Inside, diffusers and transformers draw no progress bars; downloads still do."""
+    warnings.filterwarnings("ignore", message=".*local_dir_use_symlinks")  # diffusers passes it on by itself
     noisy = [library for library in (diffusers_logging, transformers_logging) if library.is_progress_bar_enabled()]
     for library in noisy:
         library.disable_progress_bar()

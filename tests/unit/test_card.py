@@ -49,6 +49,13 @@ def test_other_names_stand_in_the_example_as_they_are() -> None:
     assert 'from_pretrained("/models/my \\"best\\"")' in code(card('/models/my "best"'))
 
 
+def test_a_path_of_this_machine_stands_in_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For the card is read in the run's folder, not where training ran."""
+    (tmp_path / "models" / "mine").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert f'from_pretrained("{tmp_path}/models/mine")' in code(card("models/mine"))
+
+
 def test_only_the_hubs_models_are_named_to_the_hub() -> None:
     def front(name: str) -> str:
         return card(name).split("---\n")[1]
@@ -76,23 +83,3 @@ def test_a_verdict_stands_where_its_marks_are_and_is_replaced_there() -> None:
 def test_a_card_without_the_marks_is_its_owners() -> None:
     own = "# My model\n\nWords of my own.\n"
     assert with_verdict(own, "Better", ["all is well"], "66 test prompts") == own
-
-
-@pytest.mark.parametrize(
-    ("kind", "renoise", "sampler"),
-    [
-        ("lcm", 1.0, "lcm"),
-        ("turbo", 1.0, "euler_ancestral"),
-        ("flux2-klein", 1.0, "lcm"),
-        ("flux2-klein", 0.0, "euler"),
-        ("flux2-klein", 0.5, None),
-        ("sana-sprint", 1.0, None),
-    ],
-)
-def test_the_sampler_in_comfyui_is_named_where_it_has_one(kind: str, renoise: float, sampler: str | None) -> None:
-    model = {"name": "owner/model", "kind": kind, "steps": 4, "renoise": renoise}
-    algorithm = {"name": "rocm", "divergence": "none"}
-    config = parse_config({"model": model, "algorithm": algorithm, "reward": "clipscore@emoji", "prompts": "emoji"})
-    text = model_card(config, 3, [], "my-run", "1 s")
-    assert ("In ComfyUI" in text) == (sampler is not None)
-    assert sampler is None or f"with the sampler `{sampler}` and 4 steps" in text

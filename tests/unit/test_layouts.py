@@ -72,6 +72,13 @@ def test_at_full_width_it_has_the_published_number_of_parameters() -> None:
     assert counts["sana"] == pytest.approx(1.6e9, rel=0.02)
 
 
+@pytest.mark.parametrize("width", [0.05, 0.1, 0.15, 0.3, 0.55, 0.8, 0.95])
+def test_sana_sprint_decodes_at_every_width(width: float) -> None:
+    vae = sana_sprint(Scale(width, 0.01, 64)).vae
+    with torch.no_grad():
+        assert vae.decode(torch.zeros(1, 32, 2, 2)).sample.shape == (1, 3, 64, 64)
+
+
 def test_seeds_and_precision(tmp_path: Path) -> None:
     def weight(folder: str, **settings: object) -> torch.Tensor:
         path = build_layout("sdxl-lcm-unet", tmp_path / folder, TINY, **settings)

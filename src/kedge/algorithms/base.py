@@ -81,6 +81,7 @@ class Context:
         gather: joins the lists of all processes, in order of process; every process calls it with a list as long as
             the others' and gets the same answer (``accelerate.utils.gather_object``).
         cache: of encoded prompts.
+        first_size: of several sizes of pictures, the policy at the one to evaluate; None where there is one size.
     """
 
     policy: Policy
@@ -95,6 +96,12 @@ class Context:
     process: int = 0
     gather: Callable[[list[Any]], list[Any]] = alone
     cache: PromptEncoder = field(default_factory=PromptCache)
+    first_size: Policy | None = None
+
+    @property
+    def evaluated(self) -> Policy:
+        """The policy to watch and to export: at a size of its own, whatever ``policy`` draws at the moment."""
+        return self.first_size or self.policy
 
     def encode(self, prompts: Sequence[str]) -> Conditioning:
         """Each prompt is encoded once per run, while the cache can hold them."""

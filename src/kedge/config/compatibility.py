@@ -32,6 +32,10 @@ def check(config: RunConfig) -> None:
             if key == "reward" and not info.differentiable:
                 _check_gradient(config)
     _check_model(config.model)
+    if len(config.model.sizes) > 1 and config.algorithm.name == "dpok":
+        raise ConfigError(
+            "model.size: the value network of dpok reads latents of one size: name one, or take another algorithm"
+        )
     _check_noise(config)
 
 

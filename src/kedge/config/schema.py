@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator
 
 from kedge.config.fields import More
+from kedge.config.sizes import Sizes, heights_and_widths
 from kedge.models import ModelParts
 from kedge.policies.families import AUTO, Family, default_guidance, find, words
 from kedge.policies.settings import (
@@ -52,7 +53,8 @@ class ModelConfig:
             kind.
         prediction_type: what the network predicts, where its scheduler's config says something else: epsilon, sample
             (the picture) or v_prediction.
-        size: side of the pictures in pixels, or [height, width]; null is the model's own.
+        size: side of the pictures in pixels, or [height, width]; null is the model's own. Several, [[512, 512], [640,
+            448]], are drawn from for each batch of training; the first is the one that is watched, evaluated and shown.
         dtype: precision of the networks; the adapter and all arithmetic on steps stay in float32.
         unet: a UNet in place of the model's own (latent-consistency/lcm-sdxl): a folder, file or hub id, or a file on
             the hub (ByteDance/SDXL-Lightning/sdxl_lightning_4step_unet.safetensors).
@@ -72,7 +74,7 @@ class ModelConfig:
     renoise: Annotated[Share, More(words.takers_of_renoise)] = 1.0
     timesteps: Annotated[tuple[Whole, ...] | None, More(words.takers_of_timesteps)] = None
     prediction_type: PredictionType | None = None
-    size: Count | tuple[Count, Count] | None = None
+    size: Sizes = None
     dtype: Precision = "float32"
     unet: str | None = None
     lcm_lora: str | None = None
@@ -85,6 +87,11 @@ class ModelConfig:
     def parts(self) -> ModelParts:
         """What it takes from elsewhere."""
         return ModelParts(self.unet, self.vae, self.lcm_lora, self.few_step_lora, self.variant)
+
+    @property
+    def sizes(self) -> tuple[tuple[int, int] | None, ...]:
+        """Heights and widths that training draws from; None is the model's own. The first is evaluated."""
+        return heights_and_widths(self.size)
 
     @property
     def family(self) -> Family | None:

@@ -94,9 +94,8 @@ def _call(model: ModelConfig, family: Family) -> str:
     if timesteps := family.timesteps_for(model.steps, model.timesteps):
         arguments["timesteps"] = list(timesteps)
     arguments |= family.call(model.steps, model.omega)
-    if model.size:
-        height, width = (model.size, model.size) if isinstance(model.size, int) else model.size
-        arguments |= {"height": height, "width": width}
+    if size := model.sizes[0]:
+        arguments |= {"height": size[0], "width": size[1]}
     written = ", ".join(f"{name}={_literal(value)}" for name, value in arguments.items())
     return f'image = pipe(prompt="…", {written}).images[0]'
 

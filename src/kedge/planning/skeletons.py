@@ -80,12 +80,16 @@ def meta_policy(model: ModelConfig, steps: int) -> LatentPolicy | None:
         steps=steps,
         guidance=model.omega,
         lora=model.lora,
-        size=model.size,
+        size=max(model.sizes, key=_pixels),
         eta=model.eta,
         renoise=model.renoise,
         timesteps=model.timesteps,
         prediction_type=model.prediction_type,
     )
+
+
+def _pixels(size: tuple[int, int] | None) -> int:
+    return 0 if size is None else size[0] * size[1]
 
 
 def _unet(name: str) -> UNet2DConditionModel | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
 
     from kedge.policies.base import Policy
     from kedge.policies.latent import LatentPolicy
-    from kedge.policies.settings import LoraConfig
+    from kedge.policies.settings import LoraConfig, Size
+
+log = logging.getLogger(__name__)
 
 __all__ = ["AUTO", "FAMILIES", "ModelParts", "detect_kind", "load_policy", "make_policy"]
 
@@ -34,7 +37,7 @@ def load_policy(
     renoise: float = 1.0,
     timesteps: Sequence[int] | None = None,
     prediction_type: str | None = None,
-    size: int | tuple[int, int] | None = None,
+    size: Size | Sequence[tuple[int, int]] | None = None,
     parts: ModelParts | None = None,
 ) -> Policy:
     """Load a generator.
@@ -52,7 +55,8 @@ def load_policy(
         renoise: r in [0, 1], for the families that take it: a step draws r of the next level's noise afresh.
         timesteps: t_K, …, t_1, for the families that take them; None leaves them to the model's scheduler.
         prediction_type: what the network predicts, where its scheduler's config says something else.
-        size: side of the pictures in pixels, or height and width; None is the model's own.
+        size: side of the pictures in pixels, or height and width; None is the model's own. Of several
+            ``(height, width)`` the first is the policy's, and the others are its ``other_sizes``.
         parts: a UNet, a VAE or a LoRA for good from elsewhere, and the variant of the weight files.
 
     Raises:
@@ -72,6 +76,7 @@ def load_policy(
         optional = {name: value for name, value in optional.items() if value not in (None, ModelParts(), 1.0)}
         policy: Policy = load_object(kind)(model, device=torch.device(device), dtype=dtype, **settings, **optional)
         return policy
+    _warn_of_guidance(family, guidance, parts or ModelParts())
     from kedge.policies.loading import Place, load_pipeline
 
     pipeline = load_pipeline(Place(model, parts or ModelParts(), torch.device(device), dtype), family)
@@ -86,7 +91,7 @@ def make_policy(
     steps: int,
     guidance: float,
     lora: LoraConfig | None = None,
-    size: int | tuple[int, int] | None = None,
+    size: Size | Sequence[tuple[int, int]] | None = None,
     eta: float = 1.0,
     renoise: float = 1.0,
     timesteps: Sequence[int] | None = None,
@@ -105,7 +110,30 @@ def make_policy(
         _set_prediction_type(pipeline, family, prediction_type)
     further = {"eta": eta, "renoise": renoise, "timesteps": family.timesteps_for(steps, timesteps)}
     taken = {name: value for name, value in further.items() if name in family.keys}
-    return family.policy(pipeline, steps=steps, guidance=guidance, lora=lora, size=size, **taken)
+    first, *others = several(size) or (size,)
+    # The adapter comes last: whoever makes a policy freezes the networks first.
+    policies = [family.policy(pipeline, steps=steps, guidance=guidance, size=other, **taken) for other in others]
+    policy = family.policy(pipeline, steps=steps, guidance=guidance, lora=lora, size=first, **taken)
+    policy.share(policies)
+    return policy
+
+
+def several(size: Size | Sequence[tuple[int, int]] | None) -> tuple[tuple[int, int], ...]:
+    """The sizes, where there are several of them; empty where it is a single one."""
+    if size is None or isinstance(size, int) or isinstance(size[0], int):
+        return ()
+    return tuple((height, width) for height, width in size)  # type: ignore[misc]
+
+
+def _warn_of_guidance(family: Family, guidance: float, parts: ModelParts) -> None:
+    conversion = family.conversion(parts)
+    if conversion and conversion.most_guidance is not None and guidance > conversion.most_guidance:
+        log.warning(
+            "model.guidance=%g: a model made by model.%s is made for at most about %g; more burns its pictures",
+            guidance,
+            conversion.key,
+            conversion.most_guidance,
+        )
 
 
 def _set_prediction_type(pipeline: DiffusionPipeline, family: Family, name: str) -> None:

@@ -38,6 +38,7 @@ class LatentPolicy:
         guidance: ω of ROCM's Eq. 4.
         adapter: the LoRA on the network, or None.
         space: where its latents live.
+        other_sizes: the same networks and adapter for pictures of further sizes; see :meth:`share`.
         decoder: the VAE's, from its own latents to images in [−1, 1]; memory settings may wrap it.
         straight_through: let gradients pass through the clamp of :meth:`decode` where pixels are saturated.
     """
@@ -69,7 +70,14 @@ class LatentPolicy:
         self.adapter = Adapter(self.network, lora) if lora else None
         self.decoder: Callable[[Tensor], Tensor] = self._decode
         self.straight_through = True
+        self.other_sizes: tuple[LatentPolicy, ...] = ()
         self._text, self._denoiser = text, denoiser
+
+    def share(self, others: Sequence[LatentPolicy]) -> None:
+        """Have ``others``, on the same pipeline for pictures of other sizes, use this adapter and this decoder."""
+        self.other_sizes = tuple(others)
+        for other in self.other_sizes:
+            other.adapter, other.decoder = self.adapter, self.decoder
 
     def encode(self, prompts: Sequence[str]) -> Conditioning:
         """What the network reads of the prompts, without gradient."""

@@ -12,12 +12,12 @@ from diffusers import AutoencoderKL, DiffusionPipeline, UNet2DConditionModel
 from diffusers.models.modeling_utils import ModelMixin
 from torch import nn
 
-from kedge.models import ModelParts, resolve_model, resolve_part
+from kedge.models import LORA_KEYS, ModelParts, hub_file, resolve_model, resolve_part
 from kedge.policies.families.detect import check_pipeline
 from kedge.policies.families.spec import Family
 from kedge.policies.hub import check_reachable
 from kedge.policies.merged_lora import merge_lora
-from kedge.policies.part_files import single_file
+from kedge.policies.part_files import LORA_FILES, single_file
 from kedge.policies.schedulers import as_scheduler
 from kedge.policies.unet_file import load_unet_file, unet_path
 from kedge.quiet import quiet_loading
@@ -51,8 +51,9 @@ def load_pipeline(place: Place, family: Family) -> DiffusionPipeline:
         ValueError: for parts that do not fit it.
     """
     where, parts = resolve_model(place.model), place.parts
-    check_reachable(where)
-    index = DiffusionPipeline.load_config(where)
+    _check_reachable(where, parts)
+    with quiet_loading():
+        index = DiffusionPipeline.load_config(where)
     check_pipeline(str(index.get("_class_name")), family, str(place.model))
     components: dict[str, Any] = {name: None for name in UNUSED if name in index}
     if "requires_safety_checker" in index or "safety_checker" in index:
@@ -76,6 +77,20 @@ def load_pipeline(place: Place, family: Family) -> DiffusionPipeline:
     if pipeline.vae.dtype == torch.float16 and pipeline.vae.config.get("force_upcast"):
         pipeline.vae.to(torch.float32)  # SDXL's own overflows in float16
     return pipeline.to(place.device)
+
+
+def _check_reachable(where: Path | str, parts: ModelParts) -> None:
+    """See that what is on the hub can be had, before anything large is loaded."""
+    check_reachable(where)
+    for key, file in (("unet", "config.json"), ("vae", "config.json"), *((key, LORA_FILES[0]) for key in LORA_KEYS)):
+        source = getattr(parts, key)
+        if not source:
+            continue
+        place = resolve_part(source, f"model.{key}")
+        if single := hub_file(place):
+            check_reachable(single.repository, single.path, f"model.{key}")
+        elif isinstance(place, str):
+            check_reachable(place, file, f"model.{key}")
 
 
 def _check_tokenizers(pipeline: DiffusionPipeline, model: str | Path) -> None:

@@ -56,6 +56,7 @@ def apply_memory_settings(policy: Policy, memory: MemorySettings, speed: SpeedSe
         policy.decoder = _inside(backend, policy.decoder)
     if speed.compile:
         _compile(policy.network, memory.unet_checkpoint)
+    policy.share(policy.other_sizes)
 
 
 def _set_up_decoder(

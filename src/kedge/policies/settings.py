@@ -12,6 +12,7 @@ from kedge.policies.families.spec import ATTENTION
 from kedge.ranges import Count, Positive, Whole
 
 Precision = Literal["float32", "bfloat16", "float16"]
+Size = int | tuple[int, int]  # of a picture in pixels: its side, or height and width
 PredictionType = Literal["epsilon", "sample", "v_prediction"]
 Attention = Literal["auto", "flash", "efficient", "cudnn", "math"]
 

@@ -39,7 +39,8 @@ def sana_sprint(scale: Scale) -> DiffusionPipeline:
 
 def _autoencoder(scale: Scale) -> AutoencoderDC:
     """DC-AE f32c32: 312 million parameters."""
-    channels = tuple(map(scale.channels, (128, 256, 512, 512, 1024, 1024)))
+    narrowest = scale.channels(128, multiple=8)  # a stage reads four times what the one before writes, in whole parts
+    channels = tuple(narrowest * part for part in (1, 2, 4, 4, 8, 8))
     kinds = ("ResBlock",) * 3 + ("EfficientViTBlock",) * 3
     scales: tuple[tuple[int, ...], ...] = ((), (), (), (5,), (5,), (5,))
     return AutoencoderDC(

@@ -15,6 +15,7 @@ from kedge.config.workload import backprop_of
 from kedge.policies import load_policy
 from kedge.policies.base import Policy
 from kedge.policies.fingerprint import Fingerprint, fingerprint
+from kedge.policies.latent import LatentPolicy
 from kedge.policies.memory import apply_memory_settings
 from kedge.prompts import PromptStream
 from kedge.rewards.base import Reward
@@ -29,6 +30,7 @@ from kedge.training.processes import Processes
 from kedge.training.progress import Silent, display
 from kedge.training.prompt_sets import PromptSets
 from kedge.training.run_folder import RunFolder
+from kedge.training.several_sizes import draw_sizes
 from kedge.training.trackers import flat_settings, make_trackers, wants_tensorboard
 from kedge.training.trainer import Trainer
 from kedge.units import MB
@@ -96,6 +98,9 @@ def assemble(
     reward = load_reward(config.reward, processes.device, getattr(torch, config.memory.reward_dtype))
     counted = CountedReward(reward)  # what is scored for watching is not training's
     context = _context(config, processes, policy, counted, prompts)
+    if isinstance(policy, LatentPolicy) and policy.other_sizes:
+        sizes = (policy, *policy.other_sizes)
+        draw_sizes(context, sizes, seed=config.training.seed, cache_mb=config.memory.prompt_cache_mb)
     watching = _callbacks(config, sets, folder, reward, processes.device) if processes.main else ()
     trainer = Trainer(
         algorithm=config.algorithm.instance,

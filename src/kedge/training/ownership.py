@@ -56,22 +56,17 @@ def owned(path: Path, *, resume: bool, or_next: bool = False) -> Iterator[Owned]
     path, new = _made(path, or_next)
     folder = RunFolder(path)
     if not new:
-        check_folder(folder, resume)
+        _check(folder, resume)
     with locked(path / LOCK) as ours:
         if not ours:
             raise FolderTaken(f"{path} is in use ({(path / LOCK).read_text()}): wait for it, or choose another --out")
         if not new:
-            check_folder(folder, resume)  # whoever had it may have made it a run meanwhile
+            _check(folder, resume)  # whoever had it may have made it a run meanwhile
         remove_drafts(path)
         yield Owned(folder, folder.used, new)
 
 
-def check_folder(folder: RunFolder, resume: bool) -> None:
-    """Refuse a folder that a run may not have; :func:`owned` does too, once everything is imported.
-
-    Raises:
-        FolderTaken: it holds a run that is not to go on, or others' files; or it is no folder.
-    """
+def _check(folder: RunFolder, resume: bool) -> None:
     if folder.path.exists() and not folder.path.is_dir():
         raise FolderTaken(f"{folder.path} is a file: choose a folder with --out")
     if folder.used and not resume:

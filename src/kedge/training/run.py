@@ -218,7 +218,8 @@ def finish(trainer: Trainer, config: RunConfig, folder: RunFolder, outcome: Outc
         from kedge.export.lora import save_lora
 
         with trainer.result() as step:
-            save_lora(trainer.context.policy, folder.lora, metadata(config, step, trainer.base, trainer.history))
+            about = metadata(config, step, trainer.base, trainer.history)
+            save_lora(trainer.context.evaluated, folder.lora, about)
     write_report(folder.path)
     log = read_log(folder.metrics)
     card = model_card(

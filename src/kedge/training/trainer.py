@@ -180,7 +180,7 @@ class Trainer:
         if not self.processes.main:
             return
         watched = Watched(
-            policy=self.context.policy,
+            policy=self.context.evaluated,
             averaged=self.optimizer.averaged,
             image=self._image,
             say=self.display.say,

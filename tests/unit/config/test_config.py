@@ -93,12 +93,12 @@ def test_a_block_may_be_given_by_its_first_key():
 
 def test_another_model_keeps_the_size_precision_and_adapter_of_the_block():
     block = {"name": "a/a", "kind": "lcm", "variant": "fp16", "size": 512, "dtype": "bfloat16", "lora": {"rank": 3}}
-    changed = parse_config(apply_overrides(recipe(model=block), ["model=b/b", "prompts=animals-45"])).model
-    assert (changed.name, changed.size, changed.dtype, changed.lora.rank) == ("b/b", 512, "bfloat16", 3)
+    changed = parse_config(apply_overrides(recipe(model=block), ["model=b/sdxl", "prompts=animals-45"])).model
+    assert (changed.name, changed.size, changed.dtype, changed.lora.rank) == ("b/sdxl", 512, "bfloat16", 3)
     assert (changed.kind, changed.variant) == ("diffusion", None)  # found out anew: lcm was what the other one is
-    assert parse_config(apply_overrides(recipe(model="a/a"), ["model=b/b"])).model.name == "b/b"
-    again = parse_config(apply_overrides(recipe(model=block), ["model=b/b", "model.size=64", "model=c/c"])).model
-    assert (again.name, again.size, again.dtype) == ("c/c", 64, "bfloat16")
+    assert parse_config(apply_overrides(recipe(model="a/sdxl"), ["model=b/sdxl"])).model.name == "b/sdxl"
+    again = parse_config(apply_overrides(recipe(model=block), ["model=b/b", "model.size=64", "model=c/sdxl"])).model
+    assert (again.name, again.size, again.dtype) == ("c/sdxl", 64, "bfloat16")
 
 
 @pytest.mark.parametrize("key", ["kind", "unet", "lcm_lora", "vae", "variant"])

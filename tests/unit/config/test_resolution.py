@@ -56,7 +56,7 @@ def test_what_a_recipe_leaves_out_is_what_is_usual_for_the_kind() -> None:
         assert (parse_model({"name": name}).kind, parse_model({"name": name}).steps) == (kind, steps)
         assert parse_model({"name": name, "steps": 5}).steps == 5
         assert parse_model({"name": name, "lora": {"rank": 3}}).lora == LoraConfig(rank=3)
-    assert parse_model({"name": "a/b", "steps": 5}, ["steps=6"]).steps == 6
+    assert parse_model({"name": "a/b", "kind": "lcm", "steps": 5}, ["steps=6"]).steps == 6
     own = parse_config(recipe(model={"kind": "helpers.training_world:load", "name": "x"})).model
     assert (own.family, own.steps, own.kind) == (None, 8, "helpers.training_world:load")
 

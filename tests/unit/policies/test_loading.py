@@ -54,6 +54,35 @@ def test_a_name_tells_while_the_files_are_not_here() -> None:
     assert detect_kind("Lykon/dreamshaper-7", lora) == "lcm"
 
 
+@pytest.mark.parametrize(
+    "name", ["owner/my-finetune", "black-forest-labs/FLUX.1-dev", "PixArt-alpha/PixArt-LCM-XL-2-1024-MS", "a/Krea-2"]
+)
+def test_what_a_name_does_not_tell_is_not_guessed(name: str) -> None:
+    with pytest.raises(
+        UnknownNameError, match=rf"{name} is not on this machine.*hf download {name}, or say model\.kind="
+    ):
+        detect_kind(name)
+
+
+def test_a_part_that_is_nowhere_to_be_had_is_named_at_once(models: Builder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    folder = models("sdxl-diffusion").folder
+    for parts, what in (
+        (ModelParts(unet="a/b"), r"model\.unet 'a/b'"),
+        (ModelParts(few_step_lora="a/b/c.safetensors"), r"model\.few_step_lora 'a/b'"),
+    ):
+        with pytest.raises(OSError, match=f"{what} is not on this machine, and HF_HUB_OFFLINE"):
+            load_policy("tcd", folder, steps=2, parts=parts)
+
+
+def test_more_guidance_than_an_lcm_lora_bears_is_remarked_on(models: Builder, caplog: pytest.LogCaptureFixture) -> None:
+    built = models("sd15-lcm-lora")
+    load_policy("auto", built.folder, steps=1, guidance=1.0, parts=built.parts)
+    assert not caplog.records
+    load_policy("auto", built.folder, steps=1, guidance=5.0, parts=built.parts)
+    assert "model.guidance=5: a model made by model.lcm_lora is made for at most about 1" in caplog.text
+
+
 def test_guidance_where_nobody_chose_one() -> None:
     assert default_guidance("lcm", "SimianLuo/LCM_Dreamshaper_v7") == 7.5
     assert default_guidance("turbo", "stabilityai/sd-turbo") == 0

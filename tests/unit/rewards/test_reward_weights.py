@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 import pytest
@@ -21,6 +22,7 @@ from helpers.tiny_rewards import (
 from kedge.rewards import load_reward
 from kedge.rewards.openclip import from_open_clip, to_clip_config, to_open_clip, to_open_clip_config
 from kedge.rewards.weights import WrongWeightsError, read_state
+from kedge.vocabulary import check_vocabulary
 
 
 def test_open_clip_layout_survives_the_round_trip():
@@ -47,6 +49,43 @@ def test_half_precision_files_load_as_float32(tmp_path):
     a, b = half(x, ["a cat", "a dog"]), full(x, ["a cat", "a dog"])
     assert not torch.equal(a, b)
     torch.testing.assert_close(a, b, rtol=0, atol=5e-3)
+
+
+def test_the_tokenizer_must_be_the_networks_own(tmp_path):
+    """All published files in one folder have one ``tokenizer``, and two vocabularies."""
+    hps, blip = write_hps(tmp_path / "hps"), write_blip(tmp_path / "blip")
+    words = hps.with_name("vocab.json")
+    vocabulary = json.loads(words.read_text())
+    words.write_text(json.dumps(vocabulary | {"one": len(vocabulary)}))
+    with pytest.raises(ValueError, match=r"has \d+ words, but this CLIP was trained with \d+: it belongs to another"):
+        load_reward(f"hpsv2@{hps}")
+    words = blip.with_name("vocab.txt")
+    words.write_text(words.read_text() + "\n" + "\n".join(f"word{number}" for number in range(10)))
+    with pytest.raises(ValueError, match=r"has \d+ words, but this BLIP was trained with"):
+        load_reward(f"blipscore@{blip}")
+
+
+@pytest.mark.parametrize(("words", "rows"), [(30522, 49408), (49408, 30524), (30522, 30522 + 513)])
+def test_two_vocabularies_are_told_apart(words: int, rows: int) -> None:
+    with pytest.raises(ValueError, match=f"has {words} words, but x was trained with {rows}"):
+        check_vocabulary(words, rows, "x", "folder")
+    for right, embedding in ((49408, 49408), (30522, 30524), (32100, 32128), (128001, 128100)):
+        check_vocabulary(right, embedding, "x", "folder")
+
+
+def test_a_file_of_hps_says_which_version_it_is(tmp_path):
+    file = write_hps(tmp_path / "hps")
+    newer = file.rename(file.with_name("HPS_v2.1_compressed.pt"))
+    with pytest.raises(WrongWeightsError, match=r"HPS v2\.1 by its name, not hpsv2: ask for hpsv2\.1@"):
+        load_reward(f"hpsv2@{newer}")
+    load_reward(f"hpsv2.1@{newer}")
+
+
+def test_a_file_of_another_architecture_says_what_goes_beside_it(tmp_path):
+    file = write_blip(tmp_path / "blip")
+    (file.parent / "config.json").unlink()
+    with pytest.raises(WrongWeightsError, match=r"of another architecture, put its config\.json beside them"):
+        load_reward(f"blipscore@{file}")
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,16 @@ from pathlib import Path
 
 from kedge.models import ModelParts, hub_file, resolve_model, resolve_part
 from kedge.policies.families.backbones import OMEGA, UNETS
-from kedge.policies.families.catalogue import DIFFUSION, FAMILIES, layout_of
+from kedge.policies.families.catalogue import FAMILIES, layout_of
 from kedge.policies.families.spec import Family, ModelFiles
 from kedge.policies.part_files import weight_names
 from kedge.registry import UnknownNameError, listed
+
+# Names of models that have no UNet, whatever distillation they name besides.
+NO_UNETS = (
+    *("stable-diffusion-3", "sd3", "flux", "z-image", "qwen-image", "pixart", "sana", "kolors", "hunyuan", "cascade"),
+    *("wuerstchen", "wan2", "krea", "ernie", "auraflow", "chroma", "lumina"),
+)
 
 
 def detect_kind(model: str | Path, parts: ModelParts | None = None) -> str:
@@ -139,13 +145,23 @@ def _cached(hub_id: str, file: str) -> Path | None:
 
 
 def _by_name(model: str) -> str:
-    """As well as a hub id tells; when the model is loaded, its files have the last word."""
+    """As well as a hub id tells; when the model is loaded, its files have the last word.
+
+    Raises:
+        UnknownNameError: if it tells nothing: a family is not guessed.
+    """
     known = layout_of(model)
     for family in reversed(FAMILIES.values()):
-        marked = any(mark in model.lower() for mark in family.name_marks)
-        if known in family.layouts or marked:
+        if known in family.layouts:
             return family.name
-    return DIFFUSION.name
+    for family in reversed(FAMILIES.values()):
+        foreign = family.backbone == UNETS and any(mark in model.lower() for mark in NO_UNETS)
+        if _marked(family, model) and not foreign:
+            return family.name
+    raise UnknownNameError(
+        f"{model} is not on this machine, and its name does not tell what it is: hf download {model}, or say "
+        f"model.kind={' or '.join(FAMILIES)}"
+    )
 
 
 def _supported() -> str:

@@ -120,12 +120,14 @@ class Conversion:
         guidance: ω where nobody chose one; None is the family's.
         embeds_guidance: whether the outcome takes ω as an input.
         only: whether the key alone says that it is this family.
+        most_guidance: ω from which on it is more than such a model was made for; None sets no bound.
     """
 
     key: str
     guidance: float | None = None
     embeds_guidance: bool = True
     only: bool = False
+    most_guidance: float | None = None
 
 
 @dataclass(frozen=True)
@@ -178,7 +180,6 @@ class Family:
             they have to be told.
         seeds_all: whether only ``torch.manual_seed`` seeds the steps' noise, because diffusers' pipeline hands its
             generator to the first noise alone.
-        comfyui: r of ``model.renoise`` (1 where it means nothing) → ComfyUI's name of the sampler that does the same.
         conversions: parts that make a plain model one of this family.
         scheduler: the class in diffusers that samples it; None if it is always the one in the model's folder.
         one_step_scheduler: the class for a single step, which draws no noise, if it is another.
@@ -204,7 +205,6 @@ class Family:
     renoise: Mapping[float, Mapping[str, Any]] = field(default_factory=dict)
     timesteps: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
     seeds_all: bool = False
-    comfyui: Mapping[float, str] = field(default_factory=dict)
     conversions: tuple[Conversion, ...] = ()
     scheduler: str | None = None
     one_step_scheduler: str | None = None

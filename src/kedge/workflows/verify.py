@@ -1,0 +1,209 @@
+"""What ``kedge verify`` does: a model is loaded, drawn and trained a little, and what that took is held to its plan.
+
+The outcome is one file, which whoever has the model and the hardware can send to those who have not.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import statistics
+import sysconfig
+import tempfile
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kedge.config import RunConfig
+    from kedge.planning.plan import Forecast
+
+PROMPTS = ("a photo of a fox in the snow", "a red apple on a wooden table")
+WIDEST = 768  # pixels of the picture in the file
+# A reward that needs no weights, so that the model alone decides what this takes.
+RECIPE: dict[str, Any] = {
+    "algorithm": {"name": "rocm", "divergence": "kl", "beta": 1e-6},
+    "reward": "compressibility_proxy",
+    "prompts": list(PROMPTS),
+}
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What was found out.
+
+    Attributes:
+        facts: JSON-ready: ``environment``, ``model``, ``plan``, ``measured``, ``picture`` (base beside tuned, as a data
+            URI), and ``error`` if it did not come to an end.
+    """
+
+    facts: Mapping[str, Any]
+
+    @property
+    def whole(self) -> bool:
+        """Whether everything ran."""
+        return "error" not in self.facts
+
+    def save(self, path: str | Path) -> Path:
+        """Write the one file."""
+        from kedge.files import write_text
+
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_text(target, json.dumps(self.facts, indent=1, ensure_ascii=False) + "\n")
+        return target
+
+    def __str__(self) -> str:
+        facts, lines = self.facts, [f"model: {self.facts['model']['name']} ({self.facts['model']['kind']})"]
+        measured, plan = facts.get("measured", {}), facts.get("plan") or {}
+        for key, unit in (("peak_memory_mb", "MB"), ("seconds_a_step", "s")):
+            if key in measured:
+                lines.append(f"{key.replace('_', ' ')}: {_number(measured[key])} {unit}{_against(plan.get(key), unit)}")
+        if "adapter_moved" in measured:
+            lines.append(f"training: {measured['steps']} steps, the adapter moved by {measured['adapter_moved']:.2g}")
+        lines.append("everything ran" if self.whole else f"it did not come to an end: {facts['error']['message']}")
+        return "\n".join(lines)
+
+
+def verify(
+    model: str,
+    *,
+    kind: str | None = None,
+    overrides: Sequence[str] = (),
+    steps: int = 5,
+    device: str = "auto",
+) -> Verification:
+    """Load (or download) a model, draw, train a few steps of ROCM, and compare memory and time with the plan.
+
+    Args:
+        model: a bundled model, a folder or a hub id.
+        kind: of :data:`kedge.policies.FAMILIES`; None finds out.
+        overrides: ``key=value`` for other keys of a recipe: ``model.steps=4``, ``memory.unet_checkpoint=true``.
+        steps: optimizer steps.
+
+    Raises:
+        ConfigError: for a recipe that cannot be; what fails later is told in the outcome.
+    """
+    from kedge.config.loading import plain
+    from kedge.devices import find_device
+    from kedge.training.run_folder import environment
+
+    config = _config(model, kind, overrides, steps, device)
+    block = {key: value for key, value in plain(config.model).items() if value is not None}
+    facts: dict[str, Any] = {
+        "format": 1,
+        "environment": environment(1, str(find_device(config.training.device))),
+        "model": {**block, "name": _shown(model)},
+        "recipe": {
+            "batch_size": config.training.batch_size,
+            "memory": plain(config.memory),
+            "speed": plain(config.speed),
+        },
+    }
+    try:
+        facts["plan"] = _planned(config)
+        with tempfile.TemporaryDirectory(prefix="kedge-verify-") as folder:
+            facts |= _trained(config, Path(folder) / "run")
+    except Exception as error:  # whatever it is, it is what the file is to tell
+        facts["error"] = {"message": f"{type(error).__name__}: {error}", "traceback": _traceback(error)}
+    return Verification(facts)
+
+
+def _config(model: str, kind: str | None, overrides: Sequence[str], steps: int, device: str) -> RunConfig:
+    from kedge.config import parse_config
+    from kedge.config.text import apply_overrides
+
+    block = {"name": model, **({"kind": kind} if kind else {})}
+    recipe = {
+        **RECIPE,
+        "model": block,
+        "training": {"steps": steps, "batch_size": 1, "device": device},
+        "watch": {"samples_every": steps, "samples": list(PROMPTS), "batch_size": 1, "tensorboard": False},
+        "checkpoint": {"every": 0},
+    }
+    return parse_config(apply_overrides(recipe, overrides))
+
+
+def _planned(config: RunConfig) -> dict[str, Any] | None:
+    from kedge.planning.plan import forecast_of
+    from kedge.units import MB
+
+    forecast: Forecast | None = forecast_of(config)
+    if forecast is None:
+        return None
+    networks = {name: count for name, (count, _) in forecast.cost.networks.sizes.items()}
+    return {
+        "peak_memory_mb": forecast.peak / MB,
+        "seconds_a_step": forecast.seconds,
+        "teraflop_a_step": forecast.cost.step.flops / 1e12,
+        "parameters": networks,
+        "trained": forecast.cost.networks.trained,
+    }
+
+
+def _trained(config: RunConfig, folder: Path) -> dict[str, Any]:
+    """What a short training took and left, with the picture of its last step."""
+    import torch
+    from safetensors.torch import load_file
+
+    from kedge.evaluation.run_log import read_log
+    from kedge.training.run import train
+    from kedge.training.run_folder import RunFolder
+
+    outcome = train(config, folder)
+    files = RunFolder(folder)
+    log: list[dict[str, Any]] = [line for line in read_log(files.metrics) if line.get("seconds") is not None]
+    # The first step also waits for what is set up once: kernels, compilation, encoded prompts.
+    later = [line["seconds"] for line in log[1:]] or [line["seconds"] for line in log]
+    weights = load_file(files.lora / "pytorch_lora_weights.safetensors")
+    ups = [tensor for name, tensor in weights.items() if ".lora_B." in name or ".lora.up." in name]
+    measured = {
+        "steps": outcome.step,
+        "skipped": max(line.get("skipped", 0) for line in log),
+        "peak_memory_mb": max(line["peak_memory_mb"] for line in log),
+        "seconds_a_step": statistics.median(later),
+        "seconds_of_the_first_step": log[0]["seconds"],
+        "rewards": [line.get("reward") for line in log],
+        "gradient_norms": [line.get("gradient_norm") for line in log],
+        "divergences": [line.get("divergence") for line in log],
+        "adapter_moved": float(torch.stack([up.float().norm() for up in ups]).norm()),
+        "adapter_layers": len(ups),
+        "exported": sorted(path.name for path in files.lora.iterdir()),
+    }
+    return {"measured": measured, "picture": _picture(sorted(files.samples.glob("step-*.png"))[-1])}
+
+
+def _picture(path: Path) -> str:
+    """A small JPEG of a picture, as a data URI."""
+    from PIL import Image
+
+    with Image.open(path) as image:
+        small = image.convert("RGB")
+    small.thumbnail((WIDEST, WIDEST * 4))
+    buffer = io.BytesIO()
+    small.save(buffer, "JPEG", quality=85)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _shown(model: str) -> str:
+    """A hub id, or the name of a folder without where it lies."""
+    path = Path(model).expanduser()
+    return path.resolve().name if path.exists() else model
+
+
+def _traceback(error: BaseException) -> str:
+    text = "".join(traceback.format_exception(error))
+    for place in (Path(__file__).parents[2], Path(sysconfig.get_paths()["purelib"]), Path.cwd(), Path.home()):
+        text = text.replace(str(place), place.name)
+    return text
+
+
+def _against(planned: float | None, unit: str) -> str:
+    return "" if planned is None else f" (planned: {_number(planned)} {unit})"
+
+
+def _number(value: float) -> str:
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"

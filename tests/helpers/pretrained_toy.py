@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
 
+from helpers.adapter_switch import AdapterSwitch
 from kedge.algorithms.base import Algorithm, Context
 from kedge.gaussian import Gaussian
 from kedge.policies.base import Backprop, Conditioning
@@ -16,7 +16,7 @@ PROMPTS = ("cat", "dog", "fox")
 TARGETS = torch.tensor([-0.8, 0.0, 0.8], dtype=torch.float64)
 
 
-class TinyLCM:
+class TinyLCM(AdapterSwitch):
     """K = 4 steps over latents ``[3, 1, 1]``: one pixel. x̃_0 = base(x_k, k, c) + adapter(x_k, k, c)."""
 
     steps = 4
@@ -35,7 +35,6 @@ class TinyLCM:
             self.base.to(dtype), self.adapter.to(dtype)
             self._pretrain(train)
         self.base.requires_grad_(False)
-        self._adapted = True
 
     def _pretrain(self, updates: int) -> None:
         optimizer = torch.optim.Adam(self.base.parameters(), lr=2e-2)
@@ -66,14 +65,6 @@ class TinyLCM:
 
     def transition(self, x: Tensor, k: int, cond: Conditioning) -> Gaussian:
         return Gaussian(self.alpha[k - 1] * self.denoised(x, k, cond), self.sigma[k - 1])
-
-    @contextmanager
-    def reference(self) -> Iterator[None]:
-        self._adapted = False
-        try:
-            yield
-        finally:
-            self._adapted = True
 
     def decode(self, x0: Tensor) -> Tensor:
         return (x0 / 4 + 0.5).clamp(0, 1)

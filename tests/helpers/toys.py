@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 
 import torch
 from diffusers import DDIMScheduler, LCMScheduler
 from torch import Tensor, nn
 
+from helpers.adapter_switch import AdapterSwitch
 from kedge.algorithms.base import Context
 from kedge.gaussian import Gaussian
 from kedge.policies.base import Backprop, Conditioning
@@ -35,7 +35,7 @@ class LowRankLinear(nn.Module):
         return base + x @ self.a @ self.b if adapted else base
 
 
-class ToyPolicy:
+class ToyPolicy(AdapterSwitch):
     """A :class:`kedge.policies.base.Policy` over latents ``[3, 2, 2]``, which decode to 2×2 pictures.
 
     Args:
@@ -73,7 +73,6 @@ class ToyPolicy:
             for layer in self.layers:
                 layer.b.data.normal_(std=drift)
         self.calls: Counter[str] = Counter()
-        self._adapted = True
 
     def encode(self, prompts: Sequence[str]) -> Conditioning:
         """Two numbers for each prompt, from its letters."""
@@ -87,14 +86,6 @@ class ToyPolicy:
         hidden = torch.tanh(self.layers[0](torch.cat([x.flatten(1), level, cond.tensors["words"]], 1), self._adapted))
         noise = x + 0.1 * self.layers[1](hidden, self._adapted).view_as(x)
         return self.schedule[k].gaussian(x, noise)
-
-    @contextmanager
-    def reference(self) -> Iterator[None]:
-        before, self._adapted = self._adapted, False
-        try:
-            yield
-        finally:
-            self._adapted = before
 
     def decode(self, x0: Tensor) -> Tensor:
         self.calls["decode"] += 1

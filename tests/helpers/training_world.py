@@ -10,20 +10,20 @@ import os
 import signal
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from helpers.adapter_switch import AdapterSwitch
 from kedge.algorithms.base import Context, Loss, Needs
 from kedge.algorithms.workload import Passes, Workload
 from kedge.gaussian import Gaussian
 from kedge.policies.base import Backprop, Conditioning, rollout
 
 
-class Paint:
+class Paint(AdapterSwitch):
     """K-step generator of 8×8 pictures: latents are the pictures, a linear base plus a low-rank adapter."""
 
     latent_shape = (3, 8, 8)
@@ -38,7 +38,6 @@ class Paint:
         self.down = nn.Linear(size + 8, rank, bias=False).to(device)
         self.up = nn.Linear(rank, size, bias=False).to(device)
         nn.init.zeros_(self.up.weight)
-        self._adapted = True
 
     def encode(self, prompts: Sequence[str]) -> Conditioning:
         rows = [torch.randn(8, generator=torch.Generator().manual_seed(zlib.crc32(p.encode()))) for p in prompts]
@@ -49,14 +48,6 @@ class Paint:
         out = self.base(seen) + (self.up(self.down(seen)) if self._adapted else 0)
         std = torch.tensor(0.0 if k == 1 else 0.3, device=self.device)
         return Gaussian(torch.tanh(out).view_as(x), std)
-
-    @contextmanager
-    def reference(self) -> Iterator[None]:
-        self._adapted = False
-        try:
-            yield
-        finally:
-            self._adapted = True
 
     def decode(self, x0: Tensor) -> Tensor:
         return (x0 / 2 + 0.5).clamp(0, 1)

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import pytest
 import torch
 from torch import Tensor
 
+from helpers.adapter_switch import AdapterSwitch
 from kedge.gaussian import Gaussian
 from kedge.policies.base import Conditioning
 
 COLOURS = {"red": (1.0, 0.0, 0.0), "green": (0.0, 1.0, 0.0), "blue": (0.0, 0.0, 1.0)}
 
 
-class PaintPolicy:
+class PaintPolicy(AdapterSwitch):
     """Paints the colour named in the prompt, faintly; its adapter paints it stronger."""
 
     def __init__(self, adapter: float = 0.0):
         self.steps, self.latent_shape = 3, (3, 8, 8)
         self.device, self.dtype = torch.device("cpu"), torch.float32
         self.adapter = torch.nn.Parameter(torch.tensor(adapter))
-        self.on, self.calls = True, 0
+        self.calls = 0
 
     def encode(self, prompts: Sequence[str]) -> Conditioning:
         rows = [next((c for word, c in COLOURS.items() if word in prompt), (0.5, 0.5, 0.5)) for prompt in prompts]
@@ -30,18 +30,10 @@ class PaintPolicy:
 
     def transition(self, x: Tensor, k: int, cond: Conditioning) -> Gaussian:
         self.calls += len(x)
-        strength = 0.3 + (self.adapter if self.on else 0.0)
+        strength = 0.3 + (self.adapter if self._adapted else 0.0)
         target = cond.tensors["colour"][:, :, None, None] * 2 - 1
         mean = 0.6 * x + strength * target
         return Gaussian(mean, torch.tensor(0.0 if k == 1 else 0.3))
-
-    @contextmanager
-    def reference(self) -> Iterator[None]:
-        self.on = False
-        try:
-            yield
-        finally:
-            self.on = True
 
     def decode(self, x0: Tensor) -> Tensor:
         return torch.nn.functional.interpolate(torch.sigmoid(x0), scale_factor=2)

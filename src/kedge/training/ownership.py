@@ -56,17 +56,22 @@ def owned(path: Path, *, resume: bool, or_next: bool = False) -> Iterator[Owned]
     path, new = _made(path, or_next)
     folder = RunFolder(path)
     if not new:
-        _check(folder, resume)
+        check_folder(folder, resume)
     with locked(path / LOCK) as ours:
         if not ours:
             raise FolderTaken(f"{path} is in use ({(path / LOCK).read_text()}): wait for it, or choose another --out")
         if not new:
-            _check(folder, resume)  # whoever had it may have made it a run meanwhile
+            check_folder(folder, resume)  # whoever had it may have made it a run meanwhile
         remove_drafts(path)
         yield Owned(folder, folder.used, new)
 
 
-def _check(folder: RunFolder, resume: bool) -> None:
+def check_folder(folder: RunFolder, resume: bool) -> None:
+    """Refuse a folder that a run may not have; :func:`owned` does too, once everything is imported.
+
+    Raises:
+        FolderTaken: it holds a run that is not to go on, or others' files; or it is no folder.
+    """
     if folder.path.exists() and not folder.path.is_dir():
         raise FolderTaken(f"{folder.path} is a file: choose a folder with --out")
     if folder.used and not resume:

@@ -60,6 +60,8 @@ def train(
     """
     from kedge.config import ConfigError
     from kedge.registry import loading
+    from kedge.training.ownership import check_folder
+    from kedge.training.run_folder import RunFolder
 
     if loading:
         raise ConfigError(
@@ -67,6 +69,7 @@ def train(
             'if __name__ == "__main__":'
         )
     config, folder = choose(recipe, overrides, out, resume, changes)  # before torch: a typo is answered at once
+    check_folder(RunFolder(folder), resume)
     say(banner(config, folder))
     with waiting("loading libraries"):
         from kedge.training.run import train as run_training
@@ -89,7 +92,10 @@ def describe(
     """What :func:`train` would do with the same arguments: the resolved recipe, the folder and the plan, as YAML."""
     from kedge.config import dump
     from kedge.planning.plan import plan
+    from kedge.training.ownership import check_folder
+    from kedge.training.run_folder import RunFolder
 
     config, folder = choose(recipe, overrides, out, resume, changes)
+    check_folder(RunFolder(folder), resume)
     facts = [f"into {folder}", *plan(config, timed=False)]
     return "\n".join([dump(config), *(f"# {fact}" for fact in facts)])

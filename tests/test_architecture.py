@@ -58,7 +58,8 @@ MAY_IMPORT = {
         "training": "registry quiet devices hashing models policies rewards algorithms config prompts evaluation"
         " export",
         "planning": "registry quiet devices models random_models policies rewards algorithms config prompts training",
-        "workflows": "registry waiting devices hashing models policies rewards algorithms worlds config prompts"
+        "live": "registry config evaluation training study",
+        "workflows": "registry waiting live devices hashing models policies rewards algorithms worlds config prompts"
         " evaluation study export training planning",
         "cli": "registry prompts config policies evaluation study random_models workflows",
         "__main__": "cli",

@@ -26,6 +26,8 @@ COMMANDS = {
     "compare": "kedge.cli.compare:compare_command",
     "frontier": "kedge.cli.frontier:frontier_command",
     "export": "kedge.cli.export:export_command",
+    "push": "kedge.cli.push:push_command",
+    "schema": "kedge.cli.schema:schema_command",
     "prompts": "kedge.cli.prompts:prompts_command",
     "random-model": "kedge.cli.random_model:random_model_command",
     "serve-reward": "kedge.cli.serve_reward:serve_reward_command",

@@ -56,7 +56,7 @@ def make_app(
     middleware = [Middleware(PrivateHeaders), Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))]
     handlers = {404: not_found}
     mounted = [Mount(f"/{token}", routes=routes)] if token else routes
-    return Starlette(routes=mounted, middleware=middleware, exception_handlers=handlers)  # type: ignore[arg-type]
+    return Starlette(routes=mounted, middleware=middleware, exception_handlers=handlers)
 
 
 class _Pages:

@@ -83,3 +83,23 @@ def test_a_verdict_stands_where_its_marks_are_and_is_replaced_there() -> None:
 def test_a_card_without_the_marks_is_its_owners() -> None:
     own = "# My model\n\nWords of my own.\n"
     assert with_verdict(own, "Better", ["all is well"], "66 test prompts") == own
+
+
+@pytest.mark.parametrize(
+    ("kind", "renoise", "sampler"),
+    [
+        ("lcm", 1.0, "lcm"),
+        ("turbo", 1.0, "euler_ancestral"),
+        ("flux2-klein", 1.0, "lcm"),
+        ("flux2-klein", 0.0, "euler"),
+        ("flux2-klein", 0.5, None),
+        ("sana-sprint", 1.0, None),
+    ],
+)
+def test_the_sampler_in_comfyui_is_named_where_it_has_one(kind: str, renoise: float, sampler: str | None) -> None:
+    model = {"name": "owner/model", "kind": kind, "steps": 4, "renoise": renoise}
+    algorithm = {"name": "rocm", "divergence": "none"}
+    config = parse_config({"model": model, "algorithm": algorithm, "reward": "clipscore@emoji", "prompts": "emoji"})
+    text = model_card(config, 3, [], "my-run", "1 s")
+    assert ("In ComfyUI" in text) == (sampler is not None)
+    assert sampler is None or f"with the sampler `{sampler}` and 4 steps" in text

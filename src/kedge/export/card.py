@@ -144,7 +144,19 @@ def _use(config: RunConfig) -> str:
     code = diffusers_code(config.model)
     if not code:
         return ""
-    return f"## Use\n\n```python\n{code}```\n\nThe adapter's scale is inside its weights: leave the LoRA weight at 1.\n"
+    return (
+        f"## Use\n\n```python\n{code}```\n\nThe adapter's scale is inside its weights: leave the LoRA weight at 1."
+        f"{_comfyui(config)}\n"
+    )
+
+
+def _comfyui(config: RunConfig) -> str:
+    """The sampler that it was trained under, where ComfyUI has it by a name."""
+    model = config.model
+    sampler = model.family.comfyui.get(model.renoise) if model.family else None
+    if sampler is None:
+        return ""
+    return f" In ComfyUI, `lora/comfyui.safetensors` with the sampler `{sampler}` and {model.steps} steps."
 
 
 def _details(config: RunConfig, history: Sequence[str]) -> str:

@@ -180,6 +180,7 @@ class Family:
             they have to be told.
         seeds_all: whether only ``torch.manual_seed`` seeds the steps' noise, because diffusers' pipeline hands its
             generator to the first noise alone.
+        comfyui: r of ``model.renoise`` (1 where it means nothing) → ComfyUI's name of the sampler that does the same.
         conversions: parts that make a plain model one of this family.
         scheduler: the class in diffusers that samples it; None if it is always the one in the model's folder.
         one_step_scheduler: the class for a single step, which draws no noise, if it is another.
@@ -205,6 +206,7 @@ class Family:
     renoise: Mapping[float, Mapping[str, Any]] = field(default_factory=dict)
     timesteps: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
     seeds_all: bool = False
+    comfyui: Mapping[float, str] = field(default_factory=dict)
     conversions: tuple[Conversion, ...] = ()
     scheduler: str | None = None
     one_step_scheduler: str | None = None

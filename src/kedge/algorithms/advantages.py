@@ -21,6 +21,7 @@ from kedge.algorithms.base import Context
 Scope = Literal["prompt", "run", "batch", "none"]
 Buffers = dict[str, list[float]]
 EPSILON = 1e-6
+STATE = "rewards"  # of Context.state
 ALONE = 1  # samples that have nothing to be compared with
 
 
@@ -139,24 +140,35 @@ class Advantages:
 
     def __call__(self, context: Context, prompts: Sequence[str], rewards: Tensor) -> Tensor:
         """Advantages ``[N]`` float32 of this process's samples; remembers the rewards in ``context.state``."""
+        everyone = self.everyone(context, prompts, rewards, STATE)
+        return self.share(context, everyone, rewards)
+
+    def everyone(self, context: Context, prompts: Sequence[str], rewards: Tensor, memory: str) -> NDArray[np.float64]:
+        """Of all processes together and before the clip; remembers the rewards in ``context.state[memory]``."""
         pairs = context.gather(list(zip(prompts, rewards.tolist(), strict=True)))
-        everyone = self._standardise(context, [p for p, _ in pairs], np.array([r for _, r in pairs], dtype=np.float64))
+        values = np.array([reward for _, reward in pairs], dtype=np.float64)
+        return self._standardise(context, [prompt for prompt, _ in pairs], values, memory)
+
+    def share(self, context: Context, everyone: NDArray[np.float64], rewards: Tensor) -> Tensor:
+        """This process's part of ``everyone``, clipped: ``[N]`` float32 on the device of its ``rewards``."""
         if self.clip is not None:
             everyone = everyone.clip(-self.clip, self.clip)
-        first = context.process * len(prompts)
-        own = everyone[first : first + len(prompts)]
+        first = context.process * len(rewards)
+        own = everyone[first : first + len(rewards)]
         return torch.as_tensor(own, dtype=torch.float32, device=rewards.device)
 
-    def _standardise(self, context: Context, prompts: list[str], rewards: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _standardise(
+        self, context: Context, prompts: list[str], rewards: NDArray[np.float64], memory: str
+    ) -> NDArray[np.float64]:
         if self.scope == "none":
             return rewards
         if self.scope == "batch":
             return standardise(rewards)
         keys = prompts if self.scope == "prompt" else ["*"] * len(prompts)
-        result, context.state["rewards"] = standardise_running(
+        result, context.state[memory] = standardise_running(
             rewards,
             keys,
-            context.state.get("rewards", {}),
+            context.state.get(memory, {}),
             buffer_size=self.buffer_size,
             min_count=self.min_count,
         )
@@ -170,7 +182,7 @@ class Advantages:
         everyone = np.array(context.gather(rewards.tolist()), dtype=np.float64)
         spreads = np.full(len(rewards), 1.0 - EPSILON if self.scope == "none" else everyone.std())
         for row, prompt in enumerate(prompts if self.scope in ("prompt", "run") else ()):
-            buffer = context.state["rewards"][prompt if self.scope == "prompt" else "*"]
+            buffer = context.state[STATE][prompt if self.scope == "prompt" else "*"]
             if len(buffer) >= max(self.min_count, ALONE + 1):
                 spreads[row] = np.std(buffer)
         return torch.as_tensor(1 / (spreads + EPSILON), dtype=torch.float32, device=rewards.device)

@@ -81,6 +81,7 @@ class DPOK(PolicyGradient):
         if self.reward_weight < 0 or self.kl_weight < 0:
             raise ValueError("reward_weight and kl_weight must not be negative")
 
+        self.check_combination()
         _ = self.advantages
         check_start("kl_weight", self.kl_weight, self.goal)
 
@@ -108,7 +109,7 @@ class DPOK(PolicyGradient):
         # x_K, …, x_0 ~ p_θ(·|c) and r(x_0, c)
         experience = explore(context, samples, self.sample_batch_size, self.goal)
         policy, steps = context.policy, experience.stochastic_steps()
-        rewards = self.advantages(context, experience.prompts, experience.rewards)
+        rewards = self.combined(context, experience, self.advantages)
         hold = self.hold(context, self.kl_weight, KL())
         anchored = experience.observe(hold, self.reward_weight * rewards)
         baseline = Baseline(context, experience, self.value_lr)

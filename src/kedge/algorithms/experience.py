@@ -6,10 +6,10 @@ Every algorithm that learns from sampled trajectories (PPO, DPOK, D3PO) gathers 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -19,7 +19,7 @@ from kedge.algorithms.schedule import MicroBatch
 from kedge.algorithms.target import Hold, Target
 from kedge.gaussian import Gaussian, Reduction
 from kedge.policies.base import NO_GRADIENT, Conditioning, Policy, ReferenceSteps, rollout
-from kedge.rewards.base import Reward, checked_scores
+from kedge.rewards.base import PartedReward, Reward, checked_scores, in_parts
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class Experience:
         latents: ``[K + 1, N, *latent_shape]``: x_K, …, x_0.
         stds: ``[K]``: the standard deviation of steps K, …, 1.
         rewards: ``[N]`` float32; zeros if they were not asked for.
+        parts: by name ``[N]``: the scores that the rewards are a weighted sum of; empty if they are none.
         distance: ``[N]``: how far each lies from the reference's, in the unit of a target; None if there is none.
     """
 
@@ -41,6 +42,7 @@ class Experience:
     stds: Tensor
     rewards: Tensor
     distance: Tensor | None = None
+    parts: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return self.latents.shape[1]
@@ -135,15 +137,21 @@ def collect(
                 distances.append(target.measure(context.policy, trajectory))
             if rewarded:
                 images = context.policy.decode(trajectory.x0)
-                future = pool.submit(score, context.reward, images, [prompts[row] for row in rows])
+                future = pool.submit(score_in_parts, context.reward, images, [prompts[row] for row in rows])
                 if context.reward.differentiable:
                     future.result()  # a network on the same device gains nothing from running beside the sampler
                 futures.append(future)
         scores = [future.result() for future in futures]
+    parts: dict[str, Tensor] = {}
+    for name in scores[0][1] if scores else ():
+        parts[name] = torch.cat([own[name] for _, own in scores])
     latents = torch.cat(trajectories, dim=1)
     stds = torch.stack([p.std for p in trajectory.transitions]).float()
-    rewards = torch.cat(scores).to(latents.device) if rewarded else torch.zeros(len(prompts), device=latents.device)
-    return Experience(list(prompts), cond, latents, stds, rewards, torch.cat(distances) if distances else None)
+    rewards = torch.zeros(len(prompts), device=latents.device)
+    if rewarded:
+        rewards = torch.cat([total for total, _ in scores]).to(latents.device)
+    distance = torch.cat(distances) if distances else None
+    return Experience(list(prompts), cond, latents, stds, rewards, distance, parts)
 
 
 @torch.no_grad()
@@ -153,4 +161,14 @@ def score(reward: Reward, images: Tensor, prompts: Sequence[str]) -> Tensor:
     Raises:
         ValueError: for a wrong shape, or for a score that is not finite.
     """
-    return checked_scores(reward.name, reward(images, prompts).float(), prompts)
+    return score_in_parts(reward, images, prompts)[0]
+
+
+@torch.no_grad()
+def score_in_parts(reward: Reward, images: Tensor, prompts: Sequence[str]) -> tuple[Tensor, dict[str, Tensor]]:
+    """As :func:`score`, and the scores that it is a weighted sum of, by name; none if it is no sum."""
+    total, scores = in_parts(reward, images, prompts)
+    parts = {}
+    for name in reward.summands if isinstance(reward, PartedReward) else ():
+        parts[name] = checked_scores(name, scores[name].float(), prompts)
+    return checked_scores(reward.name, total.float(), prompts), parts

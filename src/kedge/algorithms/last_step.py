@@ -12,19 +12,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from kedge.algorithms.advantages import Advantages
 from kedge.algorithms.base import Context, Loss
+from kedge.algorithms.combination import combined_advantages
 from kedge.algorithms.experience import Experience
 from kedge.algorithms.schedule import Update
 from kedge.algorithms.target import Anchored
 from kedge.gaussian import Reduction
 
 LastStep = Literal["pathwise"]
+Combine = Literal["sum", "standardised"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,14 +36,30 @@ class PolicyGradient(Anchored):
     Attributes:
         last_step: pathwise adds the gradient of the reward through the last step, which draws nothing and which
             log-probabilities therefore do not see. The reward must have a gradient. null, as in the papers, does not.
+        combine: how a weighted sum of rewards becomes an advantage: sum adds first; standardised brings each to the
+            same spread within its prompt before it is weighed, so that none drowns the others (GDPO).
     """
 
     last_step: LastStep | None = None
+    combine: Combine = "sum"
 
     @property
     def needs_gradient(self) -> bool:
         """Whether the reward must have one."""
         return self.last_step is not None
+
+    def check_combination(self) -> None:
+        """Raises ValueError for settings that exclude each other."""
+        if self.combine not in get_args(Combine):
+            raise ValueError(f"combine must be one of {', '.join(get_args(Combine))}, not {self.combine!r}")
+        if self.last_step and self.combine != "sum":
+            raise ValueError("last_step=pathwise follows the gradient of the sum itself: leave combine at sum")
+
+    def combined(self, context: Context, experience: Experience, advantages: Advantages) -> Tensor:
+        """Advantages ``[N]`` float32 of the experience."""
+        if self.combine == "sum":
+            return advantages(context, experience.prompts, experience.rewards)
+        return combined_advantages(advantages, context, experience)
 
     def slopes(self, context: Context, experience: Experience, advantages: Advantages) -> Tensor | None:
         """∂A/∂r of the experience whose advantages were just computed, ``[N]``; None if nobody will ask."""

@@ -74,6 +74,7 @@ class PPO(PolicyGradient):
         if self.kl_weight < 0:
             raise ValueError(f"kl_weight must be 0 or more, not {self.kl_weight}")
 
+        self.check_combination()
         _ = self.advantages, self.goal
 
     @property
@@ -112,7 +113,7 @@ class PPO(PolicyGradient):
         samples = context.batch_size * context.accumulation * self.minibatches
         # lines 3 and 4: c ~ C, X_0 = P(f_θ, H, c)
         experience = self.explore(context, samples)
-        advantages = self.advantages(context, experience.prompts, experience.rewards)  # line 5: r normalised per c
+        advantages = self.combined(context, experience, self.advantages)  # line 5: r normalised per c
         hold = self.hold(context, self.kl_weight, KL())
         anchored = experience.observe(hold, advantages)
         slopes = self.slopes(context, experience, self.advantages)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -27,6 +27,25 @@ class Reward(Protocol):
 
     def __call__(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
         """Score ``images`` ``[B, 3, H, W]`` in [0, 1] for ``prompts`` (B of them); returns ``[B]`` float32."""
+
+
+@runtime_checkable
+class PartedReward(Protocol):
+    """A reward that also says what it is made of.
+
+    Attributes:
+        summands: the weight of each part that the score is a sum of, as it was written; empty if it is no sum.
+    """
+
+    summands: Mapping[str, float]
+
+    def in_parts(self, images: Tensor, prompts: Sequence[str]) -> tuple[Tensor, dict[str, Tensor]]:
+        """The score, and what it is made of by name, unweighted; each ``[B]``, with graph if the reward has one."""
+
+
+def in_parts(reward: Reward, images: Tensor, prompts: Sequence[str]) -> tuple[Tensor, dict[str, Tensor]]:
+    """``reward``'s score and its parts, of which most rewards have none."""
+    return reward.in_parts(images, prompts) if isinstance(reward, PartedReward) else (reward(images, prompts), {})
 
 
 def check_shape(name: str, scores: Tensor, prompts: Sequence[str]) -> Tensor:

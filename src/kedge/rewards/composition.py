@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import reprlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from kedge.quiet import quiet_loading
 from kedge.registry import load_object
-from kedge.rewards.base import Reward, RewardError, check_shape
+from kedge.rewards.base import Reward, RewardError, check_shape, in_parts
 from kedge.rewards.catalogue import REWARDS, find
 from kedge.rewards.expression import Term, parse
 from kedge.rewards.preprocess import check_batch
@@ -29,11 +29,11 @@ def load(text: str, device: Any = "cpu", dtype: torch.dtype = torch.float32) -> 
     if len(terms) == 1 and terms[0].weight == 1 and not terms[0].standardised:
         return _load_term(terms[0], device, dtype)
     scales = [natural_scale(term) if term.standardised else Scale() for term in terms]
-    rewards = [_load_term(term, device, dtype) for term in terms]
-    return Weighted(
-        text,
-        tuple(Summand(term.weight, reward, scale) for term, reward, scale in zip(terms, rewards, scales, strict=True)),
-    )
+    summands = []
+    for term, scale in zip(terms, scales, strict=True):
+        name = replace(term, standardised=False).text
+        summands.append(Summand(name, term.weight, _load_term(term, device, dtype), scale))
+    return Weighted(text, tuple(summands))
 
 
 def _load_term(term: Term, device: Any, dtype: torch.dtype) -> Reward:
@@ -120,8 +120,9 @@ class Custom:
 
 @dataclass(frozen=True)
 class Summand:
-    """One summand: ``weight · (reward − scale.centre) / scale.spread``."""
+    """One summand: ``weight · (reward − scale.centre) / scale.spread``; ``name`` is as it was written."""
 
+    name: str
     weight: float
     reward: Reward
     scale: Scale
@@ -133,10 +134,19 @@ class Weighted:
     def __init__(self, name: str, parts: tuple[Summand, ...]):
         self.name, self.parts = name, parts
         self.differentiable = all(part.reward.differentiable for part in parts)
+        self.summands: dict[str, float] = {}
+        for part in parts:
+            self.summands[part.name] = self.summands.get(part.name, 0.0) + part.weight
 
     def __call__(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
         """Score images ``[B, 3, H, W]`` in [0, 1]; returns ``[B]``."""
-        total = torch.zeros(len(images), device=images.device)
+        return self.in_parts(images, prompts)[0]
+
+    def in_parts(self, images: Tensor, prompts: Sequence[str]) -> tuple[Tensor, dict[str, Tensor]]:
+        """The sum, and by name each reward's own score and what that is made of, in their own units."""
+        total, parts = torch.zeros(len(images), device=images.device), {}
         for part in self.parts:
-            total = total + part.weight * part.scale(part.reward(images, prompts))
-        return total if self.differentiable else total.detach()
+            score, details = in_parts(part.reward, images, prompts)
+            total = total + part.weight * part.scale(score)
+            parts |= {part.name: score, **details}
+        return (total if self.differentiable else total.detach()), parts

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from accelerate import init_empty_weights
@@ -55,6 +56,7 @@ class HPSv3:
     """
 
     differentiable = True
+    summands: ClassVar[dict[str, float]] = {}
 
     def __init__(
         self,
@@ -77,9 +79,9 @@ class HPSv3:
         return self.in_parts(images, prompts)[0]
 
     def in_parts(self, images: Tensor, prompts: Sequence[str]) -> tuple[Tensor, dict[str, Tensor]]:
-        """The score, and ``mean`` and ``sigma`` that it is made of, each ``[B]``."""
+        """The score, and the mean and spread that it is made of, each ``[B]``."""
         mean, sigma = self.rate(images, prompts)
-        return mean - self.pessimism * sigma, {"mean": mean, "sigma": sigma}
+        return mean - self.pessimism * sigma, {"hpsv3 mean": mean, "hpsv3 sigma": sigma}
 
     def rate(self, images: Tensor, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """μ and σ, each ``[B]``.

@@ -14,26 +14,46 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from kedge.rewards.base import Reward
+from kedge.rewards.base import PartedReward, Reward, in_parts
 from kedge.training.processes import Processes
 from kedge.units import MB
 
 
 class CountedReward:
-    """A reward that counts the images it is shown.
+    """A reward that counts the images it is shown, and adds up what its parts say of them.
 
     Attributes:
         images: how many so far.
+        summands: as :class:`kedge.rewards.base.PartedReward` has them.
     """
 
     def __init__(self, reward: Reward):
         self.reward, self.images = reward, 0
         self.name, self.differentiable = reward.name, reward.differentiable
+        self._sums: dict[str, tuple[Tensor, int]] = {}
+
+    @property
+    def summands(self) -> Mapping[str, float]:
+        """Of the reward itself; they may change while it trains."""
+        return self.reward.summands if isinstance(self.reward, PartedReward) else {}
 
     def __call__(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
         """The reward itself: ``[B]`` from ``[B, 3, H, W]``."""
+        return self.in_parts(images, prompts)[0]
+
+    def in_parts(self, images: Tensor, prompts: Sequence[str]) -> tuple[Tensor, dict[str, Tensor]]:
+        """The same with its parts."""
         self.images += len(images)
-        return self.reward(images, prompts)
+        score, parts = in_parts(self.reward, images, prompts)
+        for name, values in parts.items():
+            total, count = self._sums.get(name, (0.0, 0))
+            self._sums[name] = (total + values.detach().double().sum(), count + len(values))
+        return score, parts
+
+    def take_sums(self) -> dict[str, tuple[float, int]]:
+        """Of each part: its scores added up, and how many they were, since the last time."""
+        sums, self._sums = self._sums, {}
+        return {name: (float(total), count) for name, (total, count) in sums.items()}
 
 
 class Meter:
@@ -56,15 +76,19 @@ class Meter:
     def read(self) -> dict[str, float]:
         """``queries`` and ``seconds`` since the last step, ``total_queries``, and ``peak_memory_mb`` (10⁶ bytes).
 
+        Of a reward that is made of others also ``reward/NAME``, the mean of each since the last step, in its own units.
+
         Gathering experience counts towards the first step that uses it. Queries are those of all processes, time is
         this one's, memory that of whichever took most.
         """
         seconds = time.perf_counter() - self._clock
-        parts = self._processes.gather([(self._reward.images, peak_memory(self._processes.device))])
-        total = sum(images for images, _ in parts)
+        own = self._reward.images, peak_memory(self._processes.device), self._reward.take_sums()
+        parts = self._processes.gather([own])
+        total = sum(images for images, _, _ in parts)
         queries, self._read = total - self._read, total
-        memory = max(memory for _, memory in parts) / MB
-        return {"queries": queries, "total_queries": total, "seconds": seconds, "peak_memory_mb": memory}
+        memory = max(memory for _, memory, _ in parts) / MB
+        spending = {"queries": queries, "total_queries": total, "seconds": seconds, "peak_memory_mb": memory}
+        return {**spending, **_means([sums for _, _, sums in parts])}
 
     def state_dict(self) -> dict[str, int]:
         """This process's count."""
@@ -74,6 +98,15 @@ class Meter:
         """Go on from the counts that this process and all of them had."""
         self._reward.images = own["images"]
         self._read = sum(one["images"] for one in everyone)
+
+
+def _means(sums: Sequence[Mapping[str, tuple[float, int]]]) -> dict[str, float]:
+    """``reward/NAME`` over all processes; a part that no process has scored is left out."""
+    means = {}
+    for name in dict.fromkeys(name for one in sums for name in one):
+        total = sum(one[name][0] for one in sums if name in one)
+        means[f"reward/{name}"] = total / sum(one[name][1] for one in sums if name in one)
+    return means
 
 
 def forget_peak(device: torch.device) -> None:

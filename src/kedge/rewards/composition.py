@@ -144,7 +144,8 @@ class Weighted:
 
     def in_parts(self, images: Tensor, prompts: Sequence[str]) -> tuple[Tensor, dict[str, Tensor]]:
         """The sum, and by name each reward's own score and what that is made of, in their own units."""
-        total, parts = torch.zeros(len(images), device=images.device), {}
+        total = torch.zeros(len(images), device=images.device)
+        parts: dict[str, Tensor] = {}
         for part in self.parts:
             score, details = in_parts(part.reward, images, prompts)
             total = total + part.weight * part.scale(score)

@@ -51,7 +51,7 @@ def test_what_a_recipe_leaves_out_is_what_is_usual_for_the_kind() -> None:
     for name, kind, steps in (
         ("a/sd-turbo", "turbo", 4),
         ("a/sana-sprint", "sana-sprint", 2),
-        ("a/b", "diffusion", 20),
+        ("a/stable-diffusion-v1-5", "diffusion", 20),
     ):
         assert (parse_model({"name": name}).kind, parse_model({"name": name}).steps) == (kind, steps)
         assert parse_model({"name": name, "steps": 5}).steps == 5

@@ -56,7 +56,7 @@ def family_of_part(key: str, source: str) -> Family:
             return family
     if key == "unet" and takes_guidance(source):
         return FAMILIES["lcm"]
-    marked = [family.name for family in families if _marked(family, source)]
+    marked = [family.name for family in families if family.conversions and _marked(family, source)]
     hint = f" Its name says {listed(marked)}." if marked else ""
     choices = [family.name for family in FAMILIES.values() if family.backbone == UNETS]
     raise UnknownNameError(
@@ -71,7 +71,8 @@ def _not_by_name(family: Family, key: str, source: str) -> Family:
     Raises:
         UnknownNameError: naming that one.
     """
-    others = [other.name for other in FAMILIES.values() if other is not family and _marked(other, source)]
+    distilled = [other for other in FAMILIES.values() if other.conversions and other is not family]
+    others = [other.name for other in distilled if _marked(other, source)]
     if others and not _marked(family, source):
         raise UnknownNameError(
             f"model.{key}={source}: this key is for {family.name}, and the file's name says {listed(others)}, which is "

@@ -30,6 +30,7 @@ TARGETS = Registry(
         "methods": "kedge_papers.targets.methods:METHODS",
         "tasks": "kedge_papers.targets.tasks:TASKS",
         "tuning": "kedge_papers.targets.tuning:TUNING",
+        "divergences": "kedge_papers.targets.regularisers:REGULARISERS_TARGET",
         "js": "kedge_papers.targets.ablations:JS",
         "last-step": "kedge_papers.targets.ablations:LAST_STEP",
     },

@@ -171,3 +171,20 @@ def test_when_one_process_dies_the_other_stops_and_the_checkpoint_is_good(pair, 
     resumed = launch(folder, "resume")
     for a, b in zip(pair[1][0]["weights"], resumed[0]["weights"], strict=True):
         assert torch.equal(a, b)
+
+
+def test_two_processes_find_one_beta(tmp_path):
+    """Each sees its own samples; β, and what explains the reward, are those of all."""
+    algorithm = {"name": "hybrid", "surrogate": "helpers.training_world:lightness", "min_count": 2}
+    algorithm["target"] = {"nats": 0.01}
+    folder = prepare(tmp_path / "run", algorithm=algorithm, training__steps=4)
+    first, second = launch(folder)
+    assert all(torch.equal(a, b) for a, b in zip(first["weights"], second["weights"], strict=True))
+    newest = CheckpointStore(folder / "checkpoints").latest()
+    assert newest is not None
+    states = [part["algorithm"] for part in newest[1]["processes"]]
+    assert states[0] == states[1]
+    assert states[0]["target"]["multiplier"]["value"] > 0
+    betas = [line["beta"] for line in read_log(folder / "metrics.jsonl") if "beta" in line]
+    assert betas[0] == 0
+    assert len(set(betas)) == 4

@@ -18,6 +18,7 @@ from kedge.config.renamed import renamed
 from kedge.config.resolution import complete, resolve_kind
 from kedge.config.schema import AlgorithmChoice, ModelConfig, RunConfig
 from kedge.config.text import SHORT, ConfigError, OverrideError, apply_overrides, read_recipe_text, read_yaml
+from kedge.rewards.expression import with_floors
 
 __all__ = ["ConfigError", "dump", "load_config", "parse_config", "parse_model"]
 
@@ -67,6 +68,8 @@ def parse_config(data: Mapping[str, Any]) -> RunConfig:
     """Check a plain mapping and build the config."""
     values = {"algorithm": "rocm", **data}
     algorithm = _algorithm(values.pop("algorithm"))
+    if "reward" in values:
+        values["reward"] = _reward(values["reward"])
     _check_keys(values, RunConfig, "", skip=("algorithm",))
     values = _expand_all(values, RunConfig)
     built = {}
@@ -77,6 +80,14 @@ def parse_config(data: Mapping[str, Any]) -> RunConfig:
     config = RunConfig(algorithm=algorithm, **built)
     check(config)
     return config
+
+
+def _reward(value: Any) -> Any:
+    """A block with floors as the text that it stands for."""
+    try:
+        return with_floors(value)
+    except ValueError as error:
+        raise ConfigError(f"reward: {error}") from error
 
 
 def parse_model(data: Mapping[str, Any], overrides: Iterable[str] = ()) -> ModelConfig:

@@ -270,7 +270,8 @@ class RunConfig:
 
     Attributes:
         algorithm: how to rise: a name with that algorithm's own hyper-parameters.
-        reward: what to rise towards: NAME[@SOURCE], or a weighted sum like "0.7*hpsv2 + 0.3*pickscore".
+        reward: what to rise towards: NAME[@SOURCE], or a weighted sum like "0.7*hpsv2 + 0.3*pickscore"; with floors,
+            {terms: hpsv2, floors: {clipscore: base}}, which are not to fall below the base's level, or a number.
         model: the generator.
         backprop: how gradients travel back through the sampling steps.
         memory: what to hold less of.

@@ -31,8 +31,8 @@ def load(text: str, device: Any = "cpu", dtype: torch.dtype = torch.float32) -> 
     scales = [natural_scale(term) if term.standardised else Scale() for term in terms]
     summands = []
     for term, scale in zip(terms, scales, strict=True):
-        name = replace(term, standardised=False).text
-        summands.append(Summand(name, term.weight, _load_term(term, device, dtype), scale))
+        name = replace(term, standardised=False, floor="").text
+        summands.append(Summand(name, term.weight, _load_term(term, device, dtype), scale, term.floor))
     return Weighted(text, tuple(summands))
 
 
@@ -120,23 +120,36 @@ class Custom:
 
 @dataclass(frozen=True)
 class Summand:
-    """One summand: ``weight · (reward − scale.centre) / scale.spread``; ``name`` is as it was written."""
+    """One summand: ``weight · (reward − scale.centre) / scale.spread``; ``name`` is as it was written.
+
+    One with a ``floor`` adds nothing: it is scored, and whoever trains sees that it does not fall.
+    """
 
     name: str
     weight: float
     reward: Reward
     scale: Scale
+    floor: str = ""
 
 
 class Weighted:
-    """A weighted sum; differentiable if all of its parts are."""
+    """A weighted sum; differentiable if all of its parts are.
+
+    Attributes:
+        summands: the weights of what is added.
+        floors: the levels (``base`` or a number) of what is only scored.
+    """
 
     def __init__(self, name: str, parts: tuple[Summand, ...]):
         self.name, self.parts = name, parts
         self.differentiable = all(part.reward.differentiable for part in parts)
         self.summands: dict[str, float] = {}
+        self.floors: dict[str, str] = {}
         for part in parts:
-            self.summands[part.name] = self.summands.get(part.name, 0.0) + part.weight
+            if part.floor:
+                self.floors[part.name] = part.floor
+            else:
+                self.summands[part.name] = self.summands.get(part.name, 0.0) + part.weight
 
     def __call__(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
         """Score images ``[B, 3, H, W]`` in [0, 1]; returns ``[B]``."""
@@ -148,6 +161,7 @@ class Weighted:
         parts: dict[str, Tensor] = {}
         for part in self.parts:
             score, details = in_parts(part.reward, images, prompts)
-            total = total + part.weight * part.scale(score)
+            if not part.floor:
+                total = total + part.weight * part.scale(score)
             parts |= {part.name: score, **details}
         return (total if self.differentiable else total.detach()), parts

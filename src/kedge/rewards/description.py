@@ -90,7 +90,7 @@ def _describe(text: str, term: Term) -> RewardInfo:
     spec = find(term.name)
     _check_source(term)
     spec.read_settings(term.settings)
-    plain = term.weight == 1 and not term.standardised
+    plain = term.weight == 1 and not term.standardised and not term.floor
     return RewardInfo(
         text,
         spec.differentiable,
@@ -123,7 +123,7 @@ def _check_source(term: Term) -> None:
         raise ValueError(f"reward {term.name!r} loads nothing, so it takes no source: write {term.name!r} without '@…'")
     if spec.source == "server" and term.source != "emoji" and not term.source.startswith(("http://", "https://")):
         raise ValueError(
-            f"reward {term.name!r} asks a server: write {term.name}@http://HOST:PORT/…, not '@{term.source}'"
+            f"reward {term.name!r} asks a server: write {term.name}@http://HOST:PORT/v1, not '@{term.source}'"
         )
     if term.source == "emoji":
         check_in_world(spec)

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 _PLAIN = r"[A-Za-z_./~][\w.:/~-]*"
 _TERM = re.compile(
     r"""(?:(?P<weight>\d*\.?\d+(?:e[+-]?\d+)?)\s*\*\s*)?   # 0.7*
         (?P<open>z\(\s*)?                                  # z(   : standardised
+        (?P<floor>floor\(\s*)?                             # floor( : not to fall
         (?P<name>"[^"]+"|[A-Za-z_./~][\w.:/~-]*)  # hpsv2.1, module:callable, file.py:callable, "a file.py:f"
         (?:\((?P<settings>(?:"[^"]*"|'[^']*'|[^()"'])*)\))?  # (pessimism=1), (question="Is it {prompt}?")
-        (?:@(?P<source>"[^"]*"|[^\s)]+))?                  # @emoji, @/a/folder, @"/a folder"
+        (?:@(?P<source>"[^"]*"|[^\s)]*[^\s),]))?           # @emoji, @/a/folder, @"/a folder"
+        (?(floor)\s*(?:,\s*(?P<level>base|[+-]?\d*\.?\d+(?:e[+-]?\d+)?)\s*)?\))
         (?(open)\s*\))""",
     re.VERBOSE | re.IGNORECASE,
 )
 _SIGN = re.compile(r"\s*([+-])\s*")
 _SETTING = re.compile(r"""\s*(?P<key>[A-Za-z_]\w*)\s*=\s*(?P<value>"[^"]*"|'[^']*'|[^\s,"']+)\s*(?:,|$)""")
 Settings = tuple[tuple[str, str], ...]
+BASE = "base"
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,8 @@ class Term:
         source: what stands behind the ``@``, or None.
         standardised: written as ``z(…)``: centre and spread are divided out before weighting.
         settings: what stands in parentheses behind the name, as keys and values.
+        floor: written as ``floor(NAME)`` or ``floor(NAME, 0.2)``: the level below which it is not to fall, ``base`` or
+            a number; empty for a reward to rise towards.
     """
 
     weight: float
@@ -37,6 +44,7 @@ class Term:
     source: str | None = None
     standardised: bool = False
     settings: Settings = ()
+    floor: str = ""
 
     @property
     def text(self) -> str:
@@ -46,6 +54,8 @@ class Term:
         if self.settings:
             name += f"({', '.join(f'{key}={_quoted(value)}' for key, value in self.settings)})"
         reward = f"{name}@{source}" if source else name
+        if self.floor:
+            return f"floor({reward})" if self.floor == BASE else f"floor({reward}, {self.floor})"
         return f"z({reward})" if self.standardised else reward
 
 
@@ -69,7 +79,27 @@ def parse(text: str) -> tuple[Term, ...]:
             raise _unreadable(text, position, "expected a reward: NAME, NAME@SOURCE, module:callable or WEIGHT*NAME")
         terms.append(_term(text, term, sign))
         position = term.end() + len(text[term.end() :]) - len(text[term.end() :].lstrip())
+    if all(term.floor for term in terms):
+        raise ValueError(f"the reward {text!r} has floors only: add a reward to rise towards")
     return tuple(terms)
+
+
+def with_floors(value: Any) -> Any:
+    """``{terms: TEXT, floors: {NAME: LEVEL}}`` as one text, with ``floor(NAME, LEVEL)`` for each; others as they are.
+
+    Raises:
+        ValueError: another key, or a level that is neither ``base`` nor a number.
+    """
+    if not isinstance(value, Mapping):
+        return value
+    if not isinstance(value.get("terms"), str) or not set(value) <= {"terms", "floors"}:
+        raise ValueError(f"a reward is a text, or {{terms: TEXT, floors: {{NAME: LEVEL}}}}, not {dict(value)!r}")
+    text = value["terms"]
+    for name, level in dict(value.get("floors") or {}).items():
+        if level != BASE and (isinstance(level, bool) or not isinstance(level, int | float)):
+            raise ValueError(f"the floor of {name} must be {BASE} or a number, not {level!r}")
+        text += f" + floor({name}, {level})"
+    return text
 
 
 def split_rewards(text: str) -> list[str]:
@@ -84,7 +114,7 @@ def single(text: str) -> Term | None:
         terms = parse(text)
     except ValueError:
         return None
-    alone = len(terms) == 1 and terms[0].weight == 1 and not terms[0].standardised
+    alone = len(terms) == 1 and terms[0].weight == 1 and not terms[0].standardised and not terms[0].floor
     return terms[0] if alone else None
 
 
@@ -103,7 +133,10 @@ def _term(text: str, match: re.Match[str], sign: float) -> Term:
         if source:
             raise _unreadable(text, match.start("source"), "an address is a source itself: leave out the @")
         name, source = "remote", name
-    return Term(weight, name, source, bool(match["open"]), settings)
+    floor = (match["level"] or BASE) if match["floor"] else ""
+    if floor and (match["open"] or match["weight"] or sign < 0):
+        raise _unreadable(text, match.start(), "the weight of a floor is found while it trains: leave it out")
+    return Term(weight, name, source, bool(match["open"]), settings, floor)
 
 
 def _settings(text: str, match: re.Match[str]) -> Settings:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import torch
 
-from kedge.algorithms.base import Context
+from kedge.algorithms.base import Algorithm, Context
 from kedge.algorithms.prompt_cache import PromptCache
 from kedge.config import ModelConfig, RunConfig
 from kedge.config.compatibility import experience_warning
@@ -19,8 +21,10 @@ from kedge.policies.latent import LatentPolicy
 from kedge.policies.memory import apply_memory_settings
 from kedge.prompts import PromptStream
 from kedge.rewards.base import Reward
+from kedge.rewards.composition import Weighted
 from kedge.training.callbacks import Callback, HeldOut, SampleGrid
 from kedge.training.checkpoint import CheckpointStore, seed_everything
+from kedge.training.floors import Floored, FlooredReward
 from kedge.training.history import History
 from kedge.training.loggers import JsonlLogger, Logger, TensorBoardLogger
 from kedge.training.meter import CountedReward, Meter
@@ -96,14 +100,17 @@ def assemble(
     if config.speed.tf32:
         torch.set_float32_matmul_precision("high")
     reward = load_reward(config.reward, processes.device, getattr(torch, config.memory.reward_dtype))
-    counted = CountedReward(reward)  # what is scored for watching is not training's
-    context = _context(config, processes, policy, counted, prompts)
+    state: dict[str, Any] = {}
+    floored = FlooredReward(reward, state) if isinstance(reward, Weighted) and reward.floors else None
+    algorithm: Algorithm = config.algorithm.instance
+    counted = CountedReward(floored or reward)  # what is scored for watching is not training's
+    context = replace(_context(config, processes, policy, counted, prompts), state=state)
     if isinstance(policy, LatentPolicy) and policy.other_sizes:
         sizes = (policy, *policy.other_sizes)
         draw_sizes(context, sizes, seed=config.training.seed, cache_mb=config.memory.prompt_cache_mb)
     watching = _callbacks(config, sets, folder, reward, processes.device) if processes.main else ()
     trainer = Trainer(
-        algorithm=config.algorithm.instance,
+        algorithm=Floored(algorithm, floored) if floored else algorithm,
         context=context,
         optimizer=Optimizer(policy.trainable(), config.optimizer, config.training.steps, processes),
         meter=Meter(counted, processes),

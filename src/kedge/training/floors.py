@@ -1,0 +1,134 @@
+"""Rewards that must not fall below a level while another rises: their weights are found by dual ascent.
+
+max E r subject to E r_i ≥ b_i is the saddle point of E r + Σ_i λ_i (E r_i − b_i)/σ_i. λ_i rises while r_i lies below
+b_i and falls while it lies above (:mod:`kedge.algorithms.dual_ascent`), so that a floor that nothing threatens costs
+next to nothing. b_i is a number, or the mean of the base model's own pictures, which are drawn before the first step;
+σ_i is their spread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kedge.algorithms.base import Algorithm, Context, Loss
+from kedge.algorithms.dual_ascent import DualAscent, Multiplier
+from kedge.policies.base import draw_noise, rollout
+from kedge.rewards.composition import Weighted
+from kedge.rewards.expression import BASE
+
+PICTURES = 64  # of the base, on each process
+SHARE = 0.1  # of the spread of what is risen towards: a floor's weight at first
+SMALLEST = 1e-12  # of a spread: a reward that says the same of every picture
+SEED = 20_260_101
+STATE = "floors"  # of Context.state
+
+
+class FlooredReward:
+    """A weighted sum with its floors: ``r + Σ_i λ_i (r_i − b_i)/σ_i``.
+
+    Args:
+        reward: the sum.
+        state: where λ, b and σ stand, by name of the floor; empty until the base has been measured.
+    """
+
+    def __init__(self, reward: Weighted, state: dict[str, Any]):
+        self.reward, self._state = reward, state
+        self.name, self.differentiable = reward.name, reward.differentiable
+        self._sums: dict[str, tuple[Tensor | float, int]] = {}
+
+    @property
+    def summands(self) -> Mapping[str, float]:
+        """The weights of what is added, floors with what was found for them."""
+        weights = {name: floor["multiplier"]["value"] for name, floor in self._floors.items()}
+        return {**self.reward.summands, **weights}
+
+    @property
+    def _floors(self) -> dict[str, Any]:
+        floors: dict[str, Any] = self._state.get(STATE, {})
+        return floors
+
+    def __call__(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
+        """Score images ``[B, 3, H, W]`` in [0, 1]; returns ``[B]``."""
+        return self.in_parts(images, prompts)[0]
+
+    def in_parts(self, images: Tensor, prompts: Sequence[str]) -> tuple[Tensor, dict[str, Tensor]]:
+        """The same with the scores that it is made of."""
+        total, parts = self.reward.in_parts(images, prompts)
+        for name, floor in self._floors.items():
+            total = total + floor["multiplier"]["value"] * (parts[name] - floor["level"]) / floor["spread"]
+            parts[f"weight of {name}"] = torch.full((len(images),), floor["multiplier"]["value"])
+            before, count = self._sums.get(name, (0.0, 0))
+            self._sums[name] = before + parts[name].detach().double().sum(), count + len(images)
+        return total, parts
+
+    def take_sums(self) -> dict[str, tuple[float, int]]:
+        """Of each floor: its scores added up, and how many they were, since the last time."""
+        sums, self._sums = self._sums, {}
+        return {name: (float(total), count) for name, (total, count) in sums.items()}
+
+
+class Floored:
+    """An algorithm beside whose updates the floors are held.
+
+    Args:
+        algorithm: any.
+        reward: the same that its context holds, whether counted or not.
+    """
+
+    ascent = DualAscent()
+
+    def __init__(self, algorithm: Algorithm, reward: FlooredReward):
+        self.algorithm, self.needs, self._reward = algorithm, algorithm.needs, reward
+
+    def updates(self, context: Context) -> Iterator[Iterable[Loss]]:
+        """The algorithm's own; before the first, the base is measured, and after each batch the weights move."""
+        if STATE not in context.state:
+            context.state[STATE] = self._measured(context)
+        yield from self.algorithm.updates(context)
+        self._step(context)
+
+    def _step(self, context: Context) -> None:
+        """λ of each floor, from what this batch's pictures scored on all processes together."""
+        everyone = context.gather([self._reward.take_sums()])
+        for name, floor in context.state[STATE].items():
+            counts = sum(sums[name][1] for sums in everyone if name in sums)
+            if not counts:
+                continue
+            mean = sum(sums[name][0] for sums in everyone if name in sums) / counts
+            multiplier = Multiplier(**floor["multiplier"])
+            floor["multiplier"] = asdict(self.ascent.step(multiplier, (floor["level"] - mean) / floor["spread"]))
+
+    @torch.no_grad()
+    def _measured(self, context: Context) -> dict[str, Any]:
+        """Levels, spreads and first weights, from pictures of the base; the run's own streams are left as they were."""
+        place, generator = context.prompts.state_dict(), torch.Generator().manual_seed(SEED + context.process)
+        rows: list[tuple[float, dict[str, float]]] = []
+        for start in range(0, PICTURES, context.batch_size):
+            prompts = context.prompts.take(min(context.batch_size, PICTURES - start))
+            noise = draw_noise(context.policy, generator, len(prompts))
+            with context.policy.reference():
+                images = context.policy.decode(rollout(context.policy, context.encode(prompts), noise).x0)
+            total, parts = self._reward.reward.in_parts(images, prompts)
+            for row, score in enumerate(total.tolist()):
+                rows.append((score, {name: float(parts[name][row]) for name in self._reward.reward.floors}))
+        context.prompts.load_state_dict(place)
+        everyone = context.gather(rows)
+        first = SHARE * _spread([score for score, _ in everyone])
+        floors = {}
+        for name, level in self._reward.reward.floors.items():
+            scores = [parts[name] for _, parts in everyone]
+            floors[name] = {
+                "level": sum(scores) / len(scores) if level == BASE else float(level),
+                "spread": _spread(scores),
+                "multiplier": asdict(self.ascent.start(first)),
+            }
+        return floors
+
+
+def _spread(scores: Sequence[float]) -> float:
+    return max(float(torch.tensor(scores, dtype=torch.float64).std()), SMALLEST)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Timer
 
 import pytest
 import torch
@@ -21,8 +25,9 @@ from kedge.training.checkpoint import CheckpointStore
 from kedge.training.processes import Processes
 from kedge.training.run_folder import RunFolder
 
-WORKER = """
-import dataclasses, json, sys
+# Imports everything once; then each line on its input is a pair of processes, forked from it.
+LAUNCHER = """
+import dataclasses, json, os, sys
 from pathlib import Path
 import torch
 from kedge.config import load_config
@@ -30,54 +35,89 @@ from kedge.training.assemble import assemble
 from kedge.training.processes import Processes
 from kedge.training.run_folder import RunFolder
 
-folder, resume = RunFolder(Path(sys.argv[1])), sys.argv[2] == "resume"
-config = load_config(folder.config)
-processes = Processes("cpu")
-trainer = assemble(config, folder, processes, resume=resume)
-average, sent = processes.average_gradients, []
-if sys.argv[2] == "dies" and processes.index == 1:
-    trainer.algorithm = dataclasses.replace(trainer.algorithm, interrupt=4, signal="SIGKILL")
+def work(folder, mode):
+    config = load_config(folder.config)
+    processes = Processes("cpu")
+    trainer = assemble(config, folder, processes, resume=mode == "resume")
+    average, sent = processes.average_gradients, []
+    if mode == "dies" and processes.index == 1:
+        trainer.algorithm = dataclasses.replace(trainer.algorithm, interrupt=4, signal="SIGKILL")
 
-def watched(parameters):
-    own = [p.grad.clone() for p in parameters]
-    average(parameters)
-    sent.append((own, [p.grad.clone() for p in parameters]))
+    def watched(parameters):
+        own = [p.grad.clone() for p in parameters]
+        average(parameters)
+        sent.append((own, [p.grad.clone() for p in parameters]))
 
-processes.average_gradients = watched
-outcome = trainer.fit()
-torch.save({
-    "gradients": sent,
-    "weights": [p.detach() for p in trainer.context.policy.trainable()],
-    "prompts": trainer.context.prompts.state_dict(),
-    "noise": trainer.context.generator.get_state(),
-    "outcome": [outcome.step, outcome.ended],
-}, folder.path / f"rank{processes.index}.pt")
+    processes.average_gradients = watched
+    outcome = trainer.fit()
+    torch.save({
+        "gradients": sent,
+        "weights": [p.detach() for p in trainer.context.policy.trainable()],
+        "prompts": trainer.context.prompts.state_dict(),
+        "noise": trainer.context.generator.get_state(),
+        "outcome": [outcome.step, outcome.ended],
+    }, folder.path / f"rank{processes.index}.pt")
+
+for line in sys.stdin:
+    folder, mode, port = json.loads(line)
+    children = []
+    for rank in ("0", "1"):
+        child = os.fork()
+        if not child:
+            os.dup2(os.open(f"{folder}/errors{rank}.txt", os.O_CREAT | os.O_WRONLY | os.O_TRUNC), 2)
+            os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=port, WORLD_SIZE="2", LOCAL_WORLD_SIZE="2")
+            os.environ.update(RANK=rank, LOCAL_RANK=rank)
+            work(RunFolder(Path(folder)), mode)
+            sys.exit()
+        children.append(child)
+    print(json.dumps([os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]), flush=True)
 """
+RunPair = Callable[..., tuple[list[int], list[str]]]
+Launch = Callable[..., list[dict]]
 
 
-def launch(folder: Path, mode: str = "fresh") -> list[dict]:
-    codes, errors = run_pair(folder, mode)
-    assert codes == [0, 0], "\n".join(errors)
-    return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(2)]
+@pytest.fixture(scope="module")
+def run_pair() -> Iterator[RunPair]:
+    """Runs two processes; gives their exit codes and error outputs."""
+    with subprocess.Popen(
+        [sys.executable, "-c", LAUNCHER],
+        env=environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as launcher:
+        assert launcher.stdin is not None
+        assert launcher.stdout is not None
+        requests, answers = launcher.stdin, launcher.stdout
+
+        def run(folder: Path, mode: str = "fresh") -> tuple[list[int], list[str]]:
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", 0))
+                port = str(probe.getsockname()[1])
+            print(json.dumps([str(folder), mode, port]), file=requests, flush=True)
+            too_long = Timer(400, os.killpg, [launcher.pid, signal.SIGKILL])
+            too_long.start()
+            try:
+                codes = json.loads(answers.readline() or "[]")
+            finally:
+                too_long.cancel()
+            return codes, [(folder / f"errors{rank}.txt").read_text() for rank in range(2)]
+
+        yield run
+        requests.close()
 
 
-def run_pair(folder: Path, mode: str) -> tuple[list[int], list[str]]:
-    """Exit codes and error outputs of two processes."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
-    workers = [
-        subprocess.Popen(
-            [sys.executable, "-c", WORKER, str(folder), mode],
-            env=environment(**meeting, RANK=str(rank), LOCAL_RANK=str(rank)),
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    errors = [worker.communicate(timeout=400)[1] for worker in workers]
-    return [worker.returncode for worker in workers], errors
+@pytest.fixture(scope="module")
+def launch(run_pair: RunPair) -> Launch:
+    """Runs two processes that have to succeed; gives what each saved."""
+
+    def run(folder: Path, mode: str = "fresh") -> list[dict]:
+        codes, errors = run_pair(folder, mode)
+        assert codes == [0, 0], "\n".join(errors)
+        return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(2)]
+
+    return run
 
 
 def prepare(folder: Path, **changes) -> Path:
@@ -87,7 +127,7 @@ def prepare(folder: Path, **changes) -> Path:
 
 
 @pytest.fixture(scope="module")
-def pair(tmp_path_factory) -> tuple[Path, list[dict]]:
+def pair(launch, tmp_path_factory) -> tuple[Path, list[dict]]:
     folder = prepare(tmp_path_factory.mktemp("pair") / "run", watch__samples_every=3, watch__samples_count=2)
     return folder, launch(folder)
 
@@ -140,7 +180,7 @@ def test_only_the_first_process_writes(pair):
     assert len(list((folder / "samples").iterdir())) == 3
 
 
-def test_a_resumed_pair_equals_an_uninterrupted_one(pair, tmp_path):
+def test_a_resumed_pair_equals_an_uninterrupted_one(pair, launch, tmp_path):
     whole, _ = pair
     climb = {"name": "helpers.training_world:Climb", "interrupt": 2}
     folder = prepare(tmp_path / "run", algorithm=climb)
@@ -161,7 +201,7 @@ def test_a_pairs_checkpoint_needs_a_pair(pair, tmp_path):
         assemble(config, RunFolder(folder), Processes("cpu"), resume=True)
 
 
-def test_when_one_process_dies_the_other_stops_and_the_checkpoint_is_good(pair, tmp_path):
+def test_when_one_process_dies_the_other_stops_and_the_checkpoint_is_good(pair, launch, run_pair, tmp_path):
     folder = prepare(tmp_path / "run", watch__samples_every=3, watch__samples_count=2)
     codes, errors = run_pair(folder, "dies")  # the second is killed in its fifth update
     assert codes[1] == -9

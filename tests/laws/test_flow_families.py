@@ -151,7 +151,7 @@ def test_a_resumed_run_ends_where_it_would_have_ended(name: str, models: Builder
         states.append(tree_leaves(newest[1]["optimizer"]))
     for value, expected in zip(*states, strict=True):
         assert torch.equal(value, expected) if isinstance(value, Tensor) else value == expected
-    assert sum(isinstance(value, Tensor) for value in states[0]) > 50
+    assert sum(isinstance(value, Tensor) for value in states[0]) > 20
 
 
 HUB = {

@@ -32,7 +32,6 @@ QUICK = (
     "sdxl-dmd2",
     "sana-sprint",
     "z-image-turbo",
-    "flux2-klein",
 )
 
 

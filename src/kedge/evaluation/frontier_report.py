@@ -92,17 +92,17 @@ def _peaks(data: Mapping[str, Any]) -> Table:
     rows = []
     for metric, peak in data["peaks"].items():
         cells: list[Cell | None] = [None]
-        if peak["distance"] is not None and peak["low"] is not None:
+        if peak["distance"] is not None and peak["distance"] <= peak["farthest"]:
             cells = [Cell(Interval(peak["distance"], peak["low"], peak["high"], 1), digits=1)]
-        share = Cell(Interval(peak["peaked"], peak["peaked"], peak["peaked"], 1), style="percent", digits=0)
+        share = Cell(Interval(peak["peaked"], -math.inf, math.inf, 1), scale=100, digits=0)
         rows.append((display(metric).title, (*cells, share)))
     return Table(
         "Reward",
-        ("Peak at √KL", "Peak within what was seen"),
+        ("Peak at √KL", "% of draws that peak"),
         ("peak", "seen"),
         tuple(rows),
         note="R(d) = d (α − β ln d), d = √KL (Gao et al. 2022), fitted to the steps; ± over 1,000 draws of prompts. "
-        "The second column is the share of draws whose curve peaks before the last step.",
+        "–: no peak before the last step. The second column is the share of draws whose curve has one.",
     )
 
 

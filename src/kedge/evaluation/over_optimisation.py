@@ -6,7 +6,7 @@ d = √KL from the base,
     R(d) = d (α − β ln d),      whose peak is at ln d* = α/β − 1 where β > 0.
 
 It is linear in α and β: least squares in closed form. What the peak's interval is made of are prompts, drawn again with
-replacement, and the curve fitted again; draws whose curve has no peak are counted, not dropped in silence.
+replacement, and the curve fitted again; draws that do not peak before the last look are counted, not dropped.
 """
 
 from __future__ import annotations
@@ -30,9 +30,10 @@ class Peak:
 
     Attributes:
         alpha, beta: of R(d) = d (α − β ln d).
-        distance: d* = √KL of the peak; NaN if the curve has none.
-        low, high: 95 % interval of d*, over the draws that have a peak.
+        distance: d* = √KL of the peak; ∞ if the curve has none.
+        low, high: 95 % interval of d*; draws that peak beyond the farthest look, or never, count as there.
         peaked: share of draws whose peak lies within the distances that were seen.
+        farthest: the largest distance that was seen; a peak beyond it is a guess.
     """
 
     alpha: float
@@ -41,6 +42,12 @@ class Peak:
     low: float
     high: float
     peaked: float
+    farthest: float
+
+    @property
+    def seen(self) -> bool:
+        """Whether the peak lies within what was seen."""
+        return self.distance <= self.farthest
 
     def curve(self, distances: Floats) -> Floats:
         """R at ``distances`` > 0, ``[N]``."""
@@ -72,10 +79,17 @@ def fit_peak(distances: Floats, changes: Floats, *, seed: int = 0) -> Peak | Non
     rows = rng.integers(table.shape[1], size=(DRAWS, table.shape[1]))
     drawn = solve @ np.stack([table[:, each].mean(1) for each in rows], axis=1)  # [2, draws]
     peaks = _peak(drawn[0], drawn[1])
-    finite = peaks[np.isfinite(peaks)]
-    low, high = np.quantile(finite, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]) if len(finite) else (math.nan, math.nan)
-    inside = float((peaks <= d.max()).mean())
-    return Peak(float(alpha), float(beta), float(_peak(alpha, beta)), float(low), float(high), inside)
+    farthest = float(d.max())
+    low, high = np.quantile(np.minimum(peaks, farthest), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Peak(
+        float(alpha),
+        float(beta),
+        float(_peak(alpha, beta)),
+        low=float(low),
+        high=float(high),
+        peaked=float((peaks <= farthest).mean()),
+        farthest=farthest,
+    )
 
 
 def _peak(alpha: Any, beta: Any) -> Floats:

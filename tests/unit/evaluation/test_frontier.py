@@ -51,9 +51,9 @@ def test_a_reward_that_only_rises_has_no_peak():
     d = np.linspace(0, 4, 9)
     peak = fit_peak(d, (d**1.5)[:, None] + 0.01 * RNG.normal(size=(9, 20)))
     assert peak is not None
-    assert math.isinf(peak.distance)
+    assert not peak.seen
     assert peak.peaked == 0
-    assert peak.to_dict()["distance"] is None
+    assert peak.low == peak.high == peak.farthest == 4.0
 
 
 def test_too_few_looks_have_no_curve():

@@ -40,6 +40,7 @@ from kedge.training.trainer import Trainer
 from kedge.units import MB
 
 log = logging.getLogger(__name__)
+USUAL_TOKENS = 77  # that CLIP reads, start and end included
 
 
 def build_policy(model: ModelConfig, device: torch.device, *, lora: bool = True) -> Policy:
@@ -95,6 +96,8 @@ def assemble(
         log.warning(warning)
     seed_everything(config.training.seed)  # the same fresh adapter on every process
     policy, base = _started(config, processes, parent)
+    if processes.main and (sentence := cut_prompts(policy, prompts)):
+        log.warning(sentence)
     seed_everything(_own_seed(config, processes))
     apply_memory_settings(policy, config.memory, config.speed)
     if config.speed.tf32:
@@ -131,6 +134,25 @@ def assemble(
         if config.watch.guard != "best":
             trainer.chosen = None
     return trainer
+
+
+def cut_prompts(policy: Policy, prompts: Sequence[str]) -> str | None:
+    """What to say of prompts whose ends this model's tokenizer leaves out; None if there are none.
+
+    Only where it reads another number of tokens than CLIP's usual 77, of which the prompts' own check knows.
+    """
+    tokenizer = getattr(getattr(policy, "pipeline", None), "tokenizer", None)
+    limit = getattr(tokenizer, "model_max_length", USUAL_TOKENS)
+    if tokenizer is None or limit >= USUAL_TOKENS:
+        return None
+    different = list(dict.fromkeys(prompts))
+    over_long = [text for text in different if len(tokenizer(text).input_ids) > limit]
+    if not over_long:
+        return None
+    return (
+        f"{len(over_long)} of {len(different)} prompts are longer than the {limit - 2} tokens that this model reads: "
+        f"their ends are ignored (for example {over_long[0][:60]!r})"
+    )
 
 
 def _started(config: RunConfig, processes: Processes, parent: Parent | None) -> tuple[Policy, Fingerprint | None]:

@@ -22,11 +22,13 @@ class StopOnSignal:
         announce: called with the signal's name when the first one arrives.
 
     Attributes:
+        requested: whether a signal came.
         name: of the signal that came, empty before.
     """
 
     def __init__(self, announce: Callable[[str], None]):
-        self.requested, self.name = False, ""
+        self.requested = False
+        self.name = ""
         self._announce = announce
         self._before: dict[int, Any] = {}
 

@@ -52,7 +52,7 @@ MAY_IMPORT = {
         "prompts": "registry worlds",
         "evaluation": "registry quiet policies rewards",
         "config": "ranges registry models policies rewards algorithms",
-        "export": "policies config models",
+        "export": "quiet policies config models",
         "random_models": "registry quiet policies",
         "study": "registry quiet policies rewards algorithms worlds evaluation",
         "training": "registry quiet devices hashing models policies rewards algorithms config prompts evaluation"

@@ -14,17 +14,24 @@ class Program(StrEnum):
 
     diffusers = "diffusers"
     comfyui = "comfyui"
+    kohya = "kohya"
+    a1111 = "a1111"
+    merged = "merged"
 
 
 def export_command(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
-    program: Annotated[Program, typer.Option("--for", help="The program that is to load it.")] = Program.diffusers,
+    program: Annotated[
+        Program,
+        typer.Option("--for", help="The program that is to load it, or merged: the whole model, the adapter inside."),
+    ] = Program.diffusers,
     out: Annotated[Path | None, typer.Option(help="The folder to write to; RUN/lora by default.")] = None,
+    others: Annotated[
+        list[str] | None,
+        typer.Option("--with", metavar="RUN[=WEIGHT]", help="Add another run's adapter; may be repeated."),
+    ] = None,
 ) -> None:
-    """Write a run's adapter for diffusers or ComfyUI. It is its newest checkpoint's, and checked by reading it back."""
-    from kedge.workflows.load_run import load_run
+    """Write a run's adapter for other programs. It is its newest checkpoint's, and checked by reading it back."""
+    from kedge.workflows.export import export_run
 
-    written = load_run(run, device="cpu").save_lora(out)
-    if program not in written:
-        raise ValueError(f"{program} has no agreed format for a LoRA of this model; {written['diffusers']} is written")
-    print(written[program])
+    print(export_run(run, program, out, others or []))

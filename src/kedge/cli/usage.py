@@ -27,7 +27,7 @@ OTHER_WORDS = {
     "dashboard": "kedge watch RUN",
     "serve": "kedge study serve STUDY, or kedge watch RUN",
     "upload": "kedge push RUN OWNER/NAME",
-    "merge": "kedge export RUN --for merged",
+    "merge": "kedge export RUN --for merged --out FOLDER",
     "grid": "kedge sweep RECIPE KEY=A,B",
     "version": "kedge --version",
 }

@@ -25,7 +25,12 @@ COMFYUI_FILE = "comfyui.safetensors"
 PROGRAMS = {"diffusers": DIFFUSERS_FILE, "comfyui": COMFYUI_FILE}
 
 
-def save_lora(policy: Policy, folder: str | Path, metadata: Mapping[str, Any] | None = None) -> dict[str, Path]:
+def save_lora(
+    policy: Policy,
+    folder: str | Path,
+    metadata: Mapping[str, Any] | None = None,
+    layers: Mapping[str, Layer] | None = None,
+) -> dict[str, Path]:
     """Write ``pytorch_lora_weights.safetensors`` for diffusers and ``comfyui.safetensors`` for ComfyUI and A1111.
 
     The second only where those programs have agreed on names for the network's layers, as they have for UNets.
@@ -34,6 +39,7 @@ def save_lora(policy: Policy, folder: str | Path, metadata: Mapping[str, Any] | 
 
     Args:
         metadata: what the files say about themselves; values that are no strings are written as JSON.
+        layers: of another adapter on the same network, to be written instead of the policy's own.
 
     Returns:
         the paths, by ``diffusers`` and ``comfyui``.
@@ -41,12 +47,13 @@ def save_lora(policy: Policy, folder: str | Path, metadata: Mapping[str, Any] | 
     Raises:
         ValueError: if the policy has no adapter, or what was read back differs from it (when it holds NaN, say).
     """
-    layers, metadata = adapter_layers(policy), metadata or {}
+    layers, metadata = layers or adapter_layers(policy), metadata or {}
+    rank = next(iter(layers.values())).a.shape[0]
     about = {f"kedge.{key}": _text(value) for key, value in metadata.items()}
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     backbone = _latent(policy).backbone
-    files = {DIFFUSERS_FILE: (diffusers_tensors(layers, backbone.network), _diffusers_metadata(policy))}
+    files = {DIFFUSERS_FILE: (diffusers_tensors(layers, backbone.network), _diffusers_metadata(policy, rank))}
     if backbone.kohya:
         files[COMFYUI_FILE] = kohya_tensors(layers, backbone.kohya), _kohya_metadata(policy, backbone.kohya, metadata)
     for name, (tensors, shape) in files.items():
@@ -122,10 +129,10 @@ def _check(written: Mapping[str, Layer], name: str, layers: Mapping[str, Layer])
             raise ValueError(f"{name} was not written: layer {layer} reads back {error} away from the adapter")
 
 
-def _diffusers_metadata(policy: Policy) -> dict[str, str]:
+def _diffusers_metadata(policy: Policy, rank: int) -> dict[str, str]:
     """The adapter's shape as diffusers stores it; α = r, since the scale is in the weights."""
     config, network = _adapter(policy).config, _latent(policy).backbone.network
-    facts = {"r": config.rank, "lora_alpha": config.rank, "target_modules": list(config.targets)}
+    facts = {"r": rank, "lora_alpha": rank, "target_modules": list(config.targets)}
     shape = {f"{network}.{name}": fact for name, fact in facts.items()}
     return {"lora_adapter_metadata": json.dumps(shape, sort_keys=True)}
 

@@ -61,7 +61,7 @@ class WandbTracker:
         """``[3, H, W]`` in [0, 1]."""
         import wandb
 
-        self._run.log({name: wandb.Image(to_uint8(image[None])[0])}, step=step)
+        self._run.log({name: wandb.Image(to_uint8(image[None])[0].numpy())}, step=step)
 
     def close(self) -> None:
         """Finish the run."""
@@ -99,7 +99,7 @@ class TrackioTracker:
         """``[3, H, W]`` in [0, 1]."""
         import trackio
 
-        trackio.log({name: trackio.Image(to_uint8(image[None])[0])}, step=step)
+        trackio.log({name: trackio.Image(to_uint8(image[None])[0].numpy())}, step=step)
 
     def close(self) -> None:
         """Finish the run."""

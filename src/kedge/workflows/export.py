@@ -1,0 +1,60 @@
+"""What ``kedge export`` does: a run's adapter, alone or with others, as files for other programs or in its model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from kedge.export.lora_files import Layer
+
+MERGED = "merged"
+SYNONYMS = {"kohya": "comfyui", "a1111": "comfyui"}  # one file serves all of them
+
+
+def export_run(run: Path, program: str, out: Path | None = None, others: Sequence[str] = ()) -> Path:
+    """Write it, and return the file, or the folder of a merged model.
+
+    Args:
+        program: ``diffusers``, ``comfyui`` (also ``kohya``, ``a1111``), or ``merged`` for a whole model.
+        out: a folder; ``RUN/lora`` by default, a new one for what is merged or stacked.
+        others: run folders whose adapters are added, ``RUN`` or ``RUN=WEIGHT``; of the same base.
+
+    Raises:
+        ValueError: the program has no format for this model, the adapters do not fit, or ``out`` is missing.
+    """
+    from kedge.export.combined import save_merged, stack
+    from kedge.export.lora import adapter_layers, save_lora
+    from kedge.training.run import metadata
+    from kedge.workflows.load_run import load_run
+
+    if out is None and (others or program == MERGED):
+        raise ValueError("--out FOLDER is needed: what is stacked or merged does not replace the run's own adapter")
+    loaded = load_run(run, device="cpu")
+    layers = adapter_layers(loaded.policy)
+    if others:
+        layers = stack([(layers, 1.0), *(_other(text, loaded.config.model.name) for text in others)])
+    if program == MERGED:
+        return save_merged(loaded.config.model, layers, Path(str(out)))
+    about = metadata(loaded.config, loaded.step, loaded.base) | ({"stacked_with": list(others)} if others else {})
+    written = save_lora(loaded.policy, out or loaded.folder.lora, about, layers if others else None)
+    name = SYNONYMS.get(program, program)
+    if name not in written:
+        raise ValueError(f"{program} has no agreed format for a LoRA of this model; {written['diffusers']} is written")
+    return written[name]
+
+
+def _other(text: str, base: str) -> tuple[dict[str, Layer], float]:
+    from kedge.export.lora import adapter_layers
+    from kedge.workflows.load_run import load_run
+
+    path, equals, weight = text.rpartition("=")
+    try:
+        factor = float(weight) if equals else 1.0
+    except ValueError:
+        raise ValueError(f"--with takes RUN or RUN=WEIGHT, for example runs/other=0.5, not {text!r}") from None
+    other = load_run(Path(path if equals else text), device="cpu")
+    if other.config.model.name != base:
+        raise ValueError(f"{other.path} was trained on {other.config.model.name}, not on {base}")
+    return adapter_layers(other.policy), factor

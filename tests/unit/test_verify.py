@@ -47,7 +47,9 @@ def test_a_model_that_fails_is_told_in_the_file(tmp_path: Path) -> None:
 
     folder = shutil.copytree(resolve_model("emoji-lcm"), tmp_path / "broken")
     next((folder / "unet").glob("*.safetensors")).write_bytes(b"short")
-    outcome = verify(str(folder), overrides=SMALL, steps=1, device="cpu")
+    vae = f"model.vae={folder / 'vae'}"
+    outcome = verify(str(folder), overrides=[*SMALL, vae], steps=1, device="cpu")
+    assert outcome.facts["model"]["vae"] == "vae"
     assert not outcome.whole
     assert outcome.facts["model"]["name"] == "broken"
     assert "did not come to an end" in str(outcome)

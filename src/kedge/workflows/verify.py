@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from kedge.planning.plan import Forecast
 
 PROMPTS = ("a photo of a fox in the snow", "a red apple on a wooden table")
+PLACES = ("name", "unet", "vae", "lcm_lora", "few_step_lora")  # keys that may hold a path
 WIDEST = 768  # pixels of the picture in the file
 # A reward that needs no weights, so that the model alone decides what this takes.
 RECIPE: dict[str, Any] = {
@@ -93,10 +94,11 @@ def verify(
 
     config = _config(model, kind, overrides, steps, device)
     block = {key: value for key, value in plain(config.model).items() if value is not None}
+    block |= {key: _shown(block[key]) for key in PLACES if key in block}
     facts: dict[str, Any] = {
         "format": 1,
         "environment": environment(1, str(find_device(config.training.device))),
-        "model": {**block, "name": _shown(model)},
+        "model": block,
         "recipe": {
             "batch_size": config.training.batch_size,
             "memory": plain(config.memory),

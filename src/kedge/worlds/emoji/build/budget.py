@@ -24,6 +24,7 @@ class Budget:
     blip: Schedule
     imagereward: Schedule  # a batch counts rankings
     captioner: Schedule
+    answerer: Schedule
 
 
 BUDGETS = {
@@ -41,6 +42,7 @@ BUDGETS = {
         blip=Schedule(steps=2_200, batch=512, lr=1e-3, ema=0.99, warmup=100),
         imagereward=Schedule(steps=1_000, batch=64, lr=4e-4, ema=0.99, warmup=50),
         captioner=Schedule(steps=900, batch=384, lr=1e-3, ema=0.99, warmup=50),
+        answerer=Schedule(steps=3_000, batch=256, lr=1e-3, ema=0.995, warmup=100),
     ),
     "cpu": Budget(
         pool=100_000,
@@ -56,6 +58,7 @@ BUDGETS = {
         blip=Schedule(steps=2_200, batch=128, lr=1e-3, ema=0.99, warmup=100),
         imagereward=Schedule(steps=1_000, batch=20, lr=4e-4, ema=0.99, warmup=50),
         captioner=Schedule(steps=900, batch=96, lr=1e-3, ema=0.99, warmup=50),
+        answerer=Schedule(steps=3_000, batch=64, lr=1e-3, ema=0.995, warmup=100),  # not run yet
     ),
     "smoke": Budget(
         pool=512,
@@ -71,5 +74,6 @@ BUDGETS = {
         blip=Schedule(steps=4, batch=8, lr=1e-3, warmup=2),
         imagereward=Schedule(steps=4, batch=4, lr=1e-3, warmup=2),
         captioner=Schedule(steps=4, batch=8, lr=1e-3, warmup=2),
+        answerer=Schedule(steps=4, batch=8, lr=1e-3, warmup=2),
     ),
 }

@@ -13,6 +13,7 @@ from kedge.rewards.openclip import save_open_clip
 from kedge.rewards.weights import build_frozen, read_state
 from kedge.worlds.emoji.build import hps
 from kedge.worlds.emoji.build.aesthetic import train_aesthetic
+from kedge.worlds.emoji.build.answering import save_answerer, train_answerer
 from kedge.worlds.emoji.build.bert import make_words, train_bert
 from kedge.worlds.emoji.build.blip import blip_config, save_blip, train_blip
 from kedge.worlds.emoji.build.captioning import train_captioner
@@ -89,6 +90,12 @@ def build_captioner(shop: Workshop) -> None:
     make_image_processor().save_pretrained(shop.folder / "captioner")
 
 
+def build_answerer(shop: Workshop) -> None:
+    """A vision-language model that says Yes or No, for the reward ``vqa``."""
+    model, tokenizer = train_answerer(shop.pool, shop.budget.answerer, shop.folder, seed=shop.seed + 16)
+    save_answerer(model, tokenizer, shop.folder / "answerer")
+
+
 def _preference(
     shop: Workshop, name: str, pictures: Pictures, raters: Raters, schedule: Schedule, *, salt: int
 ) -> CLIPModel:
@@ -134,4 +141,5 @@ STAGES: dict[str, Callable[[Workshop], None]] = {
     "blip": build_blip,
     "imagereward": build_imagereward,
     "captioner": build_captioner,
+    "answerer": build_answerer,
 }

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import random
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -88,7 +89,11 @@ def save_answerer(model: Qwen2VLForConditionalGeneration, tokenizer: PreTrainedT
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     preprocess = pixels()
-    settings = {"min_pixels": preprocess.smallest, "max_pixels": preprocess.largest, "patch_size": PATCH}
+    settings: dict[str, Any] = {
+        "min_pixels": preprocess.smallest,
+        "max_pixels": preprocess.largest,
+        "patch_size": PATCH,
+    }
     settings |= {"merge_size": preprocess.merge, "temporal_patch_size": preprocess.frames}
     settings |= {"image_processor_type": "Qwen2VLImageProcessor"}
     settings |= {"image_mean": list(preprocess.mean), "image_std": list(preprocess.std)}

@@ -73,7 +73,8 @@ ONLY = {
     # The world's models are in the published formats; its build measures them as any reward.
     ("worlds", "rewards"): (
         *("kedge.rewards", "kedge.rewards.aesthetic", "kedge.rewards.blip", "kedge.rewards.image_reward"),
-        *("kedge.rewards.openclip", "kedge.rewards.preprocess", "kedge.rewards.weights"),
+        *("kedge.rewards.openclip", "kedge.rewards.patches", "kedge.rewards.preprocess", "kedge.rewards.vqa"),
+        "kedge.rewards.weights",
     ),
     ("study", "algorithms"): ("kedge.algorithms.votes",),  # the format of recorded votes, and the noise they stand for
     ("prompts", "worlds"): ("kedge.worlds.emoji.captions",),  # its captions are a named set

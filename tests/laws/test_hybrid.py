@@ -111,6 +111,12 @@ def test_the_first_batch_is_a_policy_gradient():
     assert slopes == [0.0] * REPEATS
 
 
+def test_the_first_baseline_leaves_a_sample_out_of_its_own():
+    rewards = torch.tensor([1.0, 2.0, 6.0])
+    assert hybrid.without_own(rewards).tolist() == [4.0, 3.5, 1.5]
+    assert hybrid.without_own(rewards[:1]).tolist() == [0.0]
+
+
 def test_eta_is_that_of_least_squares_within_the_prompt():
     rng = np.random.default_rng(0)
     s = rng.normal(size=(2, 50))

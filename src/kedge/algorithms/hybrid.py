@@ -106,7 +106,8 @@ class Hybrid(ROCM):
             path = slopes * values - hold.beta * divergence  # η S − β Σ D
             news += zip(prompts, rewards.tolist(), values.detach().double().tolist(), strict=True)
             surrogate.observe(rewards)
-            residual = rewards - slopes * values.detach() - _column(fits, "baseline", values)
+            baseline = _column(fits, "baseline", values) if pairs else without_own(rewards)
+            residual = rewards - slopes * values.detach() - baseline
             yield Loss(
                 -path.mean() / context.accumulation,
                 {
@@ -134,6 +135,11 @@ class Hybrid(ROCM):
         if self.surrogate_reward is not None:
             return Surrogate(frozen_reward(self.surrogate_reward, context.policy.device))
         return RidgeSurrogate(self.surrogate, context)
+
+
+def without_own(rewards: Tensor) -> Tensor:
+    """``[B]``: the mean of the others, a baseline that knows nothing of a sample's own noise; 0 for one alone."""
+    return (rewards.sum() - rewards) / max(1, len(rewards) - 1)
 
 
 def _column(fits: Sequence[Explained], name: str, like: Tensor) -> Tensor:

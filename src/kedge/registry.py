@@ -126,9 +126,11 @@ class Registry:
         kind: what is registered, for messages ("reward", "algorithm", …).
         entries: name → ``module:Object``.
         aliases: other name → name.
+        own: whether users may give a ``module:Object`` of their own.
     """
 
-    def __init__(self, kind: str, entries: dict[str, str], aliases: dict[str, str] | None = None):
+    def __init__(self, kind: str, entries: dict[str, str], aliases: dict[str, str] | None = None, own: bool = True):
+        self.own = own
         self.kind, self._entries, self._aliases = kind, dict(entries), dict(aliases or {})
 
     def register(self, name: str, path: str) -> None:
@@ -154,9 +156,8 @@ class Registry:
             return name
         choices = sorted(self._entries)
         hint = suggest(name, [*choices, *self._aliases])
-        raise UnknownNameError(
-            f"unknown {self.kind} {name!r}.{hint} Choose from: {', '.join(choices)}, or module:Object"
-        )
+        own = ", or module:Object" if self.own else ""
+        raise UnknownNameError(f"unknown {self.kind} {name!r}.{hint} Choose from: {', '.join(choices)}{own}")
 
     def get(self, name: str) -> Any:
         """The object behind ``name``, imported now."""

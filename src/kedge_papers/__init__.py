@@ -34,4 +34,5 @@ TARGETS = Registry(
         "js": "kedge_papers.targets.ablations:JS",
         "last-step": "kedge_papers.targets.ablations:LAST_STEP",
     },
+    own=False,
 )

@@ -124,6 +124,7 @@ def test_a_mistake_is_answered_with_place_key_value_and_remedy(message, argument
         assert word in text
     assert "/presets/" not in text, "the recipe that ships is not what is wrong"
     assert len(text) < 1200
+    assert "module:Object" not in text or arguments[0] not in ("reproduce", "random-model"), "there it is not taken"
 
 
 CHANGES = [arguments for arguments, _ in MISTAKES if arguments[:2] == TRAIN and "=" in arguments[-1]]

@@ -70,7 +70,7 @@ def test_every_preset_fits_short_and_written_out(preset):
         "training: {steps: 1.5}",
         "watch: {guard: panic}",
         "algorithm: {name: rocm, clip_range: 1}",
-        "algorithm: grpo",
+        "algorithm: ddqo",
         "modle: emoji-lcm",
         "model: {lora: {rank: 0}}",
     ],

@@ -96,7 +96,7 @@ def test_what_was_measured_is_found_again(run: Path, monkeypatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr("kedge.evaluation.measure.evaluate", never)
         assert kedge("eval", run, "--format", "csv", "--count", 5) == first
-        for other in (("--seed", 1), ("--count", 6), ("--samples", 2), ("--fresh",)):
+        for other in (("--seed", 1), ("--count", 7), ("--samples", 2), ("--fresh",)):
             with pytest.raises(AssertionError, match="measured twice"):
                 kedge("eval", run, "--format", "csv", "--count", 5, *other)
 

@@ -60,16 +60,17 @@ def test_signals_end_with_the_code_that_shells_know(monkeypatch):
 
 
 def test_a_lost_terminal_saves_like_ctrl_c_and_nohup_stays(tmp_path: Path):
+    outside = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # these tests may run under nohup themselves
     climb = {"name": "helpers.training_world:Climb", "interrupt": 2, "signal": "SIGHUP"}
     outcome = train(parse_config(recipe(training__steps=50, algorithm=climb)), tmp_path / "run")
     assert (outcome.ended, outcome.reason, outcome.step, outcome.saved) == ("interrupted", "SIGHUP", 3, 3)
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         with StopOnSignal(print) as signals:
             signal.raise_signal(signal.SIGHUP)
         assert not signals.requested
     finally:
-        signal.signal(signal.SIGHUP, before)
+        signal.signal(signal.SIGHUP, outside)
 
 
 def test_a_full_disk_is_told_in_one_line():

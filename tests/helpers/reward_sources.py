@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ WRITERS = {
     "clipscore-torchmetrics": tiny_rewards.write_clip,
     "clipscore-hessel": tiny_rewards.write_clip,
     "hpsv2": tiny_rewards.write_hps,
-    "hpsv2.1": tiny_rewards.write_hps,
+    "hpsv2.1": partial(tiny_rewards.write_hps, version="v2.1"),
     "aesthetic": tiny_rewards.write_aesthetic,
     "blipscore": tiny_rewards.write_blip,
     "blipscore-itm": tiny_rewards.write_blip,

@@ -113,10 +113,10 @@ def write_aesthetic(folder: Path, seed: int = 1) -> Path:
     return file
 
 
-def write_hps(folder: Path, seed: int = 2, dtype: torch.dtype = torch.float16) -> Path:
+def write_hps(folder: Path, seed: int = 2, dtype: torch.dtype = torch.float16, version: str = "v2") -> Path:
     """An open_clip checkpoint as HPSv2 was published, with its architecture and tokenizer beside it."""
     config = clip_config(write_clip_words(folder), act="gelu")
-    file = folder / "HPS_v2_compressed.pt"
+    file = folder / f"HPS_{version}_compressed.pt"
     save_open_clip(randomise(CLIPModel(config), seed), file, dtype)
     return file
 

@@ -37,11 +37,14 @@ def make_study(folders: dict[str, Path], tmp_path: Path):
         questions: str = "preference",
         prompts: list[str] | None = None,
         name: str = "study",
+        secret: str | None = None,
         **design,
     ) -> Store:
         sources = [FolderSource(folders[each]) for each in names or ("clean", "ruined")]
         texts = prompts or list(sources[0].by_prompt)
-        store = create_study(tmp_path / name, sources, texts, parse_questions(questions), Design(pairs, **design))
+        store = create_study(
+            tmp_path / name, sources, texts, parse_questions(questions), Design(pairs, **design), secret=secret
+        )
         for _ in range(raters):
             store.add_rater()
         return store

@@ -31,12 +31,12 @@ def clip(tmp_path: Path) -> Path:
 
 
 def test_simulated_raters_vote_over_http_and_prefer_what_the_oracle_prefers(make_study, serve) -> None:
-    store = make_study("clean", "ruined", pairs=10, raters=2, questions="preference,appeal", checks=0.2)
+    store = make_study("clean", "ruined", pairs=10, raters=2, questions="preference,appeal", checks=0.2, secret="ours")
     server = serve(store)
     assert simulate(server.raters, oracle_look(), Habits(), seed=3) == 2 * 12 * 2
     analysis = write_study_report(store)
     assert all(contest.rate.low > 0.5 for contest in analysis.contests)
-    assert sum(rater.flipped for rater in analysis.raters) <= 1
+    assert sum(rater.flipped for rater in analysis.raters) <= 2  # of eight
     assert all(r.seconds and 0.3 < r.seconds < 60 for r in read_records(store))
     assert simulate(server.raters, oracle_look(), Habits()) == 0  # all is done
 

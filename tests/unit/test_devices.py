@@ -34,7 +34,7 @@ def test_auto_is_the_accelerator_if_there_is_one(gpus) -> None:
         (0, "cuda", r"no device 'cuda' on this machine \(torch .* finds no GPU.*; here are: cpu; auto"),
         (2, "cuda:2", r"no device 'cuda:2' on this machine; here are: cpu, cuda:0, cuda:1; auto"),
         (2, "mps", r"no device 'mps' on this machine; here are: cpu, cuda:0, cuda:1"),
-        (0, "gpu", r"no device 'gpu'; here are: cpu; auto takes the best"),
+        (0, "gpu", r"no device 'gpu': torch calls it 'cuda'; here are: cpu; auto takes the best"),
     ],
 )
 def test_what_is_not_there_is_said_with_what_is(count: int, name: str, message: str, gpus) -> None:

@@ -48,6 +48,7 @@ PROMPTS = ["a cat", "two dogs"]
 
 @pytest.fixture
 def own(tmp_path, monkeypatch):
+    monkeypatch.delitem(sys.modules, "my_rewards", raising=False)  # another test's
     (tmp_path / "my_rewards.py").write_text(OWN)
     monkeypatch.chdir(tmp_path)
     yield "my_rewards"

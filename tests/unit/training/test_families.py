@@ -71,8 +71,8 @@ def test_the_plan_knows_the_networks(name: str, models: Builder) -> None:
     """Without weights: every parameter's name and shape, and the latents'."""
     built = models(name)
     steps = built.family.steps
-    drawn = meta_policy(parse_model(built.block(steps=steps, lora={"rank": 4})), steps)
-    loaded = load_policy(**built.policy_settings(), steps=steps, lora=LoraConfig(rank=4))
+    model = parse_model(built.block(steps=steps, lora={"rank": 4}))
+    drawn, loaded = meta_policy(model, steps), load_policy(**built.policy_settings(), steps=steps, lora=model.lora)
     assert drawn is not None
     assert drawn.device.type == "meta"
     assert drawn.latent_shape == loaded.latent_shape

@@ -213,7 +213,7 @@ def test_when_one_process_dies_the_other_stops_and_the_checkpoint_is_good(pair, 
         assert torch.equal(a, b)
 
 
-def test_two_processes_find_one_beta(tmp_path):
+def test_two_processes_find_one_beta(tmp_path, launch: Launch):
     """Each sees its own samples; β, and what explains the reward, are those of all."""
     algorithm = {"name": "hybrid", "surrogate": "helpers.training_world:lightness", "min_count": 2}
     algorithm["target"] = {"nats": 0.01}

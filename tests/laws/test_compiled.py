@@ -22,7 +22,7 @@ WAYS = {
     "paired": (Way(Backprop(paired=True), speed=SpeedSettings(compile=True)), 1.0),
     "blocks": (Way(memory=MemorySettings(unet_checkpoint=True), speed=SpeedSettings(compile=True)), 0.2),
 }
-QUICK = ("plain", "blocks")
+QUICK = ("plain",)
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in WAYS])

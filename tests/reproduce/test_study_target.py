@@ -26,6 +26,7 @@ def call(tmp_path) -> CommandCall:
     return CommandCall("fig3", MatrixOptions(experiments, budget=1000, count=4, overrides=few, least_steps=1), tmp_path)
 
 
+@pytest.mark.slow
 def test_models_of_one_seed_meet_and_raters_decide(call, tmp_path):
     call.matrix.go(lambda _: None)
     written = {path.suffix for path in call.finish()}

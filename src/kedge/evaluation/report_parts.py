@@ -91,9 +91,9 @@ def effects(comparison: Comparison, trained: Sequence[str]) -> str:
     if not rows:
         return ""
     return (
-        f'<figure class="wide">{effects_chart(rows)}<figcaption>Paired changes with 95 % intervals. Rewards are green '
-        "above and red below zero; what pictures look like is neither good nor bad in itself, but a large move is a "
-        "warning.</figcaption></figure>"
+        f'<figure class="wide">{effects_chart(rows)}<figcaption>Paired changes with 95 % intervals: ▲ rose and ▼ fell '
+        "beyond chance, ○ did not. Rewards that rose are green, those that fell red; what pictures look like is "
+        "neither good nor bad in itself, but a large move is a warning.</figcaption></figure>"
     )
 
 

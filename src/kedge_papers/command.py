@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kedge.cli.matrix import go, spread
+
 if TYPE_CHECKING:
     from kedge.workflows.runner.matrix import Matrix
     from kedge_papers.runner.command_call import CommandCall
 
 FAILED = 1
-INTERRUPTED = 130  # the shell's code for a program ended by Ctrl-C
 
 
 def reproduce_command(
@@ -90,7 +91,7 @@ def _one(call: CommandCall, name: str) -> None:
 
     matrix = call.matrix
     chosen = matrix.find(name)
-    _go(Matrix((chosen,), matrix.folder))
+    go(Matrix((chosen,), matrix.folder))
     if matrix.state(chosen) not in OVER:
         raise typer.Exit(FAILED)
 
@@ -111,26 +112,4 @@ def _all(call: CommandCall, jobs: int) -> None:
 
 def _work(call: CommandCall, matrix: Matrix, jobs: int) -> None:
     """What is left of the matrix, ``jobs`` runs at once."""
-    from kedge.workflows.runner.cell import Interrupted
-
-    if jobs == 1:
-        _go(matrix)
-        return
-    try:
-        matrix.spread(jobs, lambda run: call.command("--run", run.name))
-    except Interrupted as stop:
-        _stopped(str(stop))
-
-
-def _go(matrix: Matrix) -> None:
-    from kedge.workflows.runner.cell import Interrupted
-
-    try:
-        matrix.go()
-    except Interrupted as stop:
-        _stopped(str(stop))
-
-
-def _stopped(message: str) -> None:
-    print(f"{message}. Go on with the same command")
-    raise typer.Exit(INTERRUPTED)
+    spread(matrix, jobs, lambda run: call.command("--run", run.name))

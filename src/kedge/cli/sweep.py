@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kedge.cli.interrupt import SHELL
+from kedge.cli.matrix import go, spread
 
 if TYPE_CHECKING:
-    from kedge.workflows.runner.matrix import Matrix
     from kedge.workflows.sweep import Sweep
 
-FAILED, SIGINT = 1, 2
+FAILED = 1
 
 
 def sweep_command(
@@ -57,38 +56,17 @@ def _one(sweep: Sweep, name: str) -> None:
 
     matrix = sweep.matrix
     chosen = matrix.find(name)
-    _go(Matrix((chosen,), matrix.folder))
+    go(Matrix((chosen,), matrix.folder))
     if matrix.state(chosen) not in OVER:
         raise typer.Exit(FAILED)
 
 
 def _all(sweep: Sweep, jobs: int) -> None:
-    from kedge.workflows.runner.cell import Interrupted
     from kedge.workflows.sweep import save_facts
 
     matrix = sweep.matrix
     save_facts(sweep)
-    if jobs == 1:
-        _go(matrix)
-        return
-    try:
-        matrix.spread(jobs, lambda run: sweep.command("--run", run.name))
-    except Interrupted as stop:
-        _stopped(str(stop))
-
-
-def _go(matrix: Matrix) -> None:
-    from kedge.workflows.runner.cell import Interrupted
-
-    try:
-        matrix.go()
-    except Interrupted as stop:
-        _stopped(str(stop))
-
-
-def _stopped(message: str) -> None:
-    print(f"{message}. Go on with the same command")
-    raise typer.Exit(SHELL + SIGINT)
+    spread(matrix, jobs, lambda run: sweep.command("--run", run.name))
 
 
 def _print(sweep: Sweep) -> None:

@@ -1,0 +1,43 @@
+"""The runs of a matrix, from a command: all of them or one, in this process or several at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from signal import SIGINT
+from typing import TYPE_CHECKING, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from kedge.workflows.runner.matrix import Matrix
+    from kedge.workflows.runner.runs import Run
+
+INTERRUPTED = 128 + SIGINT  # as shells count
+
+
+def go(matrix: Matrix) -> None:
+    """What is left of the matrix, one run after the other."""
+    from kedge.workflows.runner.cell import Interrupted
+
+    try:
+        matrix.go()
+    except Interrupted as stop:
+        _stopped(str(stop))
+
+
+def spread(matrix: Matrix, jobs: int, command: Callable[[Run], Sequence[str]]) -> None:
+    """The same with ``jobs`` runs at once, each by a command of its own."""
+    from kedge.workflows.runner.cell import Interrupted
+
+    if jobs == 1:
+        go(matrix)
+        return
+    try:
+        matrix.spread(jobs, command)
+    except Interrupted as stop:
+        _stopped(str(stop))
+
+
+def _stopped(message: str) -> NoReturn:
+    print(f"{message}. Go on with the same command")
+    raise typer.Exit(INTERRUPTED)

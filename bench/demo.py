@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ import torch
 
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
+from bench.damage import judges
 from kedge.evaluation.comparison import Comparison, compare
 from kedge.evaluation.encoders import load_encoder
 from kedge.evaluation.evaluator import evaluate
@@ -29,8 +29,9 @@ from kedge.evaluation.result import Evaluation
 from kedge.pixels import from_uint8
 from kedge.policies.fingerprint import fingerprint
 from kedge.prompts import load_prompts
-from kedge.rewards import REWARDS, load_reward
-from kedge.training.run_folder import is_run
+from kedge.rewards import load_reward
+from kedge.training.prompt_sets import PromptSets
+from kedge.training.run_folder import environment, is_run
 from kedge.workflows.load_run import TrainedRun
 from kedge.workflows.train import train
 from kedge.worlds.emoji.captions import BACKGROUNDS
@@ -39,7 +40,6 @@ from kedge.worlds.emoji.scenes import VARIANTS
 
 RECORDS = Path(__file__).parents[1] / "docs" / "records"
 PROMPTS, SEED, BATCH = "emoji-activities-held-out", 41_000, 24
-WATCHED = 24  # of these, as the presets' watch.held_out says
 
 
 def main() -> None:
@@ -67,8 +67,7 @@ def main() -> None:
         "preset": arguments.preset,
         "overrides": arguments.overrides,
         "model": str(fingerprint(run.config.model.name)),
-        "commit": commit(),
-        "torch": torch.__version__,
+        "environment": environment(1, "cpu"),
         "prompts": len(set(base.prompts)),
         "pictures": arguments.pictures,
         "backgrounds": {"base": background_shares(base)},
@@ -88,8 +87,8 @@ def trained(preset: str, overrides: list[str], folder: Path) -> TrainedRun:
 
 def measured(run: TrainedRun, pictures: int, *, reference: bool = False) -> Evaluation:
     """The run's model, or its base, on the held-out activity prompts that the run does not watch."""
-    watched = load_prompts(PROMPTS, count=WATCHED)
-    prompts = [prompt for prompt in load_prompts(PROMPTS) if prompt not in set(watched)]
+    watched = set(PromptSets(run.config).tuning.prompts)
+    prompts = [prompt for prompt in load_prompts(PROMPTS) if prompt not in watched]
     rewards = {name: load_reward(name) for name in judges()}
     return evaluate(
         run.policy,
@@ -102,11 +101,6 @@ def measured(run: TrainedRun, pictures: int, *, reference: bool = False) -> Eval
         encoder=load_encoder("emoji"),
         keep_images=len(prompts),
     )
-
-
-def judges() -> list[str]:
-    """Every reward of the emoji world, and the truth."""
-    return [f"{name}@emoji" for name, spec in REWARDS.items() if spec.in_world] + ["oracle"]
 
 
 def row(run: TrainedRun, tuned: Evaluation, base: Evaluation) -> dict[str, Any]:
@@ -153,11 +147,6 @@ def first_signs(run: TrainedRun) -> dict[str, int | None]:
                 if value and steps[key] is None:
                     steps[key] = int(line["step"])
     return steps
-
-
-def commit() -> str:
-    """Of the checkout."""
-    return subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
 
 
 if __name__ == "__main__":

@@ -6,13 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kedge.cli.matrix import go, spread
+from kedge.cli.matrix import FAILED, go_one, spread
 
 if TYPE_CHECKING:
     from kedge.workflows.runner.matrix import Matrix
     from kedge_papers.runner.command_call import CommandCall
-
-FAILED = 1
 
 
 def reproduce_command(
@@ -57,7 +55,7 @@ def reproduce_command(
     if only_list:
         print("\n".join(call.commands()))
     elif run is not None:
-        _one(call, run)
+        go_one(call.matrix, run)
     elif draw or publish:
         print(*(call.publish(Path(publish)) if publish else call.draw()), sep="\n")
     else:
@@ -85,31 +83,19 @@ def _call(
     return CommandCall(target, options, Path(out or f"runs/reproduce/{name}"), arguments)
 
 
-def _one(call: CommandCall, name: str) -> None:
-    """A single run, as a scheduler starts it."""
-    from kedge.workflows.runner.matrix import OVER, Matrix
-
-    matrix = call.matrix
-    chosen = matrix.find(name)
-    go(Matrix((chosen,), matrix.folder))
-    if matrix.state(chosen) not in OVER:
-        raise typer.Exit(FAILED)
-
-
 def _all(call: CommandCall, jobs: int) -> None:
     """The matrix, whatever follows from it, then the result."""
+
+    def work(matrix: Matrix) -> None:
+        spread(matrix, jobs, lambda run: call.command("--run", run.name))
+
     matrix = call.matrix
     print("\n".join(call.estimate()))
-    _work(call, matrix, jobs)
+    work(matrix)
     while (longer := call.matrix).runs != matrix.runs:  # its runs decided which others go on
         matrix = longer
-        _work(call, matrix, jobs)
+        work(matrix)
     print(*call.finish(), sep="\n")
     if failed := [run.name for run in matrix.left()]:
         print(f"not done: {', '.join(failed)}; the same command tries them again")
         raise typer.Exit(FAILED)
-
-
-def _work(call: CommandCall, matrix: Matrix, jobs: int) -> None:
-    """What is left of the matrix, ``jobs`` runs at once."""
-    spread(matrix, jobs, lambda run: call.command("--run", run.name))

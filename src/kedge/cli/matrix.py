@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from kedge.workflows.runner.matrix import Matrix
     from kedge.workflows.runner.runs import Run
 
+FAILED = 1
 INTERRUPTED = 128 + SIGINT  # as shells count
 
 
@@ -23,6 +24,16 @@ def go(matrix: Matrix) -> None:
         matrix.go()
     except Interrupted as stop:
         _stopped(str(stop))
+
+
+def go_one(matrix: Matrix, name: str) -> None:
+    """The run called ``name`` alone, as a scheduler starts it; exits with 1 if it did not come to its end."""
+    from kedge.workflows.runner.matrix import OVER, Matrix
+
+    chosen = matrix.find(name)
+    go(Matrix((chosen,), matrix.folder))
+    if matrix.state(chosen) not in OVER:
+        raise typer.Exit(FAILED)
 
 
 def spread(matrix: Matrix, jobs: int, command: Callable[[Run], Sequence[str]]) -> None:

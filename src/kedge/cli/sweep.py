@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kedge.cli.matrix import go, spread
+from kedge.cli.matrix import go_one, spread
 
 if TYPE_CHECKING:
     from kedge.workflows.sweep import Sweep
-
-FAILED = 1
 
 
 def sweep_command(
@@ -44,21 +42,11 @@ def sweep_command(
     if only_list:
         print(slurm_script(sweep) if format == "slurm" else "\n".join(sweep.commands()), end="\n")
     elif run is not None:
-        _one(sweep, run)
+        go_one(sweep.matrix, run)
     else:
         if not draw:
             _all(sweep, jobs)
         _print(sweep)
-
-
-def _one(sweep: Sweep, name: str) -> None:
-    from kedge.workflows.runner.matrix import OVER, Matrix
-
-    matrix = sweep.matrix
-    chosen = matrix.find(name)
-    go(Matrix((chosen,), matrix.folder))
-    if matrix.state(chosen) not in OVER:
-        raise typer.Exit(FAILED)
 
 
 def _all(sweep: Sweep, jobs: int) -> None:

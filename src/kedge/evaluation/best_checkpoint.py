@@ -8,7 +8,6 @@ chance; by the second the model has been trained further, and still is worse.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +18,7 @@ from kedge.evaluation.judges import standing
 from kedge.evaluation.losses import jury_change
 from kedge.evaluation.result import Evaluation
 from kedge.evaluation.statistics import Floats, unit_means
+from kedge.evaluation.statistics.standard_error import over
 
 FALLS = 2  # looks in a row
 
@@ -68,7 +68,8 @@ class BestByJudges:
         if not len(self.by_prompt):
             self.by_prompt = np.zeros(len(heights))
         difference = heights - self.by_prompt
-        change, error = float(difference.mean()), _standard_error(difference)
+        estimate = over(difference)
+        change, error = estimate.value, estimate.error
         best = change > 0 or step == 0
         self.falls = self.falls + 1 if change < -error else 0
         if best:
@@ -87,10 +88,3 @@ class BestByJudges:
         """Go on from there."""
         self.step, self.falls = state["step"], state["falls"]
         self.by_prompt = np.asarray(state["by_prompt"], dtype=np.float64)
-
-
-def _standard_error(difference: Floats) -> float:
-    """Of the mean over prompts; infinite for one prompt, which says nothing."""
-    if len(difference) < 2:
-        return math.inf
-    return float(difference.std(ddof=1)) / math.sqrt(len(difference))

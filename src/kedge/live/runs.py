@@ -114,5 +114,9 @@ def _alarm(log: Sequence[dict[str, Any]]) -> dict[str, Any]:
     for name, value in (looks[-1] if looks else {}).items():
         if name.startswith("alarm/") and value:
             fallen.append(name.removeprefix("alarm/"))
-    return {"looks": len(looks), "first": sounded[0] if sounded else None, "now": bool(looks and looks[-1]["alarm"]),
-            "fallen": fallen}  # fmt: skip
+    return {
+        "looks": len(looks),
+        "first": sounded[0] if sounded else None,
+        "now": bool(looks and looks[-1]["alarm"]),
+        "fallen": fallen,
+    }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,13 @@ from diffusers import (
     UNet2DConditionModel,
 )
 from safetensors.torch import load_file
+from torch import Tensor
 
 from kedge.models import ModelParts
+from kedge.policies import load_policy
+from kedge.policies.base import Policy, draw_noise, rollout
+from kedge.policies.latent import LatentPolicy
+from kedge.policies.settings import LoraConfig
 from kedge.quiet import quiet_loading
 from kedge.random_models import Scale, build_layout
 from kedge.random_models.few_step import UNET_FILE
@@ -211,3 +216,25 @@ def _file(folder: Path) -> Path:
 
 
 Builder = Callable[[str], Built]
+
+
+PROMPTS = ("a cat", "a very long and winding description of a fox 🦊 at night")
+
+
+def policy_of(built: Built, steps: int = 2, *, drift: float = 0.0, **settings: Any) -> LatentPolicy:
+    """The model with an adapter of rank 4; ``drift`` is the spread of the weights that would be zero at first."""
+    torch.manual_seed(0)
+    policy = load_policy(**built.policy_settings(), steps=steps, lora=LoraConfig(rank=4), **settings)
+    assert isinstance(policy, LatentPolicy)
+    assert policy.adapter is not None
+    for name, weight in policy.adapter.weights.items():
+        if "lora_B" in name and drift:
+            weight.data.normal_(std=drift)
+    return policy
+
+
+@torch.no_grad()
+def pictures(policy: Policy, seed: int, prompts: Sequence[str] = PROMPTS) -> Tensor:
+    """One for each prompt."""
+    noise = draw_noise(policy, torch.Generator().manual_seed(seed), len(prompts))
+    return policy.decode(rollout(policy, policy.encode(prompts), noise).x0)

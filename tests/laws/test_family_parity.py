@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from helpers.family_models import FAMILIES, Builder, build
+from helpers.family_models import FAMILIES, PROMPTS, Builder, build, pictures, policy_of
 from helpers.toys import Cycle
 from kedge.algorithms.base import Context
 from kedge.algorithms.rocm import ROCM
@@ -17,11 +17,7 @@ from kedge.config import parse_model
 from kedge.export.diffusers_snippet import diffusers_code
 from kedge.export.lora import load_lora, save_lora
 from kedge.policies import load_policy
-from kedge.policies.base import Backprop, Policy, draw_noise, rollout
-from kedge.policies.latent import LatentPolicy
-from kedge.policies.lora import LoraConfig
-
-PROMPTS = ["a cat", "a very long and winding description of a fox 🦊 at night"]
+from kedge.policies.base import Backprop, Policy, draw_noise
 
 
 class Brightness:
@@ -37,22 +33,6 @@ class Brightness:
 def models(tmp_path_factory: pytest.TempPathFactory) -> Builder:
     folder = tmp_path_factory.mktemp("families")
     return lambda name: build(name, folder)
-
-
-def policy_of(built, steps: int, dtype: str = "float32", drift: float = 0.0) -> LatentPolicy:
-    torch.manual_seed(0)
-    policy = load_policy(**built.policy_settings(), steps=steps, lora=LoraConfig(rank=4), dtype=dtype)
-    assert isinstance(policy, LatentPolicy)
-    for name, weight in policy.adapter.weights.items():
-        if "lora_B" in name and drift:
-            weight.data.normal_(std=drift)
-    return policy
-
-
-@torch.no_grad()
-def pictures(policy: Policy, seed: int) -> Tensor:
-    noise = draw_noise(policy, torch.Generator().manual_seed(seed), len(PROMPTS))
-    return policy.decode(rollout(policy, policy.encode(PROMPTS), noise).x0)
 
 
 @pytest.mark.parametrize("name", FAMILIES)

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from helpers.family_models import FAMILIES, TINY, Builder, Built, build
+from helpers.family_models import FAMILIES, PROMPTS, TINY, Builder, Built, build, pictures, policy_of
 from helpers.training_world import recipe
 from kedge.config import ConfigError, ModelConfig, parse_config
 from kedge.export.diffusers_snippet import diffusers_code
@@ -21,8 +21,6 @@ from kedge.export.lora import load_lora, save_lora
 from kedge.planning.skeletons import meta_policy
 from kedge.policies import load_policy
 from kedge.policies.base import draw_noise, rollout
-from kedge.policies.latent import LatentPolicy
-from kedge.policies.settings import LoraConfig
 from kedge.quiet import quiet_loading
 from kedge.random_models import build_layout
 from kedge.training.assemble import assemble
@@ -31,29 +29,12 @@ from kedge.training.processes import Processes
 from kedge.training.run_folder import RunFolder
 
 FLOW = ("flux-schnell", "sd35-turbo", "z-image-turbo", "flux2-klein")
-PROMPTS = ["a cat", "a very long and winding description of a fox 🦊 at night"]
 
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Builder:
     folder = tmp_path_factory.mktemp("flow")
     return lambda name: build(name, folder)
-
-
-def policy_of(built: Built, *, steps: int = 2, drift: float = 0.0, **settings: object) -> LatentPolicy:
-    torch.manual_seed(0)
-    policy = load_policy(**built.policy_settings(), steps=steps, lora=LoraConfig(rank=4), **settings)
-    assert isinstance(policy, LatentPolicy)
-    for name, weight in policy.adapter.weights.items():
-        if "lora_B" in name and drift:
-            weight.data.normal_(std=drift)
-    return policy
-
-
-@torch.no_grad()
-def pictures(policy: LatentPolicy, seed: int, prompts: list[str] = PROMPTS) -> Tensor:
-    noise = draw_noise(policy, torch.Generator().manual_seed(seed), len(prompts))
-    return policy.decode(rollout(policy, policy.encode(prompts), noise).x0)
 
 
 def plain(built: Built) -> DiffusionPipeline:

@@ -170,7 +170,9 @@ CHANCE = {
     "dpok, epochs": {"name": "dpok", "policy_steps": 3, "step_fraction": 0.34},
     "ppo, epochs of minibatches": {"name": "ppo", "epochs": 3, "minibatches": 2, "step_fraction": 0.34},
     "rocm, some terms": {**ROCM, "reference_steps": 1},
+    "rocm, random depth": ROCM,
 }
+RANDOM_DEPTH = {"rocm, random depth": {"backprop": {"random_depth": 0.6}}}
 
 
 class CountedPaint(Paint):
@@ -192,7 +194,7 @@ class CountedPaint(Paint):
 
 @pytest.mark.parametrize("algorithm", CHANCE)
 def test_where_chance_decides_the_mean_is_stated(algorithm):
-    config = config_for("paint", "helpers.training_world:load", CHANCE[algorithm])
+    config = config_for("paint", "helpers.training_world:load", CHANCE[algorithm], **RANDOM_DEPTH.get(algorithm, {}))
     policy, runs = CountedPaint(config.model.steps, torch.device("cpu"), rank=2), 100
     totals = torch.zeros(runs, 3, dtype=torch.float64)
     for seed in range(runs):

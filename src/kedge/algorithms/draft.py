@@ -53,6 +53,11 @@ class DRaFT(ROCM):
     def _walk(
         self, context: Context, prompts: Sequence[str], noise: Tensor, beta: float
     ) -> tuple[Tensor, Tensor, Trajectory]:
+        if context.backprop.random_depth is not None:
+            raise ValueError(
+                "draft and alignprop say themselves how far the gradient goes: leave out backprop.random_depth, or use "
+                "algorithm.name=rocm with divergence=none"
+            )
         lent = replace(context, backprop=replace(context.backprop, last_steps=self._depth(context)))
         reward, divergence, trajectory = super()._walk(lent, prompts, noise, beta)
         rewards = [reward]

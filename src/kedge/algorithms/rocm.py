@@ -126,6 +126,12 @@ class ROCM(Anchored):
     def workload(self, batch_size: int, accumulation: int, steps: int, backprop: Backprop) -> Workload:
         """Fresh trajectories for every step, with the gradient through the last ``backprop.last_steps`` of them."""
         samples = batch_size * accumulation
+        passes = Passes(0, 0)
+        for probability, depth in backprop.depths(steps):
+            passes += self._passes(samples * probability, steps, depth)
+        return Workload(samples, queries=samples, updates=1, passes=passes)
+
+    def _passes(self, samples: float, steps: int, backprop: Backprop) -> Passes:
         last_steps = steps if backprop.last_steps is None else min(backprop.last_steps, steps)
         terms, last = self._terms(steps), int(self._holds_last_step)
         # The reference passes a gradient on to x_k where the step before made x_k with one; paired, it always does.
@@ -134,12 +140,11 @@ class ROCM(Anchored):
         through += last * int(self.exact and last_steps >= (1 if backprop.paired else 2))
         terms += last or int(self.goal is not None and self.goal.unit == "rms")
         again = 1 if backprop.checkpoint else 0
-        passes = Passes(
+        return Passes(
             forward=samples * (steps + again * last_steps),
             backward=samples * (last_steps + through),
             reference=samples * (terms + again * through),
         )
-        return Workload(samples, queries=samples, updates=1, passes=passes)
 
     def rehearse(self, context: Context) -> Iterator[Iterable[Loss]]:
         """The step itself: no value decides anything in it."""
@@ -178,8 +183,9 @@ class ROCM(Anchored):
     def _walk(
         self, context: Context, prompts: Sequence[str], noise: Tensor, beta: float
     ) -> tuple[Tensor, Tensor, Trajectory]:
-        policy, backprop = context.policy, context.backprop
+        policy = context.policy
         steps = self._steps(context)
+        backprop = context.backprop.drawn(policy.steps, context.generator)
         with backprop.storage():
             # Line 9: {x_k} = G(θ, ε, c), and the reference's step at the same x_k.
             beside = ReferenceSteps([*steps, 1] if self._holds_last_step else steps, self.exact and beta > 0)

@@ -31,6 +31,9 @@ class Passes:
     backward: float
     reference: float = 0.0
 
+    def __add__(self, other: Passes) -> Passes:
+        return Passes(self.forward + other.forward, self.backward + other.backward, self.reference + other.reference)
+
     @property
     def total(self) -> float:
         """All of them: the network is frozen but for its adapter, so that a way back costs about a way forward."""

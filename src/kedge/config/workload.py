@@ -17,6 +17,7 @@ def backprop_of(config: RunConfig) -> Backprop:
 
     return Backprop(
         last_steps=config.backprop.last_steps,
+        random_depth=config.backprop.random_depth,
         checkpoint=config.backprop.checkpoint,
         offload=config.memory.offload_activations,
         paired=config.speed.paired_reference,

@@ -145,7 +145,37 @@ def _steps_to_go_through(config: RunConfig) -> int:
 
 
 def _rehearsed_step(config: RunConfig, run: _MetaRun) -> OperationCost:
-    """An optimizer step as the algorithm rehearses it; a long rollout is told from two shorter ones."""
+    """An optimizer step as the algorithm rehearses it; of random depth, what is expected, and the deepest's peak."""
+    cost = OperationCost()
+    for fixed, weight in _depths(config):
+        at_depth = _rehearsed_depth(fixed, run)
+        cost = replace(cost.plus(at_depth, weight), peak=max(cost.peak, at_depth.peak))
+    return cost
+
+
+def _depths(config: RunConfig) -> list[tuple[RunConfig, float]]:
+    """Recipes of certain depths, and weights with which their costs add up to what ``config`` costs on average.
+
+    From the second on, each further step costs the same: three depths say what all of them cost.
+    """
+    depths = backprop_of(config).depths(config.model.steps)
+    if len(depths) == 1:
+        return [(_to_depth(config, depths[0][1].last_steps), 1.0)]
+    deepest = len(depths)
+    beyond_two = sum(probability * max(0, depth - 2) for depth, (probability, _) in enumerate(depths, start=1))
+    weights = {1: depths[0][0], deepest: beyond_two / max(1, deepest - 2)}
+    weights[2] = 1 - weights[1] if deepest == 2 else 1 - sum(weights.values())
+    return [(_to_depth(config, depth), weight) for depth, weight in weights.items()]
+
+
+def _to_depth(config: RunConfig, depth: int | None) -> RunConfig:
+    return replace(config, backprop=replace(config.backprop, last_steps=depth, random_depth=None))
+
+
+def _rehearsed_depth(config: RunConfig, run: _MetaRun) -> OperationCost:
+    """An optimizer step of a certain depth; a long rollout is told from two shorter ones."""
+    lent = replace(run.context, backprop=replace(backprop_of(config), offload=False))
+    run = replace(run, context=lent)
     cost = _rehearse(config, run.context)
     left = config.model.steps - run.policy.steps
     if left:

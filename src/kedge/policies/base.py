@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -17,6 +17,7 @@ from torch.utils.checkpoint import checkpoint
 
 from kedge.gaussian import Gaussian
 from kedge.policies.activation_offload import OffloadedActivations
+from kedge.policies.random_depth import depth_probabilities, draw_depth, scale_gradient, scale_means
 from kedge.policies.settings import BackpropSettings
 
 LENGTHS = "lengths"  # of texts that are filled up: numbers for the host, which cuts them again
@@ -134,10 +135,31 @@ class Backprop(BackpropSettings):
         offload: keep what is stored for the backward pass in the host's memory instead of the device's.
         paired: where the reference's step is wanted with its gradient, compute it in one network call with the
             policy's, in a batch of twice the size (see :class:`PairedPolicy`).
+        continuation: the p of ``random_depth`` by which ``last_steps`` was drawn; 1 of depths that are certain.
     """
 
     offload: bool = False
     paired: bool = False
+    continuation: float = 1.0
+
+    def depths(self, steps: int) -> list[tuple[float, Backprop]]:
+        """The depths that may be drawn, of ``steps`` steps, each with its probability."""
+        if self.random_depth is None:
+            return [(1.0, self)]
+        probabilities = depth_probabilities(self.random_depth, self._deepest(steps))
+        return [(probability, self._fixed(n)) for n, probability in enumerate(probabilities, start=1)]
+
+    def drawn(self, steps: int, generator: torch.Generator) -> Backprop:
+        """With a depth in place of ``random_depth``; nothing is drawn where there is none."""
+        if self.random_depth is None:
+            return self
+        return self._fixed(draw_depth(self.random_depth, self._deepest(steps), generator))
+
+    def _deepest(self, steps: int) -> int:
+        return steps if self.last_steps is None else min(self.last_steps, steps)
+
+    def _fixed(self, depth: int) -> Backprop:
+        return replace(self, last_steps=depth, random_depth=None, continuation=self.random_depth or 1.0)
 
     def keeps(self, k: int) -> bool:
         """Whether step k keeps its graph: k counts down, so the last n steps are k ≤ n."""
@@ -161,6 +183,20 @@ class Backprop(BackpropSettings):
             return step.mean, step.std
 
         return Gaussian(*self._call(call, x))
+
+    def step(
+        self, policy: Policy, x: Tensor, k: int, cond: Conditioning, beside: ReferenceSteps
+    ) -> tuple[Gaussian, ...]:
+        """``policy.transition`` at x_k and, where ``beside`` has it, the reference's; a drawn step with its weight."""
+        survival = self.continuation ** (k - 1)  # S_k, the probability that step k keeps its graph
+        weighted = survival != 1 and torch.is_grad_enabled()
+        if weighted:
+            x = scale_gradient(x, survival)  # what leaves for the steps before, which weigh it by their own S
+        if k in beside.steps:
+            gaussians: tuple[Gaussian, ...] = self.both(policy, x, k, cond, exact=beside.exact)
+        else:
+            gaussians = (self.transition(policy, x, k, cond),)
+        return scale_means(1 / survival, *gaussians) if weighted else gaussians
 
     def both(self, policy: Policy, x: Tensor, k: int, cond: Conditioning, *, exact: bool) -> tuple[Gaussian, Gaussian]:
         """``policy.transition`` and the reference's; the latter with the gradient through ``x`` if ``exact``."""
@@ -249,11 +285,10 @@ def rollout(
     trajectory = Trajectory(cond, [x])
     for i, k in enumerate(range(policy.steps, 0, -1), start=1):
         with backprop.gradients(k):
-            if k in reference_steps.steps:
-                p, trajectory.references[k] = backprop.both(policy, x, k, cond, exact=reference_steps.exact)
-            else:
-                p = backprop.transition(policy, x, k, cond)
+            p, *reference = backprop.step(policy, x, k, cond, reference_steps)
             x = p.mean if k == 1 else p.sample(noise[i])  # line 6: x_{k-1} = α_{k-1} x̃_k + σ_{k-1} ε_{k-1}
         trajectory.latents.append(x)
         trajectory.transitions.append(p)
+        if reference:
+            trajectory.references[k] = reference[0]
     return trajectory

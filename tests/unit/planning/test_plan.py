@@ -19,6 +19,7 @@ from kedge.planning.step import count_step
 from kedge.planning.timing import Timer
 from kedge.policies import load_policy
 from kedge.policies.families.catalogue import LCM, layout_of
+from kedge.policies.random_depth import depth_probabilities
 
 
 def config_for(folder: Path | str, **changes) -> RunConfig:
@@ -78,6 +79,18 @@ def test_longer_rollouts_cost_what_two_shorter_ones_say(micro_lcm: Path, monkeyp
     counted = count_step(config)
     assert counted.step.flops == whole.step.flops
     assert counted.step.peak == pytest.approx(whole.step.peak, rel=0.02)
+
+
+@pytest.mark.parametrize("last_steps", [None, 3, 2])
+def test_random_depth_is_planned_as_the_mean_over_its_depths(micro_lcm: Path, last_steps: int | None) -> None:
+    p, deepest = 0.6, last_steps or 4
+    planned = count_step(config_for(micro_lcm, backprop={"random_depth": p, "last_steps": last_steps})).step
+    mean = 0.0
+    for depth, probability in enumerate(depth_probabilities(p, deepest), start=1):
+        fixed = count_step(config_for(micro_lcm, backprop={"last_steps": depth})).step
+        mean += probability * fixed.flops
+    assert planned.flops == pytest.approx(mean, rel=1e-9)
+    assert planned.peak == fixed.peak  # the deepest's
 
 
 def test_the_rehearsed_step_makes_the_calls_of_a_real_one(micro_lcm: Path) -> None:

@@ -125,6 +125,18 @@ def test_longer_training_goes_on_from_a_finished_run(tmp_path):
     assert_same_run(tmp_path / "whole", tmp_path / "parts")
 
 
+def test_depths_that_are_drawn_go_on_where_they_stopped(tmp_path):
+    rocm = {"algorithm": {"name": "rocm", "beta": 0.1}, "backprop": {"random_depth": 0.5}}
+    run(parse_config(recipe(**rocm, training__steps=6)), tmp_path / "whole")
+    run(parse_config(recipe(**rocm, training__steps=3)), tmp_path / "parts")
+    run(parse_config(recipe(**rocm, training__steps=6)), tmp_path / "parts", resume=True)
+    assert_same_run(tmp_path / "whole", tmp_path / "parts")
+    full = {**rocm, "backprop": {}}
+    run(parse_config(recipe(**full, training__steps=6)), tmp_path / "full")
+    weights = [final_state(tmp_path / name)["optimizer"]["weights"][1] for name in ("whole", "full")]
+    assert weights[0].ne(weights[1]).any()
+
+
 def test_checkpoints_are_made_between_batches_only(tmp_path):
     climb = {"name": "helpers.training_world:Climb", "updates_per_batch": 3}
     config = parse_config(recipe(training__steps=7, algorithm=climb, checkpoint__every=1, checkpoint__keep=9))

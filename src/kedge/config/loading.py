@@ -14,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from kedge.config import fields
 from kedge.config.compatibility import check
 from kedge.config.keys import nearest_key
+from kedge.config.recipe_path import recipe_path
 from kedge.config.renamed import renamed
 from kedge.config.resolution import complete, resolve_kind
 from kedge.config.schema import AlgorithmChoice, ModelConfig, RunConfig
@@ -25,14 +26,17 @@ __all__ = ["ConfigError", "dump", "load_config", "parse_config", "parse_model"]
 log = logging.getLogger(__name__)
 
 
-def load_config(path: str | Path, overrides: Iterable[str] = ()) -> RunConfig:
-    """Read a YAML file, apply ``key=value`` overrides, check everything that can be checked without loading weights.
+def load_config(recipe: str | Path, overrides: Iterable[str] = ()) -> RunConfig:
+    """Read a recipe, apply ``key=value`` overrides, check everything that can be checked without loading weights.
+
+    Args:
+        recipe: a preset's name, a YAML file, or a run folder.
 
     Raises:
         ConfigError: naming the file, the key and what to write instead.
         OverrideError: where the file is right, and one of ``overrides`` is not.
     """
-    path, overrides = Path(path), list(overrides)
+    path, overrides = recipe_path(recipe), list(overrides)
     if not path.is_file():
         raise ConfigError(f"no recipe at {path} (`kedge presets` lists those that ship)")
     data = read_yaml(read_recipe_text(path), str(path))

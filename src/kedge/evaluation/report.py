@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from html import escape
@@ -106,7 +107,9 @@ def _page(run: _Run, ours: Evaluation | None, theirs: Evaluation | None, against
         ours, theirs = replace(ours, name="tuned"), replace(theirs, name=against)
         sections += _results(run, compare(ours, theirs), ours, theirs)
     else:
-        command = f"kedge compare {run.folder.name} --against {against}"
+        command = shlex.join(
+            ["kedge", "compare", str(run.folder), *([] if against == BASE else ["--against", against])]
+        )
         sections.append(f'<p class="note">Not evaluated yet: <code>{escape(command)}</code> adds results.</p>')
         sections += _latest_sample(run)
     sections += frontier_section(run.folder)

@@ -18,7 +18,7 @@ from kedge.models import resolve_model
 from kedge.planning.datasheet import H100, seconds_on
 from kedge.planning.operations import OperationCost
 from kedge.planning.step import StepCost, count_step
-from kedge.planning.timing import seconds
+from kedge.planning.timing import Elapsed, seconds
 from kedge.planning.watching import Looks, looks_of
 from kedge.policies.families import network_calls
 from kedge.prompts import UnreachableError
@@ -154,8 +154,8 @@ class Forecast:
     cost: StepCost
     peak: float
     present: bool
-    seconds: float | None
-    watching: float | None
+    seconds: Elapsed | None
+    watching: Elapsed | None
     disk: float
 
 
@@ -191,7 +191,7 @@ def forecast_of(config: RunConfig, looks: Looks | None = None, timed: bool = Tru
     )
 
 
-def _seconds_to_watch(config: RunConfig, cost: StepCost, looks: Looks | None, device: torch.device) -> float | None:
+def _seconds_to_watch(config: RunConfig, cost: StepCost, looks: Looks | None, device: torch.device) -> Elapsed | None:
     if looks is None or not looks.drawn:
         return None
     return seconds(looks.cost(cost.look, config.watch.batch_size), device)
@@ -227,11 +227,12 @@ def _time(forecast: Forecast, steps: int) -> str:
     if forecast.seconds is None:
         return f"{step.flops / 1e12:.3g} TFLOP a step; kedge plan measures how long that takes here"
     whole = forecast.seconds * steps
-    watching = "" if forecast.watching is None else f", and {duration(forecast.watching)} to watch it"
-    advice = ": use a GPU" if whole > YEAR and forecast.device == "cpu" else ""
+    watching = "" if forecast.watching is None else f", and {forecast.watching} to watch it"
+    advice = ": use a GPU" if whole.best > YEAR and forecast.device == "cpu" else ""
+    busy = "" if not whole.busy else "; other programs keep this machine busy: alone it is nearer the lesser"
     return (
-        f"{duration(forecast.seconds)} a step ({step.flops / 1e12:.3g} TFLOP, each operation timed here), "
-        f"{duration(whole)} for {steps} steps{watching}{advice}"
+        f"{forecast.seconds} a step ({step.flops / 1e12:.3g} TFLOP, each operation timed here{busy}), "
+        f"{whole} for {steps} steps{watching}{advice}"
     )
 
 

@@ -3,11 +3,13 @@
 What a product or a convolution reaches depends on its shape far more than on anything that a few rates could tell, so
 each kind of operation that was counted (:mod:`kedge.planning.operations`) is timed with tensors of its own shape and
 multiplied by how often it comes. Those that hardly matter are taken to be as far from what the device's rates say as
-those that were timed.
+those that were timed. Where other programs use the same processors, the repeats of an operation differ: then it is a
+range that is told, and why.
 """
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,19 +21,49 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kedge.planning.operations import FUSED, Operation, OperationCost, TensorSpec
+from kedge.units import duration
 
 SHARE = 0.95  # of the time that the rates let expect is timed, the largest first
 LONGEST = 5.0  # seconds of timing, after which what is left is judged by what was timed
 REPEATS = 5
 LARGE = 1.0  # seconds: an operation that takes as long is not repeated
+APART = 1.15  # times the best: what repeats differ by on a quiet machine
+BUSY = 0.8  # share of the time by the clock below which others had the processor
 CACHE = 2**26  # bytes that are written before each try, so that weights come from memory as in the real step
 
 
-def seconds(cost: OperationCost, device: torch.device) -> float:
+@dataclass(frozen=True)
+class Elapsed:
+    """Seconds that something takes here.
+
+    Attributes:
+        best: each operation as fast as its fastest repeat.
+        usual: each as fast as the median of its repeats.
+        busy: other programs held the processor for a good part of the time.
+    """
+
+    best: float
+    usual: float
+    busy: bool = False
+
+    def __mul__(self, times: float) -> Elapsed:
+        """Again and again."""
+        return Elapsed(self.best * times, self.usual * times, self.busy)
+
+    def __str__(self) -> str:
+        """``2 s``; ``2 to 3 s`` where the two differ by more than timing does."""
+        if self.usual < APART * self.best:
+            return duration(self.best)
+        low, high = duration(self.best), duration(self.usual)
+        unit = high.partition(" ")[2]
+        return f"{low.removesuffix(f' {unit}')} to {high}" if low != high else low
+
+
+def seconds(cost: OperationCost, device: torch.device) -> Elapsed:
     """How long ``cost`` takes on ``device``, which has to be here."""
     rates, timer = measure_rates(device, torch.float32), Timer(device)
     expected = {operation: count * _expected(operation, rates) for operation, count in cost.operations.items()}
-    whole, covered, measured = sum(expected.values()), 0.0, 0.0
+    whole, covered, best, usual = sum(expected.values()), 0.0, 0.0, 0.0
     began = time.perf_counter()
     for operation in sorted(expected, key=lambda operation: -expected[operation]):
         if covered >= SHARE * whole or time.perf_counter() - began > LONGEST:
@@ -39,9 +71,13 @@ def seconds(cost: OperationCost, device: torch.device) -> float:
         once = timer(operation)
         if once is not None:
             covered += expected[operation]
-            measured += once * cost.operations[operation]
-    kernels = measured * whole / covered if covered else whole
-    return kernels if device.type == "cpu" else max(kernels, cost.calls * rates.call)  # a GPU's host runs ahead
+            best += once.best * cost.operations[operation]
+            usual += once.usual * cost.operations[operation]
+    if not covered:
+        return Elapsed(whole, whole)
+    least = 0.0 if device.type == "cpu" else cost.calls * rates.call  # a GPU's host runs ahead
+    scale = whole / covered
+    return Elapsed(max(best * scale, least), max(usual * scale, least), timer.busy)
 
 
 def _expected(operation: Operation, rates: DeviceRates) -> float:
@@ -54,19 +90,23 @@ class Timer:
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._cache = torch.zeros(CACHE // 4, device=device) if device.type == "cpu" else None
+        self._elapsed = self._computing = 0.0  # seconds by the clock, and those that this thread had the processor
 
-    def __call__(self, operation: Operation) -> float | None:
-        """Seconds of one call, at best; None if it cannot be run by itself (one that draws random numbers, say)."""
+    @property
+    def busy(self) -> bool:
+        """Whether this thread had to wait for a processor; an accelerator is waited for, so nothing is known there."""
+        return self._device.type == "cpu" and self._computing < BUSY * self._elapsed
+
+    def __call__(self, operation: Operation) -> Elapsed | None:
+        """Seconds of one call; None if it cannot be run by itself (one that draws random numbers, say)."""
         try:
             work, warm = self._prepare(operation)
             with torch.no_grad():
                 work()
-                best = float("inf")
-                for _ in range(REPEATS):
-                    best = min(best, self._once(work, warm))
-                    if best > LARGE:
-                        break
-            return best
+                times = [self._once(work, warm)]
+                while len(times) < REPEATS and min(times) <= LARGE:
+                    times.append(self._once(work, warm))
+            return Elapsed(min(times), statistics.median(times))
         except (RuntimeError, TypeError, NotImplementedError):
             return None
 
@@ -76,10 +116,13 @@ class Timer:
             for tensor in warm:  # what the operation before has just written
                 tensor.sum()
         wait(self._device)
-        began = time.perf_counter()
+        began, had = time.perf_counter(), time.thread_time()
         work()
         wait(self._device)
-        return time.perf_counter() - began
+        elapsed = time.perf_counter() - began
+        self._elapsed += elapsed
+        self._computing += time.thread_time() - had
+        return elapsed
 
     def _prepare(self, operation: Operation) -> tuple[Callable[[], Any], list[Tensor]]:
         warm: list[Tensor] = []

@@ -12,36 +12,6 @@ if TYPE_CHECKING:
 Recipe: TypeAlias = "str | Path | Mapping[str, Any] | RunConfig"
 
 
-def recipe_path(recipe: str | Path) -> Path:
-    """The YAML behind a preset's name, a file, or a run folder.
-
-    Raises:
-        ConfigError: with the nearest preset's name.
-    """
-    from kedge.config import ConfigError
-    from kedge.config.presets import preset
-
-    path = Path(recipe).expanduser()
-    if path.is_dir() and (path / "config.yaml").is_file():
-        return path / "config.yaml"
-    if path.is_file() or path.suffix in (".yaml", ".yml"):
-        return path
-    if len(path.parts) > 1 or path.is_dir():
-        raise ConfigError(_no_run(path))
-    return preset(str(recipe)).path
-
-
-def _no_run(path: Path) -> str:
-    """What to say of a path that is neither a recipe nor a run."""
-    from kedge.registry import suggest
-
-    if path.is_dir():
-        return f"{path} is not a run folder: it has no config.yaml (kedge train makes one)"
-    runs = sorted(folder.parent.name for folder in path.parent.glob("*/config.yaml"))
-    listing = f" Runs in {path.parent}: {', '.join(runs)}" if runs else f" There are no runs in {path.parent}"
-    return f"no run and no recipe at {path}.{suggest(path.name, runs)}{listing}"
-
-
 def read_recipe(recipe: Recipe, overrides: Sequence[str] = (), changes: Mapping[str, Any] | None = None) -> RunConfig:
     """The checked config of a recipe.
 
@@ -58,7 +28,7 @@ def read_recipe(recipe: Recipe, overrides: Sequence[str] = (), changes: Mapping[
 
     texts = [*overrides, *overrides_from(changes or {})]
     if isinstance(recipe, str | Path):
-        return load_config(recipe_path(recipe), texts)
+        return load_config(recipe, texts)
     return parse_config(apply_overrides(_mapping(recipe), texts))
 
 
@@ -87,6 +57,7 @@ def choose(
         ConfigError: if the recipe is wrong, or ``resume`` does not say which run.
     """
     from kedge.config import ConfigError
+    from kedge.config.recipe_path import recipe_path
     from kedge.training.run_folder import fresh_folder, is_run
 
     path = recipe_path(recipe) if isinstance(recipe, str | Path) else None

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kedge.config import ConfigError, load_config
+from kedge.config.recipe_path import recipe_path
 from kedge.evaluation.records import file_name
 from kedge.rewards.expression import split_rewards
-from kedge.workflows.recipes import recipe_path
 from kedge.workflows.runner.matrix import Matrix
 from kedge.workflows.runner.runs import Measure, Run
 

@@ -139,7 +139,7 @@ def _planned(config: RunConfig) -> dict[str, Any] | None:
     networks = {name: count for name, (count, _) in forecast.cost.networks.sizes.items()}
     return {
         "peak_memory_mb": forecast.peak / MB,
-        "seconds_a_step": forecast.seconds,
+        "seconds_a_step": forecast.seconds and forecast.seconds.usual,
         "teraflop_a_step": forecast.cost.step.flops / 1e12,
         "parameters": networks,
         "trained": forecast.cost.networks.trained,

@@ -154,6 +154,15 @@ def test_mistakes_are_refused_with_their_place_and_a_suggestion(changes, message
     assert message in str(caught.value)
 
 
+def test_a_recipe_is_a_preset_a_file_or_a_run_folder(tmp_path):
+    config = load_config("emoji-rocm", ["training.steps=3"])
+    assert (config.model.name, config.training.steps) == ("emoji-lcm", 3)
+    (tmp_path / "config.yaml").write_text(dump(config), encoding="utf-8")
+    assert load_config(tmp_path) == load_config(tmp_path / "config.yaml") == config
+    with pytest.raises(ConfigError, match="Did you mean 'emoji-rocm'"):
+        load_config("emoji-rcom")
+
+
 def test_a_file_is_named_in_its_message(tmp_path):
     path = tmp_path / "my.yaml"
     path.write_text("optimizer: {lrr: 1}\n")

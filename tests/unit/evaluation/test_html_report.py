@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -100,9 +101,12 @@ def test_a_finished_run(run: Path) -> None:
 
 
 def test_a_run_that_has_only_begun(tmp_path: Path) -> None:
+    tmp_path /= "a run's folder"
+    tmp_path.mkdir()
     (tmp_path / "config.yaml").write_text("model: emoji-lcm\nreward: pickscore@emoji\n")
     text, page = read(write_report(tmp_path))
     assert "Not evaluated yet" in text
+    assert f"kedge compare {shlex.quote(str(tmp_path))} adds results" in text
     assert "PickScore" in text
     assert not page.images
 

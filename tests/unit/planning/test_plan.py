@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from kedge.planning.operations import TensorSpec, count_operations
 from kedge.planning.plan import forecast_of, plan
 from kedge.planning.skeletons import meta_pipeline
 from kedge.planning.step import count_step
-from kedge.planning.timing import Timer
+from kedge.planning.timing import Elapsed, Timer
 from kedge.policies import load_policy
 from kedge.policies.families.catalogue import LCM, layout_of
 from kedge.policies.random_depth import depth_probabilities
@@ -113,7 +114,7 @@ def test_policy_gradients_are_planned_too(micro_lcm: Path, algorithm: str) -> No
 
 
 def test_a_forecast_says_everything_in_words(micro_lcm: Path, monkeypatch) -> None:
-    monkeypatch.setattr("kedge.planning.plan.seconds", lambda *_: 12.0)
+    monkeypatch.setattr("kedge.planning.plan.seconds", lambda *_: Elapsed(12.0, 12.0))
     config = config_for(micro_lcm, memory={"offload_text_encoders": True})
     predicted = forecast_of(config)
     text = "\n".join(plan(config))
@@ -145,10 +146,41 @@ def test_the_time_of_a_step_is_that_of_its_operations(micro_lcm: Path, monkeypat
     alone = {operation.function.__name__ for operation in step.operations if timer(operation) is None}
     assert all("rand" in name for name in alone), alone
 
-    monkeypatch.setattr(timing.Timer, "__call__", lambda self, operation: 1e-3)
+    monkeypatch.setattr(timing.Timer, "__call__", lambda self, operation: Elapsed(1e-3, 2e-3))
     monkeypatch.setattr(timing, "SHARE", 1.0)
-    assert timing.seconds(step, torch.device("cpu")) == pytest.approx(1e-3 * step.calls, rel=1e-3)
-    assert timing.seconds(step * 3, torch.device("cpu")) == pytest.approx(3e-3 * step.calls, rel=1e-3)
+    for times in (1, 3):
+        elapsed = timing.seconds(step * times, torch.device("cpu"))
+        assert elapsed.best == pytest.approx(1e-3 * step.calls * times, rel=1e-3)
+        assert elapsed.usual == pytest.approx(2e-3 * step.calls * times, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("elapsed", "words"),
+    [
+        (Elapsed(2.0, 2.1), "2 s"),
+        (Elapsed(2.0, 3.0), "2 to 3 s"),
+        (Elapsed(80.0, 600.0), "80 s to 10 min"),
+        (Elapsed(6 * 3600.0, 9.5 * 3600), "6 h to 9 h 30 min"),
+    ],
+)
+def test_repeats_that_differ_are_a_range(elapsed: Elapsed, words: str) -> None:
+    assert str(elapsed) == words
+
+
+def test_a_machine_that_others_keep_busy_is_said_to_be(micro_lcm: Path, monkeypatch) -> None:
+    """Work that waits instead of computing is what a thread without a processor looks like."""
+    timer = Timer(torch.device("cpu"))
+    timer._once(lambda: time.sleep(0.05), [])
+    assert timer.busy
+    quiet = Timer(torch.device("cpu"))
+    quiet._elapsed, quiet._computing = 1.0, 0.95
+    assert not quiet.busy
+    config = config_for(micro_lcm)
+    for busy in (False, True):
+        monkeypatch.setattr("kedge.planning.plan.seconds", lambda *_, busy=busy: Elapsed(12.0, 36.0, busy))
+        text = "\n".join(plan(config))
+        assert "12 to 36 s a step" in text
+        assert ("keep this machine busy" in text) == busy
 
 
 def test_an_operation_is_run_on_tensors_of_its_own_form() -> None:

@@ -1,0 +1,34 @@
+"""Where a recipe is: a preset's name, a YAML file, or a run folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from kedge.config.presets import preset
+from kedge.config.text import ConfigError
+from kedge.registry import suggest
+
+
+def recipe_path(recipe: str | Path) -> Path:
+    """The YAML behind a preset's name, a file, or a run folder.
+
+    Raises:
+        ConfigError: with the nearest preset's name.
+    """
+    path = Path(recipe).expanduser()
+    if path.is_dir() and (path / "config.yaml").is_file():
+        return path / "config.yaml"
+    if path.is_file() or path.suffix in (".yaml", ".yml"):
+        return path
+    if len(path.parts) > 1 or path.is_dir():
+        raise ConfigError(_no_run(path))
+    return preset(str(recipe)).path
+
+
+def _no_run(path: Path) -> str:
+    """What to say of a path that is neither a recipe nor a run."""
+    if path.is_dir():
+        return f"{path} is not a run folder: it has no config.yaml (kedge train makes one)"
+    runs = sorted(folder.parent.name for folder in path.parent.glob("*/config.yaml"))
+    listing = f" Runs in {path.parent}: {', '.join(runs)}" if runs else f" There are no runs in {path.parent}"
+    return f"no run and no recipe at {path}.{suggest(path.name, runs)}{listing}"

@@ -256,3 +256,51 @@ def test_a_wrong_link_says_so(make_study, serve, browser) -> None:
     server = serve(make_study())
     page = browser.new_page()
     assert page.goto(f"{server.url}/r/nobody/").status == 404
+
+
+# What a tree for screen readers and a person on a phone need, looked at in the browser itself.
+SPOKEN = """() => {
+  const shown = (element) => element.checkVisibility();
+  const name = (element) => (element.getAttribute('aria-label') || element.innerText || element.alt
+    || [...element.querySelectorAll('img')].map((image) => image.alt).join(' ') || '').trim();
+  const all = (selector) => [...document.querySelectorAll(selector)].filter(shown);
+  return {
+    headings: all('h1').length,
+    nameless: all('button, input, a, th').filter((element) => !name(element)).map((element) => element.outerHTML),
+    silent: all('img').filter((image) => !image.alt).map((image) => image.outerHTML),
+    outside: all('[role=progressbar]').filter((element) => !element.closest('main, header')).length,
+    small: all('button').filter((button) => Math.min(button.offsetWidth, button.offsetHeight) < 24).length,
+    stuck: all('.scroll').filter((element) => element.scrollWidth > element.clientWidth && element.tabIndex < 0).length,
+  };
+}"""
+
+
+def test_pages_say_what_they_show_to_those_who_do_not_see_them(make_study, serve, browser) -> None:
+    store = make_study(pairs=2)
+    server = serve(store)
+    rater, owner = Page(browser, server.raters[0], **PHONE), Page(browser, server.owner, **PHONE)
+    fine = {"headings": 1, "nameless": [], "silent": [], "outside": 0, "small": 0, "stuck": 0}
+    rater.view("intro")
+    assert rater.page.evaluate(SPOKEN) == fine
+    rater.page.tap("#start")
+    rater.at("1 / 2")
+    assert rater.page.evaluate(SPOKEN) == fine
+    header = rater.page.locator(".pair header")
+    assert header.get_attribute("aria-live") == "polite"  # a new pair is read out whole, though the question stays
+    assert header.get_attribute("aria-atomic") == "true"
+    owner.page.wait_for_selector("#raters tr")
+    owner.page.click("#pairs button")
+    assert owner.page.evaluate(SPOKEN) == fine
+    alt = owner.page.get_attribute("#first", "alt")
+    assert alt == f"first picture of: {owner.page.inner_text('#prompt')}"
+    link = owner.page.locator("#raters button").first.bounding_box()
+    assert link["x"] + link["width"] <= 375  # the link can be copied without scrolling
+
+
+def test_a_wrong_link_is_a_page_with_words(make_study, serve, browser) -> None:
+    server = serve(make_study(pairs=2))
+    for address in ("/r/" + "x" * 43 + "/", "/o/wrong", "/r/", "/nothing"):
+        page = browser.new_context().new_page()
+        answer = page.goto(server.url + address)
+        assert answer.status == 404
+        assert page.inner_text("h1") == "This page cannot be shown"

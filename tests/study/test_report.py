@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import html
 import io
 import json
 import re
@@ -136,3 +137,29 @@ def test_pick_a_pics_columns(voted, tmp_path) -> None:
 def test_an_unknown_format_is_refused(voted, tmp_path) -> None:
     with pytest.raises(ValueError, match="must end in"):
         study("export", voted.folder, "--out", tmp_path / "x.doc")
+
+
+def test_answers_that_are_too_quick_for_a_look_are_named(make_study) -> None:
+    store = make_study(pairs=16, raters=2)
+    fill(store, lambda rng: 0.99)
+    assert "too little to look" not in study("report", store.folder)
+    store.add_rater("a program")
+    for position in range(16):
+        vote(store, 3, Answer(position, 0, ("left", "right")[position % 2], 200))
+    text = study("report", store.folder)
+    assert "r3 took 0.2 s for an answer (median)" in text
+    assert "--exclude r3" in text
+
+
+def test_a_report_shows_pictures_and_says_what_they_and_the_chart_show(voted) -> None:
+    study("report", voted.folder)
+    page = (voted.folder / "report" / "report.html").read_text(encoding="utf-8")
+    shown = re.findall(r'<img alt="(clean|ruined): ([^"]+)" src="data:image/png', page)
+    first = [row["prompt"] for row in voted.db.execute("SELECT prompt FROM pair ORDER BY id LIMIT 8")]
+    assert shown == [(model, html.escape(prompt)) for prompt in first for model in ("clean", "ruined")]
+    votes = re.findall(r"<span>(?:clean|ruined): (\d+) of 12 votes</span>", page)  # four raters, three questions
+    assert [sum(map(int, votes[i : i + 2])) for i in range(0, 16, 2)] == [12] * 8
+    contest = json.loads((voted.folder / "report" / "report.json").read_text())["contests"][0]
+    won, tied, lost = (f"{100 * share['value']:.0f} %" for share in contest["shares"])
+    assert f"General preference: clean {won}, tie {tied}, ruined {lost}" in page
+    assert len(re.findall('class="scroll" tabindex="0"', page)) == page.count('class="scroll"') == 3

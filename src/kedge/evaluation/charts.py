@@ -25,6 +25,7 @@ _VARIABLES = {
 }
 INK, FAINT, LINE, ACCENT, GOOD, BAD, PAPER = _VARIABLES
 POINTS = 300  # more than a chart of this width can show
+LETTERS = 10  # points: as many pixels where a phone shows a chart
 
 
 @dataclass(frozen=True)
@@ -68,11 +69,11 @@ def curve_chart(
             axes.plot(x, y, color=FAINT, linewidth=0.7, alpha=0.45)
             y = smooth(y)
         axes.plot(x, y, color=ACCENT if curve.kind == "smooth" else FAINT, linewidth=1.6, label=curve.label)
-    axes.set_xlabel(x_label, color=FAINT, fontsize=8.5)
+    axes.set_xlabel(x_label, color=FAINT, fontsize=LETTERS)
     axes.margins(x=0.01)
     labelled = [curve for curve in curves if curve.label]
     if len(labelled) > 1:
-        axes.legend(frameon=False, fontsize=8.5, labelcolor=INK)
+        axes.legend(frameon=False, fontsize=LETTERS, labelcolor=INK)
     return _svg(figure, title)
 
 
@@ -85,9 +86,9 @@ def effects_chart(effects: Sequence[Effect]) -> str:
         inside = PAPER if marker == "o" else colour
         axes.plot([effect.value], [row], marker, color=colour, markersize=6, markerfacecolor=inside)
     axes.axvline(0, color=FAINT, linewidth=1)
-    axes.set_yticks(range(len(effects)), [effect.label for effect in reversed(effects)], color=INK, fontsize=9)
+    axes.set_yticks(range(len(effects)), [effect.label for effect in reversed(effects)], color=INK, fontsize=LETTERS)
     axes.set_ylim(-0.7, len(effects) - 0.3)
-    axes.set_xlabel("change in standard deviations of the base model's scores", color=FAINT, fontsize=8.5)
+    axes.set_xlabel("change in standard deviations of the base model's scores", color=FAINT, fontsize=LETTERS)
     axes.grid(axis="y", visible=False)
     axes.spines["left"].set_visible(False)
     return _svg(figure, "Changes: " + "; ".join(f"{effect.label} {effect.value:+.2f}" for effect in effects))
@@ -137,7 +138,7 @@ def _canvas(size: tuple[float, float]) -> tuple[Any, Any]:
     axes.spines[["top", "right"]].set_visible(False)
     for side in ("left", "bottom"):
         axes.spines[side].set_color(LINE)
-    axes.tick_params(colors=FAINT, labelsize=8.5, length=0)
+    axes.tick_params(colors=FAINT, labelsize=LETTERS, length=0)
     axes.grid(color=LINE, linewidth=0.7)
     axes.set_axisbelow(True)
     return figure, axes

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from kedge.evaluation.picture_files import DESCRIPTION, describe_grid
 from kedge.pixels import to_uint8
 
 Picture = Tensor | NDArray[np.uint8] | Image.Image
@@ -84,7 +85,8 @@ def image_grid(
         captions: model → a short text under each of its pictures, a score for example.
         title, note: above and below everything.
 
-    Small pictures are enlarged by a whole factor without smoothing, so that their pixels stay crisp.
+    Small pictures are enlarged by a whole factor without smoothing, so that their pixels stay crisp. What the grid
+    shows stands in words in ``info["Description"]``, which :func:`~kedge.evaluation.picture_files.save_picture` keeps.
 
     Raises:
         ValueError: no pictures, or not as many prompts as rows.
@@ -104,6 +106,7 @@ def image_grid(
     if title:
         width = max(width, 2 * layout.margin + int(_font(layout.text + 4, True).getlength(title)))
     canvas = Image.new("RGB", (width, height), theme.paper)
+    canvas.info[DESCRIPTION] = describe_grid(names, prompts)
     draw = ImageDraw.Draw(canvas)
     for j, name in enumerate(names):
         texts = (captions or {}).get(name, ())
@@ -138,6 +141,12 @@ def as_image(picture: Picture) -> Image.Image:
     if isinstance(picture, Tensor):
         return Image.fromarray(to_uint8(picture[None])[0].numpy())
     return Image.fromarray(np.ascontiguousarray(picture))
+
+
+def crisp(image: Image.Image) -> Image.Image:
+    """A picture too small to see, enlarged by a whole factor without smoothing; others as they are."""
+    side = max(image.size)
+    return image if side >= SMALLEST else enlarge(image, _cell_size([image]))
 
 
 def fit(image: Image.Image, size: tuple[int, int], around: str) -> Image.Image:

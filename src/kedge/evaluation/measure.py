@@ -12,6 +12,7 @@ from kedge.evaluation.comparison import Comparison, compare
 from kedge.evaluation.encoders import Encoder
 from kedge.evaluation.evaluator import Progress, evaluate
 from kedge.evaluation.grid import image_grid
+from kedge.evaluation.picture_files import save_picture
 from kedge.evaluation.prompt_roles import Role
 from kedge.evaluation.records import add_record, file_name, find_record
 from kedge.evaluation.result import Evaluation
@@ -122,7 +123,7 @@ def conclude(folder: Path, ours: Evaluation, theirs: Evaluation, suffix: str = "
         rows = _one_per_prompt(ours.prompts[: min(len(ours.images), len(theirs.images))])[:GRID_ROWS]
         columns = {theirs.name: theirs.images[rows], ours.name: ours.images[rows]}
         grid = image_grid(columns, [ours.prompts[i] for i in rows], note="Same prompt and same noise along each row.")
-        grid.save(folder / f"grid{suffix}.png")
+        save_picture(grid, folder / f"grid{suffix}.png")
     return comparison
 
 

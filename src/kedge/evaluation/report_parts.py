@@ -19,13 +19,14 @@ from kedge.evaluation.comparison import Change, Comparison
 from kedge.evaluation.diversity import BETWEEN, WITHIN
 from kedge.evaluation.guard import JURY, Verdict
 from kedge.evaluation.losses import shown_losses
+from kedge.evaluation.picture_files import description_of
 from kedge.evaluation.prompt_roles import logged
 from kedge.evaluation.result import Evaluation
 from kedge.evaluation.tables import DISTANCES, Cell, Table, display
 
 PAIRS = 16  # pictures shown
 _WIDEST = 384  # pixels of an embedded picture
-_SMALL = 128  # pixels of a side up to which pictures are shown as they are, pixel by pixel
+SMALL = 128  # pixels of a side up to which pictures are shown as they are, pixel by pixel
 _BESIDE = 4  # as many of one model's pictures fit beside the other's
 _LOSSES = {
     JURY: "Pictures that the judges mark down most",
@@ -77,7 +78,13 @@ def table_html(table: Table, marked: Sequence[str] = ()) -> str:
         badge = ' class="trained"' if label in marked else ""
         body += f"<tr{badge}><td>{escape(label)}</td>{''.join(map(cell_html, cells))}</tr>"
     note = f'<p class="note">{escape(table.note)}</p>' if table.note else ""
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>{note}'
+    content = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    return scrollable(table.title or f"Table by {table.corner.lower()}", content) + note
+
+
+def scrollable(what: str, content: str) -> str:
+    """Something that may be wider than a phone: it scrolls by itself, also by keyboard."""
+    return f'<div class="scroll" tabindex="0" role="group" aria-label="{escape(what)}">{content}</div>'
 
 
 def effects(comparison: Comparison, trained: Sequence[str]) -> str:
@@ -90,10 +97,11 @@ def effects(comparison: Comparison, trained: Sequence[str]) -> str:
                 rows.append(_effect(change, group))
     if not rows:
         return ""
+    chart = scrollable("Chart of changes", effects_chart(rows))
     return (
-        f'<figure class="wide">{effects_chart(rows)}<figcaption>Paired changes with 95 % intervals: ▲ rose and ▼ fell '
-        "beyond chance, ○ did not. Rewards that rose are green, those that fell red; what pictures look like is "
-        "neither good nor bad in itself, but a large move is a warning.</figcaption></figure>"
+        f'<figure class="wide">{chart}<figcaption>Paired changes with 95 % intervals: ▲ rose and ▼ fell beyond chance, '
+        "○ did not. Rewards that rose are green, those that fell red; what pictures look like is neither good nor bad "
+        "in itself, but a large move is a warning.</figcaption></figure>"
     )
 
 
@@ -154,7 +162,7 @@ def losses(verdict: Verdict, theirs: Evaluation, ours: Evaluation) -> str:
 def _groups(groups: Sequence[Sequence[int]], theirs: Evaluation, ours: Evaluation) -> str:
     """Figures with the samples of a group, the base's beside (or, where there are many, above) the tuned model's."""
     assert theirs.images is not None
-    small = max(theirs.images.shape[1:3]) <= _SMALL
+    small = max(theirs.images.shape[1:3]) <= SMALL
     figures = ""
     for group in groups:
         prompts = list(dict.fromkeys(ours.prompts[i] for i in group))
@@ -172,14 +180,14 @@ def _side(evaluation: Evaluation, group: Sequence[int]) -> str:
     assert evaluation.images is not None
     images = ""
     for i in group:
-        images += _img(evaluation.images[i], f"{evaluation.name}: {evaluation.prompts[i]}")
+        images += picture(evaluation.images[i], f"{evaluation.name}: {evaluation.prompts[i]}")
     return f'<div><div class="row">{images}</div><span>{escape(evaluation.name)}</span></div>'
 
 
 def sample_picture(path: Path) -> str:
     """A sample grid that training wrote."""
     data = base64.b64encode(path.read_bytes()).decode()
-    alt = f"Base beside tuned, {path.stem.replace('-', ' ')}"
+    alt = f"Base beside tuned, {path.stem.replace('-', ' ')}. {description_of(path)}".strip()
     return f'<img class="samples" alt="{escape(alt)}" src="data:image/png;base64,{data}">'
 
 
@@ -188,10 +196,11 @@ def folded(title: str, text: str) -> str:
     return f"<details><summary>{escape(title)}</summary><pre>{escape(text)}</pre></details>"
 
 
-def _img(pixels: NDArray[np.uint8], description: str) -> str:
+def picture(pixels: NDArray[np.uint8], description: str) -> str:
+    """A picture inside the page, with words for those who do not see it; ``[H, W, 3]``."""
     image, buffer = Image.fromarray(pixels), io.BytesIO()
     image.thumbnail((_WIDEST, _WIDEST), Image.Resampling.LANCZOS)
-    small = max(image.size) <= _SMALL
+    small = max(image.size) <= SMALL
     image.save(buffer, "PNG" if small else "JPEG", **({"optimize": True} if small else {"quality": 90}))
     data = base64.b64encode(buffer.getvalue()).decode()
     return f'<img alt="{escape(description)}" src="data:image/{"png" if small else "jpeg"};base64,{data}">'

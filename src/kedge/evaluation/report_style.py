@@ -4,7 +4,7 @@ CSS = """
 :root {
   color-scheme: light dark;
   --paper: #fbfbfa; --card: #ffffff; --ink: #1d1e22; --faint: #6b6e78; --line: #e4e4e8;
-  --accent: #2f6f9f; --good: #2e7d4f; --bad: #b3412f; --warn: #a8740c;
+  --accent: #2f6f9f; --good: #2e7d4f; --bad: #b3412f; --warn: #8a5f09;
 }
 @media (prefers-color-scheme: dark) {
   :root {
@@ -39,11 +39,25 @@ code, pre { font: .86em/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, monos
 .verdict ul { margin: .5rem 0 0; padding-left: 1.1rem; color: var(--faint); font-size: .9rem; }
 .good { --tone: var(--good); } .bad { --tone: var(--bad); }
 .warn { --tone: var(--warn); } .calm { --tone: var(--faint); }
-.scroll { overflow-x: auto; }
+.scroll {  /* what goes on beyond an edge casts a shadow there */
+  --shade: color-mix(in srgb, var(--ink) 28%, transparent);
+  overflow-x: auto;
+  background:
+    linear-gradient(to right, var(--paper) 40%, transparent) local 0 0 / 2.5rem 100% no-repeat,
+    linear-gradient(to left, var(--paper) 40%, transparent) local 100% 0 / 2.5rem 100% no-repeat,
+    linear-gradient(to right, var(--shade), transparent) 0 0 / .8rem 100% no-repeat,
+    linear-gradient(to left, var(--shade), transparent) 100% 0 / .8rem 100% no-repeat;
+}
+.scroll:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; font-size: .95rem; }
 th, td { padding: .42rem .8rem .42rem 0; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
 th { color: var(--faint); font-weight: 500; font-size: .85rem; }
 th:first-child, td:first-child { text-align: left; }
+@media (max-width: 40rem) {  /* rows keep their names while they scroll */
+  th:first-child, td:first-child {
+    position: sticky; left: 0; background: var(--paper); min-width: 6.5rem; max-width: 45vw; white-space: normal;
+  }
+}
 td .pm { color: var(--faint); font-size: .88em; }
 td b { font-weight: 650; }
 tr.trained td:first-child::after {
@@ -55,6 +69,7 @@ tr.trained td:first-child::after {
 .charts h3 { margin: 0 0 .2rem; }
 .chart { width: 100%; height: auto; display: block; font-family: inherit; }
 .wide { max-width: 46rem; }
+.wide .chart { min-width: 33rem; }
 .pictures {
   display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, var(--pair)), 1fr)); gap: 1.3rem 1.4rem;
 }
@@ -81,6 +96,7 @@ footer { margin-top: 2.5rem; }
   body { font-size: 11px; }
   main { max-width: none; padding: 0; }
   h2 { break-after: avoid; }
+  .scroll { background: none; }
   figure, .verdict, table, .charts > div { break-inside: avoid; }
   pre { white-space: pre-wrap; }
 }

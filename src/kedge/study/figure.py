@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
 from kedge.study.analysis import Contest
@@ -11,7 +11,7 @@ from kedge.study.questions import Question
 WIDTH, LABEL, BAR, GAP, HEAD = 720, 150, 26, 12, 34
 # On a page its variables decide; alone, the colours behind them.
 GOOD, TIE, BAD = "var(--good, #2e7d4f)", "var(--line, #d5d5da)", "var(--bad, #b3412f)"
-INK, FAINT, ON = "var(--ink, #1d1e22)", "var(--faint, #6b6e78)", "var(--paper, #fbfbfa)"
+INK, ON = "var(--ink, #1d1e22)", "var(--paper, #fbfbfa)"
 
 
 def preference_chart(contests: Sequence[Contest], questions: Sequence[Question]) -> str:
@@ -29,10 +29,20 @@ def preference_chart(contests: Sequence[Contest], questions: Sequence[Question])
             y += BAR + GAP
         y += GAP
     body = "".join(parts)
+    words = escape(_words(contests, titles))
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {max(y, 1)}" role="img" class="chart" '
-        f'font-family="system-ui, sans-serif" font-size="14" aria-label="share of wins, ties and losses">{body}</svg>'
+        f'font-family="system-ui, sans-serif" font-size="14" aria-label="{words}">{body}</svg>'
     )
+
+
+def _words(contests: Sequence[Contest], titles: Mapping[str, str]) -> str:
+    """The chart's numbers, for those who do not see it."""
+    sentences = []
+    for contest in contests:
+        won, tied, lost = (f"{100 * share.value:.0f} %" for share in contest.shares)
+        sentences.append(f"{titles[contest.question]}: {contest.ours} {won}, tie {tied}, {contest.theirs} {lost}")
+    return "Votes. " + "; ".join(sentences)
 
 
 def _heads(y: int, ours: str, theirs: str) -> str:
@@ -49,7 +59,7 @@ def _bar(y: int, title: str, contest: Contest) -> str:
     drawn = [
         f'<text x="{LABEL - 14}" y="{middle:.1f}" fill="{INK}" text-anchor="end">{escape(_short(title, 20))}</text>'
     ]
-    for each, colour, ink in zip(contest.shares, (GOOD, TIE, BAD), (ON, FAINT, ON), strict=True):
+    for each, colour, ink in zip(contest.shares, (GOOD, TIE, BAD), (ON, INK, ON), strict=True):
         width = (WIDTH - LABEL) * each.value  # over prompts, as in the table; the three sum to 1
         drawn.append(f'<rect x="{x:.1f}" y="{y}" width="{width:.1f}" height="{BAR}" fill="{colour}"/>')
         if width > 44:

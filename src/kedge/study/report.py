@@ -9,7 +9,7 @@ from html import escape
 from pathlib import Path
 
 from kedge.evaluation.rendering import render
-from kedge.evaluation.report_parts import elements, facts, table_html
+from kedge.evaluation.report_parts import elements, facts, scrollable, table_html
 from kedge.evaluation.report_style import CSS
 from kedge.evaluation.statistics import Interval
 from kedge.evaluation.tables import Cell, Table
@@ -17,8 +17,10 @@ from kedge.study.analysis import Analysis, Contest, analyse, to_dict
 from kedge.study.export import votes_csv
 from kedge.study.figure import preference_chart
 from kedge.study.records import model_facts, read_records
+from kedge.study.report_pictures import pair_pictures
 from kedge.study.store import Store
 
+HASTY = 0.5  # seconds: a reaction to one light takes half of that, and here two pictures are compared
 LITTLE = 0.2  # α: matters of taste rarely reach the 0.667 that is asked of matters of fact
 RATE_NOTE = (
     "Intervals are 95 %, over prompts (Wilson); with other raters: over raters and prompts (crossed bootstrap). Win "
@@ -47,7 +49,7 @@ def write_study_report(store: Store, out: Path | None = None, *, exclude: Sequen
     chart = preference_chart(analysis.contests, analysis.questions)
     numbers = {"excluded": list(exclude), **to_dict(analysis)}
     files = {
-        "report.html": _html(analysis, store.facts().title, exclude, chart),
+        "report.html": _html(analysis, store.facts().title, exclude, chart, pair_pictures(store, included)),
         "report.md": markdown(analysis, store.facts().title, exclude),
         "report.json": json.dumps(numbers, ensure_ascii=False, indent=2) + "\n",
         "votes.csv": votes_csv(store),
@@ -98,6 +100,11 @@ def warnings(analysis: Analysis) -> list[str]:
         if rater.repeats >= 3 and rater.flipped / rater.repeats >= 0.5:
             lines.append(
                 f"{rater.rater} turned {rater.flipped} of {rater.repeats} repeated answers round: that is guessing "
+                f"(kedge study report --exclude {rater.rater})."
+            )
+        if rater.seconds is not None and rater.seconds < HASTY:
+            lines.append(
+                f"{rater.rater} took {rater.seconds:.1f} s for an answer (median): too little to look at two pictures "
                 f"(kedge study report --exclude {rater.rater})."
             )
     if len(analysis.raters) < 3:
@@ -201,7 +208,7 @@ def _lines(form: str, items: Iterable[str]) -> str:
     return "\n".join(map(form.format, items))
 
 
-def _html(analysis: Analysis, title: str, exclude: Sequence[str], chart: str) -> str:
+def _html(analysis: Analysis, title: str, exclude: Sequence[str], chart: str, pictures: str) -> str:
     sections = [f"<h1>{escape(title)}</h1>", facts(_summary(analysis, exclude))]
     sentences, cautions = elements("p", verdicts(analysis)), elements("li", warnings(analysis))
     if sentences:
@@ -209,16 +216,18 @@ def _html(analysis: Analysis, title: str, exclude: Sequence[str], chart: str) ->
     if cautions:
         sections.append(f'<section class="verdict warn"><ul>{cautions}</ul></section>')
     if analysis.contests:
-        sections.append(f'<h2>Preference</h2><figure class="wide">{chart}</figure>')
+        sections.append(f'<h2>Preference</h2><figure class="wide">{scrollable("Chart of votes", chart)}</figure>')
         sections.append(table_html(contest_table(analysis)))
     if analysis.ranking:
         sections += ["<h2>Ranking (Bradley–Terry)</h2>", table_html(ranking_table(analysis))]
     head, *rows = rater_rows(analysis)
     heads = elements("th", head)
     body = "".join(f"<tr>{elements('td', row)}</tr>" for row in rows)
-    sections.append(
-        f'<h2>Raters</h2><div class="scroll"><table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>'
-    )
+    if pictures:
+        note = '<p class="note">The first pairs, not chosen; raters saw them without names.</p>'
+        sections.append(f"<h2>Pictures</h2>{note}{pictures}")
+    table = f"<table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>"
+    sections.append(f"<h2>Raters</h2>{scrollable('Raters', table)}")
     sections.append(
         "<footer>Written by Kedge. Votes: <code>votes.csv</code>. All numbers: <code>report.json</code>.</footer>"
     )

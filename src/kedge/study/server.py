@@ -26,7 +26,17 @@ from starlette.routing import Mount, Route, Router
 from kedge.study import owner, voting
 from kedge.study.store import Store
 from kedge.study.voting import Refused
-from kedge.study.web import PAGES, PlainFailures, PrivateHeaders, not_found, picture, read_json, refusal, whole_number
+from kedge.study.web import (
+    PAGES,
+    PlainFailures,
+    PrivateHeaders,
+    not_found,
+    picture,
+    read_json,
+    refusal,
+    refused,
+    whole_number,
+)
 from kedge.study.writer import Writer
 
 ASSETS = {"rater.js": "text/javascript", "owner.js": "text/javascript", "style.css": "text/css"}
@@ -53,7 +63,7 @@ def make_app(store: Store) -> Starlette:
         Route("/o/{token}", _with_slash),
         _below("/o/{token}", boss.routes()),
     ]
-    handlers: dict[Any, Any] = {404: not_found, Refused: lambda _, error: refusal(error)}
+    handlers: dict[Any, Any] = {404: not_found, Refused: refused}
     middleware = [Middleware(PrivateHeaders), Middleware(PlainFailures)]
     app = Starlette(routes=routes, middleware=middleware, exception_handlers=handlers)
     app.router.redirect_slashes = False  # it would lead to whatever host a request names

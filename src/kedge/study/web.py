@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kedge.study.store import Store
@@ -121,9 +121,16 @@ def refusal(error: Refused, **more: Any) -> JSONResponse:
     return JSONResponse({"error": str(error), **more}, status_code=error.status)
 
 
-def not_found(*_: Any) -> Response:
-    """The same answer for everything that is not there, so that it tells nothing."""
+def not_found(request: Request | None = None, _: Any = None) -> Response:
+    """The same answer for everything that is not there, so that it tells nothing; to a browser's window, a page."""
+    if request is not None and "text/html" in request.headers.get("accept", ""):
+        return FileResponse(PAGES / "lost.html", status_code=404, headers={"Cache-Control": "no-store"})
     return JSONResponse({"error": "nothing here"}, status_code=404)
+
+
+def refused(request: Request, error: Refused) -> Response:
+    """A refusal as JSON; what is not there as :func:`not_found` says it."""
+    return not_found(request) if error.status == 404 else refusal(error)
 
 
 def picture(store: Store, name: str) -> Response:

@@ -19,6 +19,7 @@ from kedge.evaluation.diversity import DIVERSITIES
 from kedge.evaluation.encoders import Encoder
 from kedge.evaluation.evaluator import ScoringFailed
 from kedge.evaluation.guard import JURY, Verdict
+from kedge.evaluation.picture_files import save_picture
 from kedge.evaluation.prompt_roles import HELD_OUT, TRAIN_PROMPTS, Role, words
 from kedge.evaluation.repeated_looks import Alarm
 from kedge.policies.base import Policy
@@ -99,7 +100,7 @@ class SampleGrid:
             tuned = self._draw(run, reference=False)
         self.folder.mkdir(parents=True, exist_ok=True)
         grid = image_grid({"base": self._base, f"step {step}": tuned}, self.prompts)
-        grid.save(self.folder / f"step-{step:06d}.png")
+        save_picture(grid, self.folder / f"step-{step:06d}.png")
         run.image("samples", torch.from_numpy(np.array(grid)).permute(2, 0, 1).float() / 255)
         return {}
 

@@ -29,12 +29,15 @@ class Samples:
     seeds: tuple[int, ...]
 
     def picture(self) -> Image.Image:
-        """The picture; of several, a grid: prompts down, seeds across."""
+        """The picture; of several, a grid: prompts down, seeds across. Tiny ones are enlarged, pixel by pixel."""
         from kedge.evaluation import image_grid
-        from kedge.evaluation.grid import as_image
+        from kedge.evaluation.grid import as_image, crisp
+        from kedge.evaluation.picture_files import DESCRIPTION
 
         if len(self.images) == 1:
-            return as_image(self.images[0])
+            picture = crisp(as_image(self.images[0]))
+            picture.info[DESCRIPTION] = self.prompts[0]
+            return picture
         count = len(self.seeds)
         columns = {f"seed {seed}": self.images[i::count] for i, seed in enumerate(self.seeds)}
         return image_grid(columns, list(self.prompts))
@@ -45,10 +48,11 @@ class Samples:
         Raises:
             ValueError: the name does not end like a picture's.
         """
+        from kedge.evaluation.picture_files import save_picture
+
         target = picture_path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
-        self.picture().save(target)
-        return target
+        return save_picture(self.picture(), target)
 
 
 def picture_path(path: str | Path) -> Path:

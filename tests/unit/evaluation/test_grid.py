@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from kedge.evaluation.grid import DARK, LARGEST, LIGHT, SMALLEST, _font, as_image, enlarge, image_grid, wrap
+from kedge.evaluation.picture_files import description_of, save_picture
+from kedge.workflows.sample import Samples
 
 
 def picture(size: int = 32, seed: int = 0) -> torch.Tensor:
@@ -88,3 +90,24 @@ def test_wrapped_lines_fit(text: str, width: int, most: int) -> None:
     assert all(_font(14).getlength(line) <= width for line in lines)
     if not any("…" in line for line in lines):
         assert "".join(lines).split() == "".join(text.split()).split() or " ".join(lines).split() == text.split()
+
+
+def test_a_grid_says_in_words_what_it_shows(tmp_path) -> None:
+    grid = image_grid({"base": picture()[None], "tuned": picture()[None]}, ["ein Fuchs im Übermut – 夜"])
+    words = "Columns: base, tuned. Rows: 1. ein Fuchs im Übermut – 夜"
+    assert description_of(save_picture(grid, tmp_path / "grid.png")) == words
+    save_picture(grid, tmp_path / "grid.jpg")  # has no place for it
+    assert description_of(tmp_path / "grid.jpg") == ""
+    plain = image_grid({"": picture()[None]})
+    assert description_of(save_picture(plain, tmp_path / "plain.png")) == ""
+
+
+def test_a_single_tiny_picture_is_large_enough_to_see(tmp_path) -> None:
+    tiny, usual = (Samples(picture(size)[None], ("a fox",), (7,)) for size in (32, 256))
+    with Image.open(tiny.save(tmp_path / "tiny.png")) as image:
+        assert image.size == (SMALLEST, SMALLEST)
+        assert image.info["Description"] == "a fox"
+        again = image.resize((32, 32), Image.Resampling.NEAREST)
+    assert (np.asarray(again) == np.asarray(as_image(tiny.images[0]))).all()  # not a pixel is lost
+    with Image.open(usual.save(tmp_path / "usual.png")) as image:
+        assert (np.asarray(image) == np.asarray(as_image(usual.images[0]))).all()

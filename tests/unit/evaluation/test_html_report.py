@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
-from kedge.evaluation import evaluate
+from kedge.evaluation import evaluate, image_grid
+from kedge.evaluation.picture_files import save_picture
 from kedge.evaluation.records import evaluation_folder, load_record, save_record
 from kedge.evaluation.report import trained_on, write_report
 
@@ -109,6 +111,11 @@ def test_a_run_that_has_only_begun(tmp_path: Path) -> None:
     assert f"kedge compare {shlex.quote(str(tmp_path))} adds results" in text
     assert "PickScore" in text
     assert not page.images
+    (tmp_path / "samples").mkdir()
+    grid = image_grid({"base": [Image.new("RGB", (8, 8))]}, ["a fox in <snow>"])
+    save_picture(grid, tmp_path / "samples" / "step-000003.png")
+    _, page = read(write_report(tmp_path))
+    assert page.images == ["Base beside tuned, step 000003. Columns: base. Rows: 1. a fox in <snow>"]
 
 
 def test_not_a_run(tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ function element(tag, text, name) {
 
 function bar(share) {
   const outer = element("div", undefined, "bar");
+  outer.setAttribute("aria-hidden", "true"); // the numbers stand beside it
   const inner = element("div");
   inner.style.width = `${100 * share}%`;
   outer.append(inner);
@@ -73,10 +74,12 @@ function raterRow(rater) {
   pairs.append(bar(rater.total ? rater.done / rater.total : 0), `${Math.floor(rater.done)} / ${rater.total}`);
   const link = new URL(`/${rater.link}`, location.href).href;
   const copy = element("button", "Copy link", "plain");
+  copy.setAttribute("aria-label", `Copy link of ${rater.name}`);
   copy.addEventListener("click", async () => {
     try {
       await navigator.clipboard.writeText(link);
       copy.textContent = "Copied";
+      copy.removeAttribute("aria-label");
     } catch {
       window.prompt("The rater's link", link); // no clipboard on plain http
     }
@@ -84,7 +87,7 @@ function raterRow(rater) {
   const action = element("td");
   action.append(copy);
   const seconds = rater.seconds === null ? "–" : rater.seconds.toFixed(1);
-  row.append(element("td", rater.name), pairs, element("td", seconds), element("td", ago(rater.last)), action);
+  row.append(element("td", rater.name), action, pairs, element("td", seconds), element("td", ago(rater.last)));
   return row;
 }
 
@@ -107,7 +110,10 @@ function showPairs(pairs) {
 }
 
 function look(pair) {
-  for (const side of ["first", "second"]) $(side).src = `picture/${pair.id}/${side}`;
+  for (const side of ["first", "second"]) {
+    $(side).src = `picture/${pair.id}/${side}`;
+    $(side).alt = `${side} picture of: ${pair.prompt}`;
+  }
   $("prompt").textContent = pair.prompt;
   $("look").hidden = false;
 }

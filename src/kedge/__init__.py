@@ -69,6 +69,8 @@ if TYPE_CHECKING:
     from kedge.workflows.load_run import TrainedRun as TrainedRun
     from kedge.workflows.load_run import load_run as load_run
     from kedge.workflows.plan import plan as plan
+    from kedge.workflows.probe import Probe as Probe
+    from kedge.workflows.probe import probe as probe
     from kedge.workflows.sample import sample as sample
     from kedge.workflows.train import TrainingInterrupted as TrainingInterrupted
     from kedge.workflows.train import train as train
@@ -84,6 +86,7 @@ _NAMES = {
     "kedge.workflows.compare": ("RunComparison", "compare"),
     "kedge.workflows.frontier": ("RunFrontier", "frontier"),
     "kedge.workflows.sample": ("sample",),
+    "kedge.workflows.probe": ("Probe", "probe"),
     "kedge.workflows.plan": ("plan",),
     "kedge.config": ("ConfigError", "RunConfig", "load_config", "presets"),
     # The one idea: every sampling step is a Gaussian.

@@ -18,6 +18,8 @@ from kedge.export.diffusers_snippet import diffusers_code
 from kedge.export.lora import load_lora, save_lora
 from kedge.policies import load_policy
 from kedge.policies.base import Backprop, Policy, draw_noise
+from kedge.workflows.samplers import changed, resampled
+from kedge.workflows.targets import LoadedModel
 
 
 class Brightness:
@@ -71,6 +73,27 @@ def test_an_exported_lora_draws_the_same_in_plain_diffusers(name: str, models: B
     scope: dict[str, Any] = {"prompts": PROMPTS, "seeded": seeded}
     exec(code, scope)
     assert (images[0] - scope["image"]).abs().max() <= 1e-5
+
+
+# One for each way that steps are made.
+ONE_OF_EACH = ("sd15-lcm", "sdxl-hyper-sd", "sdxl-lightning", "sd15-tcd", "sana-sprint", "sd35-turbo", "flux2-klein")
+
+
+@pytest.mark.parametrize("name", ONE_OF_EACH)
+def test_another_sampler_of_a_loaded_model_is_that_of_a_model_loaded_so(name: str, models: Builder) -> None:
+    built = models(name)
+    model = parse_model(built.block(steps=built.family.steps, guidance=built.family.guidance))
+    policy = policy_of(built, model.steps, drift=0.02)
+    before, loaded = pictures(policy, 5), LoadedModel("tiny", policy, model, tuned=True)
+    assert model.family is not None
+    quiet = {model.family.noise_key: 0.0} if model.family.noise_key else {}
+    texts = ["steps=2", *(f"{key}=0" for key in quiet)]
+    other = resampled(loaded, changed(model, texts, "--transfer")).policy
+    assert torch.equal(pictures(other, 5), pictures(policy_of(built, 2, drift=0.02, **quiet), 5))
+    with other.reference():
+        assert torch.equal(pictures(other, 5), pictures(policy_of(built, 2, **quiet), 5))
+    assert torch.equal(pictures(policy, 5), before)
+    assert all(parameter.requires_grad for parameter in policy.trainable())
 
 
 def context(policy: Policy) -> Context:

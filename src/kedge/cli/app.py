@@ -20,6 +20,7 @@ COMMANDS = {
     "sweep": "kedge.cli.sweep:sweep_command",
     "plan": "kedge.cli.plan:plan_command",
     "verify": "kedge.cli.verify:verify_command",
+    "probe": "kedge.cli.probe:probe_command",
     "watch": "kedge.cli.watch:watch_command",
     "sample": "kedge.cli.sample:sample_command",
     "eval": "kedge.cli.eval:eval_command",

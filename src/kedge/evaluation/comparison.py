@@ -106,6 +106,19 @@ class Comparison:
         }
 
 
+def mean_change(changes: Sequence[Change]) -> Floats | None:
+    """``[P]``: by how much the metrics changed on each prompt, in standard deviations of theirs, on average.
+
+    None if nothing tells them apart: no metrics, or none that varies.
+    """
+    moves = []
+    for change in changes:
+        if change.spread > 0 and len(change.by_prompt):
+            moves.append((change.by_prompt[:, 0] - change.by_prompt[:, 1]) / change.spread)
+    mean: Floats | None = np.mean(moves, axis=0) if moves else None
+    return mean
+
+
 def paired(ours: Evaluation, theirs: Evaluation) -> bool:
     """Whether sample i of both is the same prompt from the same noise."""
     return ours.prompts == theirs.prompts and ours.seed == theirs.seed

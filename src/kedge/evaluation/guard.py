@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from kedge.evaluation.comparison import Change, Comparison
+from kedge.evaluation.comparison import Change, Comparison, mean_change
 from kedge.evaluation.diversity import BETWEEN, DIVERSITIES, WITHIN
 from kedge.evaluation.judges import Standing, standing
 from kedge.evaluation.levels import LEVELS, Level
@@ -147,13 +147,9 @@ def _level(trained: Sequence[Change], *, fell: bool, held: bool, judged: bool, l
 
 def _jury(judges: Sequence[Change]) -> _Test | None:
     """The judges' mean change, in standard deviations of the base's scores."""
-    changes = []
-    for judge in judges:
-        if judge.spread > 0 and len(judge.by_prompt):
-            changes.append((judge.by_prompt[:, 0] - judge.by_prompt[:, 1]) / judge.spread)
-    if not changes:
+    change = mean_change(judges)
+    if change is None:
         return None
-    change = np.mean(changes, axis=0)
     size = mean_interval(change)
     return _Test(size, paired_p(change, np.zeros_like(change)), size.value < 0)
 

@@ -77,7 +77,13 @@ class LatentPolicy:
         """Have ``others``, on the same pipeline for pictures of other sizes, use this adapter and this decoder."""
         self.other_sizes = tuple(others)
         for other in self.other_sizes:
-            other.adapter, other.decoder = self.adapter, self.decoder
+            self.lend(other)
+
+    def lend(self, other: LatentPolicy) -> None:
+        """Have ``other``, made later on the same pipeline, use this adapter and this decoder."""
+        other.adapter, other.decoder = self.adapter, self.decoder
+        for weight in self.trainable():  # whoever makes a policy freezes its networks
+            weight.requires_grad_(True)
 
     def encode(self, prompts: Sequence[str]) -> Conditioning:
         """What the network reads of the prompts, without gradient."""

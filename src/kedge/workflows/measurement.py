@@ -32,8 +32,9 @@ class Measurement:
     Attributes:
         metrics: rewards, comma-separated or as a sequence, which may hold functions of one's own; or rewards by name.
             None takes those of the first run, or of the emoji world.
-        source = str(prompts) if isinstance(prompts, Path) else prompts
-        return PromptSet(load_prompts(source, count=count), "given")
+        prompts: a file, a named set, a hub data set or a list. None takes what the first run is judged by, or the emoji
+            world's.
+        count: use this many of them, drawn at random.
         seed: of the noise.
         samples: pictures for each prompt.
         batch_size: pictures at once.

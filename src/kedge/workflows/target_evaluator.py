@@ -103,10 +103,11 @@ class TargetEvaluator:
         folder = keep_in or evaluation_folder(Path(str(run_path(target))))
         theirs = None
         if base:
-            theirs = self._measure(loaded, Path(loaded.model.name).name, folder, role or BASE, reference=True)
-        return Pair(theirs, self._measure(loaded, loaded.name, folder, role or TUNED, reference=False))
+            theirs = self.measure(loaded, Path(loaded.model.name).name, folder, role or BASE, reference=True)
+        return Pair(theirs, self.measure(loaded, loaded.name, folder, role or TUNED, reference=False))
 
-    def _measure(self, loaded: LoadedModel, name: str, folder: Path, role: str, *, reference: bool) -> Evaluation:
+    def measure(self, loaded: LoadedModel, name: str, folder: Path, role: str, *, reference: bool) -> Evaluation:
+        """A loaded model, or its base, kept in ``folder`` under ``role`` and found there again."""
         from kedge.evaluation.measure import measure
         from kedge.workflows.targets import drawn_by
 

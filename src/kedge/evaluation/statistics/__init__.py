@@ -11,6 +11,7 @@ from kedge.evaluation.statistics.crossed_bootstrap import crossed_bootstrap
 from kedge.evaluation.statistics.interval import Floats, Interval, unit_means
 from kedge.evaluation.statistics.means import Method, bootstrap, mean_interval, paired_difference, paired_p
 from kedge.evaluation.statistics.rates import outcomes_of, rate_interval, wilson, win_rate
+from kedge.evaluation.statistics.ratios import ratio_interval
 from kedge.evaluation.statistics.reaching import Reached, Speedup, first_reaching, isotonic, speedup
 from kedge.evaluation.statistics.significance import Equivalence, equivalence, holm, sign_test
 
@@ -32,6 +33,7 @@ __all__ = [
     "paired_difference",
     "paired_p",
     "rate_interval",
+    "ratio_interval",
     "sign_test",
     "speedup",
     "unit_means",

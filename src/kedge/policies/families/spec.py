@@ -225,6 +225,11 @@ class Family:
         keys = (*self.takes, *self.scheduler_keys)
         return (*keys, "renoise") if self.renoise else keys
 
+    @property
+    def noise_key(self) -> str | None:
+        """The key that says how much noise a step draws afresh, from none at 0 (the ODE) to most at 1, if one does."""
+        return next((key for key in ("renoise", "eta") if key in self.keys), None)
+
     def scheduler_for(self, steps: int) -> str | None:
         """The class in diffusers that samples it in so many steps."""
         return self.one_step_scheduler if steps == 1 and self.one_step_scheduler else self.scheduler

@@ -1,0 +1,82 @@
+"""``kedge probe``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kedge.cli.tables import table_format, write_table
+from kedge.policies.families.words import kinds
+
+
+def probe_command(
+    model: Annotated[str, typer.Argument(help="A bundled model, a folder in diffusers' format, or a hub id.")],
+    metrics: Annotated[str | None, typer.Option(help="Rewards, comma-separated.")] = None,
+    prompts: Annotated[str | None, typer.Option(help="A file, a named set or a hub data set.")] = None,
+    steps: Annotated[str, typer.Option(help="Sampling steps, comma-separated; by default what is usual.")] = "",
+    noise: Annotated[
+        str, typer.Option(help="Values of model.renoise (model.eta where the kind has that), comma-separated.")
+    ] = "0,0.5,1",
+    guidance: Annotated[float | None, typer.Option(help="ω; diffusers' guidance_scale is ω + 1.")] = None,
+    kind: Annotated[str | None, typer.Option(help=f"{kinds()}; found out by default.")] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--model", metavar="KEY=VALUE", help="Other keys of a recipe's model block: dtype=bfloat16."),
+    ] = None,
+    count: Annotated[int | None, typer.Option(min=1, help="Use this many of the prompts.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the noise, the same for all.")] = 0,
+    samples: Annotated[int, typer.Option(min=1, help="Pictures for each prompt.")] = 2,
+    out: Annotated[
+        Path | None, typer.Option(help="The folder for pictures and numbers; probe-MODEL by default.")
+    ] = None,
+    format: Annotated[str, typer.Option(help="table, markdown, json, csv or latex.")] = "table",
+    batch_size: Annotated[int, typer.Option(min=1, help="Pictures at once.")] = 8,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, …")] = "auto",
+    encoder: Annotated[
+        str, typer.Option(help="Measures how much pictures vary: auto, emoji, dinov2, clip or none.")
+    ] = "auto",
+    fresh: Annotated[bool, typer.Option("--fresh", help="Draw again what the folder already has.")] = False,
+) -> None:
+    """Say, before training, whether a model bears noise between its steps: rewards and pictures beside the ODE's."""
+    from kedge.workflows.probe import probe
+
+    chosen = table_format(format, None)
+    outcome = probe(
+        model,
+        metrics,
+        prompts,
+        steps=[int(number) for number in read_numbers(steps, "--steps", whole=True)],
+        noise=read_numbers(noise, "--noise"),
+        guidance=guidance,
+        kind=kind,
+        overrides=overrides or (),
+        count=count,
+        seed=seed,
+        samples=samples,
+        batch_size=batch_size,
+        device=device,
+        encoder=encoder,
+        fresh=fresh,
+        out=out,
+    )
+    write_table(outcome.table(), chosen, None)
+    print("\n".join(outcome.lines()), file=sys.stdout if chosen == "table" else sys.stderr)
+
+
+def read_numbers(text: str, option: str, *, whole: bool = False) -> list[float]:
+    """``0,0.5,1`` as numbers; none of an empty text.
+
+    Raises:
+        typer.BadParameter: for what is none, or none of the kind.
+    """
+    try:
+        numbers = [float(part) for part in text.split(",")] if text.strip() else []
+    except ValueError:
+        numbers = [-1.0]
+    if any(not 0 <= number < float("inf") or (whole and number != int(number)) for number in numbers):
+        example = "4,8" if whole else "0,0.5,1"
+        raise typer.BadParameter(f"{text!r}: write numbers, comma-separated, such as {example}", param_hint=option)
+    return numbers

@@ -137,12 +137,12 @@ def _bearing(
 
     assert config.family is not None
     key = config.family.noise_key
-    shares: list[float | None] = [None] if key is None else sorted(set(noise))
+    shares: Sequence[float | None] = (None,) if key is None else sorted(set(noise))
     samplers = []
     for count in dict.fromkeys(steps):
         times = config.timesteps if count == config.steps else None
         for share in shares:
-            changes = {} if key is None else {key: share}
+            changes: dict[str, Any] = {} if key is None else {key: share}
             samplers.append((replace(config, steps=count, timesteps=times, **changes), count, share))
     loaded = LoadedModel(
         Path(config.name).name,

@@ -51,9 +51,9 @@ def test_the_command_writes_pictures_numbers_and_what_to_train_with(micro_lcm: P
 
 
 def test_a_model_whose_noise_has_no_key_is_drawn_in_several_steps(tmp_path: Path, emoji_as_turbo: Path) -> None:
-    found = probe(emoji_as_turbo, [REWARD], TEXTS, kind="turbo", steps=[1, 2], out=tmp_path / "out", encoder="none")
-    assert [draw.noise for draw in found.bearing] == [None, None]
-    assert "the noise between steps of this family is as it is" in str(found)
+    outcome = probe(emoji_as_turbo, [REWARD], TEXTS, kind="turbo", steps=[1, 2], out=tmp_path / "out", encoder="none")
+    assert [draw.noise for draw in outcome.bearing] == [None, None]
+    assert "the noise between steps of this family is as it is" in str(outcome)
 
 
 @pytest.fixture
@@ -63,11 +63,11 @@ def emoji_as_turbo(micro_diffusion: Path) -> Path:
 
 
 def test_eta_is_what_diffusion_models_have(micro_diffusion: Path, tmp_path: Path) -> None:
-    found = probe(
+    outcome = probe(
         micro_diffusion, [REWARD], TEXTS, steps=[2], noise=[0, 1], guidance=0, out=tmp_path / "out", encoder="none"
     )
-    assert found.bearing.key == "eta"
-    means = [draw.evaluation.interval(REWARD).value for draw in found.bearing]
+    assert outcome.bearing.key == "eta"
+    means = [draw.evaluation.interval(REWARD).value for draw in outcome.bearing]
     assert means[0] != means[1]
 
 
@@ -84,9 +84,9 @@ def test_eta_is_what_diffusion_models_have(micro_diffusion: Path, tmp_path: Path
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_drawn(options, message, micro_lcm: Path, tmp_path: Path) -> None:
-    given = {"metrics": [REWARD], "prompts": TEXTS, "out": tmp_path / "out", "encoder": "none"} | options
+    keywords = {"metrics": [REWARD], "prompts": TEXTS, "out": tmp_path / "out", "encoder": "none"} | options
     with pytest.raises(ValueError, match=message):
-        probe(micro_lcm, **given)
+        probe(micro_lcm, **keywords)
     assert not (tmp_path / "out").exists()
 
 

@@ -140,8 +140,8 @@ class Bearing:
             change = self.beside[draw].change
             size = f" ({_interval(change)})" if change else ""
             sentences.append(f"{self.key}={draw.noise:g} {WORDS[self.beside[draw].finding]}{size}")
-        told = f"steps={steps}, beside {self.key}={calmest.noise:g}: {'; '.join(sentences)}."
-        return f"{told} {self._choice(compared, calmest)}{''.join(refused)}"
+        findings = f"steps={steps}, beside {self.key}={calmest.noise:g}: {'; '.join(sentences)}."
+        return f"{findings} {self._choice(compared, calmest)}{''.join(refused)}"
 
     def _choice(self, compared: Sequence[Draw], calmest: Draw) -> str:
         holding = [draw for draw in compared if self.beside[draw].finding == "holds"]

@@ -1,0 +1,184 @@
+"""The page and the figure of time_to_reward, from its record alone."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.reward_race_space import TODAY
+from bench.reward_race_trial import Trial
+from kedge.evaluation.statistics import Interval, mean_interval
+from kedge.evaluation.statistics.reaching import Speedup, speedup
+from kedge_papers.pages.exhibit import save_small
+
+NOTE = "<!-- Written from its record by `python -m bench.time_to_reward`: change nothing here. -->"
+SHOWN = 12  # candidates in the table
+TRUTH = "oracle"
+
+
+def write_page(record: Mapping[str, Any], page: Path) -> None:
+    """The page at ``page``, and its figure beside it."""
+    trials = {key: Trial.from_dict(data) for key, data in record["trials"].items()}
+    arms = confirmed(record, trials)
+    text = "\n".join([*head(record), *verdict(record, arms), "", *grid(record, searched(record, trials))])
+    page.parent.mkdir(parents=True, exist_ok=True)
+    page.write_text(text + "\n", encoding="utf-8")
+    save_small(figure(record, arms), page.with_suffix(".png"), f"{record['preset']}, {record['model']}")
+
+
+def confirmed(record: Mapping[str, Any], trials: Mapping[str, Trial]) -> dict[str, list[Trial]]:
+    """The winner's and today's trainings, seed by seed."""
+    arms: dict[str, list[Trial]] = {"winner": [], TODAY: []}
+    for key in record["confirmation"]["trials"]:
+        trial = trials[key]
+        arms[TODAY if trial.candidate.name == TODAY else "winner"].append(trial)
+    return arms
+
+
+def searched(record: Mapping[str, Any], trials: Mapping[str, Trial]) -> list[Trial]:
+    """The trainings of the search, longest and highest first."""
+    last = set(record["confirmation"]["trials"])
+    rest = [trial for key, trial in trials.items() if key not in last and trial.looks]
+    return sorted(rest, key=lambda trial: (-trial.looks[-1]["due"], _when(trial, record)))
+
+
+def _when(trial: Trial, record: Mapping[str, Any]) -> tuple[bool, float]:
+    reached = trial.reaching(record["level"], record["longest"])
+    return reached.censored, -trial.curve(trial.trained)[-1] if reached.censored else reached.x
+
+
+def head(record: Mapping[str, Any]) -> list[str]:
+    """What was asked, and of what."""
+    count = record["candidates"]
+    return [
+        NOTE,
+        "",
+        "# Time to reward",
+        "",
+        f"Which settings of `{record['preset']}` reach +{record['level']:g} σ (of the base model's scores) of the "
+        f"trained reward on prompts that were not trained on soonest? {count} settings, successive halving, "
+        f"{record['spent'] / 60:.0f} minutes of one core in all ({record['environment']['processor']}, "
+        f"torch {record['environment']['packages']['torch']}); time is the processor's, of training alone. "
+        f"{record['model']}. The winner and the preset as it is were then trained anew and looked at on "
+        "test prompts, from which nothing was chosen.",
+        "",
+        f"    python -m bench.time_to_reward --minutes {record['minutes']:g}",
+        "",
+        "![The trained reward against time](time-to-reward.png)",
+        "",
+    ]
+
+
+def verdict(record: Mapping[str, Any], arms: Mapping[str, Sequence[Trial]]) -> list[str]:
+    """The confirmation: both arms, and how many times sooner."""
+    level, budget = record["level"], record["longest"]
+    rows = ["| | seconds to it | queries to it | not reached | truth there, σ |", "|---|---:|---:|---:|---:|"]
+    for arm, trials in arms.items():
+        name = f"winner: {record['confirmation']['winner']}" if arm == "winner" else "the preset as it is"
+        cells = [
+            _spread([trial.reaching(level, budget, unit).x for trial in trials]) for unit in ("seconds", "queries")
+        ]
+        missed = sum(trial.reaching(level, budget).censored for trial in trials)
+        rows.append(f"| {name} | {' | '.join(cells)} | {missed} of {len(trials)} | {_words(truth(trials, record))} |")
+    ratio = ratio_of(record, arms, "seconds")
+    return [
+        *rows,
+        "",
+        f"Geometric means over {len(arms[TODAY])} seeds (least to most); a seed that did not get there counts as "
+        f"{budget:.0f} s, which favours it. The winner needs {_ratio(ratio)} less time and "
+        f"{_ratio(ratio_of(record, arms, 'queries'))} fewer queries (95 % over seeds). The truth is the oracle's "
+        "change against the base at that look, with its interval over prompts and seeds.",
+        "",
+        "Its settings, beside the preset's: "
+        + ", ".join(f"`{key}: {value}`" for key, value in record["confirmation"]["changes"].items()),
+    ]
+
+
+def ratio_of(record: Mapping[str, Any], arms: Mapping[str, Sequence[Trial]], unit: str) -> Speedup:
+    """How many times more the preset as it is takes."""
+    longest = record["longest"]
+    if unit == "queries":
+        longest = max(look["queries"] for trials in arms.values() for trial in trials for look in trial.looks)
+    ours, theirs = (
+        [trial.reaching(record["level"], longest, unit) for trial in arms[arm]] for arm in ("winner", TODAY)
+    )
+    return speedup(ours, theirs)
+
+
+def truth(trials: Sequence[Trial], record: Mapping[str, Any]) -> Interval:
+    """The oracle's change in σ where the level is reached."""
+    table = []
+    for trial in trials:
+        reached = trial.reaching(record["level"], record["longest"])
+        table.append(trial.look_after(reached.x)["rises"][TRUTH]["rise"])
+    return mean_interval(np.asarray(table))
+
+
+def grid(record: Mapping[str, Any], trials: Sequence[Trial]) -> list[str]:
+    """The candidates that went farthest."""
+    lines = [
+        "## The search",
+        "",
+        "| setting | trained, s | seconds to it | rise at the end, σ | judges that fell | truth, σ |",
+        "|---|---:|---:|---:|---|---:|",
+    ]
+    for trial in trials[:SHOWN]:
+        last, reached = trial.looks[-1], trial.reaching(record["level"], record["longest"])
+        fell = [name for name in last["rises"] if name not in (trial.trained, TRUTH) and last["rises"][name]["fell"]]
+        cells = [
+            trial.candidate.name,
+            f"{last['seconds']:.0f}",
+            "–" if reached.censored else f"{reached.x:.0f}",
+            f"{trial.curve(trial.trained)[-1]:+.2f}",
+            ", ".join(fell) or "–",
+            f"{trial.curve(TRUTH)[-1]:+.2f}",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    lines += ["", f"The {min(SHOWN, len(trials))} that trained longest, of {record['candidates']}; tuning prompts."]
+    return lines
+
+
+def figure(record: Mapping[str, Any], arms: Mapping[str, Sequence[Trial]]) -> Any:
+    """The confirmation's curves: trained reward above, truth below."""
+    from matplotlib.figure import Figure
+
+    drawing = Figure(figsize=(6.8, 5.2), layout="constrained")
+    upper, lower = drawing.subplots(2, 1, sharex=True)
+    for arm, colour, dash in (("winner", "#0b5fa5", "-"), (TODAY, "#8a8a8a", "--")):
+        for number, trial in enumerate(arms[arm]):
+            x = [0.0, *(look["seconds"] for look in trial.looks)]
+            label = (
+                (record["confirmation"]["winner"] if arm == "winner" else "the preset as it is") if not number else None
+            )
+            upper.plot(x, [0.0, *trial.curve(trial.trained)], dash, color=colour, label=label)
+            lower.plot(x, [0.0, *trial.curve(TRUTH)], dash, color=colour)
+    upper.axhline(record["level"], color="#444444", linewidth=0.8)
+    lower.axhline(0, color="#444444", linewidth=0.8)
+    upper.set_ylabel("trained reward, σ")
+    lower.set_ylabel("truth, σ")
+    lower.set_xlabel("seconds of training, one core")
+    upper.legend(frameon=False, fontsize=8)
+    return drawing
+
+
+def _spread(values: Sequence[float]) -> str:
+    mean = float(np.exp(np.mean(np.log(values))))
+    return f"{mean:.0f} ({min(values):.0f} to {max(values):.0f})"
+
+
+def _words(interval: Interval) -> str:
+    return f"{interval.value:+.2f} ({interval.low:+.2f} to {interval.high:+.2f})"
+
+
+def _ratio(ratio: Speedup) -> str:
+    r = ratio.ratio
+    return f"{r.value:.1f} × ({r.low:.1f} to {r.high:.1f})"
+
+
+if __name__ == "__main__":
+    write_page(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")), Path(sys.argv[2]))

@@ -1,0 +1,77 @@
+"""The race for the soonest reward at tiny size: it runs, goes on where it stopped, and orders as it says."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from bench.reward_race_space import CLIPS, RATES, candidates, canonical, today
+from bench.reward_race_trial import Trial
+from bench.time_to_reward import Plan, Race, evenly, order, run
+
+
+def trial(rises: list[float], *, fell: bool = False, ended: str = "") -> Trial:
+    looks = []
+    for number, rise in enumerate(rises, start=1):
+        judged = {"pickscore": {"rise": [rise], "fell": False}, "clipscore": {"rise": [0.0], "fell": fell}}
+        looks.append({"due": 10 * number, "seconds": 10.0 * number, "queries": 80 * number, "rises": judged})
+    return Trial(today(), 0, 10.0 * len(rises), looks, ended)
+
+
+def test_sooner_is_better_then_higher_and_who_did_damage_comes_last() -> None:
+    soon, late, never = trial([0.6, 0.7]), trial([0.2, 0.6]), trial([0.2, 0.4])
+    lower, cheat, lost = trial([0.1, 0.1]), trial([2.0, 3.0], fell=True), trial([], ended="diverged")
+    ranks = [order(each, 20.0) for each in (soon, late, never, lower, cheat, lost)]
+    assert ranks == sorted(ranks, reverse=True)
+    assert soon.reaching(0.5, 20.0).x == pytest.approx(10 * 0.5 / 0.6)
+    assert never.reaching(0.5, 20.0).censored
+
+
+def test_what_came_later_does_not_change_an_earlier_rung() -> None:
+    went_on, stopped = trial([0.2, 0.9]), trial([0.2])
+    assert order(went_on, 10) == order(stopped, 10)
+    assert order(trial([0.2, 0.9], ended="diverged"), 10) == order(stopped, 10)
+
+
+def test_settings_that_come_to_the_same_training_are_one() -> None:
+    assert canonical("last 4", "2", 2, 8, RATES[0], CLIPS[0])[:2] == ("all", "all")
+    assert canonical("last 1", "detached", 8, 8, RATES[0], CLIPS[0])[:2] == ("last 1", "all")
+    names = [candidate.name for candidate in candidates(0)]
+    assert len(names) == len(set(names)) > 500
+
+
+def test_longer_budgets_train_longer_and_rungs_double() -> None:
+    short, long = Plan.of(20, 4), Plan.of(120, 4)
+    assert short.longest < long.longest == 90
+    ends = [times[-1] for times in long.times()]
+    assert ends == pytest.approx([11.25, 22.5, 45, 90])
+
+
+def test_prompts_are_taken_evenly() -> None:
+    assert evenly(["a", "b", "c", "d"], 2) == ["a", "c"]
+    assert evenly(["a", "b"], 5) == ["a", "b"]
+
+
+def test_a_race_runs_goes_on_and_writes_its_page(tmp_path: Path) -> None:
+    plan = Plan(budget=1.0, longest=0.5, tuning=2, test=2, seeds=2, rungs=2, fewest=3)
+    race = Race(plan, "emoji-rocm", ["model.steps=2"], tmp_path / "runs", tmp_path / "record.json")
+    page = tmp_path / "page.md"
+    run(race, page)
+    record = json.loads(race.out.read_text())
+    assert record["candidates"] == 3
+    assert len(record["confirmation"]["trials"]) == 4
+    text = page.read_text()
+    assert "the preset as it is" in text
+    assert record["confirmation"]["winner"] in text
+    assert page.with_suffix(".png").stat().st_size > 1000
+
+    # Stopped within the confirmation: what is written down is not trained again, the rest is.
+    last = record["confirmation"]["trials"][-1]
+    del record["trials"][last]
+    race.out.write_text(json.dumps(record))
+    again = Race(plan, "emoji-rocm", ["model.steps=2"], tmp_path / "runs", tmp_path / "record.json")
+    run(again, page)
+    assert again.record["trials"].keys() == race.record["trials"].keys()
+    for key, known in record["trials"].items():
+        assert again.record["trials"][key] == known

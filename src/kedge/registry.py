@@ -13,6 +13,8 @@ from typing import Any
 
 from kedge.user_code import UserCodeError, calling
 
+KEPT = "(Of a run that is there, its folder code/ holds a copy: put it where it is looked for)"
+
 
 class UnknownNameError(ValueError):
     """A name that is not registered; the message lists the choices and the nearest one."""
@@ -61,7 +63,7 @@ def _import(name: str, path: str) -> ModuleType:
             raise  # the user's module exists, but fails, or something that it imports does not exist
         raise UnknownNameError(
             f"cannot import {name!r} (from {path!r}): no such module on the path: looked in "
-            f"{Path.cwd()} and among installed packages. A file is named by its path: folder/file.py:name"
+            f"{Path.cwd()} and among installed packages. A file is named by its path: folder/file.py:name. {KEPT}"
         ) from error
 
 
@@ -79,7 +81,7 @@ def load_file(file: Path, path: str) -> ModuleType:
         UnknownNameError: there is no such file.
     """
     if not file.is_file():
-        raise UnknownNameError(f"no such file: {file} (from {path!r}: one's own is written file.py:name)")
+        raise UnknownNameError(f"no such file: {file} (from {path!r}: one's own is written file.py:name). {KEPT}")
     file = file.resolve()
     script = getattr(sys.modules.get("__main__"), "__file__", None)
     if script and Path(script).resolve() == file:

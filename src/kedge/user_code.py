@@ -46,9 +46,14 @@ def _place(error: Exception) -> str:
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_ours(frame.filename)]
     if not frames:
         return ""
-    own = [frame for frame in frames if not _is_library(frame.filename)]
+    own = [frame for frame in frames if is_users(frame.filename)]
     frame = (own or frames)[-1]
     return f" in {_short(frame.filename)}, line {frame.lineno}"
+
+
+def is_users(file: str) -> bool:
+    """Whether a source file is neither Kedge's nor a library's."""
+    return not (_is_ours(file) or _is_library(file))
 
 
 def _is_ours(file: str) -> bool:

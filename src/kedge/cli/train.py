@@ -35,4 +35,8 @@ def train_command(
     if run.stopped:
         print(run.stopped)
     print(f"spent    {run.spent}")
-    print(f"run      {folder.path}\nsamples  {folder.samples}\nadapter  {folder.lora}\nreport   {folder.report}")
+    print(f"run      {folder.path}")
+    places = {"samples": folder.samples, "adapter": folder.lora, "report": folder.report}
+    for name, place in places.items():
+        if place.exists():
+            print(f"{name:8} {place}")

@@ -40,7 +40,7 @@ def check_runs(paths: Iterable[Path]) -> tuple[Path, ...]:
 
 def run_state(path: Path, name: str) -> dict[str, Any]:
     """Everything that changes while a run trains, as JSON has it."""
-    folder, config = RunFolder(path), load_config(path / "config.yaml")
+    folder, config = RunFolder(path), load_config(path / "config.yaml", to_train=False)
     log = read_log(folder.metrics)
     step = int(log[-1]["step"] or 0) if log else 0
     return {

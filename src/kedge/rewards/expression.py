@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-_PLAIN = r"[A-Za-z_./~][\w.:/~-]*"
+_PLAIN = r"(?:[^\W\d]|[./~])[\w.:/~-]*"
 _TERM = re.compile(
     r"""(?:(?P<weight>\d*\.?\d+(?:e[+-]?\d+)?)\s*\*\s*)?   # 0.7*
         (?P<open>z\(\s*)?                                  # z(   : standardised
         (?P<floor>floor\(\s*)?                             # floor( : not to fall
-        (?P<name>"[^"]+"|[A-Za-z_./~][\w.:/~-]*)  # hpsv2.1, module:callable, file.py:callable, "a file.py:f"
+        (?P<name>"[^"]+"|(?:[^\W\d]|[./~])[\w.:/~-]*)  # hpsv2.1, module:callable, file.py:callable, "a file.py:f"
         (?:\((?P<settings>(?:"[^"]*"|'[^']*'|[^()"'])*)\))?  # (pessimism=1), (question="Is it {prompt}?")
         (?:@(?P<source>"[^"]*"|[^\s)]*[^\s),]))?           # @emoji, @/a/folder, @"/a folder"
         (?(floor)\s*(?:,\s*(?P<level>base|[+-]?\d*\.?\d+(?:e[+-]?\d+)?)\s*)?\))
@@ -73,10 +73,11 @@ def parse(text: str) -> tuple[Term, ...]:
         if match := _SIGN.match(text, position):
             sign, position = (-1.0 if match[1] == "-" else 1.0), match.end()
         elif terms:
-            raise _unreadable(text, position, "expected + or - before the next reward")
+            raise _unreadable(text, position, f"expected + or - before the next reward{_path_hint(text)}")
         term = _TERM.match(text, position)
         if term is None:
-            raise _unreadable(text, position, "expected a reward: NAME, NAME@SOURCE, module:callable or WEIGHT*NAME")
+            what = "expected a reward: NAME, NAME@SOURCE, module:callable or WEIGHT*NAME"
+            raise _unreadable(text, position, what + _path_hint(text))
         terms.append(_term(text, term, sign))
         position = term.end() + len(text[term.end() :]) - len(text[term.end() :].lstrip())
     if all(term.floor for term in terms):
@@ -158,6 +159,14 @@ def _quoted(value: str) -> str:
     if re.fullmatch(r"[\w.+-]+", value):
         return value
     return f"'{value}'" if '"' in value else f'"{value}"'
+
+
+def _path_hint(text: str) -> str:
+    """What to do where it is a path that cannot be read, because of the spaces or signs in it."""
+    looks_like_one = ("/" in text or ".py:" in text) and '"' not in text
+    return (
+        '. A path with spaces or signs in it goes into double quotes: "my files/mine.py:calm"' if looks_like_one else ""
+    )
 
 
 def _unreadable(text: str, position: int, what: str) -> ValueError:

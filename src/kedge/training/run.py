@@ -27,6 +27,7 @@ from kedge.training.guard_checks import check_guard
 from kedge.training.history import History, Stretch, in_words
 from kedge.training.loggers import unused
 from kedge.training.meter import spent
+from kedge.training.own_code import keep_code
 from kedge.training.ownership import FolderTaken as FolderTaken
 from kedge.training.ownership import owned
 from kedge.training.parent import Parent, read_parent
@@ -128,6 +129,7 @@ class _Run:
         )
         if processes.main:  # only now: what cannot be loaded leaves no folder behind
             folder.open(config, processes.count, str(processes.device), trainer.base, history)
+            keep_code(config, folder.code)
         processes.wait()  # nobody trains before the folder is open
         self.trainer = trainer
         outcome = trainer.fit()

@@ -71,6 +71,11 @@ class RunFolder:
         return self.path / "lora"
 
     @property
+    def code(self) -> Path:
+        """Copies of the user's own files that it was made with: see :mod:`kedge.training.own_code`."""
+        return self.path / "code"
+
+    @property
     def card(self) -> Path:
         """The model card."""
         return self.path / "README.md"
@@ -93,7 +98,7 @@ class RunFolder:
     def files(self) -> list[Path]:
         """Everything that a run writes."""
         named = [self.config, self.metrics, self.checkpoints, self.samples, self.tensorboard, self.lora]
-        return [*named, self.card, self.report, self.history, self.path / "env.json"]
+        return [*named, self.code, self.card, self.report, self.history, self.path / "env.json"]
 
     def foreign(self) -> list[str]:
         """Names of files in a folder without a run that a run would overwrite."""

@@ -133,7 +133,7 @@ def load_run(path: str | Path, device: str | torch.device = "auto", **model: Any
     folder = RunFolder(Path(path))
     if not folder.config.is_file():
         raise ValueError(f"{path} is not a run folder: it has no config.yaml (kedge train makes one)")
-    config = load_config(folder.config)
+    config = load_config(folder.config, to_train=False)
     config = dataclasses.replace(config, model=dataclasses.replace(config.model, **model))
     run = TrainedRun(folder.path, config, device)
     _ = run.policy  # now, so that what is missing is told here

@@ -72,7 +72,7 @@ def find_prompts(target: str, spec: str | None, seed: int) -> list[str]:
         except PromptError as error:  # recipes name a local file in another way
             raise ValueError(str(error).replace("prompts.local=FILE", "--prompts FILE")) from error
     elif is_run(path):
-        config = load_config(path / "config.yaml")
+        config = load_config(path / "config.yaml", to_train=False)
         prompts = PromptSets(config).test.prompts
     elif is_image_folder(path):
         prompts = read_image_folder(path)[1]

@@ -193,3 +193,16 @@ def test_the_wrong_kind_or_place_is_explained(models: Builder, tmp_path: Path) -
         load_policy("auto", lcm.folder, steps=2, guidance=0, parts=ModelParts(lcm_lora="nowhere"))
     with pytest.raises(ValueError, match="between 1 and 1000"):
         load_policy("auto", sprint.folder, steps=1001, guidance=0)
+
+
+def test_a_plain_model_that_is_called_a_consistency_model_is_remarked_on(
+    models: Builder, caplog: pytest.LogCaptureFixture
+) -> None:
+    load_policy("lcm", models("sd15-diffusion").folder, steps=2, guidance=0.0)
+    assert "nothing in the model's files says that it is a consistency model" in caplog.text
+    assert "model.lcm_lora=" in caplog.text
+    caplog.clear()
+    for name in ("sd15-lcm-lora", "sdxl-lcm"):
+        built = models(name)
+        load_policy("lcm", built.folder, steps=2, guidance=0.0, parts=built.parts)
+    assert not caplog.records

@@ -96,3 +96,19 @@ def test_refuses_with_advice(text, says):
 def test_a_term_is_written_as_it_was_read(text):
     (term,) = parse(text)
     assert parse(term.text) == (term,)
+
+
+def test_paths_as_people_have_them():
+    assert parse("Übung.py:ruhig")[0].name == "Übung.py:ruhig"
+    assert parse("0.5*ä/ö.py:ü + 作品/r.py:f")[1].name == "作品/r.py:f"
+    (term,) = parse('clipscore@"/mein Ordner (2), neu/ß"')
+    assert term.source == "/mein Ordner (2), neu/ß"
+    assert parse(term.text) == (term,)
+    (own,) = parse('"mein Ordner/a+b (2).py:f"')
+    assert own.name == "mein Ordner/a+b (2).py:f"
+    assert parse(own.text) == (own,)
+    for text in ("/mein Ordner/r.py:f", "mein Ordner/r.py:f", "(neu)/r.py:f", "clipscore@/mein Ordner/ß"):
+        with pytest.raises(ValueError, match="goes into double quotes"):
+            parse(text)
+    with pytest.raises(ValueError, match=r"before the next reward$"):  # no word of paths
+        parse("pickscore hpsv2")

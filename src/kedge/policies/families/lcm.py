@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,8 @@ from kedge.policies.latent import LatentPolicy
 from kedge.policies.schedulers import as_scheduler
 from kedge.policies.settings import LoraConfig
 from kedge.policies.steps import check_prediction_type, check_steps, refuse_clipping, schedule_of, set_timesteps
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,13 @@ def lcm_policy(
             f"guidance {guidance}. If it is one nevertheless: model.guidance=0. If it was distilled another way: "
             "model.kind=turbo, lightning, dmd2, hyper-sd or tcd; if not at all: model.kind=diffusion, of which "
             "model.lcm_lora=latent-consistency/lcm-lora-sdv1-5 (or -sdxl) makes a consistency model"
+        )
+    if not distilled:
+        log.warning(
+            "model.kind=lcm, but nothing in the model's files says that it is a consistency model: its UNet has no "
+            "guidance embedding, and its scheduler is %s. If its pictures are blurred, it is none: "
+            "model.kind=diffusion, or model.lcm_lora=latent-consistency/lcm-lora-sdv1-5 (or -sdxl)",
+            type(pipeline.scheduler).__name__,
         )
     dtype = torch.promote_types(pipeline.unet.dtype, torch.float32)
     scheduler = as_scheduler(LCMScheduler, pipeline.scheduler)

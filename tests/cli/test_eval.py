@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ from kedge.cli.compare import compare_command
 from kedge.cli.eval import eval_command
 from kedge.cli.run import explain
 from kedge.config import parse_config
+from kedge.evaluation.diversity import WITHIN
 from kedge.evaluation.levels import LEVELS
 from kedge.export.card import VERDICT
 from kedge.training.run import train
@@ -61,8 +64,6 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 @pytest.fixture
 def run(runs, tmp_path) -> Path:
     """A copy of the first run."""
-    import shutil
-
     return Path(shutil.copytree(runs[0], tmp_path / "first"))
 
 
@@ -102,8 +103,6 @@ def test_what_was_measured_is_found_again(run: Path, monkeypatch) -> None:
 
 
 def test_other_weights_are_measured_again(run: Path, runs) -> None:
-    import shutil
-
     before = rows(kedge("eval", run, "--format", "csv", "--count", 5))
     shutil.rmtree(run / "checkpoints")
     shutil.copytree(runs[1] / "checkpoints", run / "checkpoints")
@@ -199,3 +198,81 @@ def test_compare_with_another_run(run: Path, runs) -> None:
     assert (run / "report-against-second.html").exists()
     assert (run / "evaluation" / "grid-against-second.png").exists()
     assert "report" not in text  # a table for a file is nothing but the table
+
+
+JUDGE = "helpers.training_world:dimness"
+# What makes each verdict: the trained reward and the judge move by that many σ, and that share of a diversity is kept.
+VERDICTS: dict[str, tuple[float, float | None, float]] = {
+    "better": (1, 0.5, 1.0),
+    "alike": (1, 0.5, 0.6),
+    "unclear": (1, math.nan, 1.0),
+    "unjudged": (1, None, 1.0),
+    "unchanged": (0, 0.0, 1.0),
+    "narrowed": (1, None, 0.6),
+    "collapsed": (1, 0.5, 0.3),
+    "worse": (-1, 0.0, 1.0),
+    "hacking": (1, -0.5, 1.0),
+}
+
+
+@pytest.fixture(scope="module")
+def measured(runs, tmp_path_factory) -> Path:
+    """A run with its evaluations, those of the judge too."""
+    run = Path(shutil.copytree(runs[0], tmp_path_factory.mktemp("measured") / "first"))
+    for metrics in (f"{REWARD},{JUDGE}", REWARD, JUDGE):
+        kedge("compare", run, "--count", 30, "--metrics", metrics)
+    return run
+
+
+def with_verdict(run: Path, level: str) -> list[object]:
+    """Put numbers into the run's evaluations that have this verdict; the options that read them."""
+    trained, judge, share = VERDICTS[level]
+    metrics = REWARD if judge is None else f"{REWARD},{JUDGE}"
+    rng, moved = np.random.default_rng(0), {REWARD: trained, JUDGE: judge or 0.0}
+    base_values = {name: rng.normal(size=60) for name in (*moved, WITHIN)}
+    for path in (run / "evaluation").glob("*.json"):
+        data = json.loads(path.read_text())
+        if path.name == "comparison.json" or tuple(data["scores"]) != tuple(metrics.split(",")):
+            continue
+        tuned = path.name.startswith("tuned")
+        for name in data["scores"]:
+            noise = 3.0 if math.isnan(moved[name]) else 0.2  # nobody can tell
+            change = np.nan_to_num(moved[name]) + noise * rng.normal(size=60)
+            data["scores"][name] = (base_values[name] + tuned * change).tolist()
+        kept = share * rng.normal(1, 0.05, size=60) if tuned else 1.0
+        data["statistics"][WITHIN] = ((0.5 + 0.05 * base_values[WITHIN]) * kept).tolist()
+        path.write_text(json.dumps(data))
+    return ["compare", run, "--count", 30, "--metrics", metrics]
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_a_pipeline_fails_at_the_verdicts_that_it_names(level: str, measured: Path) -> None:
+    others = []
+    for other in LEVELS:
+        if other != level:
+            others += ["--fail-if", other]
+    options = [str(option) for option in with_verdict(measured, level)]
+    passed = CliRunner().invoke(app, [*options, *others])
+    assert (passed.exit_code, passed.stderr) == (0, "")
+    assert f"{LEVELS[level].sign} {LEVELS[level].title}\n" in passed.stdout
+    failed = CliRunner().invoke(app, [*options, "--fail-if", "hacking", "--fail-if", level])
+    assert (failed.exit_code, failed.stdout) == (1, passed.stdout)  # all is shown, and written, first
+    assert failed.stderr.startswith(f"kedge: --fail-if {level}: {LEVELS[level].title}: ")
+
+
+def test_a_verdict_that_will_not_be_given_is_refused(measured: Path, runs) -> None:
+    unknown = usage_error("compare", "nothing-is-loaded", "--fail-if", "hacked")
+    assert "'hacked' is no verdict: choose from better, alike, unclear" in unknown
+    assert "Did you mean 'hacking'?" in unknown
+    other = usage_error("compare", measured, "--against", runs[1], "--fail-if", "hacking")
+    assert "leave out --against" in other
+    assert "no verdict without the reward that was trained on" in refused(
+        "compare", measured, "--count", 30, "--metrics", JUDGE, "--fail-if", "hacking"
+    )
+
+
+def usage_error(*arguments: object) -> str:
+    """The message of a command whose options are wrong, without its frame."""
+    result = CliRunner().invoke(app, [str(a) for a in arguments])
+    assert result.exit_code == 2
+    return " ".join(result.stderr.replace("│", " ").split())

@@ -35,15 +35,17 @@ def compare_command(
     ] = "auto",
     fail_if: Annotated[
         list[str] | None,
-        typer.Option(metavar="LEVEL", help="Exit with 1 at this verdict (hacking, collapsed, …); may be repeated."),
+        typer.Option(
+            metavar="LEVEL", help="Exit with 1 at this verdict on base → tuned (hacking, …), with 0 else; repeatable."
+        ),
     ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Measure again what the run folder already has.")] = False,
 ) -> None:
     """Compare a run with its base or with another run. Sample by sample: differences, win rates, grid and report."""
     from kedge.workflows.compare import compare
 
-    chosen = table_format(format, out)
-    check_levels(fail_if or [])
+    chosen, levels = table_format(format, out), fail_if or []
+    check_levels(levels, against)
     comparison = compare(
         run,
         against,
@@ -58,23 +60,39 @@ def compare_command(
         fresh=fresh,
     )
     write_comparison(comparison, chosen, out)
-    if comparison.verdict is not None and comparison.verdict.level in (fail_if or []):
-        raise typer.Exit(1)
+    if levels:
+        judge(comparison, levels)
 
 
-def check_levels(levels: list[str]) -> None:
-    """Refuse a verdict that does not exist, before minutes are spent.
+def check_levels(levels: list[str], against: str) -> None:
+    """Refuse a verdict that does not exist or that will not be given, before minutes are spent.
 
     Raises:
         typer.BadParameter: listing the verdicts.
     """
+    from kedge.registry import suggest
     from kedge.workflows.compare import LEVELS
 
     for level in levels:
         if level not in LEVELS:
-            raise typer.BadParameter(
-                f"{level!r} is no verdict: choose from {', '.join(LEVELS)}", param_hint="--fail-if"
-            )
+            problem = f"{level!r} is no verdict: choose from {', '.join(LEVELS)}.{suggest(level, LEVELS)}"
+            raise typer.BadParameter(problem, param_hint="--fail-if")
+    if levels and against != "base":
+        raise typer.BadParameter("a verdict is on base → tuned: leave out --against", param_hint="--fail-if")
+
+
+def judge(comparison: RunComparison, levels: list[str]) -> None:
+    """End with 1, and say why, if the verdict is one of those.
+
+    Raises:
+        ValueError: if there is none: a pipeline must not take silence for a good answer.
+    """
+    verdict = comparison.verdict
+    if verdict is None:
+        raise ValueError("--fail-if: no verdict without the reward that was trained on: put it among --metrics")
+    if verdict.level in levels:
+        print(f"kedge: --fail-if {verdict.level}: {verdict.sentence}", file=sys.stderr)
+        raise typer.Exit(1)
 
 
 def write_comparison(comparison: RunComparison, format: str = "table", out: Path | None = None) -> None:

@@ -214,7 +214,8 @@ class WatchConfig:
             clip, whichever is on this machine), emoji, dinov2, clip, NAME@FOLDER, or none.
         guard: what to do when held-out evaluations show that the model cheats the reward: warn, stop or off. best
             warns, makes the step that judges find best the run's result (metrics that share nothing with the reward
-            and see damage), and stops when two evaluations in a row lie more than a standard error below it.
+            and see damage; a step whose pictures vary less than 85 % of the base's is passed over), and stops when two
+            evaluations in a row lie more than a standard error below it or vary less.
         batch_size: pictures at once; they need less memory than training does.
         seed: seed of the samples and evaluations.
         tensorboard: write TensorBoard events too.

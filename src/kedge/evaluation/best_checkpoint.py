@@ -4,23 +4,30 @@ H_t is what the judges say at step t: their mean paired change from the base, in
 scores, prompt by prompt, from the same noise at every look. The best step so far is remembered. The run has passed its
 best when H_t lies more than one standard error of the paired difference below it, twice in a row. One look can be
 chance; by the second the model has been trained further, and still is worse.
+
+Judges look at one picture at a time, and like a model that always draws the same good one. So a step whose pictures
+vary less than 85 % of the base's, within a prompt or between prompts and beyond chance, is never the best, and counts
+as one below it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from kedge.evaluation.guard import ALIKE
 from kedge.evaluation.judges import standing
-from kedge.evaluation.losses import jury_change
+from kedge.evaluation.losses import jury_change, narrowing
 from kedge.evaluation.result import Evaluation
+from kedge.evaluation.run_log import Line
 from kedge.evaluation.statistics import Floats, unit_means
 from kedge.evaluation.statistics.standard_error import over
 
 FALLS = 2  # looks in a row
+NARROWED = "its pictures vary less than the base's, so that it cannot be the best"
 
 
 def judges_of(metrics: Iterable[str], trained: Iterable[str]) -> tuple[str, ...]:
@@ -37,12 +44,14 @@ class Look:
         height: H_t, in σ of the base's scores.
         best: whether this is the best step so far.
         over: whether the best was passed for good.
+        narrowed: where its pictures vary less than the base's; empty if nowhere.
         sentence: for the user.
     """
 
     height: float
     best: bool
     over: bool
+    narrowed: str
     sentence: str
 
 
@@ -70,15 +79,18 @@ class BestByJudges:
         difference = heights - self.by_prompt
         estimate = over(difference)
         change, error = estimate.value, estimate.error
-        best = change > 0 or step == 0
-        self.falls = self.falls + 1 if change < -error else 0
-        if best:
-            self.step, self.by_prompt = step, heights
+        narrowed = narrowing(now, base) if step > 0 else ""
+        best = step == 0 or (change > 0 and not narrowed)
+        self.falls = self.falls + 1 if narrowed or change < -error else 0
         sentence = (
             f"the judges ({', '.join(self.judges)}) say {heights.mean():+.3f} σ, {change:+.3f} ± {error:.3f} from step "
             f"{self.step}, the best so far"
         ).replace("-", "−")
-        return Look(float(heights.mean()), best, self.falls >= FALLS, sentence)
+        if narrowed:
+            sentence += f"; {NARROWED}: {narrowed}"
+        if best:
+            self.step, self.by_prompt = step, heights
+        return Look(float(heights.mean()), best, self.falls >= FALLS, narrowed, sentence)
 
     def state_dict(self) -> dict[str, Any]:
         """Plain data, for a checkpoint."""
@@ -88,3 +100,18 @@ class BestByJudges:
         """Go on from there."""
         self.step, self.falls = state["step"], state["falls"]
         self.by_prompt = np.asarray(state["by_prompt"], dtype=np.float64)
+
+
+def choice_in_words(log: Sequence[Line]) -> str:
+    """What a run's log says about the choice, for its report; empty if nothing was chosen."""
+    chosen = [line["best_step"] for line in log if line.get("best_step") is not None]
+    if not chosen:
+        return ""
+    sentence = f"The result is step {chosen[-1]:g}, which the judges liked best."
+    narrowed = [f"{line['step']:g}" for line in log if line.get("narrowed")]
+    if narrowed:
+        sentence += (
+            f" Not to choose from: {'steps' if len(narrowed) > 1 else 'step'} {', '.join(narrowed)}, whose pictures "
+            f"vary less than {100 * ALIKE:.0f} % of the base's, beyond chance."
+        )
+    return sentence

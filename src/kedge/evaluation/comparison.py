@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -113,9 +113,15 @@ def mean_change(changes: Sequence[Change]) -> Floats | None:
     """
     moves = []
     for change in changes:
-        if change.spread > 0 and len(change.by_prompt):
-            moves.append((change.by_prompt[:, 0] - change.by_prompt[:, 1]) / change.spread)
-    mean: Floats | None = np.mean(moves, axis=0) if moves else None
+        if len(change.by_prompt):
+            moves.append((change.by_prompt[:, 0] - change.by_prompt[:, 1], change.spread))
+    return mean_in_spreads(moves)
+
+
+def mean_in_spreads(moves: Iterable[tuple[Floats, float]]) -> Floats | None:
+    """The mean of changes, each divided by its spread; those whose spread is 0 say nothing. None if none is left."""
+    scaled = [move / spread for move, spread in moves if spread > 0]
+    mean: Floats | None = np.mean(scaled, axis=0) if scaled else None
     return mean
 
 
@@ -134,7 +140,7 @@ def compare(ours: Evaluation, theirs: Evaluation) -> Comparison:
         what = "prompts" if ours.prompts != theirs.prompts else f"seeds ({ours.seed} and {theirs.seed})"
         raise ValueError(f"{ours.name} and {theirs.name} were evaluated on different {what}: evaluate both alike")
     rewards = [_change(ours, theirs, name) for name in ours.scores if name in theirs.scores]
-    statistics = [_change(ours, theirs, name) for name in ours.statistics if _comparable(ours, theirs, name)]
+    statistics = [_change(ours, theirs, name) for name in ours.statistics if comparable(ours, theirs, name)]
     if not rewards and not statistics:
         raise ValueError(f"{ours.name} and {theirs.name} have no metric in common")
     return Comparison(
@@ -147,7 +153,7 @@ def compare(ours: Evaluation, theirs: Evaluation) -> Comparison:
     )
 
 
-def _comparable(ours: Evaluation, theirs: Evaluation, statistic: str) -> bool:
+def comparable(ours: Evaluation, theirs: Evaluation, statistic: str) -> bool:
     """Whether both have it, and, of diversity, by the same encoder."""
     same_encoder = ours.facts.get("encoder") == theirs.facts.get("encoder")
     return statistic in theirs.statistics and (same_encoder or statistic not in DIVERSITIES)

@@ -22,6 +22,7 @@ from kedge.evaluation.statistics import Floats, Interval, mean_interval, unit_me
 
 WITHIN, BETWEEN = "diversity_within", "diversity_between"
 DIVERSITIES = (WITHIN, BETWEEN)
+WHERE = {WITHIN: "within a prompt", BETWEEN: "between prompts"}
 TITLES = {WITHIN: "Diversity within a prompt", BETWEEN: "Diversity between prompts"}
 FEWEST_PROMPTS = 3  # for pseudo-values
 

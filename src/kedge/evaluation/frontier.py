@@ -16,7 +16,7 @@ import numpy as np
 
 from kedge.evaluation.best_checkpoint import judges_of
 from kedge.evaluation.judges import standing
-from kedge.evaluation.losses import jury_change
+from kedge.evaluation.losses import jury_change, narrowing
 from kedge.evaluation.over_optimisation import Peak, fit_peak
 from kedge.evaluation.result import Evaluation
 from kedge.evaluation.statistics import Floats, Interval, mean_interval, unit_means
@@ -33,12 +33,14 @@ class Point:
         distance: √ of the mean path KL; 0 of the base, NaN if it was not measured.
         changes: metric → ``[P]``: paired change in standard deviations of the base's scores, prompt by prompt.
         jury: ``[P]``: the judges' mean change.
+        narrowed: where its pictures vary less than the base's, beyond chance; empty if nowhere or not measured.
     """
 
     label: float
     distance: float
     changes: dict[str, Floats]
     jury: Floats
+    narrowed: str = ""
 
     def rise(self, metric: str) -> Interval:
         """Mean change with its 95 % interval over prompts."""
@@ -53,7 +55,8 @@ class Point:
         """JSON-ready."""
         rises = {metric: self.rise(metric).to_dict() for metric in self.changes}
         distance = self.distance if math.isfinite(self.distance) else None
-        return {"label": self.label, "distance": distance, "rises": rises, "judges": self.height.to_dict()}
+        judges = self.height.to_dict()
+        return {"label": self.label, "distance": distance, "rises": rises, "judges": judges, "narrowed": self.narrowed}
 
 
 @dataclass(frozen=True)
@@ -90,8 +93,9 @@ class Frontier:
 
     @property
     def best_step(self) -> Point:
-        """Where the judges' mean is highest."""
-        return max(self.steps, key=lambda point: point.height.value)
+        """Where the judges' mean is highest, of those whose pictures vary as the base's do: itself among them."""
+        varied = [point for point in self.steps if not point.narrowed]
+        return max(varied, key=lambda point: point.height.value)
 
     @property
     def best_strength(self) -> Point | None:
@@ -113,13 +117,18 @@ class Frontier:
     def advice(self) -> str:
         """When to stop and how strongly to use it, because of what."""
         best, last, chosen = self.best_step, self.steps[-1], self.best_strength
+        narrowed = [point for point in self.steps if point.narrowed and point.height.value > best.height.value]
         if best.label == 0:
-            reason = f"the judges ({', '.join(self.judges)}) liked no step better than the base"
+            varied = " whose pictures vary as the base's do" if narrowed else ""
+            reason = f"the judges ({', '.join(self.judges)}) liked no step{varied} better than the base"
             return f"Do not use it, because {reason}: at the last step they say {_sigma(last.height)}."
         parts = [f"Stop at step {best.label:g}"]
         reasons = [f"there the judges ({', '.join(self.judges)}) say {_sigma(best.height)} over the base"]
         if best.label != last.label:
             reasons.append(f"at the last step ({last.label:g}) {_sigma(last.height)}")
+        if narrowed:
+            higher = max(narrowed, key=lambda point: point.height.value)
+            reasons.append(f"at step {higher.label:g}, which they like better, pictures vary less: {higher.narrowed}")
         if chosen is not None:
             parts.append(f"use strength {chosen.label:g}")
             reasons.append(f"of the strengths drawn at the end of training they like it best, {_sigma(chosen.height)}")
@@ -180,7 +189,8 @@ def _point(label: float, now: Evaluation, base: Evaluation, judges: Sequence[str
         if metric in now.scores and spread > 0:
             changes[metric] = unit_means((now.scores[metric] - values) / spread, now.prompts)
     distance = math.sqrt(float(now.distances[PATH_KL].mean())) if PATH_KL in now.distances else math.nan
-    return Point(label, distance, changes, unit_means(jury_change(judges, now, base), now.prompts))
+    jury = unit_means(jury_change(judges, now, base), now.prompts)
+    return Point(label, distance, changes, jury, narrowing(now, base))
 
 
 def _peaks(steps: Sequence[Point]) -> dict[str, Peak]:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from kedge.evaluation.comparison import Change, Comparison, mean_change
-from kedge.evaluation.diversity import BETWEEN, DIVERSITIES, WITHIN
+from kedge.evaluation.diversity import DIVERSITIES, WHERE, WITHIN
 from kedge.evaluation.judges import Standing, standing
 from kedge.evaluation.levels import LEVELS, Level
 from kedge.evaluation.statistics import Interval, holm, mean_interval, paired_p
@@ -37,7 +37,6 @@ _WORDS = {
     "edge_density": ("busier", "flatter"),
     "colour_entropy": ("richer in colours", "poorer in colours"),
 }
-_WHERE = {WITHIN: "within a prompt", BETWEEN: "between prompts"}
 
 
 @dataclass(frozen=True)
@@ -191,7 +190,7 @@ def _judged(judges: Sequence[Change], others: Sequence[Change], jury: _Test | No
 
 
 def _varied(tests: dict[str, _Test], lost: Sequence[str]) -> str:
-    shares = [f"{100 * tests[name].size.value:.0f} % {_WHERE[name]}" for name in DIVERSITIES if name in tests]
+    shares = [f"{100 * tests[name].size.value:.0f} % {WHERE[name]}" for name in DIVERSITIES if name in tests]
     if not shares:
         return "how much the pictures vary was not measured"
     if lost:

@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from kedge.evaluation import report_parts as parts
+from kedge.evaluation.best_checkpoint import choice_in_words
 from kedge.evaluation.comparison import Comparison, compare
 from kedge.evaluation.frontier_report import frontier_section
 from kedge.evaluation.guard import judge_comparison
@@ -114,7 +115,8 @@ def _page(run: _Run, ours: Evaluation | None, theirs: Evaluation | None, against
         sections += _latest_sample(run)
     sections += frontier_section(run.folder)
     charts = parts.training_charts(run.log, run.reward)
-    sections += ["<h2>Training</h2>", charts] if charts else []
+    choice = choice_in_words(run.log)
+    sections += ["<h2>Training</h2>", f"<p>{escape(choice)}</p>" if choice else "", charts] if charts else []
     sections.append("<h2>How it was made</h2>")
     if run.history:
         sections.append("<ul>" + "".join(f"<li>{escape(sentence)}</li>" for sentence in run.history) + "</ul>")

@@ -193,12 +193,19 @@ class HeldOut:
         return numbers | {name: float(values.mean()) for name, values in now.distances.items()} | signs
 
     def _judge(self, step: int, now: Evaluation, run: Watched) -> dict[str, float]:
-        look = self._best.look(step, now, self.base or now)
+        base = self.base or now
+        silent = [judge for judge in self._best.judges if judge not in now.scores or judge not in base.scores]
+        if silent:
+            run.say(f"step {step} cannot be the best, because these judges are missing: {', '.join(silent)}")
+            return {"best_step": self._best.step}
+        look = self._best.look(step, now, base)
         if look.best:
             run.keep()
         if look.over:
             run.stop(f"past its best at step {self._best.step}, on {words(self.role)}: {look.sentence}")
-        return {"judges": look.height, "best_step": self._best.step}
+        elif look.narrowed:
+            run.say(f"step {step}, on {words(self.role)}: {look.sentence}")
+        return {"judges": look.height, "best_step": self._best.step, "narrowed": float(bool(look.narrowed))}
 
     def _evaluate(self, run: Watched, *, tolerant: bool, reference: bool = False) -> Evaluation:
         """Of all rewards; once it trains, one that only watches and fails is left out: it must not end the training."""

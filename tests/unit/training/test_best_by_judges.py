@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
-from helpers.training_world import recipe
+from helpers.training_world import darkness, dimness, recipe, redness
 from kedge.config import parse_config
 from kedge.config.text import ConfigError
 from kedge.evaluation.best_checkpoint import BestByJudges, judges_of
+from kedge.evaluation.diversity import DIVERSITIES, WHERE, WITHIN
+from kedge.evaluation.report import write_report
 from kedge.evaluation.result import Evaluation
 from kedge.evaluation.run_log import read_log
 from kedge.training.assemble import assemble
@@ -64,6 +68,38 @@ def test_a_reward_that_only_hurts_keeps_the_base():
     best, results = looks(-0.5, -1.0)
     assert best.step == 0
     assert results[-1] == (False, True)
+
+
+def varied(shift: float, share: float, name: str = WITHIN, spread: float = 0.05) -> Evaluation:
+    """As :func:`scored`, with that share of the base's diversity; ``spread`` is how much prompts differ in it."""
+    now = scored(shift, seed=1)
+    kept = share + spread * np.random.default_rng(5).normal(size=len(PROMPTS))
+    return replace(now, statistics={name: 0.5 * (kept if share < 1 else np.ones(len(PROMPTS)))})
+
+
+@pytest.mark.parametrize("name", DIVERSITIES)
+def test_a_step_whose_pictures_grew_alike_is_never_the_best_and_counts_as_a_fall(name):
+    best, base = BestByJudges(("judge",)), varied(0.0, 1.0, name)
+    assert best.look(0, base, base).best
+    assert best.look(10, varied(0.5, 0.9, name), base).best  # alike a little: not below 85 %
+    look = best.look(20, varied(2.0, 0.6, name), base)
+    assert (look.best, look.over, best.step) == (False, False, 10)
+    assert f"it cannot be the best: 59 % {WHERE[name]} (57–61)" in look.sentence
+    assert best.look(30, varied(3.0, 0.5, name), base).over
+    assert best.look(40, varied(3.0, 0.95, name), base).best
+
+
+def test_a_diversity_that_fell_within_chance_excludes_nothing():
+    best, base = BestByJudges(("judge",)), varied(0.0, 1.0)
+    best.look(0, base, base)
+    look = best.look(10, varied(1.0, 0.8, spread=0.3), base)
+    assert (look.best, look.narrowed) == (True, "")
+
+
+def test_diversities_by_another_encoder_exclude_nothing():
+    best, base = BestByJudges(("judge",)), varied(0.0, 1.0)
+    best.look(0, base, base)
+    assert best.look(10, replace(varied(1.0, 0.3), facts={"encoder": "another"}), base).best
 
 
 def test_its_state_is_plain():
@@ -131,6 +167,55 @@ def test_a_resumed_run_keeps_the_same_best(tmp_path):
     for a, b in zip(one["chosen"]["weights"], other["chosen"]["weights"], strict=True):
         assert torch.equal(a, b)
     assert one["callbacks"] == other["callbacks"]
+
+
+class MoreAlike:
+    """An encoder to which the pictures of each evaluation (two batches) are more alike than those of the one before."""
+
+    name, calls = "more alike", 0
+
+    def __call__(self, images):
+        common = torch.full((len(images), 1), (self.calls // 2) / 2)
+        self.calls += 1
+        return torch.nn.functional.normalize(torch.cat([common, images.flatten(1) - 0.5], dim=1), dim=1)
+
+
+def test_a_run_whose_judges_like_one_picture_keeps_a_step_that_varies(tmp_path, monkeypatch):
+    """The judge likes red as the reward does, and goes on rising while the pictures grow alike."""
+    monkeypatch.setattr("kedge.evaluation.encoders.choose_encoder", lambda *_: "more alike")
+    monkeypatch.setattr("kedge.evaluation.encoders.load_encoder", lambda *_: MoreAlike())
+    monkeypatch.setattr("helpers.training_world.dimness.__code__", redness.__code__)
+    changes = {"reward": "helpers.training_world:redness", "training__batch_size": 8, "watch__evaluate_every": 4}
+    _, outcome = fit(best_run(30, **changes), tmp_path / "run")
+    assert outcome.ended == "stopped"
+    assert "its pictures vary less than the base's, so that it cannot be the best" in outcome.reason
+    log = [line for line in read_log(tmp_path / "run" / "metrics.jsonl") if "narrowed" in line]
+    assert [line["narrowed"] for line in log[-2:]] == [1, 1]
+    last = log[-1]
+    assert last["judges"] > max(line["judges"] for line in log[:-2])
+    assert last["best_step"] == last["step"] - 8
+    page = write_report(tmp_path / "run").read_text()
+    assert f"The result is step {last['best_step']:g}, which the judges liked best." in page
+    assert f"{last['step']:g}, whose pictures vary less than 85 % of the base" in page
+    advice = frontier(tmp_path / "run", device="cpu").frontier
+    assert advice.best_step.label == last["best_step"]
+    assert "which they like better, pictures vary less" in advice.advice()
+
+
+def test_a_look_without_its_judge_is_no_best_and_ends_nothing(tmp_path, monkeypatch, capsys):
+    config = best_run(6, watch__metrics=[JUDGE, "helpers.training_world:darkness"])
+    looks = []
+
+    def failing(images, prompts):
+        looks.append(1)
+        return darkness(images, prompts) * (1 if len(looks) <= 2 else float("nan"))
+
+    failing.made_from, failing.sees_damage = dimness.made_from, True
+    monkeypatch.setattr("helpers.training_world.dimness", failing)
+    trainer, outcome = fit(config, tmp_path / "run")
+    assert outcome.ended == "finished"
+    assert trainer.chosen["step"] == 0
+    assert f"cannot be the best, because these judges are missing: {JUDGE}" in "".join(capsys.readouterr())
 
 
 @pytest.mark.parametrize(

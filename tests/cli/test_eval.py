@@ -239,8 +239,8 @@ def with_verdict(run: Path, level: str) -> list[object]:
             noise = 3.0 if math.isnan(moved[name]) else 0.2  # nobody can tell
             change = np.nan_to_num(moved[name]) + noise * rng.normal(size=60)
             data["scores"][name] = (base_values[name] + tuned * change).tolist()
-        kept = share * rng.normal(1, 0.05, size=60) if tuned else 1.0
-        data["statistics"][WITHIN] = ((0.5 + 0.05 * base_values[WITHIN]) * kept).tolist()
+        remains = share * rng.normal(1, 0.05, size=60) if tuned else 1.0
+        data["statistics"][WITHIN] = ((0.5 + 0.05 * base_values[WITHIN]) * remains).tolist()
         path.write_text(json.dumps(data))
     return ["compare", run, "--count", 30, "--metrics", metrics]
 

@@ -73,8 +73,8 @@ def test_a_reward_that_only_hurts_keeps_the_base():
 def varied(shift: float, share: float, name: str = WITHIN, spread: float = 0.05) -> Evaluation:
     """As :func:`scored`, with that share of the base's diversity; ``spread`` is how much prompts differ in it."""
     now = scored(shift, seed=1)
-    kept = share + spread * np.random.default_rng(5).normal(size=len(PROMPTS))
-    return replace(now, statistics={name: 0.5 * (kept if share < 1 else np.ones(len(PROMPTS)))})
+    shares = share + spread * np.random.default_rng(5).normal(size=len(PROMPTS))
+    return replace(now, statistics={name: 0.5 * (shares if share < 1 else np.ones(len(PROMPTS)))})
 
 
 @pytest.mark.parametrize("name", DIVERSITIES)

@@ -104,11 +104,14 @@ class BestByJudges:
 
 def choice_in_words(log: Sequence[Line]) -> str:
     """What a run's log says about the choice, for its report; empty if nothing was chosen."""
-    chosen = [line["best_step"] for line in log if line.get("best_step") is not None]
-    if not chosen:
+    chosen, narrowed = None, []
+    for line in log:
+        chosen = line.get("best_step", chosen)
+        if line.get("narrowed"):
+            narrowed.append(f"{line['step']:g}")
+    if chosen is None:
         return ""
-    sentence = f"The result is step {chosen[-1]:g}, which the judges liked best."
-    narrowed = [f"{line['step']:g}" for line in log if line.get("narrowed")]
+    sentence = f"The result is step {chosen:g}, which the judges liked best."
     if narrowed:
         sentence += (
             f" Not to choose from: {'steps' if len(narrowed) > 1 else 'step'} {', '.join(narrowed)}, whose pictures "

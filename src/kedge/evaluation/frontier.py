@@ -94,8 +94,7 @@ class Frontier:
     @property
     def best_step(self) -> Point:
         """Where the judges' mean is highest, of those whose pictures vary as the base's do: itself among them."""
-        varied = [point for point in self.steps if not point.narrowed]
-        return max(varied, key=lambda point: point.height.value)
+        return max(self.steps, key=lambda point: (not point.narrowed, point.height.value))
 
     @property
     def best_strength(self) -> Point | None:
@@ -117,18 +116,17 @@ class Frontier:
     def advice(self) -> str:
         """When to stop and how strongly to use it, because of what."""
         best, last, chosen = self.best_step, self.steps[-1], self.best_strength
-        narrowed = [point for point in self.steps if point.narrowed and point.height.value > best.height.value]
+        liked = max(self.steps, key=lambda point: point.height.value)
         if best.label == 0:
-            varied = " whose pictures vary as the base's do" if narrowed else ""
+            varied = " whose pictures vary as the base's do" if liked.narrowed else ""
             reason = f"the judges ({', '.join(self.judges)}) liked no step{varied} better than the base"
             return f"Do not use it, because {reason}: at the last step they say {_sigma(last.height)}."
         parts = [f"Stop at step {best.label:g}"]
         reasons = [f"there the judges ({', '.join(self.judges)}) say {_sigma(best.height)} over the base"]
         if best.label != last.label:
             reasons.append(f"at the last step ({last.label:g}) {_sigma(last.height)}")
-        if narrowed:
-            higher = max(narrowed, key=lambda point: point.height.value)
-            reasons.append(f"at step {higher.label:g}, which they like better, pictures vary less: {higher.narrowed}")
+        if liked.narrowed:
+            reasons.append(f"at step {liked.label:g}, which they like better, pictures vary less: {liked.narrowed}")
         if chosen is not None:
             parts.append(f"use strength {chosen.label:g}")
             reasons.append(f"of the strengths drawn at the end of training they like it best, {_sigma(chosen.height)}")
@@ -141,8 +139,8 @@ class Frontier:
             "trained": self.trained,
             "judges": list(self.judges),
             "advice": self.advice(),
-            "steps": [point.to_dict() for point in self.steps],
-            "strengths": [point.to_dict() for point in self.strengths],
+            "steps": list(map(Point.to_dict, self.steps)),
+            "strengths": list(map(Point.to_dict, self.strengths)),
             "peaks": {metric: peak.to_dict() for metric, peak in self.peaks.items()},
             "all_rise": list(joint.all_rise),
             "hacked": list(joint.hacked),
@@ -176,10 +174,17 @@ def frontier(
         raise ValueError(
             f"nobody but {trained!r} was measured: set watch.metrics to rewards that share nothing with it"
         )
-    steps = tuple(_point(step, looks[step], base, judges) for step in sorted(looks))
-    swept = strengths or {}
-    points = tuple(_point(strength, swept[strength], base, judges) for strength in sorted(swept))
-    return Frontier(trained, judges, steps, points, _peaks(steps), dict(kl_share or {}))
+    steps = _points(looks, base, judges)
+    return Frontier(trained, judges, steps, _points(strengths or {}, base, judges), _peaks(steps), dict(kl_share or {}))
+
+
+def _points(
+    evaluations: Mapping[int, Evaluation] | Mapping[float, Evaluation], base: Evaluation, judges: Sequence[str]
+) -> tuple[Point, ...]:
+    points = []
+    for label, now in sorted(evaluations.items()):
+        points.append(_point(label, now, base, judges))
+    return tuple(points)
 
 
 def _point(label: float, now: Evaluation, base: Evaluation, judges: Sequence[str]) -> Point:

@@ -39,6 +39,14 @@ def compare_command(
             metavar="LEVEL", help="Exit with 1 at this verdict on base → tuned (hacking, …), with 0 else; repeatable."
         ),
     ] = None,
+    transfer: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SAMPLER",
+            help="Measure what remains of the gain when sampled otherwise: auto (the usual ones), steps=4, renoise=0, "
+            "size=768, beside=LORA=0.8; may be repeated.",
+        ),
+    ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Measure again what the run folder already has.")] = False,
 ) -> None:
     """Compare a run with its base or with another run. Sample by sample: differences, win rates, grid and report."""
@@ -58,6 +66,7 @@ def compare_command(
         device=device,
         encoder=encoder,
         fresh=fresh,
+        transfer=transfer or (),
     )
     write_comparison(comparison, chosen, out)
     if levels:

@@ -23,6 +23,7 @@ from kedge.evaluation.report_style import CSS
 from kedge.evaluation.result import Evaluation
 from kedge.evaluation.run_log import read_log
 from kedge.evaluation.tables import comparison_table, display
+from kedge.evaluation.transfer import transfer_section
 from kedge.files import write_text
 
 
@@ -113,6 +114,7 @@ def _page(run: _Run, ours: Evaluation | None, theirs: Evaluation | None, against
         )
         sections.append(f'<p class="note">Not evaluated yet: <code>{escape(command)}</code> adds results.</p>')
         sections += _latest_sample(run)
+    sections += transfer_section(run.folder)
     sections += frontier_section(run.folder)
     charts = parts.training_charts(run.log, run.reward)
     choice = choice_in_words(run.log)

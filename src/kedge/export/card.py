@@ -16,6 +16,11 @@ from kedge.policies.fingerprint import Fingerprint
 HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")  # the only base_model that the hub understands
 
 VERDICT = "<!-- verdict -->", "<!-- /verdict -->"  # around what `kedge compare` says
+TRANSFER = "<!-- transfer -->", "<!-- /transfer -->"  # around what `kedge compare --transfer` says
+NOT_TRANSFERRED = (
+    "What remains of the gain without noise, in other steps, guidance and sizes, or with another LoRA beside it, was "
+    "not measured yet: `kedge compare --transfer auto` does, and writes it here."
+)
 NOT_COMPARED = "Not compared with its base yet: `kedge compare` does, and writes its verdict here."
 
 Line = dict[str, Any]
@@ -49,7 +54,10 @@ def model_card(
         history: sentences on where it started and what changed when it was resumed.
     """
     parts = [_front_matter(config), f"# {name}\n", _lead(config, step), f"It took {spent}.\n", _base(base)]
-    parts += [_verdict(NOT_COMPARED), _results(config, log), _use(config), _details(config, history)]
+    parts += [_marked(VERDICT, NOT_COMPARED), _results(config, log), _use(config)]
+    if config.model.family is not None:
+        parts.append(_marked(TRANSFER, NOT_TRANSFERRED))
+    parts.append(_details(config, history))
     return "\n".join(filter(None, parts))
 
 
@@ -61,16 +69,30 @@ def with_verdict(card: str, title: str, clauses: Sequence[str], about: str) -> s
         clauses: what became of reward, judges and diversity.
         about: on what it was measured.
     """
-    before, opening, rest = card.partition(VERDICT[0])
-    _, closing, after = rest.partition(VERDICT[1])
-    if not opening or not closing:
-        return card
     items = "\n".join(f"- {clause}" for clause in clauses)
-    return before + _verdict(f"**{title}**, on {about}:\n\n{items}").rstrip("\n") + after
+    return _with(card, VERDICT, f"**{title}**, on {about}:\n\n{items}")
 
 
-def _verdict(text: str) -> str:
-    return f"{VERDICT[0]}\n{text}\n{VERDICT[1]}\n"
+def with_transfer(card: str, sentences: Sequence[str], table: str) -> str:
+    """A card that says where its own marks stand what remains of the gain under other samplers.
+
+    Args:
+        sentences: what to read off the table.
+        table: in Markdown.
+    """
+    text = "\n\n".join([*sentences, table.strip()])
+    return _with(card, TRANSFER, f"## Under other samplers\n\n{text}")
+
+
+def _with(card: str, marks: tuple[str, str], text: str) -> str:
+    """The card with another text between its marks; one whose owner took them away stays as it is."""
+    before, opening, rest = card.partition(marks[0])
+    _, closing, after = rest.partition(marks[1])
+    return before + _marked(marks, text).rstrip("\n") + after if opening and closing else card
+
+
+def _marked(marks: tuple[str, str], text: str) -> str:
+    return f"{marks[0]}\n{text}\n{marks[1]}\n"
 
 
 def _front_matter(config: RunConfig) -> str:

@@ -1,4 +1,4 @@
-"""A LoRA that makes another model of a UNet for good: W + scale · B A, checked layer by layer before anything changes.
+"""A LoRA that makes another model of a network for good: W + scale · B A, checked layer by layer beforehand.
 
 The files come in several dialects. kohya's writes α of each layer; diffusers' and peft's write it into the file's head
 or beside it, with rank-stabilised scaling (α/√r) and α of single layers, or leave it out, which means α = r.
@@ -21,8 +21,10 @@ from torch import Tensor, nn
 
 from kedge.policies.part_files import lora_file
 
+UNET = "unet"
 # What a LoRA's weights may be called before the name of the layer; longer ones first.
-PREFIXES = ("base_model.model.unet.", "base_model.model.", "unet.")
+PREFIXES = ("base_model.model.unet.", "base_model.model.", "unet.", "transformer.")
+NOUNS = {UNET: "UNet"}  # other networks are called what their pipelines call them
 PEFT = "base_model.model."
 DOWN, UP = ".lora_A.weight", ".lora_B.weight"
 # Adapters that are no product of two matrices, by what their weights' names hold.
@@ -69,7 +71,7 @@ def merge_lora(pipeline: DiffusionPipeline, source: str, key: str) -> None:
     path = lora_file(source, key)
     layers = dict(pipeline.unet.named_modules())
     updates = read_lora(path, pipeline, key)
-    _check_fit(updates, layers, f"{key}: {path.name}")
+    check_fit(updates, layers, f"{key}: {path.name}")
     with torch.no_grad():
         for name, low_rank in updates.items():
             weight = layers[name].weight
@@ -77,8 +79,8 @@ def merge_lora(pipeline: DiffusionPipeline, source: str, key: str) -> None:
             weight += update.reshape(weight.shape).to(weight.device, weight.dtype)
 
 
-def read_lora(path: Path, pipeline: DiffusionPipeline, key: str) -> dict[str, LowRank]:
-    """The layers of a LoRA for ``pipeline``'s UNet, by the UNet's names.
+def read_lora(path: Path, pipeline: DiffusionPipeline, key: str, network: str = UNET) -> dict[str, LowRank]:
+    """The layers of a LoRA for the denoising ``network`` of ``pipeline``, by that network's names.
 
     Raises:
         ValueError: for an adapter of another kind, one that changes a text encoder too, or one whose α is unknown.
@@ -89,15 +91,16 @@ def read_lora(path: Path, pipeline: DiffusionPipeline, key: str) -> dict[str, Lo
             raise ValueError(f"{key}: {path.name} is a {kind} adapter, which Kedge cannot merge; it takes plain LoRAs")
     text = [name for name in weights if name.startswith(("text_encoder", "lora_te"))]
     if text:
-        raise ValueError(f"{key}: {path.name} changes the text encoder too ({text[0]}): Kedge merges UNets' LoRAs only")
-    try:
-        state, alphas, metadata = pipeline.lora_state_dict(
-            weights, unet_config=pipeline.unet.config, return_lora_metadata=True
+        noun = NOUNS.get(network, network)
+        raise ValueError(
+            f"{key}: {path.name} changes the text encoder too ({text[0]}): Kedge merges {noun}s' LoRAs only"
         )
+    try:
+        state, alphas, metadata = _peft_state(weights, pipeline, network)
     except KeyError as error:  # diffusers takes kohya's pairs apart
         raise ValueError(f"{key}: {path.name} does not hold {error}: is the file whole?") from error
-    config = _peft_config(path, list(state), key) or _of_the_unet(_head(path) if metadata is None else metadata)
-    named = _peft_names(state)
+    config = _peft_config(path, list(state), key) or _of(network, _head(path) if metadata is None else metadata)
+    named = _peft_names(state) if network == UNET else state
     alpha_of = _alphas_by_layer(alphas or {})
     layers = {}
     for name, down in named.items():
@@ -110,6 +113,18 @@ def read_lora(path: Path, pipeline: DiffusionPipeline, key: str) -> dict[str, Lo
     if lost := sorted(alpha_of.keys() - layers.keys()):
         raise ValueError(f"{key}: {path.name} holds an α for {lost[0]}, but no weights: is the file whole?")
     return layers
+
+
+def _peft_state(
+    weights: dict[str, Tensor], pipeline: DiffusionPipeline, network: str
+) -> tuple[dict[str, Tensor], Mapping[str, float] | None, Mapping[str, Any] | None]:
+    """diffusers' reading of a file: weights, α by layer where they are not inside the weights, and the file's head."""
+    if network == UNET:
+        config = pipeline.unet.config
+        state, alphas, metadata = pipeline.lora_state_dict(weights, unet_config=config, return_lora_metadata=True)
+        return state, alphas, metadata
+    state, metadata = pipeline.lora_state_dict(weights, return_lora_metadata=True)
+    return state, None, metadata
 
 
 def _weights(path: Path) -> dict[str, Tensor]:
@@ -156,11 +171,12 @@ def _head(path: Path) -> Mapping[str, Any] | None:
     return json.loads(text) if text else None
 
 
-def _of_the_unet(metadata: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+def _of(network: str, metadata: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
     """``{"unet.r": 4, …}`` → ``{"r": 4, …}``."""
     if metadata is None:
         return None
-    return {name.removeprefix("unet."): value for name, value in metadata.items() if name.startswith("unet.")}
+    start = f"{network}."
+    return {name.removeprefix(start): value for name, value in metadata.items() if name.startswith(start)}
 
 
 def _peft_config(path: Path, names: list[str], key: str) -> Mapping[str, Any] | None:
@@ -188,22 +204,24 @@ def _scale(layer: str, down: Tensor, alphas: Mapping[str, float], config: Mappin
     return float(alpha) / (rank**0.5 if config.get("use_rslora") else rank)
 
 
-def _check_fit(updates: Mapping[str, LowRank], layers: Mapping[str, nn.Module], what: str) -> None:
+def check_fit(updates: Mapping[str, LowRank], layers: Mapping[str, nn.Module], what: str, network: str = UNET) -> None:
     """Refuse a LoRA of another architecture, whole or in part.
 
     Raises:
-        ValueError: naming a layer that the UNet does not have, or whose shape differs.
+        ValueError: naming a layer that the network does not have, or whose shape differs.
     """
+    noun = NOUNS.get(network, network)
     strangers = [name for name in updates if not isinstance(getattr(layers.get(name), "weight", None), Tensor)]
     if not updates or len(strangers) == len(updates):
         first = f", as {strangers[0]!r}" if strangers else ""
         raise ValueError(
-            f"{what} has no layer of this UNet{first}: it is no LoRA for it, or in names that Kedge does not read"
+            f"{what} has no layer of this {noun}{first}: it is no LoRA for it, or in names that Kedge does not read"
         )
-    architecture = "it was made for another architecture (Stable Diffusion 1.5, 2.1 and SDXL differ)"
+    which = " (Stable Diffusion 1.5, 2.1 and SDXL differ)" if network == UNET else ""
+    architecture = f"it was made for another architecture{which}"
     if strangers:
         raise ValueError(
-            f"{what}: {len(strangers)} of its {len(updates)} layers are not in this UNet, as {strangers[0]!r}: "
+            f"{what}: {len(strangers)} of its {len(updates)} layers are not in this {noun}, as {strangers[0]!r}: "
             f"{architecture}"
         )
     for name, low_rank in updates.items():
@@ -211,4 +229,4 @@ def _check_fit(updates: Mapping[str, LowRank], layers: Mapping[str, nn.Module], 
         made_for = (low_rank.up.shape[0], *low_rank.down.shape[1:])
         if low_rank.up.shape[1] != low_rank.down.shape[0] or torch.Size(made_for).numel() != weight.numel():
             shapes = [" × ".join(map(str, shape)) for shape in (made_for, weight.shape)]
-            raise ValueError(f"{what}: its {name} is {shapes[0]}, this UNet's is {shapes[1]}: {architecture}")
+            raise ValueError(f"{what}: its {name} is {shapes[0]}, this {noun}'s is {shapes[1]}: {architecture}")

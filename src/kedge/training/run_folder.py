@@ -61,6 +61,11 @@ class RunFolder:
         return self.path / "frontier"
 
     @property
+    def transfer(self) -> Path:
+        """What ``kedge compare --transfer`` found."""
+        return self.path / "transfer"
+
+    @property
     def tensorboard(self) -> Path:
         """TensorBoard events."""
         return self.path / "tensorboard"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from kedge.evaluation.guard import Verdict
     from kedge.evaluation.result import Evaluation
     from kedge.evaluation.tables import Table
+    from kedge.evaluation.transfer import Transfer
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class RunComparison:
         verdict: on base → tuned; None against another run, or if what was trained on is not among the metrics.
         grid: pictures of both side by side.
         report: the page that shows it all.
+        transfer: what remains of the gain under other samplers, where that was asked for.
     """
 
     comparison: Comparison
@@ -36,6 +39,7 @@ class RunComparison:
     verdict: Verdict | None
     grid: Path
     report: Path
+    transfer: Transfer | None = None
 
     def table(self) -> Table:
         """Metrics down; base, tuned, paired difference and win rate across."""
@@ -54,7 +58,12 @@ class RunComparison:
                 level.advice,
                 "",
             ]
-        return [*verdict, f"grid     {self.grid}", f"report   {self.report}"]
+        transfer = []
+        if self.transfer:
+            from kedge.evaluation.rendering import render
+
+            transfer = [render(self.transfer.table(), "table").rstrip("\n"), *self.transfer.lines(), ""]
+        return [*verdict, *transfer, f"grid     {self.grid}", f"report   {self.report}"]
 
     def __str__(self) -> str:
         from kedge.evaluation.rendering import render
@@ -75,6 +84,7 @@ def compare(
     device: str = "auto",
     encoder: str = "auto",
     fresh: bool = False,
+    transfer: Sequence[str] = (),
 ) -> RunComparison:
     """Compare a run with its base or with another run, as ``kedge compare`` does; writes grid and report.
 
@@ -82,10 +92,14 @@ def compare(
         run: a run folder or a :class:`TrainedRun`.
         against: ``"base"``, or another run.
         metrics, prompts, count, seed, samples, batch_size, device, encoder, fresh: as for :func:`kedge.evaluate`.
+        transfer: other samplers under which to measure what remains of the gain: ``"auto"`` for the usual ones, or
+            ``"steps=4,guidance=1"``, ``"size=768"``, ``"beside=LORA=0.8"``. Written into report and model card too.
 
     Raises:
         ValueError: if one of them is no run folder, or an option is wrong.
     """
+    if transfer and against != "base":
+        raise ValueError("--transfer measures the gain over the base: leave out --against")
     runs = [run] if against == "base" else [run, against]
     for target in runs:
         if run_path(target) is None:
@@ -101,8 +115,26 @@ def compare(
         encoder=encoder,
         fresh=fresh,
     )
-    ours, theirs, role = _both(TargetEvaluator(measurement, [run]), run, against)
-    return _conclude(Path(str(run_path(run))), ours, theirs, role)
+    evaluator = TargetEvaluator(measurement, [run])
+    if not transfer:
+        return _conclude(Path(str(run_path(run))), *_both(evaluator, run, against))
+    return _with_transfer(evaluator, run, transfer)
+
+
+def _with_transfer(evaluator: TargetEvaluator, run: Stored, texts: Sequence[str]) -> RunComparison:
+    """Compare with the base as trained, and under other samplers; loaded once, refused before anything is drawn."""
+    from kedge.evaluation.report import trained_on
+    from kedge.workflows.load_run import TrainedRun, load_run
+    from kedge.workflows.targets import load_target
+    from kedge.workflows.transfer import measure_transfer, other_samplers
+
+    _ = evaluator.plan  # what is missing is told before a model is loaded
+    trained_run = run if isinstance(run, TrainedRun) else load_run(run, evaluator.device)
+    samplers = other_samplers(load_target(trained_run), texts)
+    ours, theirs, role = _both(evaluator, trained_run, "base")
+    trained = trained_on(trained_run.config.reward, list(ours.scores))
+    transfer = measure_transfer(evaluator, trained_run.path, samplers, (ours, theirs), trained, trained_run.step)
+    return replace(_conclude(trained_run.path, ours, theirs, role), transfer=transfer)
 
 
 def _both(evaluator: TargetEvaluator, run: Stored, against: Stored) -> tuple[Evaluation, Evaluation, str]:

@@ -106,8 +106,14 @@ class TargetEvaluator:
             theirs = self.measure(loaded, Path(loaded.model.name).name, folder, role or BASE, reference=True)
         return Pair(theirs, self.measure(loaded, loaded.name, folder, role or TUNED, reference=False))
 
-    def measure(self, loaded: LoadedModel, name: str, folder: Path, role: str, *, reference: bool) -> Evaluation:
-        """A loaded model, or its base, kept in ``folder`` under ``role`` and found there again."""
+    def measure(
+        self, loaded: LoadedModel, name: str, folder: Path, role: str, *, reference: bool, further: str = ""
+    ) -> Evaluation:
+        """A loaded model, or its base, kept in ``folder`` under ``role`` and found there again.
+
+        Args:
+            further: what its pictures depend on besides.
+        """
         from kedge.evaluation.measure import measure
         from kedge.workflows.targets import drawn_by
 
@@ -116,7 +122,7 @@ class TargetEvaluator:
                 loaded.policy,
                 self.plan,
                 name=name,
-                model=drawn_by(loaded.model),
+                model=drawn_by(loaded.model) + further,
                 reference=reference,
                 folder=folder,
                 role=role,

@@ -49,9 +49,9 @@ def _even_sigmas(steps: int, guidance: float) -> dict[str, Any]:
     return {"guidance_scale": 0.0, "sigmas": [round(1 - i / steps, 6) for i in range(steps)]}
 
 
-def _named_turbo(files: ModelFiles) -> bool:
-    """The base model has the same files; only the name of the folder or hub id can tell."""
-    return "turbo" in str(files.folder).lower()
+def _few_steps(files: ModelFiles) -> bool:
+    """The base model has the same files: the name of the folder or hub id can tell, or a scheduler that draws noise."""
+    return "turbo" in str(files.folder).lower() or bool(files.scheduler.get("stochastic_sampling"))
 
 
 def _distilled(files: ModelFiles) -> bool:
@@ -86,7 +86,7 @@ SD35_TURBO = Family(
     comfyui=COMFYUI,
     scheduler=FLOW_SCHEDULER,
     call=_even_sigmas,
-    recognises=_named_turbo,
+    recognises=_few_steps,
     name_marks=("3.5-large-turbo", "3.5-medium-turbo"),
     layouts=(
         Layout(
@@ -114,7 +114,7 @@ Z_IMAGE_TURBO = Family(
     comfyui=COMFYUI,
     scheduler=FLOW_SCHEDULER,
     call=_unguided,
-    recognises=_named_turbo,
+    recognises=_few_steps,
     name_marks=("z-image-turbo",),
     layouts=(Layout("z-image-turbo", "kedge.random_models.z_image:z_image_turbo", ("Tongyi-MAI/Z-Image-Turbo",)),),
 )

@@ -16,6 +16,8 @@ class Budget:
     decoder: Schedule
     diffusion: Schedule
     lcm: Schedule
+    flow: Schedule
+    flow_few: Schedule
     clip: Schedule
     pictures: int  # prompts whose candidates are judged
     pickscore: Schedule
@@ -35,6 +37,8 @@ BUDGETS = {
         clip=Schedule(steps=2_000, batch=512, lr=1e-3, ema=0.998),
         diffusion=Schedule(steps=8_000, batch=1024, lr=1e-3, muon=0.005, warmup=500, ema=0.9985),
         lcm=Schedule(steps=3_000, batch=512, lr=3e-4, ema=0.9985, warmup=200),
+        flow=Schedule(steps=1_600, batch=512, lr=1e-3, muon=0.005, ema=0.995, warmup=100),
+        flow_few=Schedule(steps=1_200, batch=512, lr=5e-4, ema=0.995, warmup=100),
         pictures=4_000,
         pickscore=Schedule(steps=2_000, batch=128, lr=4e-4, ema=0.99, warmup=50),
         hpsv2=Schedule(steps=1_000, batch=128, lr=3e-4, ema=0.99, warmup=50),
@@ -51,6 +55,8 @@ BUDGETS = {
         clip=Schedule(steps=500, batch=128, lr=1e-3, warmup=100, ema=0.99),
         diffusion=Schedule(steps=12_000, batch=48, lr=1e-3, muon=0.006, ema=0.9985),
         lcm=Schedule(steps=5_500, batch=32, lr=2e-4, ema=0.998, warmup=100),
+        flow=Schedule(steps=12_000, batch=48, lr=1e-3, muon=0.005, ema=0.9985),
+        flow_few=Schedule(steps=5_500, batch=32, lr=3e-4, ema=0.998, warmup=100),
         pictures=1_500,
         pickscore=Schedule(steps=2_000, batch=48, lr=4e-4, ema=0.99, warmup=50),
         hpsv2=Schedule(steps=1_000, batch=48, lr=3e-4, ema=0.99, warmup=50),
@@ -66,6 +72,8 @@ BUDGETS = {
         decoder=Schedule(steps=4, batch=8, lr=1e-3, warmup=2),
         diffusion=Schedule(steps=4, batch=8, lr=6e-4, warmup=2),
         lcm=Schedule(steps=4, batch=8, lr=3e-4, warmup=2),
+        flow=Schedule(steps=4, batch=8, lr=1e-3, warmup=2),
+        flow_few=Schedule(steps=4, batch=8, lr=3e-4, warmup=2),
         clip=Schedule(steps=4, batch=8, lr=1e-3, warmup=2),
         pictures=20,
         pickscore=Schedule(steps=4, batch=8, lr=1e-3, warmup=2),

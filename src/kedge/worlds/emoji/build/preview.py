@@ -10,6 +10,7 @@ from diffusers import DiffusionPipeline
 from PIL import Image
 
 from kedge.worlds.emoji.build.loop import autocast
+from kedge.worlds.emoji.scenes import SIDE
 
 
 def sample(
@@ -24,6 +25,8 @@ def sample(
         with autocast(torch.device(device)):
             images = pipeline(
                 prompts[start : start + batch],
+                height=SIDE,
+                width=SIDE,
                 num_inference_steps=steps,
                 guidance_scale=omega + 1,
                 generator=generator,

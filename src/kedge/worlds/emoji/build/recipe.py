@@ -17,7 +17,7 @@ import torch
 from diffusers import AutoencoderKL, LatentConsistencyModelPipeline, StableDiffusionPipeline, UNet2DConditionModel
 from transformers import CLIPModel, CLIPTextModel
 
-from kedge.worlds.emoji.build import judges
+from kedge.worlds.emoji.build import flow_stages, judges
 from kedge.worlds.emoji.build.agreement import measure_rewards, write_scales
 from kedge.worlds.emoji.build.budget import BUDGETS
 from kedge.worlds.emoji.build.card import write_card
@@ -153,6 +153,7 @@ STAGES: dict[str, Callable[[Workshop], None]] = {
     "diffusion": build_diffusion,
     "lcm": build_lcm,
     "pack": build_pack,
+    **flow_stages.STAGES,
     "pictures": build_pictures,
     **judges.STAGES,
     "quality": build_quality,

@@ -162,11 +162,11 @@ class Velocity:
 
 def _patches(x: Tensor) -> Tensor:
     """``[B, C, H, W]`` → ``[B, H/2 · W/2, 4 C]``, channels last within a patch."""
-    squares = x.unflatten(3, (-1, PATCH)).unflatten(2, (-1, PATCH))  # [B, C, H/2, 2, W/2, 2]
+    squares: Tensor = x.unflatten(3, (-1, PATCH)).unflatten(2, (-1, PATCH))  # [B, C, H/2, 2, W/2, 2]
     return squares.permute(0, 2, 4, 3, 5, 1).flatten(3).flatten(1, 2)
 
 
 def _picture(tokens: Tensor, height: int) -> Tensor:
     """The inverse of :func:`_patches`."""
-    squares = tokens.unflatten(2, (PATCH, PATCH, -1)).unflatten(1, (height, -1))  # [B, H/2, W/2, 2, 2, C]
+    squares: Tensor = tokens.unflatten(2, (PATCH, PATCH, -1)).unflatten(1, (height, -1))  # [B, H/2, W/2, 2, 2, C]
     return squares.permute(0, 5, 1, 3, 2, 4).flatten(4, 5).flatten(2, 3)

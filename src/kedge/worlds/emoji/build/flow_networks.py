@@ -17,11 +17,11 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 from transformers import Qwen2Tokenizer, Qwen3Config, Qwen3Model
 
-from kedge.policies.latent_space import PATCH
 from kedge.worlds.emoji.networks import LATENT_CHANNELS, LATENT_SIDE, TOKENS, words
 
 WIDTH, HEADS, LAYERS, AXES = 144, 6, 5, [8, 8, 8]  # the axes of the rotary embedding add up to a head
 TEXT_WIDTH, TEXT_LAYERS = 96, 2  # the pipeline reads the last layer but one
+PATCH = 2  # side of the square of latents that is a token: the pipeline knows no other
 SHIFT = 1.5  # of the noise levels
 END, SPACE = "<|im_end|>", "Ġ"
 CHAT = "{% for message in messages %}{{ ' ' + message.content }}<|im_end|>{% endfor %}"

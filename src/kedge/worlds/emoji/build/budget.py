@@ -18,6 +18,7 @@ class Budget:
     lcm: Schedule
     flow: Schedule
     flow_few: Schedule
+    polish: Schedule
     clip: Schedule
     pictures: int  # prompts whose candidates are judged
     pickscore: Schedule
@@ -34,6 +35,7 @@ BUDGETS = {
         pool=400_000,
         vae=Schedule(steps=4_000, batch=256, lr=2e-3, muon=0.015, ema=0.998),
         decoder=Schedule(steps=4_000, batch=256, lr=1e-3, muon=0.01, ema=0.998),
+        polish=Schedule(steps=1_000, batch=256, lr=5e-4, muon=0.005, warmup=50, ema=0.998),
         clip=Schedule(steps=2_000, batch=512, lr=1e-3, ema=0.998),
         diffusion=Schedule(steps=8_000, batch=1024, lr=1e-3, muon=0.005, warmup=500, ema=0.9985),
         lcm=Schedule(steps=3_000, batch=512, lr=3e-4, ema=0.9985, warmup=200),
@@ -52,6 +54,7 @@ BUDGETS = {
         pool=100_000,
         vae=Schedule(steps=6_000, batch=24, lr=2e-3, muon=0.015, warmup=100, ema=0.998),
         decoder=Schedule(steps=10_000, batch=24, lr=1e-3, muon=0.01, warmup=100, ema=0.998),
+        polish=Schedule(steps=5_000, batch=32, lr=5e-4, muon=0.005, warmup=100, ema=0.998),
         clip=Schedule(steps=500, batch=128, lr=1e-3, warmup=100, ema=0.99),
         diffusion=Schedule(steps=12_000, batch=48, lr=1e-3, muon=0.006, ema=0.9985),
         lcm=Schedule(steps=5_500, batch=32, lr=2e-4, ema=0.998, warmup=100),
@@ -74,6 +77,7 @@ BUDGETS = {
         lcm=Schedule(steps=4, batch=8, lr=3e-4, warmup=2),
         flow=Schedule(steps=4, batch=8, lr=1e-3, warmup=2),
         flow_few=Schedule(steps=4, batch=8, lr=3e-4, warmup=2),
+        polish=Schedule(steps=4, batch=8, lr=1e-3, warmup=2),
         clip=Schedule(steps=4, batch=8, lr=1e-3, warmup=2),
         pictures=20,
         pickscore=Schedule(steps=4, batch=8, lr=1e-3, warmup=2),

@@ -27,6 +27,7 @@ from kedge.worlds.emoji.build.install import install
 from kedge.worlds.emoji.build.lcm import train_lcm
 from kedge.worlds.emoji.build.loop import Schedule, state_file
 from kedge.worlds.emoji.build.pictures import Pictures, draw_pictures
+from kedge.worlds.emoji.build.polish import train_polish
 from kedge.worlds.emoji.build.quality import (
     measure_autoencoder,
     measure_models,
@@ -90,6 +91,21 @@ def build_lcm(shop: Workshop) -> None:
     shop.save("lcm_unet", unet)
 
 
+def build_polish(shop: Workshop) -> None:
+    """The decoder once more, on what the consistency model leaves."""
+    vae = train_polish(
+        shop.load(AutoencoderKL, "sharp_vae"),
+        shop.right_pool,
+        shop.load(UNet2DConditionModel, "lcm_unet"),
+        shop.load(CLIPTextModel, "text_encoder"),
+        shop.budget.polish,
+        shop.folder,
+        seed=shop.seed + 23,
+        device=shop.device,
+    )
+    shop.save("sharp_vae", vae)
+
+
 def build_pack(shop: Workshop) -> None:
     """Assemble the folders that diffusers opens."""
     parts = {
@@ -148,10 +164,11 @@ def build_install(shop: Workshop) -> None:
 STAGES: dict[str, Callable[[Workshop], None]] = {
     "vae": build_vae,
     "decoder": build_decoder,
-    "reconstructions": build_reconstructions,
     "clip": build_clip,
     "diffusion": build_diffusion,
     "lcm": build_lcm,
+    "polish": build_polish,
+    "reconstructions": build_reconstructions,
     "pack": build_pack,
     **flow_stages.STAGES,
     "pictures": build_pictures,

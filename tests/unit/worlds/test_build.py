@@ -131,6 +131,8 @@ def test_the_card_says_what_the_log_says_last(tmp_path):
     notes = [
         {"stage": "vae", "steps": 10, "batch": 2, "seconds": 60.0, "device": "cpu", "torch": "2"},
         {"stage": "vae", "steps": 20, "batch": 3, "seconds": 120.0, "device": "cpu", "torch": "2"},
+        {"stage": "lcm", "steps": 7, "batch": 512, "seconds": 60.0, "device": "H200", "torch": "2"},
+        {"stage": "lcm", "from_step": 7, "steps": 9, "batch": 32, "seconds": 60.0, "device": "cpu", "torch": "2"},
         {"autoencoder": {"scenes": quality(0.875), "activities": quality(0.75)}},
         {"model": "emoji-lcm"} | {prompts: quality(0.125) for prompts in card.PROMPTS},
         {"model": "emoji-lcm"} | measured,
@@ -143,6 +145,7 @@ def test_the_card_says_what_the_log_says_last(tmp_path):
     text = (tmp_path / "README.md").read_text()
     for piece in (
         "| vae | 20 × 3 | 2 min |",
+        "| lcm | 7 × 512 | 1 min | H200, 2 |\n| lcm | 7 to 9 × 32 | 1 min | cpu, 2 |",
         "87.5%",
         "| emoji-lcm | held out | 25.0% |",
         "| 4 | 1.5 | held out | 62.5% |",

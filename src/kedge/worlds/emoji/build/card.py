@@ -53,11 +53,15 @@ def write_card(folder: Path, assets: Path = ASSETS) -> None:
 
 
 def measurements(notes: list[dict[str, Any]]) -> dict[str, Any]:
-    """What a build's log says in the end: of each kind, and of each stage, model and reward, its newest note."""
+    """What a build's log says in the end: of each kind, and of each model and reward, its newest note.
+
+    Of each stage, the notes of its sittings since it last began anew.
+    """
     measured: dict[str, Any] = {"stages": {}, "models": {}, "rewards": {}}
     for note in notes:
         if "stage" in note:
-            measured["stages"][note["stage"]] = note
+            earlier = measured["stages"].get(note["stage"], []) if note.get("from_step") else []
+            measured["stages"][note["stage"]] = [*earlier, note]
         elif "model" in note:
             measured["models"][note["model"]] = note
         elif "reward" in note:
@@ -115,13 +119,17 @@ def _settings(settings: list[dict[str, Any]]) -> list[str]:
     return lines
 
 
-def _stages(stages: dict[str, dict[str, Any]]) -> list[str]:
+def _stages(stages: dict[str, list[dict[str, Any]]]) -> list[str]:
     lines = ["", "## How they were made", "", "| stage | steps × images | time | device, torch |", "|---|---|---|---|"]
-    for name, note in stages.items():
-        if "steps" in note:
-            size = f"{note['steps']} × {note['batch']}"
+    for name, sittings in stages.items():
+        for note in sittings:
+            if "steps" not in note:
+                continue
+            first = note.get("from_step", 0)
+            steps = f"{first} to {note['steps']}" if first else str(note["steps"])
+            size = f"{steps} × {note['batch']}"
             lines.append(f"| {name} | {size} | {note['seconds'] / 60:.0f} min | {note['device']}, {note['torch']} |")
-    return [*lines, "", "The time is that of a stage's last sitting."]
+    return lines
 
 
 def _rewards(note: dict[str, Any]) -> list[str]:

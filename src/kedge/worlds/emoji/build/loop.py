@@ -78,6 +78,15 @@ def save_average(average: dict[str, dict[str, Tensor]], step: int, file: Path) -
         save_file(tensors, draft, metadata={"step": str(step)})
 
 
+def standing(folder: Path, name: str) -> int:
+    """The step that a training in ``folder`` has come to; 0 where none has begun."""
+    file = average_file(folder, name)
+    if not file.exists():
+        return 0
+    with safe_open(file, "pt") as opened:
+        return int(opened.metadata()["step"])
+
+
 def _start(name: str, modules: dict[str, nn.Module], folder: Path) -> tuple[dict[str, dict[str, Tensor]], int]:
     """The average to begin with, and the step: what an average file says, or the modules as they are."""
     file, step = average_file(folder, name), 0

@@ -117,12 +117,12 @@ def _recode(vae: AutoencoderKL, start: Tensor, end: Tensor, generator: torch.Gen
     """Through the autoencoder: somewhere between two pictures' latents, with a random amount of noise."""
     scale = vae.config.scaling_factor
     drawn = []
-    for a, b in zip(start.split(256), end.split(256), strict=True):
+    for a, b in zip(start.to(vae.device).split(256), end.to(vae.device).split(256), strict=True):
         latents = scale * vae.encode(a * 2 - 1).latent_dist.mean
         others = scale * vae.encode(b * 2 - 1).latent_dist.mean
         way = torch.rand(len(a), 1, 1, 1, generator=generator, device=a.device)
         strength = torch.rand(len(a), 1, 1, 1, generator=generator, device=a.device)
         noise = torch.randn(latents.shape, generator=generator, device=a.device)
         z = torch.lerp(latents, others, way) + LATENT_NOISE * strength**2 * noise
-        drawn.append((vae.decode(z / scale).sample / 2 + 0.5).clamp(0, 1))
+        drawn.append((vae.decode(z / scale).sample / 2 + 0.5).clamp(0, 1).cpu())
     return torch.cat(drawn)

@@ -25,7 +25,7 @@ from kedge.worlds.emoji.build.clip import train_clip
 from kedge.worlds.emoji.build.diffusion import train_diffusion
 from kedge.worlds.emoji.build.install import install
 from kedge.worlds.emoji.build.lcm import train_lcm
-from kedge.worlds.emoji.build.loop import Schedule, state_file
+from kedge.worlds.emoji.build.loop import Schedule, average_file, standing, state_file
 from kedge.worlds.emoji.build.pictures import Pictures, draw_pictures
 from kedge.worlds.emoji.build.polish import train_polish
 from kedge.worlds.emoji.build.quality import (
@@ -192,6 +192,8 @@ def build(stages: list[str], folder: Path, budget: str, device: str | None = Non
         began = time.monotonic()
         if again:
             state_file(folder, stage).unlink(missing_ok=True)
+            average_file(folder, stage).unlink(missing_ok=True)
+        come_to = standing(folder, stage)
         ALL_STAGES[stage](shop)
         name = torch.cuda.get_device_name() if device == "cuda" else "cpu"
         record = {
@@ -202,5 +204,6 @@ def build(stages: list[str], folder: Path, budget: str, device: str | None = Non
         }
         if hasattr(shop.budget, stage):
             size = getattr(shop.budget, stage)
-            record |= asdict(size) if isinstance(size, Schedule) else {"size": size}
+            record["pool"] = shop.budget.pool
+            record |= asdict(size) | {"from_step": come_to} if isinstance(size, Schedule) else {"size": size}
         shop.note(record)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from kedge.registry import UnknownNameError, suggest
 
-BUNDLED = ("emoji-lcm", "emoji-diffusion")
-BUNDLED_GUIDANCE = 1.0  # ω that they look best at
+BUNDLED = {"emoji-lcm": 1.0, "emoji-diffusion": 1.0, "emoji-flow": 0.0}  # name → the ω that it looks best at
+BUNDLED_GUIDANCE = BUNDLED["emoji-lcm"]
 
 
 LORA_KEYS = ("lcm_lora", "few_step_lora")
@@ -90,7 +90,8 @@ def resolve_model(name: str | Path) -> Path | str:
     """A bundled model's folder, an existing local folder, or the hub id as it was given.
 
     Args:
-        name: ``emoji-lcm``, ``emoji-diffusion``, a folder in diffusers' format, or ``owner/name`` on the hub.
+        name: ``emoji-lcm``, ``emoji-diffusion``, ``emoji-flow``, a folder in diffusers' format, or ``owner/name`` on
+            the hub.
 
     Raises:
         UnknownNameError: if it can be none of these.

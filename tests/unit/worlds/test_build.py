@@ -137,6 +137,7 @@ def test_the_card_says_what_the_log_says_last(tmp_path):
         {"model": "emoji-lcm"} | {prompts: quality(0.125) for prompts in card.PROMPTS},
         {"model": "emoji-lcm"} | measured,
         {"settings": [{"steps": 4, "omega": 1.5} | {prompts: quality(0.625) for prompts in card.PROMPTS}]},
+        {"flow_steps": [{"steps": 2, "omega": 0.0} | {prompts: quality(0.375) for prompts in card.PROMPTS}]},
         {"reward": "aesthetic", "correlation_with_taste": 0.66},
         agreement | {"correlation": {"hpsv2": {"hpsv2": 1.0}}},
     ]
@@ -149,6 +150,8 @@ def test_the_card_says_what_the_log_says_last(tmp_path):
         "87.5%",
         "| emoji-lcm | held out | 25.0% |",
         "| 4 | 1.5 | held out | 62.5% |",
+        "| 2 | 0 | held out | 37.5% |",
+        "`emoji-flow/`",
     ):
         assert piece in text, piece
     assert "12.5%" not in text

@@ -21,7 +21,7 @@ from kedge.worlds.emoji.build.bert import FRAME, make_bert, make_words, read
 from kedge.worlds.emoji.build.blip import Lessons, blip_config, contrast, hard_negatives, save_blip
 from kedge.worlds.emoji.build.captioning import GOOD, descriptions, good_pictures, make_captioner
 from kedge.worlds.emoji.build.clip import normalise
-from kedge.worlds.emoji.build.install import JUDGES, MODELS, install, same_files, share
+from kedge.worlds.emoji.build.install import FLOW, JUDGES, MODELS, install, same_files, share
 from kedge.worlds.emoji.build.pictures import CANDIDATES, Pictures
 from kedge.worlds.emoji.build.pool import Pool
 from kedge.worlds.emoji.build.preference import agreement
@@ -241,3 +241,18 @@ def test_install_wants_everything_and_keeps_the_same_once(tmp_path):
     install(world, assets)
     assert not (assets / "emoji-lcm" / "vae").is_symlink()
     assert (assets / "emoji-diffusion" / "vae" / "model.bin").read_text() == "vae"
+
+
+def test_equal_weights_are_kept_once_under_another_config(tmp_path):
+    for name, shift in (("emoji-diffusion", "null"), (FLOW, "0.0")):
+        for part in ("vae", "text_encoder"):
+            (tmp_path / name / part).mkdir(parents=True)
+            (tmp_path / name / part / "config.json").write_text(shift)
+            (tmp_path / name / part / "weights.safetensors").write_text(part if part == "vae" else name)
+    share(tmp_path)
+    share(tmp_path)  # again, changes nothing
+    weights = tmp_path / FLOW / "vae" / "weights.safetensors"
+    assert weights.readlink().as_posix() == "../../emoji-diffusion/vae/weights.safetensors"
+    assert weights.read_text() == "vae"
+    assert (tmp_path / FLOW / "vae" / "config.json").read_text() == "0.0"
+    assert not (tmp_path / FLOW / "text_encoder" / "weights.safetensors").is_symlink()

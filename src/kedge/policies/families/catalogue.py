@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from kedge.models import BUNDLED, BUNDLED_GUIDANCE, ModelParts
+from kedge.models import BUNDLED, ModelParts
 from kedge.policies.families.backbones import UNETS
 from kedge.policies.families.distilled import DMD2, HYPER_SD, LIGHTNING, TCD
 from kedge.policies.families.flow_records import FLUX2_KLEIN, FLUX_SCHNELL, SD35_TURBO, Z_IMAGE_TURBO
@@ -237,7 +237,7 @@ def default_guidance(kind: str, name: str | Path, parts: ModelParts | None = Non
     The papers' 7.5 for a policy of the user's own.
     """
     if name in BUNDLED:
-        return BUNDLED_GUIDANCE
+        return BUNDLED[str(name)]
     family = find(kind)
     return PAPER_GUIDANCE if family is None else family.default_guidance(parts or ModelParts())
 

@@ -115,7 +115,7 @@ Z_IMAGE_TURBO = Family(
     scheduler=FLOW_SCHEDULER,
     call=_unguided,
     recognises=_few_steps,
-    name_marks=("z-image-turbo",),
+    name_marks=("z-image-turbo", "emoji-flow"),
     layouts=(Layout("z-image-turbo", "kedge.random_models.z_image:z_image_turbo", ("Tongyi-MAI/Z-Image-Turbo",)),),
 )
 

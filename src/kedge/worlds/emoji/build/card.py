@@ -26,6 +26,11 @@ Apache-2.0, as Kedge is.
 In `emoji-lcm/`, `vae` and `text_encoder` are links to `emoji-diffusion/`'s: they are the same.
 """
 
+FLOW = """- `emoji-flow/`: opens with `diffusers.ZImagePipeline` (4 steps, no guidance; ask it for 32 × 32 pixels): a
+  flow transformer of 2.7 million parameters with a text encoder of 0.24 million, trained by flow matching and then
+  distilled with a guidance of ω = 1. Its autoencoder's weights are those of the others.
+"""
+
 LEARNED = {
     "pickscore": "CLIP; votes on pairs by the oracle's total",
     "hpsv2": "CLIP; fewer prompts, unsteadier votes, for cleanness almost as much as for the oracle's total",
@@ -68,15 +73,19 @@ def measurements(notes: list[dict[str, Any]]) -> dict[str, Any]:
             measured["rewards"][note["reward"]] = note
         elif "correlation" in note:
             measured["agreement"] = note
-        else:  # autoencoder, settings
+        else:  # autoencoder, settings, flow_steps
             measured |= note
     return measured
 
 
 def card(measured: dict[str, Any]) -> str:
     """The card's text."""
-    lines = [HEAD, *_autoencoder(measured["autoencoder"]), *_models(measured["models"])]
-    lines += [*_settings(measured["settings"]), *_rewards(measured["agreement"])]
+    flow = measured.get("flow_steps", [])
+    lines = [HEAD, *([FLOW] if flow else []), *_autoencoder(measured["autoencoder"]), *_models(measured["models"])]
+    lines += _settings("The consistency model", measured["settings"])
+    if flow:
+        lines += _settings("The flow model", flow)
+    lines += _rewards(measured["agreement"])
     taste = measured["rewards"]["aesthetic"]["correlation_with_taste"]
     lines += ["", f"The aesthetic head's ratings correlate with the true taste by {taste:.2f}."]
     return "\n".join([*lines, *_stages(measured["stages"])]) + "\n"
@@ -107,9 +116,9 @@ def _models(models: dict[str, dict[str, Any]]) -> list[str]:
     return lines
 
 
-def _settings(settings: list[dict[str, Any]]) -> list[str]:
-    """The consistency model in fewer steps, and at every ω."""
-    lines = ["", "The consistency model in other settings:", ""]
+def _settings(model: str, settings: list[dict[str, Any]]) -> list[str]:
+    """A model in other numbers of steps, and at other ω."""
+    lines = ["", f"{model} in other settings:", ""]
     lines += ["| steps | ω | prompts | right animals | activity drawn | oracle | clean |", "|" + "---|" * 7]
     for setting in settings:
         for prompts in PROMPTS:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import filecmp
+import itertools
 import os
 import shutil
 from pathlib import Path
@@ -11,7 +12,8 @@ from kedge.worlds.emoji.atlas import ASSETS
 from kedge.worlds.emoji.networks import make_image_processor
 
 MODELS = ("emoji-diffusion", "emoji-lcm")
-SHARED = ("vae", "text_encoder")  # of the two models, where they are the same
+FLOW = "emoji-flow"  # ships if it was built
+SHARED = ("vae", "text_encoder")  # of the models, where they are the same
 CLIPS = ("clip", "pickscore")
 JUDGES = (*CLIPS, "hpsv2", "aesthetic.pth", "bert", "blip", "imagereward", "captioner")
 
@@ -25,7 +27,8 @@ def install(folder: Path, assets: Path = ASSETS) -> None:
     missing = [name for name in (*MODELS, *JUDGES) if not (folder / name).exists()]
     if missing:
         raise FileNotFoundError(f"{folder} lacks {', '.join(missing)}: run the stages that make them first")
-    for name in (*MODELS, *JUDGES):
+    flow = [FLOW] if (folder / FLOW).is_dir() else []
+    for name in (*MODELS, *flow, *JUDGES):
         if (folder / name).is_dir():
             shutil.rmtree(assets / name, ignore_errors=True)
             shutil.copytree(folder / name, assets / name)
@@ -39,13 +42,26 @@ def install(folder: Path, assets: Path = ASSETS) -> None:
 
 
 def share(assets: Path) -> None:
-    """Keep once what both models have: the second has a relative link to the first's folder."""
-    first, second = map(assets.joinpath, MODELS)
-    for part in SHARED:
-        if (second / part).is_symlink() or not same_files(first / part, second / part):
+    """Keep once what several models have: the later ones have relative links to the first's folders, or weights."""
+    first, *others = (assets / name for name in (*MODELS, FLOW) if (assets / name).is_dir())
+    for other, part in itertools.product(others, SHARED):
+        folder, original = other / part, Path("..") / first.name / part
+        if folder.is_symlink():
             continue
-        shutil.rmtree(second / part)
-        (second / part).symlink_to(Path("..") / first.name / part, target_is_directory=True)
+        if same_files(first / part, folder):
+            shutil.rmtree(folder)
+            folder.symlink_to(original, target_is_directory=True)
+        else:
+            _share_weights(folder, Path("..") / original)
+
+
+def _share_weights(folder: Path, original: Path) -> None:
+    """Link the weight files of ``folder`` to equal ones in ``original``, which is relative to it."""
+    for file in folder.glob("*.safetensors"):
+        twin = folder / original / file.name
+        if twin.is_file() and not file.is_symlink() and filecmp.cmp(twin, file, shallow=False):
+            file.unlink()
+            file.symlink_to(original / file.name)
 
 
 def same_files(one: Path, other: Path) -> bool:

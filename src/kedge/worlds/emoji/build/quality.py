@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import random
 from pathlib import Path
 from typing import Any
@@ -11,15 +10,15 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
 
-from kedge.models import BUNDLED_GUIDANCE
+from kedge.models import BUNDLED, BUNDLED_GUIDANCE
 from kedge.worlds.emoji.build.preview import grid, sample
 from kedge.worlds.emoji.captions import activity_prompts, held_out_prompts, parse, sample_training_spec
 from kedge.worlds.emoji.oracle import Oracle, OracleParts
 from kedge.worlds.emoji.scenes import compose_all, render
 
-STEPS = {"emoji-diffusion": 20, "emoji-lcm": 8}
-MODELS = tuple(STEPS)
+STEPS = {"emoji-diffusion": 20, "emoji-lcm": 8, "emoji-flow": 4}
 FEW_STEPS = (1, 2, 4)  # of the consistency model, besides its 8
+FLOW_STEPS = (1, 2, 8)  # of the flow model, besides its 4
 OMEGAS = (0.0, 1.0, 2.0, 3.0, 4.0)
 PARTS = ("animal", "number", "place", "background", "clean", "activity", "total")
 DRAWN = 0.5  # the oracle's activity part from which an activity counts as drawn
@@ -82,23 +81,39 @@ def measure_models(folder: Path, *, seed: int, count: int = 500, device: str = "
     """Each model on held-out prompts and on the activities, with a grid of pictures to look at."""
     prompts = {"held out": held_out_prompts(count), "activities": activity_prompts()}
     quality: dict[str, dict[str, Any]] = {}
-    for name in MODELS:
+    for name in STEPS:
+        if not (folder / name).is_dir():
+            continue
         quality[name] = {}
         for kind, texts in prompts.items():
             quality[name][kind] = measure(
-                folder / name, texts, steps=STEPS[name], omega=BUNDLED_GUIDANCE, seed=seed, device=device
+                folder / name, texts, steps=STEPS[name], omega=BUNDLED[name], seed=seed, device=device
             )
         shown = [*prompts["held out"][:40], *prompts["activities"][:8]]
-        drawn = sample(folder / name, shown, steps=STEPS[name], omega=BUNDLED_GUIDANCE, seed=seed, device=device)
+        drawn = sample(folder / name, shown, steps=STEPS[name], omega=BUNDLED[name], seed=seed, device=device)
         grid(drawn, 12, folder / f"{name}.png")
     return quality
 
 
-def measure_settings(folder: Path, *, seed: int, count: int = 200, device: str = "cpu") -> list[dict[str, Any]]:
-    """The consistency model at fewer steps, and at every ω, on held-out prompts and on the activities."""
-    model, records = folder / "emoji-lcm", []
-    few_steps = itertools.product(FEW_STEPS, [BUNDLED_GUIDANCE])
-    for steps, omega in [*few_steps, *itertools.product([STEPS["emoji-lcm"]], OMEGAS)]:
+def measure_settings(folder: Path, *, seed: int, device: str = "cpu") -> list[dict[str, Any]]:
+    """The consistency model at fewer steps, and at every ω."""
+    settings = [(steps, BUNDLED_GUIDANCE) for steps in FEW_STEPS]
+    settings += [(STEPS["emoji-lcm"], omega) for omega in OMEGAS]
+    return _measure_each(folder / "emoji-lcm", settings, seed=seed, device=device)
+
+
+def measure_flow_steps(folder: Path, *, seed: int, device: str = "cpu") -> list[dict[str, Any]]:
+    """The flow model at other numbers of steps."""
+    settings = [(steps, BUNDLED["emoji-flow"]) for steps in FLOW_STEPS]
+    return _measure_each(folder / "emoji-flow", settings, seed=seed, device=device)
+
+
+def _measure_each(
+    model: Path, settings: list[tuple[int, float]], *, seed: int, device: str, count: int = 200
+) -> list[dict[str, Any]]:
+    """At each number of steps and ω, on held-out prompts and on the activities."""
+    records = []
+    for steps, omega in settings:
         record: dict[str, Any] = {"steps": steps, "omega": omega}
         for kind, texts in (("held out", held_out_prompts(count)), ("activities", activity_prompts())):
             record[kind] = measure(model, texts, steps=steps, omega=omega, seed=seed, device=device)

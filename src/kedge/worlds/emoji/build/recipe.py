@@ -30,6 +30,7 @@ from kedge.worlds.emoji.build.pictures import Pictures, draw_pictures
 from kedge.worlds.emoji.build.polish import train_polish
 from kedge.worlds.emoji.build.quality import (
     measure_autoencoder,
+    measure_flow_steps,
     measure_models,
     measure_settings,
     show_autoencoder,
@@ -146,10 +147,12 @@ def build_reconstructions(shop: Workshop) -> None:
 
 
 def build_quality(shop: Workshop) -> None:
-    """Measure the two models by the oracle."""
+    """Measure the models by the oracle."""
     for name, scores in measure_models(shop.folder, seed=shop.seed + 9, device=str(shop.device)).items():
         shop.note({"model": name} | scores)
     shop.note({"settings": measure_settings(shop.folder, seed=shop.seed + 22, device=str(shop.device))})
+    if (shop.folder / flow_stages.MODEL).is_dir():
+        shop.note({"flow_steps": measure_flow_steps(shop.folder, seed=shop.seed + 23, device=str(shop.device))})
 
 
 def build_install(shop: Workshop) -> None:

@@ -7,18 +7,19 @@ those that are made of them on the way to a page.
 from __future__ import annotations
 
 import math
+from statistics import NormalDist
 
 import numpy as np
 import pytest
 
 from helpers.invented_records import record
-from kedge.evaluation.statistics import Interval, mean_interval
+from kedge.evaluation.statistics import Interval, crossed_rate, mean_interval
 from kedge_papers.records.gradient_noise import gradient_noise, variance_ratio
 from kedge_papers.records.peaks import others_peak
 from kedge_papers.records.rows import difference, rows, standardised, win_rate
 from kedge_papers.records.speed import sooner
 
-LOW, HIGH = 0.93, 0.97
+LOW, HIGH = 0.93, 0.975  # 97 %, and the error of a share of 1,500 studies
 PROMPTS = tuple(f"prompt {i}" for i in range(40))
 
 
@@ -37,7 +38,7 @@ def trained(rng, seeds: int, base: np.ndarray, rise: float, between: float) -> l
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("seeds", "between"), [(1, 0.0), (3, 0.3), (8, 0.1), (8, 0.4)])
+@pytest.mark.parametrize(("seeds", "between"), [(1, 0.0), (3, 0.0), (3, 0.3), (4, 0.1), (8, 0.1), (8, 0.4)])
 def test_differences_of_tables(seeds, between):
     """A row of a table against its base; of one seed, where seeds do not differ, over prompts alone."""
     rng, holds = np.random.default_rng(1), []
@@ -47,7 +48,7 @@ def test_differences_of_tables(seeds, between):
         measured = rows(runs, "final")
         interval = difference(measured["x"], measured["base"], "a")
         holds.append(interval.low < 0.2 < interval.high)
-    assert LOW <= share(holds) <= 0.98
+    assert LOW <= share(holds) <= HIGH
 
 
 @pytest.mark.slow
@@ -66,16 +67,44 @@ def test_differences_in_the_base_models_deviations():
 
 
 @pytest.mark.slow
-def test_win_rates_of_pictures():
+@pytest.mark.parametrize(("seeds", "between"), [(3, 0.0), (3, 0.15), (5, 0.15)])
+def test_win_rates_of_pictures(seeds, between):
     rng = np.random.default_rng(3)
     studies: list[Interval] = []
     for _ in range(1200):
         base = rng.standard_normal(len(PROMPTS))
-        runs = [record("base", None, {"a": base}, prompts=PROMPTS), *trained(rng, 5, base, 0.2, 0.15)]
+        runs = [record("base", None, {"a": base}, prompts=PROMPTS), *trained(rng, seeds, base, 0.2, between)]
         measured = rows(runs, "final")
         studies.append(win_rate(measured["x"], measured["base"], "a"))
     truth = np.mean([study.value for study in studies])
-    assert LOW <= share([study.low < truth < study.high for study in studies]) <= 0.98
+    assert LOW <= share([study.low < truth < study.high for study in studies]) <= HIGH
+
+
+def study(rng, seeds: int, of_seed: float, of_prompt: float, of_rater: float) -> tuple[list[float], list[list[int]]]:
+    """Forty prompts, ten raters of its own for each pair of models, three of them on each prompt."""
+    prompt_effects, outcomes, labels = of_prompt * rng.standard_normal(40), [], [[], [], []]
+    for seed in range(seeds):
+        seed_effect, rater_effects = of_seed * rng.standard_normal(), of_rater * rng.standard_normal(10)
+        for prompt in range(40):
+            for rater in rng.permutation(10)[:3]:
+                lean = 0.5 + seed_effect + prompt_effects[prompt] + rater_effects[rater]
+                outcomes.append(float(lean + rng.standard_normal() > 0))
+                for column, value in zip(labels, (seed, prompt, 100 * seed + int(rater)), strict=True):
+                    column.append(value)
+    return outcomes, labels
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seeds", [1, 3, 8])
+@pytest.mark.parametrize("effects", [(0.2, 0.5, 0.2), (0.0, 0.5, 0.2), (0.0, 0.0, 0.0), (0.4, 0.5, 0.4)])
+def test_preferences_of_raters(seeds, effects):
+    effects = (0.0, *effects[1:]) if seeds == 1 else effects  # one pair of models is asked about itself
+    truth = NormalDist().cdf(0.5 / math.hypot(1, *effects))
+    rng, holds = np.random.default_rng(8), []
+    for _ in range(600):
+        interval = crossed_rate(*study(rng, seeds, *effects))
+        holds.append(interval.low < truth < interval.high)
+    assert LOW - 0.01 <= share(holds) <= HIGH + 0.005  # of 600 studies: the error of a share is 0.9 %
 
 
 @pytest.mark.slow

@@ -47,7 +47,7 @@ def test_the_best_row_of_a_table_is_bold_if_every_seed_bears_it_out(base):
         runs = [*seeds("ours", rises, base), *seeds("theirs", [0.0, 0.0, 0.0], base)]
         table = scores_table(result(runs), runs, "final", ["oracle"], "")
         assert {name: cells[0].bold for name, cells in table.rows} == {"ours": bold, "theirs": False}
-        assert "20 prompts, 3 training seeds, over whichever lie further apart" in table.note
+        assert "20 prompts, 3 training seeds, over both at once" in table.note
 
 
 def test_a_share_of_pictures_is_counted_before_seeds_are_averaged(base):

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from kedge.evaluation.bradley_terry import bradley_terry
-from kedge.evaluation.statistics import crossed_bootstrap, wilson
+from kedge.evaluation.statistics import crossed_rate, wilson
+from kedge.evaluation.statistics.rates import logit_interval
 from kedge.evaluation.t_distribution import two_sided_quantile
 from kedge.study.agreement import krippendorff_alpha
 from kedge.study.analysis import analyse, to_dict
@@ -139,7 +140,7 @@ def test_three_models_are_ranked_as_their_true_strengths() -> None:
         assert ranking[model].half_width < 0.4
 
 
-def test_the_crossed_bootstrap_covers_where_counting_votes_does_not() -> None:
+def test_the_crossed_interval_covers_where_counting_votes_does_not() -> None:
     """Raters and prompts both differ: an interval that takes every vote as independent is far too short."""
     rng, covered, naive, trials = np.random.default_rng(1), 0, 0, 120
     raters, prompts = 10, 30
@@ -147,7 +148,7 @@ def test_the_crossed_bootstrap_covers_where_counting_votes_does_not() -> None:
         lean = 0.6 + 0.15 * rng.standard_normal((raters, 1)) + 0.15 * rng.standard_normal((1, prompts))
         votes = (rng.random((raters, prompts)) < lean.clip(0, 1)).astype(float)
         who, what = np.indices(votes.shape).reshape(2, -1)
-        interval = crossed_bootstrap(votes.ravel(), [list(who), list(what)], seed=0, draws=150)
+        interval = crossed_rate(votes.ravel(), [list(who), list(what)])
         covered += not interval.excludes(0.6)
         half = 1.96 * math.sqrt(interval.value * (1 - interval.value) / votes.size)
         naive += abs(interval.value - 0.6) <= half
@@ -155,24 +156,25 @@ def test_the_crossed_bootstrap_covers_where_counting_votes_does_not() -> None:
     assert naive / trials < 0.8
 
 
-def test_the_crossed_bootstrap_equals_all_resamples_one_by_one() -> None:
-    """One of two raters and two of three prompts can be drawn in 2 · 3² ways: few enough to write them all down."""
+def test_the_crossed_interval_equals_the_sum_over_pairs_of_votes() -> None:
+    """Every pair of six votes that shares the rater or the prompt, one by one."""
     votes = np.array([[1.0, 0.5, 0.0], [1.0, 0.0, 0.0]])
-    means = []
-    for row in range(2):
-        for columns in itertools.product(range(3), repeat=2):
-            means.append(votes[row, list(columns)].mean())
-    rate = votes.mean()
-    n = rate * (1 - rate) / np.var(means)
-    assert 1 < n < votes.size
-    by_rater, by_prompt = (votes - rate).sum(1), (votes - rate).sum(0)
-    variances = 2 * (by_rater**2).sum(), 1.5 * (by_prompt**2).sum()
-    freedom = sum(variances) ** 2 / (variances[0] ** 2 + variances[1] ** 2 / 2)
+    rate, apart = votes.mean(), (votes - votes.mean()).ravel()
     who, what = np.indices(votes.shape).reshape(2, -1)
+    by_rater = by_prompt = 0.0
+    for i, j in itertools.product(range(6), repeat=2):
+        if who[i] == who[j]:
+            by_rater += apart[i] * apart[j]
+        elif what[i] == what[j]:
+            by_prompt += apart[i] * apart[j]
+    variances = 2 * by_rater / 36, 1.5 * by_prompt / 36
+    assert min(variances) > 0
     for level in (0.5, 0.8, 0.95):
-        interval = crossed_bootstrap(votes.ravel(), [list(who), list(what)], draws=40_000, level=level)
-        expected = wilson(rate * n, n, quantile=two_sided_quantile(level, freedom))
-        assert (interval.low, interval.high) == pytest.approx(expected, abs=0.01), level
+        interval = crossed_rate(votes.ravel(), [list(what), list(who)], level=level)
+        t1, t2 = two_sided_quantile(level, 1), two_sided_quantile(level, 2)
+        root = (variances[0] * math.sqrt(t1) + variances[1] * math.sqrt(t2)) / sum(variances)
+        expected = logit_interval(rate, math.sqrt(sum(variances)), root**2)
+        assert (interval.low, interval.high) == pytest.approx(expected), level
 
 
 def test_a_single_vote_has_an_interval() -> None:

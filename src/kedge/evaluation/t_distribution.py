@@ -1,7 +1,7 @@
 """Student's t distribution in plain Python, so that the intervals need nothing beyond numpy.
 
 The distribution function is the regularised incomplete beta function, by its continued fraction (Abramowitz and
-Stegun, 26.5.8 and 26.7.1) evaluated with Lentz's method; quantiles are found by bisection.
+Stegun, 26.5.8 and 26.7.1) evaluated with Lentz's method; quantiles are found by Newton's.
 """
 
 from __future__ import annotations
@@ -53,7 +53,6 @@ def two_sided_p(t: float, df: float) -> float:
     return incomplete_beta(df / 2, 0.5, df / (df + t * t))
 
 
-@lru_cache(maxsize=1024)
 def two_sided_quantile(level: float, df: float) -> float:
     """The t with P(|T| ≤ t) = ``level``: 1.96 for level 0.95 and many degrees of freedom.
 
@@ -62,12 +61,20 @@ def two_sided_quantile(level: float, df: float) -> float:
     """
     if not 0 < level < 1 or df <= 0:
         raise ValueError(f"level must be inside (0, 1) and df positive, not level={level}, df={df}")
-    low, high = 0.0, 1.0
-    while two_sided_p(high, df) > 1 - level:
-        low, high = high, 2 * high
-    while high - low > 1e-13 * high:
-        middle = (low + high) / 2
-        if middle in (low, high):
-            break
-        low, high = (middle, high) if two_sided_p(middle, df) > 1 - level else (low, middle)
-    return (low + high) / 2
+    return critical_value(1 - level, df)
+
+
+@lru_cache(maxsize=4096)
+def critical_value(alpha: float, df: float) -> float:
+    """The t with P(|T| ≥ t) = ``alpha``, inside (0, 1); as good for 1e-20 as for 0.05."""
+    t, step = 0.0, 1.0
+    while step > 1e-14 * t:  # the tail is convex, so that Newton's steps never pass the root
+        step = (two_sided_p(t, df) - alpha) / (2 * density(t, df))
+        t += step
+    return t
+
+
+def density(t: float, df: float) -> float:
+    """Of Student's t."""
+    log_factor = math.lgamma((df + 1) / 2) - math.lgamma(df / 2) - math.log(df * math.pi) / 2
+    return math.exp(log_factor - (df + 1) / 2 * math.log1p(t * t / df))

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kedge.evaluation.bradley_terry import Votes, bradley_terry_intervals
-from kedge.evaluation.statistics import Interval, crossed_bootstrap, rate_interval, sign_test, wilson
+from kedge.evaluation.statistics import Interval, crossed_rate, rate_interval, sign_test, wilson
 from kedge.study.agreement import krippendorff_alpha
 from kedge.study.questions import Question
 from kedge.study.rater_checks import RaterCheck, check_raters
@@ -30,7 +30,7 @@ class Contest:
         wins, ties, losses: votes for ours, for neither, for theirs.
         shares: the same three as shares of all votes, each with its Wilson interval over prompts.
         rate: win rate of ours, a tie as half a win, Wilson over prompts.
-        crossed: the same rate with a bootstrap interval over raters and prompts at once.
+        crossed: the same rate with its interval over raters and prompts at once.
         prompts_won, prompts_lost: prompts on which most votes were for ours, for theirs.
         p: two-sided sign test over prompts.
         alpha: Krippendorff's, ordinal, over pairs. Each pair counts both ways round, because which of its pictures is
@@ -82,7 +82,7 @@ def analyse(
     """Analyse all votes of a study.
 
     Args:
-        draws: of the bootstraps.
+        seed, draws: of the bootstrap of a ranking.
 
     Raises:
         ValueError: if there are no votes yet.
@@ -95,7 +95,7 @@ def analyse(
     seconds: dict[str, tuple[float, float, float]] = {}
     for question in questions:
         answers = _about(first, question)
-        contests += _contests(answers, question, models, seed=seed, draws=draws)
+        contests += _contests(answers, question, models)
         strengths = _ranking(answers, models, seed, draws)
         if strengths:
             ranking[question.key] = strengths
@@ -122,19 +122,15 @@ def _about(records: Iterable[Record], question: Question) -> list[Record]:
     return [record for record in records if record.question == question.key]
 
 
-def _contests(
-    records: Sequence[Record], question: Question, models: Sequence[str], *, seed: int, draws: int
-) -> Iterator[Contest]:
+def _contests(records: Sequence[Record], question: Question, models: Sequence[str]) -> Iterator[Contest]:
     """One for each two models that met."""
     for pair in itertools.combinations(models, 2):
         votes = [record for record in records if (record.first, record.second) == pair]
         if votes:
-            yield _contest(votes, question, *pair, seed=seed, draws=draws)
+            yield _contest(votes, question, *pair)
 
 
-def _contest(
-    records: Sequence[Record], question: Question, ours: str, theirs: str, *, seed: int, draws: int
-) -> Contest:
+def _contest(records: Sequence[Record], question: Question, ours: str, theirs: str) -> Contest:
     outcomes, prompts = np.array(column(records, "outcome")), column(records, "prompt")
 
     def share(outcome: float) -> Interval:
@@ -154,7 +150,7 @@ def _contest(
         losses=int((outcomes == 0).sum()),
         shares=(share(1.0), share(0.5), share(0.0)),
         rate=rate_interval(outcomes, prompts),
-        crossed=_over_raters_and_prompts(outcomes, column(records, "rater"), prompts, seed=seed, draws=draws),
+        crossed=_over_raters_and_prompts(outcomes, column(records, "rater"), prompts),
         prompts_won=won,
         prompts_lost=lost,
         p=sign_test(won, lost),
@@ -174,13 +170,11 @@ def _both_ways_round(records: Sequence[Record]) -> list[Sequence[float]]:
     return units
 
 
-def _over_raters_and_prompts(
-    outcomes: NDArray[np.float64], raters: Sequence[str], prompts: Sequence[str], *, seed: int, draws: int
-) -> Interval:
+def _over_raters_and_prompts(outcomes: NDArray[np.float64], raters: Sequence[str], prompts: Sequence[str]) -> Interval:
     """The win rate for other raters and other prompts at once; a single vote knows of neither."""
     if len(set(raters)) == len(set(prompts)) == 1:
         return rate_interval(outcomes, prompts)
-    return crossed_bootstrap(outcomes, [raters, prompts], seed=seed, draws=draws)
+    return crossed_rate(outcomes, [raters, prompts])
 
 
 def _ranking(records: Sequence[Record], models: Sequence[str], seed: int, draws: int) -> dict[str, Interval]:

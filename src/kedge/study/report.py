@@ -23,7 +23,7 @@ from kedge.study.store import Store
 HASTY = 0.5  # seconds: a reaction to one light takes half of that, and here two pictures are compared
 LITTLE = 0.2  # α: matters of taste rarely reach the 0.667 that is asked of matters of fact
 RATE_NOTE = (
-    "Intervals are 95 %, over prompts (Wilson); with other raters: over raters and prompts (crossed bootstrap). Win "
+    "Intervals are 95 %, over prompts (Wilson); with other raters: over raters and prompts at once. Win "
     "rate: a tie is half a win. α: Krippendorff's. Seconds: median for an answer."
 )
 

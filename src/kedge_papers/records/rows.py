@@ -13,7 +13,6 @@ import numpy as np
 
 from kedge.evaluation.result import Evaluation
 from kedge.evaluation.statistics import Interval, mean_interval, outcomes_of, paired_difference, rate_interval
-from kedge.evaluation.statistics.standard_error import ENOUGH_SEEDS
 from kedge_papers.records.run_record import RunRecord
 
 
@@ -154,5 +153,4 @@ def unit_note(shown: Sequence[Row]) -> str:
     seeds = max(len(row.repetitions) for row in shown)
     if seeds == 1:
         return f"± is half of the 95 % interval over {prompts} prompts{drawn}; one seed."
-    how = "over both at once" if seeds >= ENOUGH_SEEDS else "over whichever lie further apart"
-    return f"± is half of the 95 % interval: {prompts} prompts{drawn}, {seeds} training seeds, {how}."
+    return f"± is half of the 95 % interval: {prompts} prompts{drawn}, {seeds} training seeds, over both at once."

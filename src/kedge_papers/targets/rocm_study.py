@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kedge.evaluation.statistics import Interval, crossed_bootstrap
+from kedge.evaluation.statistics import Interval, crossed_rate
 from kedge.evaluation.tables import Cell, Table, display
 from kedge.workflows.runner.matrix import Matrix
 from kedge.workflows.runner.runs import Run
@@ -141,7 +141,7 @@ def preferences(result: Result) -> list[Preference]:
             outcomes = np.array(votes["outcome"], dtype=float)[chosen]
             seeds = np.array(votes["seed"])[chosen].tolist()
             prompts, raters = np.array(votes["prompt"])[chosen].tolist(), np.array(votes["rater"])[chosen].tolist()
-            rate = crossed_bootstrap(outcomes, [seeds, prompts, raters])
+            rate = crossed_rate(outcomes, [seeds, prompts, raters])
             won, tied, lost = np.mean(outcomes == np.array([[1.0], [0.5], [0.0]]), axis=1).tolist()
             rows.append(Preference(reward, key, title, (won, tied, lost), rate, len(set(seeds))))
     return rows + _of_one_pair(result)

@@ -7,7 +7,7 @@ stands in :mod:`kedge.evaluation.statistics.standard_error`; how often each inte
 docs/evaluation.md.
 """
 
-from kedge.evaluation.statistics.crossed_bootstrap import crossed_bootstrap
+from kedge.evaluation.statistics.crossed_rate import crossed_rate
 from kedge.evaluation.statistics.interval import Floats, Interval, unit_means
 from kedge.evaluation.statistics.means import Method, bootstrap, mean_interval, paired_difference, paired_p
 from kedge.evaluation.statistics.rates import outcomes_of, rate_interval, wilson, win_rate
@@ -23,7 +23,7 @@ __all__ = [
     "Reached",
     "Speedup",
     "bootstrap",
-    "crossed_bootstrap",
+    "crossed_rate",
     "equivalence",
     "first_reaching",
     "holm",

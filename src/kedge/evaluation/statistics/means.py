@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from kedge.evaluation.statistics.interval import Floats, Interval, unit_means
-from kedge.evaluation.statistics.standard_error import Estimate, estimates, widest
+from kedge.evaluation.statistics.standard_error import Estimate, estimate
 
 Method = Literal["t", "bootstrap"]
 
@@ -31,7 +31,7 @@ def mean_interval(
 
     Args:
         values: ``[N]`` of one model, or ``[S, N]`` of S models trained alike with other seeds: which standard error
-            then counts, see :func:`kedge.evaluation.statistics.standard_error.estimates`.
+            then counts, see :func:`kedge.evaluation.statistics.standard_error.estimate`.
         groups: N labels: the prompt of each value, when a prompt has several.
         method: ``t``, or ``bootstrap`` for one seed.
         level: the confidence.
@@ -42,9 +42,9 @@ def mean_interval(
         return _bootstrap_t(x, level, seed, draws)
     if method != "t":
         raise ValueError(f"method must be 't' or 'bootstrap', not {method!r}")
-    estimate = widest(estimates(np.atleast_2d(x)), level)
-    half = estimate.half_width(level)
-    return Interval(estimate.value, estimate.value - half, estimate.value + half, x.shape[-1], level)
+    known = estimate(np.atleast_2d(x))
+    half = known.half_width(level)
+    return Interval(known.value, known.value - half, known.value + half, x.shape[-1], level)
 
 
 def _bootstrap_t(x: Floats, level: float, seed: int, draws: int) -> Interval:
@@ -121,13 +121,11 @@ def paired_difference(
     return mean_interval(differences(ours, theirs), groups, **options)
 
 
-def difference_estimates(
-    ours: ArrayLike, theirs: ArrayLike, groups: Sequence[object] | None = None
-) -> tuple[Estimate, ...]:
+def difference_estimate(ours: ArrayLike, theirs: ArrayLike, groups: Sequence[object] | None = None) -> Estimate:
     """What is known of the mean of ``ours − theirs``: for tests that need more than an interval."""
-    return estimates(np.atleast_2d(unit_means(differences(ours, theirs), groups)))
+    return estimate(np.atleast_2d(unit_means(differences(ours, theirs), groups)))
 
 
 def paired_p(ours: ArrayLike, theirs: ArrayLike, groups: Sequence[object] | None = None) -> float:
     """Two-sided p-value of the paired t test over prompts (and seeds); NaN for a single prompt of a single seed."""
-    return max(estimate.p() for estimate in difference_estimates(ours, theirs, groups))
+    return difference_estimate(ours, theirs, groups).p()

@@ -12,23 +12,32 @@ from numpy.typing import ArrayLike
 
 from kedge.evaluation.statistics.interval import Floats, Interval, unit_means
 from kedge.evaluation.statistics.means import bootstrap, differences, quantiles
-from kedge.evaluation.statistics.standard_error import estimates, widest
-from kedge.evaluation.t_distribution import two_sided_quantile
+from kedge.evaluation.statistics.standard_error import estimate
 
 
-def wilson(wins: float, n: float, *, level: float = 0.95, quantile: float | None = None) -> tuple[float, float]:
-    """Wilson's score interval (1927) for a proportion; ``wins`` and ``n`` need not be whole numbers.
-
-    Args:
-        quantile: in the place of the normal one: Student's, where ``n`` itself is an estimate.
-    """
+def wilson(wins: float, n: float, *, level: float = 0.95) -> tuple[float, float]:
+    """Wilson's score interval (1927) for a proportion; ``wins`` and ``n`` need not be whole numbers."""
     if not 0 <= wins <= n or n <= 0:
         raise ValueError(f"need 0 ≤ wins ≤ n and n > 0, not wins={wins}, n={n}")
-    z2 = (NormalDist().inv_cdf((1 + level) / 2) if quantile is None else quantile) ** 2
+    z2 = NormalDist().inv_cdf((1 + level) / 2) ** 2
     p = wins / n
     centre = (p + z2 / (2 * n)) / (1 + z2 / n)
     half = math.sqrt(z2 * (p * (1 - p) / n + z2 / (4 * n * n))) / (1 + z2 / n)
     return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def logit_interval(rate: float, error: float, critical: float) -> tuple[float, float]:
+    """The interval of a rate inside (0, 1), symmetric in its log-odds: logit(rate) ± t · error / (rate (1 − rate)).
+
+    For errors that are estimates from few units, with Student's quantile, where Wilson's is too wide: its shift towards
+    one half grows with the square of the quantile.
+
+    Args:
+        error: the standard error of the rate.
+        critical: the quantile t.
+    """
+    odds, half = math.log(rate / (1 - rate)), critical * error / (rate * (1 - rate))
+    return 1 / (1 + math.exp(min(half - odds, 700.0))), 1 / (1 + math.exp(-half - odds))
 
 
 def outcomes_of(ours: ArrayLike, theirs: ArrayLike, margin: float = 0.0) -> Floats:
@@ -69,10 +78,11 @@ def rate_interval(
     """The mean of outcomes in [0, 1] (1 a win, ½ a tie, 0 a loss) over prompts, and over seeds where there are some.
 
     ``wilson`` never leaves [0, 1] and never shrinks to a point. Its sample size is the effective one, n = p(1−p)/var,
-    var the variance of the mean over prompts and seeds (score intervals for clustered samples: Korn and Graubard 1998;
-    Franco, Little, Louis and Slud 2019). For one seed n is kept between the number of prompts (outcomes of a prompt
-    all alike) and of outcomes (all independent). For several, var is that of
-    :func:`kedge.evaluation.statistics.standard_error.estimates`, with Student's quantile for its degrees of freedom.
+    var the variance of the mean over prompts (score intervals for clustered samples: Korn and Graubard 1998; Franco,
+    Little, Louis and Slud 2019), kept between the number of prompts (outcomes of a prompt all alike) and of outcomes
+    (all independent). For several seeds the interval is that of the log-odds, see :func:`logit_interval`, with the
+    error of
+    :func:`kedge.evaluation.statistics.standard_error.estimate` and its quantile.
     ``bootstrap`` is the percentile one over the prompts of one seed.
 
     Args:
@@ -103,8 +113,7 @@ def _several_seeds(table: Floats, outcomes: int, level: float) -> tuple[float, f
     if len(table) == 1:
         return _one_seed(table[0], outcomes, level)
     rate, prompts = float(table.mean()), table.shape[1]
-    estimate = widest(estimates(table), level)
-    if estimate.error == 0:  # all alike, wins without exception for example: each prompt is seen once
+    known = estimate(table)
+    if known.error == 0:  # all alike, wins without exception for example: each prompt is seen once
         return wilson(rate * prompts, prompts, level=level)
-    n = min(max(rate * (1 - rate) / estimate.error**2, 1.0), outcomes)
-    return wilson(rate * n, n, level=level, quantile=two_sided_quantile(level, estimate.freedom))
+    return logit_interval(rate, known.error, known.critical(1 - level))

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from kedge.evaluation.statistics.interval import Floats, Interval
-from kedge.evaluation.statistics.means import difference_estimates, paired_difference
+from kedge.evaluation.statistics.means import difference_estimate, paired_difference
 
 
 def sign_test(wins: int, losses: int) -> float:
@@ -75,7 +75,7 @@ def equivalence(
     """
     if not margin > 0:
         raise ValueError(f"the margin of equivalence must be positive, not {margin}")
-    known = difference_estimates(ours, theirs, groups)
-    sides = [side for estimate in known for side in (estimate.p_above(-margin), 1 - estimate.p_above(margin))]
+    known = difference_estimate(ours, theirs, groups)
+    sides = (known.p_above(-margin), 1 - known.p_above(margin))
     interval = paired_difference(ours, theirs, groups, level=1 - 2 * alpha)
     return Equivalence(interval, margin, float(np.max(sides)), alpha)

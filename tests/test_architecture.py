@@ -38,6 +38,8 @@ MAY_IMPORT = {
         "ranges": "",
         "registry": "user_code",
         "quiet": "",
+        "later": "",
+        "no_grad": "",
         **dict.fromkeys(TOOLS, ""),
         "waiting": "units",
         "devices": "",
@@ -47,7 +49,7 @@ MAY_IMPORT = {
         "divergence_strength": "gaussian divergences",
         "policies": "gaussian ranges registry models quiet hashing",
         "rewards": "registry quiet hashing",
-        "algorithms": "gaussian registry divergences policies rewards",
+        "algorithms": "gaussian registry no_grad divergences policies rewards",
         "worlds": "registry models rewards",
         "prompts": "registry worlds",
         "evaluation": "registry quiet policies rewards",
@@ -61,7 +63,7 @@ MAY_IMPORT = {
         "live": "registry config evaluation training study",
         "workflows": "registry waiting live devices hashing models policies rewards algorithms worlds config prompts"
         " evaluation study export training planning",
-        "cli": "registry prompts config policies evaluation study random_models workflows",
+        "cli": "registry later prompts config policies evaluation study random_models workflows",
         "__main__": "cli",
         "papers": "registry divergences policies rewards algorithms worlds config prompts evaluation study training"
         " planning workflows cli",

@@ -1,5 +1,8 @@
 """How far one sampling step has moved from the reference's: D_f(p_k^θ ‖ p_k^ref) of ROCM (Eq. 11, Table 3).
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 Both are Gaussians with one covariance std² I. They differ along one line only, so every f-divergence is a function of
 the distance δ = ‖mean_p − mean_q‖ / std alone:
 
@@ -20,13 +23,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
-from torch import Tensor
 
 from kedge.gaussian import Gaussian, Reduction, reduce_latent
 from kedge.registry import Registry
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Divergence(Protocol):

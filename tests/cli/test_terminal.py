@@ -118,15 +118,6 @@ def test_the_banner_tells_what_will_be_trained_before_anything_loads():
     assert "optimizer.lr=100 is very large" in text
 
 
-def test_a_dry_run_times_nothing():
-    from kedge.planning.plan import plan
-
-    config = load_config(preset("emoji-rocm").path)
-    times = [line for line in plan(config, timed=False) if line.startswith("time:")]
-    assert len(times) == 1
-    assert "kedge plan measures how long that takes here" in times[0]
-
-
 def test_presets_can_be_searched_and_are_wrapped(monkeypatch, capsys):
     import sys
 

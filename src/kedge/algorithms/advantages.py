@@ -9,14 +9,16 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from kedge.algorithms.base import Context
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Scope = Literal["prompt", "run", "batch", "none"]
 Buffers = dict[str, list[float]]

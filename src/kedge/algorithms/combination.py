@@ -10,13 +10,17 @@ a weight says how much a reward counts, and neither scale nor centre of a reward
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from torch import Tensor
 
 from kedge.algorithms.advantages import STATE, Advantages, standardise
 from kedge.algorithms.base import Context
 from kedge.algorithms.experience import Experience
 from kedge.rewards.base import PartedReward
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def combined_advantages(advantages: Advantages, context: Context, experience: Experience) -> Tensor:

@@ -8,11 +8,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
-from torch import Tensor
-from torch.nn.functional import logsigmoid
 
 from kedge.algorithms.base import Context, Loss, Needs
 from kedge.algorithms.checks import check_fraction, check_positive
@@ -22,6 +20,9 @@ from kedge.algorithms.votes import check_drawing, next_votes, paired_noise, read
 from kedge.algorithms.workload import Passes, Workload
 from kedge.gaussian import Reduction
 from kedge.policies.base import Backprop
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,9 @@ class D3PO:
         }
         if not self.votes:
             metrics["reward"] = experience.rewards[both]
-        return Loss(-logsigmoid(margin).mean() * visit.share, metrics)  # −log σ(β (h₁ log ρ₁ + h₂ log ρ₂))
+        return Loss(
+            -torch.nn.functional.logsigmoid(margin).mean() * visit.share, metrics
+        )  # −log σ(β (h₁ log ρ₁ + h₂ log ρ₂))
 
     def weight(self, dimensions: int) -> float:
         """β for log-ratios under :attr:`reduction`, of latents of ``dimensions`` numbers."""

@@ -9,13 +9,10 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
-from typing import ClassVar
-
-from torch import Tensor
+from typing import TYPE_CHECKING, ClassVar
 
 from kedge.algorithms.advantages import Advantages, Scope, zero_share
 from kedge.algorithms.base import Context, Loss, Needs
-from kedge.algorithms.baseline import Baseline
 from kedge.algorithms.checks import check_fraction, check_positive
 from kedge.algorithms.experience import explore
 from kedge.algorithms.importance import ImportanceRatios, expected_old_passes
@@ -26,6 +23,9 @@ from kedge.algorithms.workload import Passes, Workload
 from kedge.divergences import KL
 from kedge.gaussian import Reduction
 from kedge.policies.base import Backprop
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -105,6 +105,8 @@ class DPOK(PolicyGradient):
 
     def updates(self, context: Context) -> Iterator[Iterable[Loss]]:
         """Gather experience, fit the baseline, then ``policy_steps`` optimizer steps."""
+        from kedge.algorithms.baseline import Baseline  # a network of torch's
+
         samples = context.batch_size * context.accumulation
         # x_K, …, x_0 ~ p_θ(·|c) and r(x_0, c)
         experience = explore(context, samples, self.sample_batch_size, self.goal)

@@ -10,15 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
 from kedge.algorithms.base import Context
 from kedge.algorithms.checks import check_positive
 from kedge.algorithms.rocm import ROCM
 from kedge.algorithms.workload import Passes, Workload
 from kedge.policies.base import Backprop, Trajectory
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)

@@ -10,16 +10,20 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
 from kedge.algorithms.base import Context
 from kedge.algorithms.schedule import MicroBatch
 from kedge.algorithms.target import Hold, Target
 from kedge.gaussian import Gaussian, Reduction
+from kedge.no_grad import no_grad
 from kedge.policies.base import NO_GRADIENT, Conditioning, Policy, ReferenceSteps, rollout
 from kedge.rewards.base import PartedReward, Reward, checked_scores, in_parts
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,7 @@ class Experience:
         """``p(x_{k-1} | x_k, c)`` of ``policy`` as it is now, for the visited trajectories."""
         return policy.transition(self.x(visit.k)[visit.rows], visit.k, self.cond[visit.rows])
 
-    @torch.no_grad()
+    @no_grad
     def reference(self, policy: Policy, visit: MicroBatch) -> Gaussian:
         """The same step of the reference."""
         with policy.reference():
@@ -102,7 +106,7 @@ def explore(context: Context, samples: int, chunk: int | None, target: Target | 
     return collect(context, prompts, noise, chunk=chunk or context.batch_size, target=target)
 
 
-@torch.no_grad()
+@no_grad
 def collect(
     context: Context,
     prompts: Sequence[str],
@@ -154,7 +158,7 @@ def collect(
     return Experience(list(prompts), cond, latents, stds, rewards, distance, parts)
 
 
-@torch.no_grad()
+@no_grad
 def score(reward: Reward, images: Tensor, prompts: Sequence[str]) -> Tensor:
     """``reward(images, prompts)``, checked: ``[B]`` float32.
 
@@ -164,7 +168,7 @@ def score(reward: Reward, images: Tensor, prompts: Sequence[str]) -> Tensor:
     return score_in_parts(reward, images, prompts)[0]
 
 
-@torch.no_grad()
+@no_grad
 def score_in_parts(reward: Reward, images: Tensor, prompts: Sequence[str]) -> tuple[Tensor, dict[str, Tensor]]:
     """As :func:`score`, and the scores that it is a weighted sum of, by name; none if it is no sum."""
     total, scores = in_parts(reward, images, prompts)

@@ -17,10 +17,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
-from torch import Tensor
 
 from kedge.algorithms.base import Context, Loss, Needs
 from kedge.algorithms.checks import check_positive
@@ -33,6 +32,9 @@ from kedge.algorithms.workload import Passes, Workload
 from kedge.divergences import make_divergence
 from kedge.policies.base import Backprop, Trajectory
 from kedge.rewards import describe
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 STATE = "surrogate"  # of Context.state
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
 from kedge.algorithms.schedule import MicroBatch, Update, visits
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def expected_old_passes(

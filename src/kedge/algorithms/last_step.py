@@ -12,10 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import torch
-from torch import Tensor
 
 from kedge.algorithms.advantages import Advantages
 from kedge.algorithms.base import Context, Loss
@@ -24,6 +23,9 @@ from kedge.algorithms.experience import Experience
 from kedge.algorithms.schedule import Update
 from kedge.algorithms.target import Anchored
 from kedge.gaussian import Reduction
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 LastStep = Literal["pathwise"]
 Combine = Literal["sum", "standardised"]

@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
-from torch import Tensor
 
 from kedge.algorithms.advantages import Advantages, Scope, zero_share
 from kedge.algorithms.base import Context, Loss, Needs
@@ -25,6 +24,9 @@ from kedge.algorithms.workload import Passes, Workload
 from kedge.divergences import KL
 from kedge.gaussian import Gaussian, Reduction
 from kedge.policies.base import Backprop
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,9 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
-from torch import Tensor
 
 from kedge.algorithms.base import Context, Loss, Needs
 from kedge.algorithms.target import Anchored, Hold
@@ -24,6 +23,9 @@ from kedge.algorithms.workload import Passes, Workload
 from kedge.divergences import make_divergence
 from kedge.gaussian import Gaussian, Reduction
 from kedge.policies.base import Backprop, Policy, PredictingPolicy, ReferenceSteps, Trajectory, rollout
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # Table 2. They fit the reductions that the divergences default to.
 PAPER_BETA = {"none": 0.0, "kl": 1e-4, "reverse_kl": 1e-4, "hellinger": 0.5, "js": 2000.0, "fisher": 5e-5}

@@ -15,17 +15,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
 import torch
-from torch import Tensor
 
 from kedge.algorithms.base import Context, Loss, Needs
 from kedge.algorithms.checks import check_fraction, check_positive
 from kedge.algorithms.workload import Passes, Workload
 from kedge.divergences import make_divergence
 from kedge.gaussian import Reduction
+from kedge.no_grad import no_grad
 from kedge.policies.base import Backprop, Conditioning, Policy
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @runtime_checkable
@@ -134,7 +137,7 @@ def draw_step(context: Context, earliest: int) -> int:
     return int(torch.randint(1, earliest + 1, (), generator=context.generator))
 
 
-@torch.no_grad()
+@no_grad
 def down_to(context: Context, k: int) -> tuple[list[str], Conditioning, Tensor, Tensor]:
     """Fresh prompts, their encodings, x_k of one trajectory each, and the noise of the step after it, no gradient."""
     prompts = context.prompts.take(context.batch_size)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 
 from kedge.algorithms.base import Context
 from kedge.rewards import load_reward
 from kedge.rewards.base import Reward
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 RIDGE = "ridge("
 STATE = "ridge"  # of Context.state

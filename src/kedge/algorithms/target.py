@@ -13,16 +13,19 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from torch import Tensor
 
 from kedge.algorithms.base import Context
 from kedge.algorithms.dual_ascent import DualAscent, Multiplier, above
 from kedge.divergences import Divergence
 from kedge.gaussian import Gaussian
+from kedge.no_grad import no_grad
 from kedge.policies.base import Policy, PredictingPolicy, Trajectory
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Anchor = Literal["auto"]
 FIRST_NATS = 2.0  # the first stage's κ
@@ -65,7 +68,7 @@ class Target:
         """The steps k whose reference must be known to measure the distance."""
         return range(steps, 1 if self.rms is None else 0, -1)
 
-    @torch.no_grad()
+    @no_grad
     def measure(self, policy: Policy, trajectory: Trajectory) -> Tensor:
         """The distance of each trajectory, ``[B]``; of a path KL with some references only, its unbiased estimate.
 
@@ -204,7 +207,7 @@ class Hold:
         assert self._multiplier is not None
         return {"multiplier": asdict(self._multiplier), "distance": self._distance, "held": self._held}
 
-    @torch.no_grad()
+    @no_grad
     def _at_target(self) -> float:
         """What Σ_k of the divergence would be at κ, spread evenly over the steps; > 0."""
         assert self.target is not None

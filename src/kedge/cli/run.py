@@ -8,6 +8,7 @@ import os
 import sys
 
 from kedge.cli.app import app
+from kedge.later import import_later
 
 
 def main() -> None:
@@ -18,6 +19,7 @@ def main() -> None:
     if os.environ.get("RANK", "0") != "0":
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - of several processes, the first one talks
     _current_folder_last()
+    import_later("torch")
     try:
         app()
     except Exception as error:

@@ -1,139 +1,40 @@
-"""What a run would do and take, told before any weights are loaded: a line for each fact."""
+"""What a run would take, told before any weights are loaded: memory, time and disk, a line for each fact."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import psutil
 import torch
 
-from kedge.algorithms.workload import Workload
-from kedge.config import ConfigError, RunConfig
-from kedge.config.compatibility import check_experience, experience_warning
+from kedge.config import RunConfig
 from kedge.config.workload import workload_of
 from kedge.devices import find_device
-from kedge.models import resolve_model
 from kedge.planning.datasheet import H100, seconds_on
+from kedge.planning.description import describe_run
+from kedge.planning.looks import Looks
 from kedge.planning.operations import OperationCost
 from kedge.planning.step import StepCost, count_step
 from kedge.planning.timing import Elapsed, seconds
-from kedge.planning.watching import Looks, looks_of
-from kedge.policies.families import network_calls
-from kedge.prompts import UnreachableError
-from kedge.rewards import Readiness, readiness
-from kedge.rewards.description import describe
-from kedge.rewards.sources import size_in_words
-from kedge.training.prompt_sets import PromptSets
 from kedge.units import GB, MB, YEAR, duration
 
 LARGE = 1e12  # floating-point operations of a step that nobody wants to wait for on a CPU
 
 
-def plan(config: RunConfig, timed: bool = True) -> Iterator[str]:
-    """Model, prompts, samples, network passes, what is not on this machine yet, memory, time and disk.
-
-    Args:
-        timed: measure on this machine how long a step takes.
+def plan(config: RunConfig) -> Iterator[str]:
+    """What :func:`kedge.planning.description.describe_run` says, and memory, time and disk.
 
     Raises:
         ValueError: for a model or prompts that cannot be.
     """
-    sets, prompts = _prompts(config)
-    if config.model.family is not None:
-        yield f"model: {_where(config.model.name)}"
-    yield from prompts
-    yield from _samples(config)
-    looks = None if sets is None else looks_of(config, sets)
-    if looks is not None:
-        yield _watching(config, looks)
-    yield from _rewards(config)
-    forecast = forecast_of(config, looks, timed)
+    description = describe_run(config)
+    yield from description.lines
+    forecast = forecast_of(config, description.looks)
     if forecast is None:
         yield "memory and time: unknown before the model's own files are here (of a policy of your own, always)"
     else:
         yield from _forecast(config, forecast)
-
-
-def _where(model: str) -> str:
-    try:
-        place = resolve_model(model)
-    except FileNotFoundError as error:
-        return f"not here yet. {error}"
-    return str(place) if isinstance(place, Path) else f"{place}, from the Hugging Face hub or its cache here"
-
-
-def _prompts(config: RunConfig) -> tuple[PromptSets | None, list[str]]:
-    """None if they are not here."""
-    try:
-        sets = PromptSets(config, new=True)
-        lines = [*sets.lines(), *(f"warning: {warning}" for warning in sets.warnings())]
-        if warning := experience_warning(config, sets.train):
-            lines.append(f"warning: {warning}")
-    except UnreachableError as error:  # like a model that is not here: no reason not to plan
-        return None, [f"prompts: not here yet. {error}"]
-    return sets, lines
-
-
-def _samples(config: RunConfig) -> Iterator[str]:
-    """How much is sampled, scored and passed through the network, as the algorithm itself states."""
-    work = workload_of(config)
-    batches = work.batches(config.training.steps)
-    samples = batches * work.samples
-    yield (
-        f"samples: {batches} batches × {work.samples} = {samples} on each process, {samples * config.model.steps} "
-        f"sampling steps; optimizer steps on each batch: {work.updates}"
-    )
-    yield f"reward queries: {batches * work.queries} on each process"
-    yield f"network passes: {_passes(config, work)}"
-    try:
-        check_experience(config)
-    except ConfigError as error:
-        yield f"refused on one process: {error}"
-
-
-def _watching(config: RunConfig, looks: Looks) -> str:
-    line = f"to watch it: {looks}"
-    if not looks.drawn:
-        return line
-    steps = looks.drawn * config.model.steps
-    return f"{line}, {steps} sampling steps, each beside the base's: {looks.passes(config)} network passes"
-
-
-def _passes(config: RunConfig, work: Workload) -> str:
-    """For one optimizer step, on average over a batch of experience."""
-    if work.passes is None:
-        return f"unknown, for {config.algorithm.name} does not state them (docs/extending.md, An algorithm)"
-    kinds = {
-        "forward": work.passes.forward,
-        "backward": work.passes.backward,
-        "of the reference": work.passes.reference,
-    }
-    parts = [f"{count / work.updates:.4g} {kind}" for kind, count in kinds.items() if count]
-    model = config.model
-    calls = network_calls(model.kind, model.omega, model.parts)
-    guidance = f", each {calls} calls for guidance" if calls > 1 else ""
-    return f"{', '.join(parts)} for each optimizer step, of one sample through one sampling step{guidance}"
-
-
-def _rewards(config: RunConfig) -> Iterator[str]:
-    """What is here of the rewards, and what has to be fetched before it can start."""
-    state = {item.name: item for item in readiness()}
-    missing: dict[str, int] = {}
-    for text in (config.reward, *config.watch.metrics):
-        for term in describe(text).terms:
-            if term.source in (None, "emoji"):
-                yield from _reward(state.get(f"{term.name}@emoji" if term.source else term.name))
-            if term.source is None and term.name in state:
-                missing |= {part.where: part.size for part in state[term.name].missing}
-    if missing:
-        yield f"downloads for rewards: {size_in_words(sum(missing.values()))} ({', '.join(missing)})"
-
-
-def _reward(item: Readiness | None) -> Iterator[str]:
-    if item is not None:
-        yield f"reward {item.name}: {'ready' if item.ready else 'not here yet. ' + item.advice}"
 
 
 @dataclass(frozen=True)
@@ -145,7 +46,7 @@ class Forecast:
         cost: what it was derived from.
         peak: bytes at the worst moment: of the process on a CPU, of tensors on a GPU.
         present: whether the device is here.
-        seconds: for one optimizer step; None where it was not timed.
+        seconds: for one optimizer step; None if the device is not here.
         watching: seconds of all evaluations and sample grids, by the first process; None where none is.
         disk: bytes of checkpoints and exported adapters.
     """
@@ -159,12 +60,11 @@ class Forecast:
     disk: float
 
 
-def forecast_of(config: RunConfig, looks: Looks | None = None, timed: bool = True) -> Forecast | None:
+def forecast_of(config: RunConfig, looks: Looks | None = None) -> Forecast | None:
     """None for a policy of the user's own, and for a model of which nothing is known until its files are here.
 
     Args:
         looks: how often it is looked at; None if that is not known, or does not matter.
-        timed: measure the seconds, if the device is here.
     """
     base = psutil.Process().memory_info().rss
     cost = count_step(config)
@@ -185,8 +85,8 @@ def forecast_of(config: RunConfig, looks: Looks | None = None, timed: bool = Tru
         cost=cost,
         peak=peak,
         present=present,
-        seconds=seconds(cost.step, device) if present and timed else None,
-        watching=_seconds_to_watch(config, cost, looks, device) if present and timed else None,
+        seconds=seconds(cost.step, device) if present else None,
+        watching=_seconds_to_watch(config, cost, looks, device) if present else None,
         disk=(trained * 3 + average) * (config.checkpoint.keep + 1) + 2 * trained,
     )
 
@@ -222,10 +122,8 @@ def _forecast(config: RunConfig, forecast: Forecast) -> Iterator[str]:
 
 def _time(forecast: Forecast, steps: int) -> str:
     step = forecast.cost.step
-    if not forecast.present:
-        return f"{step.flops / 1e12:.3g} TFLOP a step; this machine has no such device to time"
     if forecast.seconds is None:
-        return f"{step.flops / 1e12:.3g} TFLOP a step; kedge plan measures how long that takes here"
+        return f"{step.flops / 1e12:.3g} TFLOP a step; this machine has no such device to time"
     whole = forecast.seconds * steps
     watching = "" if forecast.watching is None else f", and {forecast.watching} to watch it"
     advice = ": use a GPU" if whole.best > YEAR and forecast.device == "cpu" else ""

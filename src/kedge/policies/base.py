@@ -9,16 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import torch
-from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from kedge.gaussian import Gaussian
-from kedge.policies.activation_offload import OffloadedActivations
-from kedge.policies.random_depth import depth_probabilities, draw_depth, scale_gradient, scale_means
+from kedge.policies.random_depth import depth_probabilities, draw_depth
 from kedge.policies.settings import BackpropSettings
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 LENGTHS = "lengths"  # of texts that are filled up: numbers for the host, which cuts them again
 
@@ -171,7 +171,11 @@ class Backprop(BackpropSettings):
 
     def storage(self) -> AbstractContextManager[Any]:
         """Inside, what autograd stores for the backward pass goes where ``offload`` says."""
-        return OffloadedActivations() if self.offload else nullcontext()
+        if not self.offload:
+            return nullcontext()
+        from kedge.policies.activation_offload import OffloadedActivations
+
+        return OffloadedActivations()
 
     def transition(self, policy: Policy, x: Tensor, k: int, cond: Conditioning, *, reference: bool = False) -> Gaussian:
         """``policy.transition``, or the reference's, recomputed in the backward pass if ``checkpoint``."""
@@ -189,14 +193,19 @@ class Backprop(BackpropSettings):
     ) -> tuple[Gaussian, ...]:
         """``policy.transition`` at x_k and, where ``beside`` has it, the reference's; a drawn step with its weight."""
         survival = self.continuation ** (k - 1)  # S_k, the probability that step k keeps its graph
-        weighted = survival != 1 and torch.is_grad_enabled()
-        if weighted:
-            x = scale_gradient(x, survival)  # what leaves for the steps before, which weigh it by their own S
+        if survival == 1 or not torch.is_grad_enabled():
+            return self._step(policy, x, k, cond, beside)
+        from kedge.policies.scaled_gradient import scale_gradient, scale_means
+
+        # What leaves for the steps before is as it was: they weigh it by their own S.
+        return scale_means(1 / survival, *self._step(policy, scale_gradient(x, survival), k, cond, beside))
+
+    def _step(
+        self, policy: Policy, x: Tensor, k: int, cond: Conditioning, beside: ReferenceSteps
+    ) -> tuple[Gaussian, ...]:
         if k in beside.steps:
-            gaussians: tuple[Gaussian, ...] = self.both(policy, x, k, cond, exact=beside.exact)
-        else:
-            gaussians = (self.transition(policy, x, k, cond),)
-        return scale_means(1 / survival, *gaussians) if weighted else gaussians
+            return self.both(policy, x, k, cond, exact=beside.exact)
+        return (self.transition(policy, x, k, cond),)
 
     def both(self, policy: Policy, x: Tensor, k: int, cond: Conditioning, *, exact: bool) -> tuple[Gaussian, Gaussian]:
         """``policy.transition`` and the reference's; the latter with the gradient through ``x`` if ``exact``."""
@@ -215,6 +224,8 @@ class Backprop(BackpropSettings):
 
     def _call(self, call: Callable[[Tensor], tuple[Tensor, ...]], x: Tensor) -> tuple[Tensor, ...]:
         if self.checkpoint and torch.is_grad_enabled():
+            from torch.utils.checkpoint import checkpoint
+
             results: tuple[Tensor, ...] = checkpoint(call, x, use_reentrant=False, preserve_rng_state=False)
             return results
         return call(x)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol, runtime_checkable
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from kedge.user_code import UserCodeError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class RewardError(UserCodeError):

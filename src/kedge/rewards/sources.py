@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -176,26 +176,27 @@ def _first_lacking(path: Path, files: tuple[str, ...]) -> str | None:
     return None
 
 
-def readiness() -> list[Readiness]:
-    """For ``kedge doctor``: every reward, published and in the emoji world, and what it still needs."""
+def readiness(names: Collection[str] | None = None) -> list[Readiness]:
+    """What rewards still need: those of ``names`` (``pickscore``, ``pickscore@emoji``), or every one of either kind."""
     rows: list[Readiness] = []
-    for spec in REWARDS.values():
-        rows += _readiness(spec)
+    for name, spec in REWARDS.items():
+        if spec.parts and (names is None or name in names):
+            rows.append(_readiness_published(spec))
+        if spec.in_world and (names is None or f"{name}@emoji" in names):
+            rows.append(_readiness_in_world(spec))
+        if not spec.parts and (names is None or name in names):
+            served = spec.source == "server"
+            advice = f"give a server: {spec.name}@http://HOST:PORT/…" if served else ""
+            rows.append(Readiness(spec.name, not served, (), advice))
     return rows
 
 
-def _readiness(spec: RewardSpec) -> Iterator[Readiness]:
-    if spec.parts:
-        missing = tuple(part for part in spec.parts if find_published(part) is None)
-        advice = "\n".join(fetch_command(part) for part in missing)
-        if spec.source == "server":
-            advice = "\n".join(filter(None, [f"give a server: {spec.name}@http://HOST:PORT/v1", advice]))
-        yield Readiness(spec.name, not missing and spec.source != "server", missing, advice)
-    if spec.in_world:
-        yield _readiness_in_world(spec)
-    if not spec.parts:
-        served = spec.source == "server"
-        yield Readiness(spec.name, not served, (), f"give a server: {spec.name}@http://HOST:PORT/…" if served else "")
+def _readiness_published(spec: RewardSpec) -> Readiness:
+    missing = tuple(part for part in spec.parts if find_published(part) is None)
+    advice = "\n".join(fetch_command(part) for part in missing)
+    if spec.source == "server":
+        advice = "\n".join(filter(None, [f"give a server: {spec.name}@http://HOST:PORT/v1", advice]))
+    return Readiness(spec.name, not missing and spec.source != "server", missing, advice)
 
 
 def _readiness_in_world(spec: RewardSpec) -> Readiness:

@@ -89,13 +89,13 @@ def train(
 def describe(
     recipe: Recipe, *overrides: str, out: str | Path | None = None, resume: bool = False, **changes: Any
 ) -> str:
-    """What :func:`train` would do with the same arguments: the resolved recipe, the folder and the plan, as YAML."""
+    """What :func:`train` would do with the same arguments: the resolved recipe, the folder and what it does."""
     from kedge.config import dump
-    from kedge.planning.plan import plan
+    from kedge.planning.description import describe_run
     from kedge.training.ownership import check_folder
     from kedge.training.run_folder import RunFolder
 
     config, folder = choose(recipe, overrides, out, resume, changes)
     check_folder(RunFolder(folder), resume)
-    facts = [f"into {folder}", *plan(config, timed=False)]
+    facts = [f"into {folder}", *describe_run(config).lines, "memory and time: kedge plan, with the same arguments"]
     return "\n".join([dump(config), *(f"# {fact}" for fact in facts)])

@@ -6,9 +6,10 @@ import pytest
 
 from kedge.config import parse_config
 from kedge.config.workload import workload_of
+from kedge.planning.looks import Looks, looks_of
 from kedge.planning.operations import OperationCost
 from kedge.planning.plan import plan
-from kedge.planning.watching import LookCost, Looks, looks_of
+from kedge.planning.watching import LookCost
 from kedge.training.assemble import assemble
 from kedge.training.processes import Processes
 from kedge.training.prompt_sets import PromptSets

@@ -1,0 +1,54 @@
+"""Libraries that take long to import, imported when they are first used.
+
+What a recipe says is checked by classes that also compute, and so name torch at their head. The command answers a typo
+or describes a run without computing anything: there, torch waits until somebody asks it for something.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from importlib.util import find_spec, module_from_spec
+from types import ModuleType
+from typing import Any
+
+# What the import statement itself looks at in a module that is there. importlib's LazyLoader loads for these too.
+LOOKED_AT = ("__spec__", "__class__", "__dict__")
+_lock = threading.RLock()
+
+
+class _Later(ModuleType):
+    """A module that executes itself, in place, at the first look into it."""
+
+    def __getattribute__(self, name: str) -> Any:
+        if name not in LOOKED_AT:
+            _execute(self)
+        return ModuleType.__getattribute__(self, name)
+
+
+def _execute(module: ModuleType) -> None:
+    with _lock:
+        if module.__class__ is not _Later:  # another thread was faster, or it looks at itself while it is executed
+            return
+        module.__class__ = ModuleType
+        spec = module.__spec__
+        assert spec is not None
+        assert spec.loader is not None  # as import_later found it
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            sys.modules.pop(spec.name, None)  # the next import tries again
+            raise
+
+
+def import_later(name: str) -> None:
+    """From now on ``import NAME`` costs nothing; the module is executed when it is first used.
+
+    Does nothing if it is loaded already, or not installed.
+    """
+    spec = None if name in sys.modules else find_spec(name)
+    if spec is None or spec.loader is None:
+        return
+    module = module_from_spec(spec)
+    module.__class__ = _Later
+    sys.modules[name] = module

@@ -1,0 +1,110 @@
+"""What is not imported: the command answers, checks and describes without what takes long to load.
+
+Modules are counted and not seconds, so that a busy machine does not matter.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from helpers.processes import environment
+
+HEAVY = ("torch._C", "diffusers", "transformers", "peft", "accelerate", "matplotlib", "scipy", "PIL", "huggingface_hub")
+MOST = 1000  # modules of all kinds; the command alone takes some 500, torch alone 1,700
+# Where a published model or reward lies is looked up; the world's prompts are words of the program that draws them.
+NEEDED = {
+    "dry run": {"huggingface_hub"},
+    "dry run of a policy gradient": {"huggingface_hub"},
+    "dry run in the emoji world": {"torch._C", "PIL"},
+}
+PROBE = """
+import json, sys
+from kedge.cli import main
+sys.argv = ["kedge", *json.loads(sys.argv[1])]
+try:
+    main()
+except SystemExit:
+    pass
+print(json.dumps(sorted(sys.modules)))
+"""
+LIGHT = {
+    "help": ["--help"],
+    "a preset that is not there": ["train", "emoji-rokm"],
+    "a key that is not there": ["train", "emoji-rocm", "optimizer.lrr=1"],
+    "a value out of range": ["train", "emoji-rocm", "training.steps=0"],
+    "an algorithm that is not there": ["train", "emoji-rocm", "algorithm=rocky"],
+    "a reward that is not there": ["train", "emoji-rocm", "reward=pikscore"],
+    "dry run": ["train", "rocm-8gb", "--dry-run"],
+    "dry run of a policy gradient": ["train", "dpok-paper", "--dry-run"],
+    "dry run in the emoji world": ["train", "emoji-rocm", "--dry-run"],
+    "presets": ["presets"],
+    "init": ["init", "emoji-rocm"],
+}
+
+
+def modules_after(arguments: list[str], folder: Path) -> set[str]:
+    """What is loaded when the command is done."""
+    call = [sys.executable, "-c", PROBE, json.dumps(arguments)]
+    done = subprocess.run(call, cwd=folder, env=environment(), capture_output=True, text=True, timeout=300)
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+@pytest.mark.parametrize("case", LIGHT)
+def test_what_computes_nothing_loads_nothing_that_computes(case: str, tmp_path: Path) -> None:
+    modules = modules_after(LIGHT[case], tmp_path)
+    assert modules.intersection(HEAVY) <= NEEDED.get(case, set())
+    assert len(modules) < MOST or "torch._C" in NEEDED.get(case, set())
+
+
+def test_the_first_lines_of_a_training_come_before_anything_is_loaded(tmp_path: Path) -> None:
+    """The folder cannot be written: it stops behind the banner, where libraries would be loaded."""
+    probe = PROBE.replace("try:", "import kedge.workflows.train as t\nt.waiting = lambda *_: sys.exit(3)\ntry:", 1)
+    call = [sys.executable, "-c", probe, json.dumps(["train", "emoji-rocm", "--out", "run"])]
+    done = subprocess.run(call, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=300)
+    assert "reward   pickscore@emoji" in done.stderr
+    assert not set(json.loads(done.stdout.splitlines()[-1])).intersection(HEAVY)
+
+
+def test_a_library_that_waits_is_the_library_itself(tmp_path: Path) -> None:
+    """Executed once, in place, at the first look: all who named it before have the same module."""
+    (tmp_path / "slow.py").write_text("print('executed')\nvalue = 3\n")
+    code = """
+import sys
+from kedge.later import import_later
+import_later("slow")
+import slow, slow as again
+assert "value" not in vars(slow)
+print("named")
+assert slow.value == again.value == 3
+assert sys.modules["slow"] is slow
+import_later("slow")
+import_later("there_is_no_such_module")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout.split() == ["named", "executed"], done.stderr
+
+
+def test_a_library_that_fails_fails_again(tmp_path: Path) -> None:
+    (tmp_path / "broken.py").write_text("raise ImportError('half of it is missing')\n")
+    code = """
+from kedge.later import import_later
+import_later("broken")
+import broken
+for _ in range(2):
+    try:
+        broken.value
+        import broken
+    except (ImportError, AttributeError) as error:
+        print(type(error).__name__)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout.split()[0] == "ImportError", done.stderr

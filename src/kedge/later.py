@@ -28,9 +28,9 @@ class _Later(ModuleType):
 
 def _execute(module: ModuleType) -> None:
     with _lock:
-        if module.__class__ is not _Later:  # another thread was faster, or it looks at itself while it is executed
+        if not isinstance(module, _Later):  # another thread was faster, or it looks at itself while it is executed
             return
-        module.__class__ = ModuleType
+        module.__class__ = ModuleType  # type: ignore[assignment]  # it becomes a plain module
         spec = module.__spec__
         assert spec is not None
         assert spec.loader is not None  # as import_later found it

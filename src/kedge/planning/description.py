@@ -14,7 +14,7 @@ from kedge.models import resolve_model
 from kedge.planning.looks import Looks, looks_of
 from kedge.policies.families import network_calls
 from kedge.prompts import UnreachableError
-from kedge.rewards import Readiness, readiness
+from kedge.rewards import Readiness, Term, readiness
 from kedge.rewards.description import describe
 from kedge.rewards.sources import size_in_words
 from kedge.training.prompt_sets import PromptSets
@@ -114,7 +114,7 @@ def _passes(config: RunConfig, work: Workload) -> str:
 
 def _rewards(config: RunConfig) -> Iterator[str]:
     """What is here of the rewards, and what has to be fetched before it can start."""
-    terms = []
+    terms: list[Term] = []
     for text in (config.reward, *config.watch.metrics):
         terms += describe(text).terms
     names = [f"{term.name}@emoji" if term.source else term.name for term in terms]

@@ -9,6 +9,7 @@ from kedge.config.workload import workload_of
 from kedge.planning.looks import Looks, looks_of
 from kedge.planning.operations import OperationCost
 from kedge.planning.plan import plan
+from kedge.planning.timing import Elapsed
 from kedge.planning.watching import LookCost
 from kedge.training.assemble import assemble
 from kedge.training.processes import Processes
@@ -77,7 +78,7 @@ def test_costs_add_up_by_the_pictures():
 
 
 def test_a_plan_says_what_watching_takes(micro_lcm, monkeypatch):
-    monkeypatch.setattr("kedge.planning.plan.seconds", lambda cost, device: 3600.0)
+    monkeypatch.setattr("kedge.planning.plan.seconds", lambda *_: Elapsed(3600.0, 3600.0))
     config = config_for(micro_lcm, ROCM, 3, evaluate_every=2, samples_every=0)
     lines = "\n".join(plan(config))
     assert (

@@ -146,20 +146,17 @@ class Backprop(BackpropSettings):
         """The depths that may be drawn, of ``steps`` steps, each with its probability."""
         if self.random_depth is None:
             return [(1.0, self)]
-        probabilities = depth_probabilities(self.random_depth, self._deepest(steps))
-        return [(probability, self._fixed(n)) for n, probability in enumerate(probabilities, start=1)]
+        deepest = steps if self.last_steps is None else min(self.last_steps, steps)
+        fixed = replace(self, random_depth=None, continuation=self.random_depth)
+        probabilities = enumerate(depth_probabilities(self.random_depth, deepest), start=1)
+        return [(probability, replace(fixed, last_steps=depth)) for depth, probability in probabilities]
 
     def drawn(self, steps: int, generator: torch.Generator) -> Backprop:
         """With a depth in place of ``random_depth``; nothing is drawn where there is none."""
+        depths = self.depths(steps)
         if self.random_depth is None:
             return self
-        return self._fixed(draw_depth(self.random_depth, self._deepest(steps), generator))
-
-    def _deepest(self, steps: int) -> int:
-        return steps if self.last_steps is None else min(self.last_steps, steps)
-
-    def _fixed(self, depth: int) -> Backprop:
-        return replace(self, last_steps=depth, random_depth=None, continuation=self.random_depth or 1.0)
+        return depths[draw_depth(self.random_depth, len(depths), generator) - 1][1]
 
     def keeps(self, k: int) -> bool:
         """Whether step k keeps its graph: k counts down, so the last n steps are k ≤ n."""

@@ -153,10 +153,8 @@ class Backprop(BackpropSettings):
 
     def drawn(self, steps: int, generator: torch.Generator) -> Backprop:
         """With a depth in place of ``random_depth``; nothing is drawn where there is none."""
-        depths = self.depths(steps)
-        if self.random_depth is None:
-            return self
-        return depths[draw_depth(self.random_depth, len(depths), generator) - 1][1]
+        depths, p = self.depths(steps), self.random_depth
+        return self if p is None else depths[draw_depth(p, len(depths), generator) - 1][1]
 
     def keeps(self, k: int) -> bool:
         """Whether step k keeps its graph: k counts down, so the last n steps are k ≤ n."""

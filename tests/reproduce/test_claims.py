@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,28 +39,63 @@ def test_there_are_twelve_and_every_one_can_be_answered():
     assert sum(bool(claim.depends) for claim in claims) <= 3
 
 
+def git(root: Path, *arguments: str, **environment: str) -> str:
+    done = subprocess.run(
+        ["git", *arguments], cwd=root, capture_output=True, text=True, env={**os.environ, **environment}
+    )
+    if done.returncode:
+        pytest.skip("no history: not a checkout")
+    return done.stdout.strip()
+
+
+def changed_too_late(root: Path, claims: Sequence[Path], targets: Mapping[str, Path]) -> list[str]:
+    """Claims that were not committed, or were touched, after the first record of the target that answers them.
+
+    Args:
+        claims: their files.
+        targets: what is recorded → the file that lists it.
+    """
+    late = []
+    for path in claims:
+        changed, experiment = git(root, "log", "-1", "--format=%ct", "--", str(path)), load_claim(path).experiment
+        for target, index in targets.items():
+            if experiment in (target, target.rstrip("abcd")):
+                first = git(root, "log", "--format=%ct", f'-S"{target}": {{', "--", str(index)).splitlines()
+                if first and (not changed or int(changed) > int(first[-1])):
+                    late.append(f"{path.name} was changed after {target} was recorded")
+    return late
+
+
 def test_a_claim_is_committed_before_its_first_record():
     """And not touched afterwards. World 1's records are older than all claims and decide nothing."""
-
-    def git(*arguments: str) -> str:
-        done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True)
-        if done.returncode:
-            pytest.skip("no history: not a checkout")
-        return done.stdout.strip()
-
-    if git("rev-parse", "--is-shallow-repository") == "true":
+    if git(ROOT, "rev-parse", "--is-shallow-repository") == "true":
         pytest.skip("a shallow checkout has no history")
-    for path in claim_files():
-        changed = git("log", "-1", "--format=%ct", "--", str(path))
-        claim = load_claim(path)
-        for home in (path for path in (RESULTS / RECORDS).iterdir() if path.is_dir()):
-            store = RecordStore(home)
-            if store.world in BEFORE_CLAIMS:
-                continue
-            for target in (name for name in store.results() if claim.experiment in (name, name.rstrip("abcd"))):
-                first = git("log", "--format=%ct", f'-S"{target}": {{', "--", str(home / "targets.json")).splitlines()
-                assert changed, f"{path.name} is not committed, but {target} is recorded"
-                assert int(changed) <= int(first[-1]), f"{path.name} was changed after {target} was recorded"
+    targets = {}
+    for home in (path for path in (RESULTS / RECORDS).iterdir() if path.is_dir()):
+        store = RecordStore(home)
+        if store.world not in BEFORE_CLAIMS:
+            targets |= dict.fromkeys(store.results(), home / "targets.json")
+    assert changed_too_late(ROOT, claim_files(), targets) == []
+
+
+def test_a_claim_that_was_changed_after_its_record_is_noticed(tmp_path):
+    claim, index = tmp_path / "06-before.yaml", tmp_path / "targets.json"
+
+    def commit(path: Path, text: str, when: int) -> None:
+        path.write_text(text)
+        git(tmp_path, "add", path.name)
+        user = ("-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false")
+        git(tmp_path, *user, "commit", "-qm", "x", GIT_COMMITTER_DATE=f"{when} +0000")
+
+    git(tmp_path, "init", "-q")
+    text = (ROOT / "src/kedge_papers/claims/06-before.yaml").read_text()
+    commit(claim, text, 1_000_000_000)
+    commit(index, '{"table4": {}}', 1_000_000_100)
+    assert changed_too_late(tmp_path, [claim], {"table4": index, "fig4": index}) == []
+    commit(claim, f"{text}# and one condition more", 1_000_000_200)
+    assert changed_too_late(tmp_path, [claim], {"table4": index}) == [
+        "06-before.yaml was changed after table4 was recorded"
+    ]
 
 
 def test_more_than_three_claims_that_depend_are_refused(monkeypatch):
@@ -185,6 +222,7 @@ def test_undecided_says_how_much_it_would_take(planted):
         ([(0.01, 0.6, 0.001), (0.02, 0.5, 0.4)], HOLDS),  # one part has none: equal within the margin
         ([(0.3, 1e-4), (0.2, 1e-4)], FAILS),  # one wins everywhere
         ([(0.3, 1e-4), (0.1, 0.3)], OPEN),
+        ([(0.3, 0.02), (-0.2, 0.02)], OPEN),  # two parts and two ways to hold: its p counts four times
     ],
 )
 def test_no_single_winner_is_decided_by_those_that_differ(effects, verdict, planted):
@@ -280,6 +318,24 @@ def test_a_table_of_metrics_is_judged_metric_by_metric():
     assert judged_with().verdict == HOLDS
     assert judged_with(aesthetic=-0.3, hpsv2=-0.3, clipscore=0.0).verdict == FAILS
     assert judged_with(aesthetic=-0.3).verdict == DEPENDS
+
+
+def test_one_seed_decides_nothing():
+    """A difference of one pair of trainings is beyond chance over prompts, and says nothing about the methods."""
+    (claim,) = [each for each in load_claims() if each.number == 7]
+    metrics = [f"{name}@emoji" for name in ("clipscore", "blipscore", "imagereward")]
+    start = np.linspace(0, 3, 20)
+
+    def runs(seeds: int) -> list:
+        trained = [record("base-consistency", None, dict.fromkeys(metrics, start))]
+        for seed in range(seeds):
+            for name, rise in (("fisher--pickscore", 0.5), ("kl--pickscore", 0.0)):
+                scores = {metric: start + rise + 0.01 * RNG.standard_normal(20) for metric in metrics}
+                trained.append(record(name, seed, scores))
+        return trained
+
+    assert measure(claim.contrasts[0], result(runs(1))) is None
+    assert measure(claim.contrasts[0], result(runs(2))).effect.value > 0.4
 
 
 def test_records_from_before_the_claims_decide_nothing():

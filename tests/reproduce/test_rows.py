@@ -73,6 +73,21 @@ def test_a_trained_model_is_paired_with_its_own_seed_and_not_with_every_one(base
         difference(measured["ours"], other, "oracle")
 
 
+def test_one_seed_makes_nothing_bold(base):
+    """Beyond chance over prompts, and yet one training: another seed might have fallen. Base models need no seed."""
+    far = record("a", 0, {"pickscore@emoji": base + 5 + noise()}, title="a")
+    runs = [record("base", None, {"pickscore@emoji": base}, title="base"), far]
+    for table in (
+        before_and_after(runs, "final", "pickscore@emoji"),
+        scores_table(result(runs), runs, "final", ["pickscore@emoji"], ""),
+    ):
+        assert not any(cell and cell.bold for _, cells in table.rows for cell in cells)
+        assert "one seed, so that nothing is bold" in table.note
+    bases = [runs[0], record("other", None, {"pickscore@emoji": base + 5 + noise()}, title="other")]
+    table = scores_table(result(bases), bases, "final", ["pickscore@emoji"], "")
+    assert {name: cells[0].bold for name, cells in table.rows} == {"base": False, "other": True}
+
+
 def test_rows_without_a_common_seed_stand_in_one_table_and_none_is_bold(base):
     runs = [record("a", 0, {"oracle": base + 5}, title="a"), record("b", 1, {"oracle": base}, title="b")]
     table = scores_table(result(runs), runs, "final", ["oracle"], "")

@@ -54,6 +54,15 @@ def test_a_run_that_never_gets_there_counts_with_its_budget_and_is_marked_as_a_b
     assert shown_ratio(nobody) is None
 
 
+def test_who_did_not_get_there_is_never_the_sooner_of_two():
+    """Equal queries are unequal time: ours had spent 200 seconds in vain when theirs got there after 300."""
+    ours, theirs = [run(0, [0, 100], [0, 0.3])], [run(0, [0, 150, 400], [0, 1, 1], "theirs")]
+    for first, second in ((ours, theirs), (theirs, ours)):
+        assert sooner(first, second, "seconds", CURVE, 1.0).log_ratios == (0.0,)
+    late = [run(0, [0, 400], [0, 0.3])]
+    assert sooner(late, theirs, "seconds", CURVE, 1.0).log_ratios == pytest.approx((math.log(150 / 400),))
+
+
 def test_one_lucky_evaluation_does_not_reach_a_level():
     lucky = run(0, [0, 100, 200, 300, 400], [0, 1.2, 0.2, 0.3, 1.4])
     assert reaching(lucky, "queries", CURVE, 1.0).x > 300

@@ -77,6 +77,13 @@ def test_table_1_has_the_papers_rows_and_columns(tmp_path, monkeypatch):
     assert "PickScore" not in parts[1].splitlines()[2]  # not judged by what it was trained on
 
 
+def test_no_two_rows_of_table_1_are_one_regulariser():
+    """JS and Hellinger per dimension are KL at any drift that occurs: their rows would be KL's once more."""
+    for rows in EMOJI.rows.values():
+        assert not {"js", "hellinger"} & set(rows)
+        assert {"none", "kl", "fisher"} <= set(rows)
+
+
 def test_table_4_has_the_papers_rows_and_columns(tmp_path):
     shown("table4", tmp_path)
     rows = list(csv.reader(io.StringIO((tmp_path / "table4.csv").read_text())))[1:]

@@ -22,7 +22,7 @@ from kedge_papers.claims.compared import (
 )
 from kedge_papers.records.peaks import cross_fitted, others_peak
 from kedge_papers.records.result import Result
-from kedge_papers.records.rows import Row, paired_scores, standardised
+from kedge_papers.records.rows import Row, paired_scores, several_seeds, standardised
 from kedge_papers.records.speed import sooner
 from kedge_papers.targets.estimators import arm_ratio
 from kedge_papers.targets.methods import level_unit, trained_metric
@@ -116,7 +116,8 @@ def speedup(result: Result, options: Options) -> Measured | None:
 
 
 def difference(result: Result, options: Options) -> Measured | None:
-    """Ours − theirs on the test prompts, in the base model's standard deviations, over prompts and seeds.
+    """Ours − theirs on the test prompts, in the base model's standard deviations, over prompts and seeds, of which
+    one decides nothing.
 
     Options: ``ours``, ``theirs``: families of runs; ``metrics``: names of rewards, ``truth``, or ``unseen``, the mean
     of what was not trained on; ``margin``: what is as good as equal.
@@ -127,7 +128,7 @@ def difference(result: Result, options: Options) -> Measured | None:
         family_row(result, options["theirs"]),
         base_row(result, runs),
     )
-    if ours is None or theirs is None or base is None:
+    if ours is None or theirs is None or base is None or not several_seeds(ours, theirs):
         return None
     metrics = set(metrics_named(result, options["metrics"], trained_metric(runs)))
     if not metrics <= set(ours.metrics()) & set(theirs.metrics()) & set(base.metrics()):

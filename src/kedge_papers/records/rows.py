@@ -123,10 +123,17 @@ def difference(ours: Row, theirs: Row, metric: str) -> Interval:
 
 
 def beats(ours: Row, theirs: Row, metric: str) -> bool:
-    """Whether ours is higher beyond chance; two trained models without a seed in common cannot be told apart."""
-    if ours.trained and theirs.trained and not set(ours.repetitions) & set(theirs.repetitions):
-        return False
-    return difference(ours, theirs, metric).low > 0
+    """Whether ours is higher beyond chance, see :func:`several_seeds`."""
+    return several_seeds(ours, theirs) and difference(ours, theirs, metric).low > 0
+
+
+def several_seeds(ours: Row, theirs: Row) -> bool:
+    """Whether a difference says anything about how the models were trained: with one seed it speaks of that seed.
+
+    A model before training needs none; two trained ones need two seeds in common.
+    """
+    seeds = [set(row.repetitions) for row in (ours, theirs) if row.trained]
+    return not seeds or len(set.intersection(*seeds)) > 1
 
 
 def win_rate(ours: Row, theirs: Row, metric: str) -> Interval:
@@ -152,5 +159,6 @@ def unit_note(shown: Sequence[Row]) -> str:
     drawn = f", {pictures} pictures each" if pictures > 1 else ""
     seeds = max(len(row.repetitions) for row in shown)
     if seeds == 1:
-        return f"± is half of the 95 % interval over {prompts} prompts{drawn}; one seed."
+        alone = "; one seed, so that nothing is bold" if any(row.trained for row in shown) else ""
+        return f"± is half of the 95 % interval over {prompts} prompts{drawn}{alone}."
     return f"± is half of the 95 % interval: {prompts} prompts{drawn}, {seeds} training seeds, over both at once."

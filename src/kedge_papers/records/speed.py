@@ -41,10 +41,12 @@ def sooner(ours: Sequence[RunRecord], theirs: Sequence[RunRecord], x: str, curve
 
 
 def _comparable(ours: Reached, theirs: Reached) -> tuple[Reached, Reached]:
-    """Where neither got there, nothing is known of their ratio: it counts as 1, whatever their budgets took."""
-    longest = max(ours.x, theirs.x)
-    both = Reached(longest, censored=True)
-    return (both, both) if ours.censored and theirs.censored else (ours, theirs)
+    """Who did not get there is never the sooner of two, however little its own budget took: then the ratio is 1.
+
+    Budgets are equal in one unit alone: of equal reward queries, the method with the cheaper ones has less time.
+    """
+    longest = Reached(max(ours.x, theirs.x), censored=True)
+    return longest if ours.censored else ours, longest if theirs.censored else theirs
 
 
 def shown_ratio(speed: Speedup) -> Interval | None:

@@ -8,7 +8,7 @@ from kedge.evaluation.tables import Cell, Table, display
 from kedge.workflows.runner.runs import Run
 from kedge_papers.pages.exhibit import Exhibit
 from kedge_papers.records.result import Result
-from kedge_papers.records.rows import difference, rows, unit_note, win_rate
+from kedge_papers.records.rows import difference, rows, several_seeds, unit_note, win_rate
 from kedge_papers.runner.options import MatrixOptions
 from kedge_papers.runner.target import Target
 from kedge_papers.targets.methods import FINAL, trained_metric
@@ -38,11 +38,12 @@ def show(result: Result) -> Exhibit:
     for metric in after.metrics():
         shown, apart, wins = display(metric), difference(after, before, metric), win_rate(after, before, metric)
         name = f"{shown.header} (trained on)" if metric == trained else shown.header
+        sure = several_seeds(after, before)
         cells = (
             Cell(before.mean(metric), shown.scale),
             Cell(after.mean(metric), shown.scale),
-            Cell(apart, shown.scale, style="signed", bold=apart.excludes(0)),
-            Cell(wins, style="percent", digits=0, bold=wins.excludes(0.5)),
+            Cell(apart, shown.scale, style="signed", bold=sure and apart.excludes(0)),
+            Cell(wins, style="percent", digits=0, bold=sure and wins.excludes(0.5)),
         )
         lines.append((name, cells))
     heads = (BEFORE, AFTER, "difference", f"higher than {BEFORE}")

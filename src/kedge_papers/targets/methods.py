@@ -17,7 +17,7 @@ from kedge.workflows.runner.runs import Run
 from kedge_papers.pages.exhibit import COLOURS, Exhibit, canvas, legend
 from kedge_papers.records.curves import points_over_seeds, time_unit
 from kedge_papers.records.result import Result
-from kedge_papers.records.rows import Naming, Row, difference, rows, title_of, unit_note
+from kedge_papers.records.rows import Naming, Row, difference, rows, several_seeds, title_of, unit_note
 from kedge_papers.records.run_record import RunRecord
 from kedge_papers.records.speed import LEVELS, shown_ratio, sooner
 from kedge_papers.records.tables import COSTS, costs, grouped, not_run, point
@@ -170,7 +170,7 @@ def _change(row: Row, base: Row, metric: str) -> Cell | None:
     if not (row.has(metric) and base.has(metric)):
         return None
     apart = difference(row, base, metric)
-    return Cell(apart, style="signed", bold=apart.excludes(0))
+    return Cell(apart, style="signed", bold=several_seeds(row, base) and apart.excludes(0))
 
 
 def _spent(same: Sequence[RunRecord]) -> tuple[Cell | None, ...]:

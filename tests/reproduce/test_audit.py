@@ -1,0 +1,90 @@
+"""The page on what was wrong: every defect has a test that exists; and those that had none elsewhere."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from docs.result_pages import INDEX_END, INDEX_START, Published, with_index
+
+from helpers.invented_records import record, result
+from kedge.divergences import quadrature
+from kedge.worlds.emoji.atlas import ASSETS
+from kedge_papers import TARGETS
+from kedge_papers.runner.experiment_set import load_experiment_set
+from kedge_papers.runner.options import MatrixOptions
+from kedge_papers.targets.ablations import _latents
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "audit.md").read_text(encoding="utf-8")
+DEFECTS = [f"{part}{number}" for part, count in (("A", 10), ("B", 9), ("C", 9)) for number in range(1, count + 1)]
+
+
+@pytest.mark.parametrize("defect", [*DEFECTS, "found since"])
+def test_every_defect_names_tests_that_exist(defect):
+    since = PAGE.partition("## Found since")[2].splitlines()[4:]
+    rows = since if defect == "found since" else re.findall(rf"^\| {defect} \|.*$", PAGE, re.MULTILINE)
+    assert len(rows) == (len(since) if defect == "found since" else 1)
+    for row in rows:
+        tests = re.findall(r"`([\w/]+\.py)::(\w+)`", row)
+        assert tests, row
+        for file, name in tests:
+            assert f"def {name}(" in (ROOT / "tests" / file).read_text(encoding="utf-8"), f"{file}::{name}"
+
+
+def test_the_page_names_the_quadrature_that_is_used():
+    """Equally spaced nodes of equal weight but for the density: the trapezoidal rule, and no Gauss–Hermite."""
+    import torch
+
+    from kedge.divergences import _grid
+
+    nodes, weights = _grid(torch.device("cpu"))
+    assert torch.diff(nodes[:, 0]).std() < 1e-12
+    torch.testing.assert_close(weights / weights.max(), torch.exp(-(nodes[:, 0] ** 2) / 2))
+    page = (ROOT / "docs" / "algorithms" / "rocm.md").read_text(encoding="utf-8")
+    assert "trapezoidal" in page
+    assert "Hermite" not in page
+    assert float(quadrature(torch.exp, torch.tensor([1.0]))) == pytest.approx(1)  # E_q r = 1
+
+
+def curve(level: float) -> dict[str, list[float]]:
+    """A hundred steps of eight queries; the reward rises at a constant rate."""
+    steps = np.arange(1, 101)
+    rewards = (level * steps / 100).tolist()
+    return {"step": steps.tolist(), "queries": (8.0 * steps).tolist(), "seconds": steps.tolist(), "reward": rewards}
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_factors_of_rlcms_figures_have_intervals_over_seeds(seeds):
+    runs = [record("base-consistency-aesthetic", None, {"aesthetic@emoji": np.linspace(0, 3, 20)})]
+    for seed in range(seeds):
+        runs.append(record("aesthetic-rlcm", seed, curve=curve(4.0 + seed)))
+        runs.append(record("aesthetic-ddpo", seed, curve=curve(2.0)))
+    table = TARGETS.get("rlcm-fig4").show(result(runs, "rlcm-fig4")).tables[0]
+    ratio = dict(table.rows)["aesthetic"][-1]
+    assert ratio.interval.value > 1
+    assert np.isfinite(ratio.interval.half_width) == (seeds > 1)
+    assert ratio.bold == (seeds > 1)
+    assert ("One seed: nothing here tells the methods apart." in table.note) == (seeds == 1)
+    assert "means of 160 queries" in table.note  # of 800, and as many for both methods
+
+
+def test_the_number_of_latent_dimensions_is_the_models():
+    (run, *_) = [each for each in TARGETS.get("js").runs(MatrixOptions(load_experiment_set("emoji"))) if each.train]
+    network = json.loads((ASSETS / "emoji-lcm" / "unet" / "config.json").read_text(encoding="utf-8"))
+    assert _latents(run) == (network["in_channels"] * network["sample_size"] ** 2, run.config().model.steps - 1)
+
+
+def test_the_index_shows_the_range_of_budgets():
+    """8,458 passes were the mean over methods: no run's budget."""
+    first, second = record("a", 0), replace(record("b", 0), passes=20.0)
+    second = replace(second, curve={"step": [1, 50], "queries": [8.0, 800.0]})
+    index = with_index(f"{INDEX_START}{INDEX_END}", {"fig5": Published(result([first, second], "fig5"), "World 7")})
+    assert "| 500–1,000 passes |" in index
+    second = replace(second, curve=first.curve)
+    index = with_index(f"{INDEX_START}{INDEX_END}", {"fig5": Published(result([first, second], "fig5"), "World 7")})
+    assert "| 400 queries |" in index

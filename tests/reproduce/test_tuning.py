@@ -64,6 +64,19 @@ def test_every_method_and_reward_gets_the_same_number_of_tuning_queries():
     assert {("none", "pickscore"), ("rlcm", "hpsv2"), ("d3po", "pickscore")} <= set(spent)
 
 
+def test_the_page_says_how_far_table_1_is_from_the_horizon_of_tuning():
+    """Tuned for one number of queries, run for another: that cannot be equal at equal passes, and is told."""
+    page = (Path(__file__).parents[2] / "docs" / "reproduce.md").read_text(encoding="utf-8")
+    section = " ".join(page.partition("## Hyper-parameters")[2].partition("\n## ")[0].split())
+    options, queries = MatrixOptions(EMOJI), []
+    for run in TARGETS.get("table1b").runs(options):
+        if run.train:
+            queries.append(round(step_cost(run.config()).queries * run.config().training.steps))
+    assert f"{EMOJI.grid.queries[-1]} reward queries" in section
+    assert f"between {min(queries):,} (DPOK) and {max(queries):,} queries" in section
+    assert EMOJI.grid.queries[-1] == EMOJI.comparison.queries
+
+
 def test_tuning_sees_neither_the_truth_nor_a_test_prompt():
     """It was chosen by the oracle, on 48 of the 66 prompts of the tables."""
     for run in runs(MatrixOptions(EMOJI)):

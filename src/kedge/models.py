@@ -8,7 +8,10 @@ from pathlib import Path
 
 from kedge.registry import UnknownNameError, suggest
 
-BUNDLED = {"emoji-lcm": 1.0, "emoji-diffusion": 1.0, "emoji-flow": 0.0}  # name → the ω that it looks best at
+ASSETS = Path(str(files("kedge"))) / "worlds" / "emoji" / "assets"
+BUNDLED = {"emoji-lcm": 1.0, "emoji-diffusion": 1.0}  # name → the ω that it looks best at
+if (ASSETS / "emoji-flow" / "model_index.json").is_file():  # ships if it was built
+    BUNDLED["emoji-flow"] = 0.0
 BUNDLED_GUIDANCE = BUNDLED["emoji-lcm"]
 
 
@@ -90,7 +93,7 @@ def resolve_model(name: str | Path) -> Path | str:
     """A bundled model's folder, an existing local folder, or the hub id as it was given.
 
     Args:
-        name: ``emoji-lcm``, ``emoji-diffusion``, ``emoji-flow``, a folder in diffusers' format, or ``owner/name`` on
+        name: a bundled model (``emoji-lcm``, ``emoji-diffusion``), a folder in diffusers' format, or ``owner/name`` on
             the hub.
 
     Raises:
@@ -98,7 +101,7 @@ def resolve_model(name: str | Path) -> Path | str:
         FileNotFoundError: if a bundled model has not been built in this copy of Kedge.
     """
     if name in BUNDLED:
-        folder = Path(str(files("kedge"))) / "worlds" / "emoji" / "assets" / str(name)
+        folder = ASSETS / str(name)
         if not (folder / "model_index.json").is_file():
             raise FileNotFoundError(f"the bundled model {name!r} is not in {folder}: make it with `kedge world build`")
         return folder

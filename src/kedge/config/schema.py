@@ -41,8 +41,7 @@ class ModelConfig:
     """The generator.
 
     Attributes:
-        name: a bundled model (emoji-lcm, emoji-diffusion, emoji-flow), a local folder in diffusers' format, or a hub
-            id.
+        name: a bundled model (emoji-lcm, emoji-diffusion), a local folder in diffusers' format, or a hub id.
         kind: auto (by the model's files), a family of models, module:function for a policy of your own, or
             module:object for a family of your own. See docs/models.md.
         steps: K, the number of sampling steps; left out, what is usual for the kind.

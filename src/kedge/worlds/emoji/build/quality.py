@@ -10,13 +10,14 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
 
-from kedge.models import BUNDLED, BUNDLED_GUIDANCE
+from kedge.models import BUNDLED_GUIDANCE
 from kedge.worlds.emoji.build.preview import grid, sample
 from kedge.worlds.emoji.captions import activity_prompts, held_out_prompts, parse, sample_training_spec
 from kedge.worlds.emoji.oracle import Oracle, OracleParts
 from kedge.worlds.emoji.scenes import compose_all, render
 
 STEPS = {"emoji-diffusion": 20, "emoji-lcm": 8, "emoji-flow": 4}
+OMEGA = {"emoji-diffusion": BUNDLED_GUIDANCE, "emoji-lcm": BUNDLED_GUIDANCE, "emoji-flow": 0.0}
 FEW_STEPS = (1, 2, 4)  # of the consistency model, besides its 8
 FLOW_STEPS = (1, 2, 8)  # of the flow model, besides its 4
 OMEGAS = (0.0, 1.0, 2.0, 3.0, 4.0)
@@ -87,10 +88,10 @@ def measure_models(folder: Path, *, seed: int, count: int = 500, device: str = "
         quality[name] = {}
         for kind, texts in prompts.items():
             quality[name][kind] = measure(
-                folder / name, texts, steps=STEPS[name], omega=BUNDLED[name], seed=seed, device=device
+                folder / name, texts, steps=STEPS[name], omega=OMEGA[name], seed=seed, device=device
             )
         shown = [*prompts["held out"][:40], *prompts["activities"][:8]]
-        drawn = sample(folder / name, shown, steps=STEPS[name], omega=BUNDLED[name], seed=seed, device=device)
+        drawn = sample(folder / name, shown, steps=STEPS[name], omega=OMEGA[name], seed=seed, device=device)
         grid(drawn, 12, folder / f"{name}.png")
     return quality
 
@@ -104,7 +105,7 @@ def measure_settings(folder: Path, *, seed: int, device: str = "cpu") -> list[di
 
 def measure_flow_steps(folder: Path, *, seed: int, device: str = "cpu") -> list[dict[str, Any]]:
     """The flow model at other numbers of steps."""
-    settings = [(steps, BUNDLED["emoji-flow"]) for steps in FLOW_STEPS]
+    settings = [(steps, OMEGA["emoji-flow"]) for steps in FLOW_STEPS]
     return _measure_each(folder / "emoji-flow", settings, seed=seed, device=device)
 
 

@@ -13,6 +13,7 @@ from kedge.algorithms import ALGORITHMS
 from kedge.algorithms.base import Context, Needs
 from kedge.algorithms.importance import ImportanceRatios, expected_old_passes
 from kedge.algorithms.schedule import schedule
+from kedge.algorithms.soft_q import draw_step
 from kedge.algorithms.workload import Passes, workload
 from kedge.config import RunConfig, parse_config
 from kedge.config.workload import backprop_of, workload_of
@@ -164,6 +165,40 @@ def test_votes_ask_no_reward_and_their_pictures_are_the_references(folders, tmp_
     stated, counts = workload_of(config), counted_batch(config)
     assert stated.passes == Passes(counts.forward, counts.backward, counts.reference)
     assert stated.queries == counts.images == 0
+
+
+DRAWN = {
+    "refl": ({"name": "refl"}, "kedge.algorithms.soft_q.draw_step", 2),
+    "refl, from the first step": ({"name": "refl", "earliest": 9}, "kedge.algorithms.soft_q.draw_step", 4),
+    "soft_q": ({"name": "soft_q"}, "kedge.algorithms.soft_q.draw_step", 4),
+    "alignprop": ({"name": "alignprop"}, "kedge.algorithms.draft.AlignProp._depth", 4),
+    "alignprop, held": (
+        {"name": "alignprop", "divergence": "kl", "beta": 0.1, "draws": 2},
+        "kedge.algorithms.draft.AlignProp._depth",
+        4,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", DRAWN)
+def test_where_one_number_is_drawn_each_of_its_values_once_is_what_is_stated(case, folders, monkeypatch):
+    """k, or the depth, goes through all of its values in one optimizer step: the mean, exactly."""
+    algorithm, place, values = DRAWN[case]
+    draws = iter(range(1, values + 1))
+    monkeypatch.setattr(place, lambda *_: next(draws))
+    config = config_for(folders["lcm"], "lcm", algorithm, training={"batch_size": 2, "accumulation": values})
+    stated, counts = workload_of(config), counted_batch(config)
+    passes = torch.tensor([stated.passes.forward, stated.passes.backward, stated.passes.reference])
+    torch.testing.assert_close(passes, torch.tensor([counts.forward, counts.backward, counts.reference]).float())
+    assert (stated.queries, stated.updates) == (counts.images, counts.updates)
+    assert next(draws, None) is None
+
+
+def test_each_step_is_as_likely():
+    context = Context(None, None, None, torch.Generator().manual_seed(0))
+    drawn = torch.tensor([draw_step(context, 4) for _ in range(4000)])
+    assert set(drawn.tolist()) == {1, 2, 3, 4}
+    assert (drawn.bincount()[1:] - 1000).abs().max() < 3 * 750**0.5
 
 
 CHANCE = {

@@ -8,13 +8,13 @@ no divergence; an anchor may be given as for ROCM. Deviations, numbered: docs/al
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
 
-from kedge.algorithms.base import Context
+from kedge.algorithms.base import Context, Loss
 from kedge.algorithms.checks import check_positive
 from kedge.algorithms.rocm import ROCM
 from kedge.algorithms.workload import Passes, Workload
@@ -46,7 +46,7 @@ class DRaFT(ROCM):
         """ROCM's, through K steps, and one more step for each further draw."""
         work = super().workload(batch_size, accumulation, steps, replace(backprop, last_steps=self.through))
         assert work.passes is not None
-        more = work.samples * (self.draws - 1)
+        more = work.samples * (self.draws - 1) if steps > 1 else 0
         passes = Passes(work.passes.forward + more, work.passes.backward + more, work.passes.reference)
         return replace(work, queries=work.queries + more, passes=passes)
 
@@ -74,19 +74,33 @@ class DRaFT(ROCM):
 
 @dataclass(frozen=True)
 class AlignProp(DRaFT):
-    """DRaFT whose K is drawn for each micro-batch, from 1 to all steps; ``through`` and ``draws`` are DRaFT's."""
+    """DRaFT whose K is drawn for each micro-batch, from 1 to all steps, whatever ``through``; ``draws`` is DRaFT's."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.through != 1:
+            raise ValueError(
+                "alignprop draws how far the gradient goes: leave out through, or set algorithm.name=draft"
+            )
+
+    def rehearse(self, context: Context) -> Iterator[Iterable[Loss]]:
+        """Each K that may be drawn, as DRaFT goes through it."""
+        for depth in range(1, context.policy.steps + 1):
+            yield from self._fixed(depth).rehearse(context)
 
     def workload(self, batch_size: int, accumulation: int, steps: int, backprop: Backprop) -> Workload:
         """The mean over K."""
         forward = backward = reference = 0.0
         for depth in range(1, steps + 1):
-            fixed = replace(self, through=depth)
-            work = super(AlignProp, fixed).workload(batch_size, accumulation, steps, backprop)
+            work = self._fixed(depth).workload(batch_size, accumulation, steps, backprop)
             assert work.passes is not None
             forward += work.passes.forward / steps
             backward += work.passes.backward / steps
             reference += work.passes.reference / steps
         return replace(work, passes=Passes(forward, backward, reference))
+
+    def _fixed(self, depth: int) -> DRaFT:
+        return DRaFT(**{**vars(self), "through": depth})
 
     def _depth(self, context: Context) -> int:
         return int(torch.randint(1, context.policy.steps + 1, (), generator=context.generator))

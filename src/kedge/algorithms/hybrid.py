@@ -62,7 +62,7 @@ class Hybrid(ROCM):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_positive(self, "buffer_size", "min_count")
-        name = self.surrogate_reward or RidgeSurrogate.reward_of(self.surrogate)
+        name = self.learns_through
         if not describe(name).differentiable:
             raise ValueError(f"surrogate {name!r} has no gradient: kedge doctor lists the rewards that have one")
 
@@ -71,6 +71,11 @@ class Hybrid(ROCM):
         """The reward that S is; None for a ridge regression."""
         return None if self.surrogate.startswith(RIDGE) else self.surrogate
 
+    @property
+    def learns_through(self) -> str:
+        """The reward that S is, or whose features it is a regression on."""
+        return self.surrogate_reward or RidgeSurrogate.reward_of(self.surrogate)
+
     def workload(self, batch_size: int, accumulation: int, steps: int, backprop: Backprop) -> Workload:
         """ROCM's, and each step but the last once more, alone, for its log-probability."""
         work = super().workload(batch_size, accumulation, steps, backprop)
@@ -78,6 +83,17 @@ class Hybrid(ROCM):
         scored = work.samples * (steps - 1)
         passes = Passes(work.passes.forward + scored, work.passes.backward + scored, work.passes.reference)
         return replace(work, passes=passes)
+
+    def rehearse(self, context: Context) -> Iterator[Iterable[Loss]]:
+        """Along the path, through S, then step by step: what η and b are decides nothing that takes memory or time."""
+        yield self._rehearsed(context)
+
+    def _rehearsed(self, context: Context) -> Iterator[Loss]:
+        prompts = context.prompts.take(context.batch_size)
+        beta = 1.0 if self.goal else self.weight
+        values, divergence, trajectory = self._walk(context, prompts, context.noise(len(prompts)), beta)
+        yield Loss(-(values - beta * divergence).mean())
+        yield from self._scores(context, trajectory, torch.zeros_like(values))
 
     def updates(self, context: Context) -> Iterator[Iterable[Loss]]:
         """One optimizer step: ``accumulation`` micro-batches, each first along the path, then step by step."""

@@ -62,15 +62,20 @@ class ReFL:
         forward = samples * (steps - (latest + 1) / 2 + 1)  # the mean over k
         return Workload(samples, queries=samples, updates=1, passes=Passes(forward, backward=samples))
 
+    def rehearse(self, context: Context) -> Iterator[Iterable[Loss]]:
+        """Each step that may be drawn."""
+        for k in range(1, self._earliest(context.policy.steps) + 1):
+            yield [self._loss(context, k)]
+
     def updates(self, context: Context) -> Iterator[Iterable[Loss]]:
         """One optimizer step: ``accumulation`` micro-batches, each at a step of its own."""
-        yield (self._loss(context) for _ in range(context.accumulation))
+        latest = self._earliest(context.policy.steps)
+        yield (self._loss(context, draw_step(context, latest)) for _ in range(context.accumulation))
 
     def _earliest(self, steps: int) -> int:
         return min(steps, self.earliest or -(-steps // 2))
 
-    def _loss(self, context: Context) -> Loss:
-        k = draw_step(context, self._earliest(context.policy.steps))
+    def _loss(self, context: Context, k: int) -> Loss:
         prompts, cond, x, _ = down_to(context, k)
         reward = context.reward(context.policy.decode(predicted(context.policy, x, k, cond)), prompts)
         value = reward if self.ceiling is None else -torch.relu(self.ceiling - reward)
@@ -84,7 +89,8 @@ class SoftQ:
     Attributes:
         discount: γ: an early step's picture counts less.
         divergence: D_f, as for ROCM.
-        beta: β, the weight of Σ_k D_f, which the drawn step estimates; 0.005 to 2 in the published runs, by reward.
+        beta: β, the weight of Σ_k D_f, which the drawn step estimates. The published α is 2 α / (D (K − 1)) here, of D
+            latent dimensions and K steps.
         reduction: over latent dimensions, sum or mean; null takes the divergence's own.
     """
 
@@ -108,12 +114,17 @@ class SoftQ:
         forward, back = samples * ((steps - 1) / 2 + 1), samples * (1 + noisy)
         return Workload(samples, samples, 1, Passes(forward, back, reference=2 * samples * noisy))
 
+    def rehearse(self, context: Context) -> Iterator[Iterable[Loss]]:
+        """Each step that may be drawn."""
+        for k in range(1, context.policy.steps + 1):
+            yield [self._loss(context, k)]
+
     def updates(self, context: Context) -> Iterator[Iterable[Loss]]:
         """One optimizer step: ``accumulation`` micro-batches, each at a step of its own."""
-        yield (self._loss(context) for _ in range(context.accumulation))
+        yield (self._loss(context, draw_step(context, context.policy.steps)) for _ in range(context.accumulation))
 
-    def _loss(self, context: Context) -> Loss:
-        policy, k = context.policy, draw_step(context, context.policy.steps)
+    def _loss(self, context: Context, k: int) -> Loss:
+        policy = context.policy
         prompts, cond, x, noise = down_to(context, k)
         p = policy.transition(x, k, cond)
         if k == 1:

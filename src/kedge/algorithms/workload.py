@@ -1,6 +1,6 @@
 """What a batch of experience takes, as each algorithm says itself: samples, queries, passes through the network.
 
-Two methods, both optional. With ``workload`` a run is planned, and budgets of algorithms are compared; with
+All optional. With ``workload`` a run is planned, and budgets of algorithms are compared; with
 ``rehearse`` the memory of an algorithm that backpropagates through more than single sampling steps is known beforehand.
 """
 
@@ -87,7 +87,20 @@ class Rehearses(Protocol):
     """
 
     def rehearse(self, context: Context) -> Iterator[Iterable[Loss]]:
-        """As ``updates``, with a policy and a reward on the meta device, one micro-batch for each optimizer step."""
+        """As ``updates``, with a policy and a reward on the meta device, one micro-batch for each optimizer step.
+
+        Where chance decides how far a step goes, one optimizer step for each way, all as likely: their mean is told,
+        and the worst one's memory.
+        """
+
+
+@runtime_checkable
+class LearnsThrough(Protocol):
+    """An algorithm whose gradient goes through another reward than the one that it maximises; it loads both."""
+
+    @property
+    def learns_through(self) -> str:
+        """That reward's name. ``rehearse`` finds it in ``context.reward``."""
 
 
 def workload(algorithm: Algorithm, batch_size: int, accumulation: int, steps: int, backprop: Backprop) -> Workload:

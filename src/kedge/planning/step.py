@@ -7,28 +7,22 @@ sampling steps are counted, and multiplied by the passes that it states.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
-from torch.nn import Parameter
+from torch import nn
 
 from kedge.algorithms.base import Context
-from kedge.algorithms.workload import Passes, Rehearses, Workload
+from kedge.algorithms.workload import Passes, Workload
 from kedge.config import RunConfig
-from kedge.config.workload import backprop_of, workload_of
+from kedge.config.workload import workload_of
+from kedge.planning.meta_run import MetaRun, assemble_meta
 from kedge.planning.operations import OperationCost, count_operations, counted
-from kedge.planning.skeletons import MetaReward, OnePrompt, meta_policy
+from kedge.planning.rehearsal import rehearsed_step, rehearses, saved_tensors, steps_to_go_through
+from kedge.planning.skeletons import MetaReward
 from kedge.planning.watching import PROMPT, LookCost, count_look
-from kedge.policies.activation_offload import SMALL
 from kedge.policies.latent import LatentPolicy
 from kedge.policies.loading import UNUSED
-from kedge.policies.memory import apply_memory_settings
-from kedge.prompts import PromptStream
-
-WHOLE = 8  # sampling steps that are gone through one by one; each further one costs as much as the last of them
 
 
 @dataclass(frozen=True)
@@ -74,127 +68,51 @@ class StepCost:
 
 def count_step(config: RunConfig) -> StepCost | None:
     """Count one step of the run that ``config`` describes; None if the model's architecture is not known."""
-    run = _assemble(config, _steps_to_go_through(config))
+    run = assemble_meta(config, steps_to_go_through(config))
     if run is None:
         return None
-    rewards = [run.reward]
+    scored, others = [], []  # while it trains; besides
+    if run.reward.name != config.reward:
+        scored.append(MetaReward(config.reward, run.reward.dtype))
     for text in _watched(config):
-        rewards.append(MetaReward(text, run.reward.dtype))
+        others.append(MetaReward(text, run.reward.dtype))
+    rewards = [run.reward, *scored, *others]
     unknown: list[str] = []
     for reward in rewards:
         unknown += reward.unknown
     return StepCost(
         networks=_networks(run.policy, rewards, config.memory.offload_text_encoders),
-        step=_rehearsed_step(config, run) if _rehearses(config) else _stated_step(config, run.context),
-        look=count_look(run.policy, rewards if config.watch.evaluate_every else [], run.prompt, config),
+        step=_step(config, run, scored),
+        look=count_look(
+            run.policy, [*(scored or [run.reward]), *others] if config.watch.evaluate_every else [], run.prompt, config
+        ),
         prompt=run.prompt.bytes,
         unknown=(*dict.fromkeys(unknown), *_unstated(config)),
     )
 
 
-@dataclass(frozen=True)
-class _MetaRun:
-    """The pieces of a run on the meta device."""
-
-    policy: LatentPolicy
-    reward: MetaReward
-    prompt: OnePrompt
-    context: Context
-
-
-def _assemble(config: RunConfig, steps: int) -> _MetaRun | None:
-    policy = meta_policy(config.model, steps)
-    if policy is None:
-        return None
-    # Where text encoders wait is for the list of networks; nothing is there to be moved or compiled.
-    memory, speed = replace(config.memory, offload_text_encoders=False), replace(config.speed, compile=False)
-    apply_memory_settings(policy, memory, speed)
-    reward = MetaReward(config.reward, getattr(torch, config.memory.reward_dtype))
-    prompt = OnePrompt(policy.encode([PROMPT]))
-    context = Context(
-        policy=policy,
-        reward=reward,
-        prompts=PromptStream([PROMPT], seed=0, shuffle=False),
-        generator=torch.Generator(),
-        backprop=replace(backprop_of(config), offload=False),
-        batch_size=config.training.batch_size,
-        accumulation=1,
-        cache=prompt,
-    )
-    return _MetaRun(policy, reward, prompt, context)
-
-
-def _rehearses(config: RunConfig) -> bool:
-    return isinstance(config.algorithm.instance, Rehearses)
+def _step(config: RunConfig, run: MetaRun, scored: Sequence[MetaReward]) -> OperationCost:
+    """One optimizer step; ``scored`` by rewards that its gradient does not go through."""
+    if not rehearses(config):
+        return _stated_step(config, run.context)
+    cost, batch = rehearsed_step(config, run), config.training.batch_size
+    with torch.no_grad():
+        images = run.policy.decode(torch.empty(batch, *run.policy.latent_shape, device="meta"))
+    for reward in scored:
+        with torch.no_grad(), count_operations() as counter:
+            reward(images, [PROMPT] * batch)
+        cost += counter.cost * config.training.accumulation
+    return cost
 
 
 def _unstated(config: RunConfig) -> list[str]:
     """What the algorithm does not say about itself, in words."""
     name, learns = config.algorithm.name, config.algorithm.instance.needs.differentiable_reward
-    if workload_of(config).passes is None and not _rehearses(config):
+    if workload_of(config).passes is None and not rehearses(config):
         return [f"what {name} does with its samples (it has no workload)"]
-    if learns and not _rehearses(config):
+    if learns and not rehearses(config):
         return [f"what {name} stores for its way back through the trajectory (it has no rehearse)"]
     return []
-
-
-def _steps_to_go_through(config: RunConfig) -> int:
-    if not _rehearses(config):
-        return config.model.steps
-    return min(config.model.steps, max(WHOLE, (config.backprop.last_steps or 0) + 1))
-
-
-def _rehearsed_step(config: RunConfig, run: _MetaRun) -> OperationCost:
-    """An optimizer step as the algorithm rehearses it; of random depth, what is expected, and the deepest's peak."""
-    cost = OperationCost()
-    for fixed, weight in _depths(config):
-        at_depth = _rehearsed_depth(fixed, run)
-        cost = replace(cost.plus(at_depth, weight), peak=max(cost.peak, at_depth.peak))
-    return cost
-
-
-def _depths(config: RunConfig) -> list[tuple[RunConfig, float]]:
-    """Recipes of certain depths, and weights with which their costs add up to what ``config`` costs on average.
-
-    From the second on, each further step costs the same: three depths say what all of them cost.
-    """
-    depths = backprop_of(config).depths(config.model.steps)
-    if len(depths) == 1:
-        return [(_to_depth(config, depths[0][1].last_steps), 1.0)]
-    deepest = len(depths)
-    beyond_two = sum(probability * max(0, depth - 2) for depth, (probability, _) in enumerate(depths, start=1))
-    weights = {1: depths[0][0], deepest: beyond_two / max(1, deepest - 2)}
-    weights[2] = 1 - weights[1] if deepest == 2 else 1 - sum(weights.values())
-    return [(_to_depth(config, depth), weight) for depth, weight in weights.items()]
-
-
-def _to_depth(config: RunConfig, depth: int | None) -> RunConfig:
-    return replace(config, backprop=replace(config.backprop, last_steps=depth, random_depth=None))
-
-
-def _rehearsed_depth(config: RunConfig, run: _MetaRun) -> OperationCost:
-    """An optimizer step of a certain depth; a long rollout is told from two shorter ones."""
-    lent = replace(run.context, backprop=replace(backprop_of(config), offload=False))
-    run = replace(run, context=lent)
-    cost = _rehearse(config, run.context)
-    left = config.model.steps - run.policy.steps
-    if left:
-        longer = _assemble(config, run.policy.steps + 1)
-        assert longer is not None  # as the shorter one was not
-        another = _rehearse(config, longer.context).plus(cost, -1)
-        cost = cost.plus(another, left)
-    return cost * config.training.accumulation
-
-
-def _rehearse(config: RunConfig, context: Context) -> OperationCost:
-    """One micro-batch of one optimizer step."""
-    updates = 0
-    with _saved_tensors(config), count_operations() as counter:
-        for losses in config.algorithm.instance.rehearse(context):
-            updates += 1
-            for loss in losses:
-                loss.value.backward()
-    return counter.cost * (1 / max(1, updates))
 
 
 def _stated_step(config: RunConfig, context: Context) -> OperationCost:
@@ -218,15 +136,21 @@ def _stated_step(config: RunConfig, context: Context) -> OperationCost:
         context.reward(policy.decode(x), [PROMPT] * batch)
 
     def learn() -> None:
-        with _saved_tensors(config):
+        with saved_tensors(config):
             policy.transition(x, k, cond).mean.sum().backward()
 
+    def learn_from_picture() -> None:  # last_step=pathwise
+        with saved_tensors(config):
+            context.reward(policy.decode(policy.transition(x, 1, cond).mean), [PROMPT] * batch).sum().backward()
+
+    pathwise = work.queries - work.samples if getattr(config.algorithm.instance, "needs_gradient", False) else 0
     batch_cost = OperationCost()
     for part, times in (
         (sample, passes.forward - passes.backward),
-        (learn, passes.backward),
+        (learn, passes.backward - pathwise),
+        (learn_from_picture, pathwise),
         (compare, passes.reference),
-        (score, work.queries),
+        (score, work.queries - pathwise),
     ):
         if times > 0:
             batch_cost += counted(part) * (times / batch)
@@ -242,7 +166,11 @@ def _watched(config: RunConfig) -> list[str]:
     """Rewards that are loaded to watch the run with, beside the one trained on."""
     if not config.watch.evaluate_every:
         return []
-    return [name for name in config.watch.metrics if name != config.reward]
+    others = []
+    for name in config.watch.metrics:
+        if name != config.reward:
+            others.append(name)
+    return others
 
 
 def _networks(policy: LatentPolicy, rewards: Sequence[MetaReward], texts_elsewhere: bool) -> Networks:
@@ -262,29 +190,3 @@ def _networks(policy: LatentPolicy, rewards: Sequence[MetaReward], texts_elsewhe
                 size += weight.numel() * weight.element_size()
         sizes[name] = count, size
     return Networks(sizes, sum(weight.numel() for weight in policy.trainable()))
-
-
-def _saved_tensors(config: RunConfig) -> AbstractContextManager[Any]:
-    """Inside, what autograd stores takes memory of the device, unless it waits in the host's."""
-    offloaded = config.memory.offload_activations and config.training.device != "cpu"
-    return _OnHost() if offloaded else nullcontext()
-
-
-class _OnHost(torch.autograd.graph.saved_tensors_hooks):
-    """What would wait in the host's memory takes none of the device's."""
-
-    def __init__(self) -> None:
-        super().__init__(self._pack, self._unpack)
-
-    @staticmethod
-    def _pack(tensor: Tensor) -> Any:
-        weight = isinstance(tensor, Parameter) or isinstance(tensor._base, Parameter)
-        if weight or tensor.numel() * tensor.element_size() < SMALL:
-            return tensor
-        return tensor.shape, tensor.dtype
-
-    @staticmethod
-    def _unpack(packed: Any) -> Tensor:
-        if isinstance(packed, Tensor):
-            return packed
-        return torch.empty(packed[0], dtype=packed[1], device="meta")

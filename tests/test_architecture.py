@@ -23,7 +23,7 @@ SOURCE = Path(__file__).parents[1] / "src"
 
 FILE_LINES = 300
 FUNCTION_LINES = 70
-COMPREHENSIONS = 26  # in 1,000 lines that are neither empty nor comments; the aim is 20
+COMPREHENSIONS = 20  # in 1,000 lines that are neither empty nor comments
 VAGUE = {"found", "told", "made", "here", "asked", "given", "kept", "some", "mine"}
 
 # Small tools that import nothing of kedge: whoever imports anything of it may use them.

@@ -15,7 +15,10 @@ from transformers.utils import logging as transformers_logging
 def quiet_loading() -> Iterator[None]:
     """Inside, diffusers and transformers draw no progress bars; downloads still do."""
     warnings.filterwarnings("ignore", message=".*local_dir_use_symlinks")  # diffusers passes it on by itself
-    noisy = [library for library in (diffusers_logging, transformers_logging) if library.is_progress_bar_enabled()]
+    noisy = []
+    for library in (diffusers_logging, transformers_logging):
+        if library.is_progress_bar_enabled():
+            noisy.append(library)
     for library in noisy:
         library.disable_progress_bar()
     try:

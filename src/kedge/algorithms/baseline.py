@@ -112,7 +112,10 @@ class Baseline:
         """Every process takes the same step."""
         if self._context.processes == 1:
             return
-        gradients = [p.grad for p in self.network.parameters() if p.grad is not None]
+        gradients = []
+        for p in self.network.parameters():
+            if p.grad is not None:
+                gradients.append(p.grad)
         flat = torch.cat([gradient.flatten().cpu() for gradient in gradients])
         mean = torch.stack(self._context.gather([flat])).mean(0)
         for gradient, part in zip(gradients, mean.split([g.numel() for g in gradients]), strict=True):

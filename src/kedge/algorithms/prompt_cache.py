@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
+from torch import Tensor
 
 from kedge.lru import Lru
 from kedge.policies.base import Conditioning
@@ -41,8 +42,12 @@ class PromptCache:
         self, prompts: Sequence[str], encode: Callable[[Sequence[str]], Conditioning], device: torch.device
     ) -> Conditioning:
         """The prompts' encodings, batched, on ``device``."""
-        parts = [self._conditionings.get(prompt, partial(self._encode, prompt, encode)).tensors for prompt in prompts]
-        return Conditioning({name: torch.cat([part[name] for part in parts]) for name in parts[0]}).to(device)
+        columns: dict[str, list[Tensor]] = {}
+        for prompt in prompts:
+            cond = self._conditionings.get(prompt, partial(self._encode, prompt, encode))
+            for name, tensor in cond.tensors.items():
+                columns.setdefault(name, []).append(tensor)
+        return Conditioning({name: torch.cat(column) for name, column in columns.items()}).to(device)
 
     def _encode(self, prompt: str, encode: Callable[[Sequence[str]], Conditioning]) -> Conditioning:
         tensors = encode([prompt]).tensors

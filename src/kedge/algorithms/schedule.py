@@ -64,12 +64,12 @@ def visits(steps: int, fraction: float) -> int:
 
 def _group(samples: Tensor, visited: Tensor, steps: Sequence[int], batch_size: int) -> Update:
     total = int(visited.sum())
-    return [
-        MicroBatch(rows, k, len(rows) / total)
-        for column, k in enumerate(steps)
-        for rows in samples[visited[:, column]].split(batch_size)
-        if len(rows)
-    ]
+    batches = []
+    for column, k in enumerate(steps):
+        for rows in samples[visited[:, column]].split(batch_size):
+            if len(rows):
+                batches.append(MicroBatch(rows, k, len(rows) / total))
+    return batches
 
 
 def with_last_step(update: Update, batch_size: int, fraction: float, generator: torch.Generator) -> Update:
@@ -77,6 +77,10 @@ def with_last_step(update: Update, batch_size: int, fraction: float, generator: 
     rows = torch.cat([visit.rows for visit in update]).unique()
     count = max(1, round(fraction * len(rows)))
     chosen = rows[torch.randperm(len(rows), generator=generator, device=generator.device).cpu()[:count].sort().values]
-    visits = [*((visit.rows, visit.k) for visit in update), *((part, 1) for part in chosen.split(batch_size))]
+    visits = []
+    for visit in update:
+        visits.append((visit.rows, visit.k))
+    for part in chosen.split(batch_size):
+        visits.append((part, 1))
     total = sum(len(part) for part, _ in visits)
     return [MicroBatch(part, k, len(part) / total) for part, k in visits]

@@ -58,7 +58,10 @@ def read_votes(path: str | Path) -> list[Vote]:
         lines = text_lines(path)
     except UnicodeDecodeError as error:
         raise ValueError(f"votes: {path} is not UTF-8 text: {error}") from error
-    votes = [_read(line, f"{path}:{number}") for number, line in enumerate(lines, start=1) if line.strip()]
+    votes = []
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            votes.append(_read(line, f"{path}:{number}"))
     if not votes:
         raise ValueError(f"votes: {path} holds no votes")
     return votes

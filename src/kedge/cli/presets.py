@@ -23,7 +23,10 @@ def presets_command(
     from kedge.registry import suggest
 
     everything = presets()
-    chosen = [preset for preset in everything if _is_about(preset, words or ())]
+    chosen = []
+    for preset in everything:
+        if _is_about(preset, words or ()):
+            chosen.append(preset)
     if not chosen:
         wanted = " ".join(words or ())
         raise ValueError(f"no preset is about {wanted!r}.{suggest(wanted, [preset.name for preset in everything])}")

@@ -73,10 +73,17 @@ def _instead_of(command: TyperCommand, option: str) -> str:
     from kedge.config.keys import nearest_key
 
     word = option.lstrip("-").replace("-", "_")
-    arguments = [parameter for parameter in command.params if parameter.param_type_name == "argument"]
+    arguments = []
+    for parameter in command.params:
+        if parameter.param_type_name == "argument":
+            arguments.append(parameter)
     takes_keys = any("KEY=VALUE" in str(argument.metavar) for argument in arguments)
     key = nearest_key(word) if takes_keys else None
     if key:
         return f" Keys of a recipe are written without dashes: {key}=VALUE"
-    options = [name for parameter in command.params for name in parameter.opts if name.startswith("-")]
+    options = []
+    for parameter in command.params:
+        for name in parameter.opts:
+            if name.startswith("-"):
+                options.append(name)
     return suggest(option, options) or f" kedge {command.name} --help lists them"

@@ -48,7 +48,10 @@ def _check_model(model: ModelConfig) -> None:
         raise ConfigError("model.lcm_lora and model.few_step_lora: a model is distilled one way; leave one of them out")
     for key in ("timesteps", "prediction_type"):
         if getattr(model, key) is not None and key not in family.keys:
-            takers = [other.name for other in FAMILIES.values() if key in other.keys]
+            takers = []
+            for other in FAMILIES.values():
+                if key in other.keys:
+                    takers.append(other.name)
             raise ConfigError(
                 f"model.{key} means nothing to {family.name}: leave it out (it is for {listed(takers, 'and')})"
             )
@@ -80,7 +83,10 @@ def _check_noise(config: RunConfig) -> None:
     if family is None:
         return
     if model.renoise != 1 and not family.renoise:
-        takers = [other.name for other in FAMILIES.values() if other.renoise]
+        takers = []
+        for other in FAMILIES.values():
+            if other.renoise:
+                takers.append(other.name)
         raise ConfigError(
             f"model.renoise={model.renoise:g} means nothing to {family.name}, which has a rule of its own for how much "
             f"noise a step draws: leave it out (it is for {listed(takers, 'and')})"
@@ -160,7 +166,10 @@ def _no_gradient(name: str, reward: str) -> str:
     from kedge.algorithms import ALGORITHMS
     from kedge.rewards import REWARDS
 
-    algorithms = [other for other in ALGORITHMS if not ALGORITHMS.get(other).needs.differentiable_reward]
+    algorithms = []
+    for other in ALGORITHMS:
+        if not ALGORITHMS.get(other).needs.differentiable_reward:
+            algorithms.append(other)
     rewards = list(filter(_differentiable, REWARDS))
     return (
         f"algorithm {name!r} backpropagates through the reward, but {reward!r} has no gradient: train it with "

@@ -55,7 +55,11 @@ def _described(doc: str) -> dict[str, str]:
 
 def config_fields(cls: type) -> list[dataclasses.Field[Any]]:
     """The fields that a config may set."""
-    return [field for field in dataclasses.fields(cls) if field.init]
+    keys = []
+    for field in dataclasses.fields(cls):
+        if field.init:
+            keys.append(field)
+    return keys
 
 
 def block(cls: type, name: str) -> type | None:

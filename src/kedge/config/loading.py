@@ -189,7 +189,10 @@ def _check_keys(
     whose: str = "",
 ) -> None:
     """Refuse unknown keys, with the full dotted path and the nearest right key."""
-    known = [field.name for field in fields.config_fields(cls) if field.name not in skip]
+    known = []
+    for field in fields.config_fields(cls):
+        if field.name not in skip:
+            known.append(field.name)
     for key, value in data.items():
         full = f"{path}.{key}" if path else str(key)
         if key not in known and key != SHORT:
@@ -210,7 +213,10 @@ def _build(value: Any, cls: type, path: str) -> Any:
     except ValidationError as error:
         lines = []
         for problem in error.errors(include_url=False):
-            keys = [str(part) for part in problem["loc"] if _is_key(part)]
+            keys = []
+            for part in problem["loc"]:
+                if _is_key(part):
+                    keys.append(str(part))
             message = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
             value_got = "" if problem["type"] == "value_error" else f" (got {problem['input']!r})"
             lines.append(f"{'.'.join([path, *keys])}: {message}{value_got}")

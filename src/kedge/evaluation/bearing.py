@@ -95,25 +95,37 @@ class Bearing:
 
     def calmest(self, steps: int) -> Draw | None:
         """The draw with least noise in so many steps: the ODE, where that was drawn."""
-        drawn = [draw for draw in self.draws if draw.steps == steps and draw.evaluation is not None]
+        drawn = []
+        for draw in self.draws:
+            if draw.steps == steps and draw.evaluation is not None:
+                drawn.append(draw)
         return min(drawn, key=lambda draw: draw.noise or 0.0, default=None)
 
     def table(self) -> Table:
         """Samplers down; rewards, diversity, and the change beside the least noise across."""
-        drawn = [draw for draw in self.draws if draw.evaluation is not None]
+        drawn = []
+        for draw in self.draws:
+            if draw.evaluation is not None:
+                drawn.append(draw)
         first = drawn[0].evaluation
         assert first is not None
-        metrics = [*first.scores, *(name for name in DIVERSITIES if name in first.statistics)]
-        columns = [_column(drawn, metric) for metric in metrics]
+        metrics = list(first.scores)
+        for name in DIVERSITIES:
+            if name in first.statistics:
+                metrics.append(name)
+        columns: list[list[Cell | None]] = []
+        for metric in metrics:
+            columns.append([*_column(drawn, metric)])
+        columns.append([self._change(draw) for draw in drawn])
         rows = []
-        for i, draw in enumerate(drawn):
-            rows.append((draw.label(self.key), (*(column[i] for column in columns), self._change(draw))))
-        headers = (*(display(metric).header for metric in metrics), "change, σ")
+        for draw, *cells in zip(drawn, *columns, strict=True):
+            rows.append((draw.label(self.key), tuple(cells)))
+        headers = [display(metric).header for metric in metrics]
         note = (
             f"± is half of the 95 % interval over {first.prompt_words}. The last column is the rewards' mean change "
             "beside the least noise in as many steps, paired, in standard deviations of its scores."
         )
-        return Table("Sampler", headers, (*metrics, "change"), tuple(rows), note=note)
+        return Table("Sampler", (*headers, "change, σ"), (*metrics, "change"), tuple(rows), note=note)
 
     def _change(self, draw: Draw) -> Cell | None:
         beside = self.beside.get(draw)
@@ -123,12 +135,22 @@ class Bearing:
 
     def advice(self) -> list[str]:
         """What to train with: a sentence for each number of steps."""
-        return [self._advice(steps) for steps in dict.fromkeys(draw.steps for draw in self.draws)]
+        numbers = dict.fromkeys(draw.steps for draw in self.draws)
+        return list(map(self._advice, numbers))
 
     def _advice(self, steps: int) -> str:
-        drawn = [draw for draw in self.draws if draw.steps == steps]
-        refused = [f" {draw.label(self.key)} is refused: {draw.refused}." for draw in drawn if draw.refused]
-        compared = [draw for draw in drawn if draw in self.beside]
+        drawn = []
+        for draw in self.draws:
+            if draw.steps == steps:
+                drawn.append(draw)
+        refused = []
+        for draw in drawn:
+            if draw.refused:
+                refused.append(f" {draw.label(self.key)} is refused: {draw.refused}.")
+        compared = []
+        for draw in drawn:
+            if draw in self.beside:
+                compared.append(draw)
         if self.key is None:
             return f"steps={steps}: the noise between steps of this family is as it is.{''.join(refused)}"
         if not compared:
@@ -144,7 +166,10 @@ class Bearing:
         return f"{findings} {self._choice(compared, calmest)}{''.join(refused)}"
 
     def _choice(self, compared: Sequence[Draw], calmest: Draw) -> str:
-        holding = [draw for draw in compared if self.beside[draw].finding == "holds"]
+        holding = []
+        for draw in compared:
+            if self.beside[draw].finding == "holds":
+                holding.append(draw)
         if holding:
             most = max(holding, key=lambda draw: draw.noise or 0.0)
             return f"Train with {self.key}={most.noise:g}."
@@ -165,7 +190,10 @@ class Bearing:
                 records.append(record | {"refused": draw.refused})
                 continue
             evaluation = draw.evaluation
-            diversity = [name for name in DIVERSITIES if name in evaluation.statistics]
+            diversity = []
+            for name in DIVERSITIES:
+                if name in evaluation.statistics:
+                    diversity.append(name)
             record["mean"] = {name: evaluation.interval(name).to_dict() for name in [*evaluation.scores, *diversity]}
             if (beside := self.beside.get(draw)) is not None:
                 record["finding"] = beside.finding

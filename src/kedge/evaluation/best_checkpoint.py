@@ -33,7 +33,11 @@ NARROWED = "its pictures vary less than the base's, so that it cannot be the bes
 def judges_of(metrics: Iterable[str], trained: Iterable[str]) -> tuple[str, ...]:
     """Those of the metrics that may judge: they share nothing with the trained rewards, and see damage."""
     names = tuple(trained)
-    return tuple(metric for metric in metrics if metric not in names and standing(metric, names).clears)
+    judges = []
+    for metric in metrics:
+        if metric not in names and standing(metric, names).clears:
+            judges.append(metric)
+    return tuple(judges)
 
 
 @dataclass(frozen=True)

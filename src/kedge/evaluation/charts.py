@@ -71,7 +71,10 @@ def curve_chart(
         axes.plot(x, y, color=ACCENT if curve.kind == "smooth" else FAINT, linewidth=1.6, label=curve.label)
     axes.set_xlabel(x_label, color=FAINT, fontsize=LETTERS)
     axes.margins(x=0.01)
-    labelled = [curve for curve in curves if curve.label]
+    labelled = []
+    for curve in curves:
+        if curve.label:
+            labelled.append(curve)
     if len(labelled) > 1:
         axes.legend(frameon=False, fontsize=LETTERS, labelcolor=INK)
     return _svg(figure, title)

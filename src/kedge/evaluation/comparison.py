@@ -120,7 +120,10 @@ def mean_change(changes: Sequence[Change]) -> Floats | None:
 
 def mean_in_spreads(moves: Iterable[tuple[Floats, float]]) -> Floats | None:
     """The mean of changes, each divided by its spread; those whose spread is 0 say nothing. None if none is left."""
-    scaled = [move / spread for move, spread in moves if spread > 0]
+    scaled = []
+    for move, spread in moves:
+        if spread > 0:
+            scaled.append(move / spread)
     mean: Floats | None = np.mean(scaled, axis=0) if scaled else None
     return mean
 
@@ -139,8 +142,14 @@ def compare(ours: Evaluation, theirs: Evaluation) -> Comparison:
     if not paired(ours, theirs):
         what = "prompts" if ours.prompts != theirs.prompts else f"seeds ({ours.seed} and {theirs.seed})"
         raise ValueError(f"{ours.name} and {theirs.name} were evaluated on different {what}: evaluate both alike")
-    rewards = [_change(ours, theirs, name) for name in ours.scores if name in theirs.scores]
-    statistics = [_change(ours, theirs, name) for name in ours.statistics if comparable(ours, theirs, name)]
+    rewards = []
+    for name in ours.scores:
+        if name in theirs.scores:
+            rewards.append(_change(ours, theirs, name))
+    statistics = []
+    for name in ours.statistics:
+        if comparable(ours, theirs, name):
+            statistics.append(_change(ours, theirs, name))
     if not rewards and not statistics:
         raise ValueError(f"{ours.name} and {theirs.name} have no metric in common")
     return Comparison(

@@ -91,7 +91,10 @@ def _emoji(path: Path, device: torch.device, dtype: torch.dtype) -> States:
     config = architecture(path)
     prefix = "vision_model."
     state = from_published(read_state(path, unwrap="model"))
-    vision = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+    vision = {}
+    for key, value in state.items():
+        if key.startswith(prefix):
+            vision[key.removeprefix(prefix)] = value
     model = build_frozen(lambda: BlipVisionModel(config.vision_config), vision, path, device, dtype)
     pixels = blip_preprocess(config)
     return lambda images: model(pixel_values=pixels(images.to(device))).last_hidden_state
@@ -117,7 +120,10 @@ def _dinov2(path: Path, device: torch.device, dtype: torch.dtype) -> States:
 
     with quiet_loading():
         model, report = Dinov2Model.from_pretrained(path, local_files_only=True, output_loading_info=True, dtype=dtype)
-    wrong = {kind: sorted(map(str, keys)) for kind, keys in report.items() if keys}
+    wrong = {}
+    for kind, keys in report.items():
+        if keys:
+            wrong[kind] = sorted(map(str, keys))
     if wrong:
         raise WrongWeightsError(f"{path} does not hold DINOv2's weights: {wrong}")
     model = model.eval().requires_grad_(False).to(device)

@@ -166,10 +166,17 @@ def frontier(
     if 0 not in looks or len(looks) < 2:
         raise ValueError("a frontier needs the look at step 0 and one after it: set watch.evaluate_every, and train")
     base = looks[0]
-    metrics = [metric for metric in base.scores if metric != trained]
+    metrics = []
+    for metric in base.scores:
+        if metric != trained:
+            metrics.append(metric)
     judges = judges_of(metrics, [trained])
     if not judges:  # better than nobody, and the advice names them
-        judges = tuple(metric for metric in metrics if not standing(metric, [trained]).truth)
+        others = []
+        for metric in metrics:
+            if not standing(metric, [trained]).truth:
+                others.append(metric)
+        judges = tuple(others)
     if not judges:
         raise ValueError(
             f"nobody but {trained!r} was measured: set watch.metrics to rewards that share nothing with it"

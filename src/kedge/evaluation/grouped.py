@@ -24,7 +24,10 @@ def group_interval(evaluations: Sequence[Evaluation], metric: str) -> Interval |
     Raises:
         ValueError: they were not measured on the same prompts.
     """
-    measured = [evaluation for evaluation in evaluations if evaluation.has(metric)]
+    measured = []
+    for evaluation in evaluations:
+        if evaluation.has(metric):
+            measured.append(evaluation)
     if not measured:
         return None
     prompts = measured[0].prompts

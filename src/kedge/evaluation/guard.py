@@ -111,13 +111,19 @@ def judge_comparison(comparison: Comparison, trained: Iterable[str], alpha: floa
             judges.append(change)
         if not seen.truth:
             others.append(change)
-    tests = {change.metric: _diversity(change) for change in comparison.statistics if change.metric in DIVERSITIES}
+    tests = {}
+    for change in comparison.statistics:
+        if change.metric in DIVERSITIES:
+            tests[change.metric] = _diversity(change)
     jury = _jury(judges or others)
     if jury is not None:
         tests[JURY] = jury
     fallen = _fallen(tests, alpha)
     fell = JURY in fallen
-    lost = [name for name in DIVERSITIES if name in fallen and tests[name].size.value < ALIKE]
+    lost = []
+    for name in DIVERSITIES:
+        if name in fallen and tests[name].size.value < ALIKE:
+            lost.append(name)
     collapsed = any(tests[name].size.high < COLLAPSED for name in lost)
     held = bool(judges) and jury is not None and not fell and jury.size.low > -MARGIN
     level = _level(ours, fell=fell, held=held, judged=bool(judges), lost=bool(lost), collapsed=collapsed)
@@ -159,7 +165,10 @@ def _diversity(change: Change) -> _Test:
 
 def _fallen(tests: dict[str, _Test], alpha: float) -> set[str]:
     """Which of the alarm's inputs fell beyond chance, all of them looked at."""
-    known = [name for name, test in tests.items() if math.isfinite(test.p)]
+    known = []
+    for name, test in tests.items():
+        if math.isfinite(test.p):
+            known.append(name)
     fallen = set()
     for name, adjusted in zip(known, holm([tests[name].p for name in known]), strict=True):
         if tests[name].down and adjusted < alpha:
@@ -190,7 +199,10 @@ def _judged(judges: Sequence[Change], others: Sequence[Change], jury: _Test | No
 
 
 def _varied(tests: dict[str, _Test], lost: Sequence[str]) -> str:
-    shares = [f"{100 * tests[name].size.value:.0f} % {WHERE[name]}" for name in DIVERSITIES if name in tests]
+    shares = []
+    for name in DIVERSITIES:
+        if name in tests:
+            shares.append(f"{100 * tests[name].size.value:.0f} % {WHERE[name]}")
     if not shares:
         return "how much the pictures vary was not measured"
     if lost:

@@ -89,7 +89,10 @@ def _from_metadata(path: Path, images: Sequence[Path]) -> list[str]:
             texts[row["file_name"]] = row["text"].strip()
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ValueError(f"{path}, line {number}: expected file_name and text as JSON") from error
-    missing = [image.name for image in images if image.name not in texts]
+    missing = []
+    for image in images:
+        if image.name not in texts:
+            missing.append(image.name)
     if missing:
         raise ValueError(f"{path} has no prompt for {missing[0]} ({len(missing)} missing)")
     return [texts[image.name] for image in images]

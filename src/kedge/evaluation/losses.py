@@ -39,7 +39,11 @@ def shown_losses(verdict: Verdict, ours: Evaluation, theirs: Evaluation) -> dict
     if BETWEEN in verdict.lost:
         first = [prompts.index(prompt) for prompt in dict.fromkeys(prompts)]
         groups[BETWEEN] = [first[:MANY_PROMPTS]]
-    return {loss: samples for loss, samples in groups.items() if samples}
+    shown = {}
+    for loss, samples in groups.items():
+        if samples:
+            shown[loss] = samples
+    return shown
 
 
 def jury_change(judges: Sequence[str], ours: Evaluation, theirs: Evaluation) -> Floats:

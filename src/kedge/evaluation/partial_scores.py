@@ -41,7 +41,10 @@ class PartialScores:
             except json.JSONDecodeError:
                 break  # the line being written when the process was killed
         stored = parsed[0] if parsed and isinstance(parsed[0], dict) else {}
-        differing = sorted(key for key in {*stored, *header} if stored.get(key) != header.get(key))
+        differing = []
+        for key in sorted({*stored, *header}):
+            if stored.get(key) != header.get(key):
+                differing.append(key)
         if differing:
             raise ValueError(
                 f"{self.path} holds the beginning of another evaluation ({', '.join(differing)} differ): "

@@ -12,7 +12,10 @@ DESCRIPTION = "Description"  # the PNG standard's keyword
 
 def describe_grid(columns: Sequence[str], rows: Sequence[str]) -> str:
     """``Columns: base, tuned. Rows: 1. a fox at night; 2. …``; empty if neither has names."""
-    names = [name for name in columns if name]
+    names = []
+    for name in columns:
+        if name:
+            names.append(name)
     parts = [f"Columns: {', '.join(names)}."] if names else []
     if rows:
         parts.append(f"Rows: {'; '.join(f'{number}. {row}' for number, row in enumerate(rows, 1))}")

@@ -78,7 +78,11 @@ def trained_on(reward: str, metrics: Sequence[str]) -> list[str]:
     names = {reward}
     for term in parse(reward) if reward else ():
         names.add(f"{term.name}@{term.source}" if term.source else term.name)
-    return [metric for metric in metrics if metric in names]
+    trained = []
+    for metric in metrics:
+        if metric in names:
+            trained.append(metric)
+    return trained
 
 
 def _read(folder: Path) -> _Run:

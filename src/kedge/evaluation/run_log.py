@@ -10,7 +10,11 @@ Line = dict[str, float | None]
 
 def read_log(path: Path) -> list[Line]:
     """The lines of a log, without those that are damaged or cut short; none where there is no file."""
-    return [line for _, line in log_lines(path) if line is not None]
+    whole = []
+    for _, line in log_lines(path):
+        if line is not None:
+            whole.append(line)
+    return whole
 
 
 def log_lines(path: Path) -> list[tuple[bytes, Line | None]]:

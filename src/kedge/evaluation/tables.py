@@ -113,7 +113,10 @@ def display(metric: str, scales: dict[str, float] | None = None) -> Display:
 
 def decimals(intervals: Sequence[Interval]) -> int:
     """Decimals that show two significant digits of the typical half width (three of the value where there is none)."""
-    halves = [each.half_width for each in intervals if math.isfinite(each.half_width) and each.half_width > 0]
+    halves = []
+    for each in intervals:
+        if math.isfinite(each.half_width) and each.half_width > 0:
+            halves.append(each.half_width)
     size = median(halves) if halves else 0.05 * max((abs(each.value) for each in intervals), default=0.0)
     return 3 if size == 0 else min(6, max(0, 1 - math.floor(math.log10(size))))
 

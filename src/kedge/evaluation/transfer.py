@@ -177,7 +177,8 @@ def transfer_section(run: Path) -> list[str]:
     if transfer is None:
         return []
     parts = ["<h2>Under other samplers</h2>"]
-    parts += [f"<p>{escape(line)}</p>" for line in transfer.lines()]
+    for line in transfer.lines():
+        parts.append(f"<p>{escape(line)}</p>")
     parts.append(table_html(transfer.table()))
     grid = run / FOLDER / GRID
     return [*parts, sample_picture(grid)] if grid.is_file() else parts

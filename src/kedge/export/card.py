@@ -140,7 +140,10 @@ def _results(config: RunConfig, log: Sequence[Line]) -> str:
 def _distance(log: Sequence[Line]) -> str:
     """How far the last evaluation found it from the base."""
     for line in reversed(log):
-        facts = [text.format(line[name]) for name, text in DISTANCES.items() if line.get(name) is not None]
+        facts = []
+        for name, text in DISTANCES.items():
+            if line.get(name) is not None:
+                facts.append(text.format(line[name]))
         if facts:
             return f"At step {line['step']} it had moved from the base by {' and '.join(facts)}.\n"
     return ""

@@ -102,7 +102,11 @@ def _call(model: ModelConfig, family: Family) -> str:
 
 def _chosen(model: ModelConfig, keys: Sequence[str]) -> dict[str, Any]:
     """What the ``model`` block says under these keys."""
-    return {key: getattr(model, key) for key in keys if getattr(model, key) is not None}
+    chosen = {}
+    for key in keys:
+        if getattr(model, key) is not None:
+            chosen[key] = getattr(model, key)
+    return chosen
 
 
 def _literal_place(name: str) -> str:

@@ -58,7 +58,11 @@ def save_lora(
         files[COMFYUI_FILE] = kohya_tensors(layers, backbone.kohya), _kohya_metadata(policy, backbone.kohya, metadata)
     for name, (tensors, shape) in files.items():
         _write(folder / name, tensors, about | shape, layers, backbone)
-    return {program: folder / name for program, name in PROGRAMS.items() if name in files}
+    paths = {}
+    for program, name in PROGRAMS.items():
+        if name in files:
+            paths[program] = folder / name
+    return paths
 
 
 def load_lora(policy: Policy, path: str | Path) -> None:

@@ -90,7 +90,11 @@ def _series(log: Sequence[dict[str, Any]]) -> dict[str, list[list[float]]]:
                 names[name] = None
     series = {}
     for name in names:
-        points = _thinned([[line["step"], line[name]] for line in log if _is_number(line.get(name))])
+        known = []
+        for line in log:
+            if _is_number(line.get(name)):
+                known.append([line["step"], line[name]])
+        points = _thinned(known)
         if len(points) > 1:
             series[name] = points
     return series
@@ -108,8 +112,14 @@ def _thinned(points: list[list[float]]) -> list[list[float]]:
 
 def _alarm(log: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Whether the guard's alarm sounded, when first, and what fell at the last look."""
-    looks = [line for line in log if "alarm" in line]
-    sounded = [line["step"] for line in looks if line["alarm"]]
+    looks = []
+    for line in log:
+        if "alarm" in line:
+            looks.append(line)
+    sounded = []
+    for line in looks:
+        if line["alarm"]:
+            sounded.append(line["step"])
     fallen = []
     for name, value in (looks[-1] if looks else {}).items():
         if name.startswith("alarm/") and value:

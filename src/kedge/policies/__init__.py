@@ -109,7 +109,10 @@ def make_policy(
     if prediction_type:
         _set_prediction_type(pipeline, family, prediction_type)
     further = {"eta": eta, "renoise": renoise, "timesteps": family.timesteps_for(steps, timesteps)}
-    taken = {name: value for name, value in further.items() if name in family.keys}
+    taken = {}
+    for name, value in further.items():
+        if name in family.keys:
+            taken[name] = value
     first, *others = several(size) or (size,)
     # The adapter comes last: whoever makes a policy freezes the networks first.
     policies = [family.policy(pipeline, steps=steps, guidance=guidance, size=other, **taken) for other in others]

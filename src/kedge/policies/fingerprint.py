@@ -77,7 +77,7 @@ def fingerprint(name: str | Path, parts: ModelParts | None = None) -> Fingerprin
     files = weight_files(name, parts)
     if not files:
         return None
-    hashes = {part: _joined([file_hash(file) for file in chosen]) for part, chosen in files.items()}
+    hashes = {part: _joined(list(map(file_hash, chosen))) for part, chosen in files.items()}
     lines = "\n".join(f"{part} {hashes[part]}" for part in sorted(hashes))
     whole = not (parts.unet or parts.vae or parts.merged_lora)
     return Fingerprint(str(name), hashlib.sha256(lines.encode()).hexdigest(), hashes, whole)
@@ -107,9 +107,10 @@ def check_base(trained_on: Mapping[str, Any] | None, present: Fingerprint | None
 
 
 def _refusal(past: Fingerprint, present: Fingerprint, run: str) -> str:
-    different = sorted(
-        part for part in {*past.parts, *present.parts} if past.parts and past.parts.get(part) != present.parts.get(part)
-    )
+    different = []
+    for part in sorted({*past.parts, *present.parts}):
+        if past.parts and past.parts.get(part) != present.parts.get(part):
+            different.append(part)
     which = f" Different: {', '.join(different)}." if different else ""
     again = f"To train such an adapter on the one here: kedge train {run} --out NEW-FOLDER"
     if present.name in BUNDLED:

@@ -55,7 +55,10 @@ def load_pipeline(place: Place, family: Family) -> DiffusionPipeline:
     with quiet_loading():
         index = DiffusionPipeline.load_config(where)
     check_pipeline(str(index.get("_class_name")), family, str(place.model))
-    components: dict[str, Any] = {name: None for name in UNUSED if name in index}
+    components: dict[str, Any] = {}
+    for name in UNUSED:
+        if name in index:
+            components[name] = None
     if "requires_safety_checker" in index or "safety_checker" in index:
         components["requires_safety_checker"] = False
     with quiet_loading():
@@ -140,6 +143,9 @@ def _variant(where: Path | str, parts: ModelParts) -> str | None:
 
 def _only_variant(folders: list[Path]) -> str | None:
     """``fp16`` if all weights are in ``….fp16.safetensors``; None if there are unmarked ones, or several variants."""
-    names = [file.name for folder in folders for file in folder.glob("*.safetensors")]
+    names = []
+    for folder in folders:
+        for file in folder.glob("*.safetensors"):
+            names.append(file.name)
     marks = {name.split(".")[1] if name.count(".") > 1 else None for name in names}
     return marks.pop() if len(marks) == 1 else None

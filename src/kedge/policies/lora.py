@@ -57,7 +57,10 @@ class Adapter:
             ),
             NAME,
         )
-        named = [(name, p) for name, p in network.named_parameters() if ".lora_" in name]
+        named = []
+        for name, p in network.named_parameters():
+            if ".lora_" in name:
+                named.append((name, p))
         for _, parameter in named:
             parameter.data = parameter.data.to(torch.promote_types(parameter.dtype, torch.float32))
         self.weights: dict[str, Parameter] = {name.replace(f".{NAME}.", "."): p for name, p in named}

@@ -89,12 +89,10 @@ def read_lora(path: Path, pipeline: DiffusionPipeline, key: str, network: str = 
     for mark, kind in OTHER_ADAPTERS.items():
         if any(mark in name for name in weights):
             raise ValueError(f"{key}: {path.name} is a {kind} adapter, which Kedge cannot merge; it takes plain LoRAs")
-    text = [name for name in weights if name.startswith(("text_encoder", "lora_te"))]
+    text = next((name for name in weights if name.startswith(("text_encoder", "lora_te"))), None)
     if text:
         noun = NOUNS.get(network, network)
-        raise ValueError(
-            f"{key}: {path.name} changes the text encoder too ({text[0]}): Kedge merges {noun}s' LoRAs only"
-        )
+        raise ValueError(f"{key}: {path.name} changes the text encoder too ({text}): Kedge merges {noun}s' LoRAs only")
     try:
         state, alphas, metadata = _peft_state(weights, pipeline, network)
     except KeyError as error:  # diffusers takes kohya's pairs apart
@@ -211,7 +209,10 @@ def check_fit(updates: Mapping[str, LowRank], layers: Mapping[str, nn.Module], w
         ValueError: naming a layer that the network does not have, or whose shape differs.
     """
     noun = NOUNS.get(network, network)
-    strangers = [name for name in updates if not isinstance(getattr(layers.get(name), "weight", None), Tensor)]
+    strangers = []
+    for name in updates:
+        if not isinstance(getattr(layers.get(name), "weight", None), Tensor):
+            strangers.append(name)
     if not updates or len(strangers) == len(updates):
         first = f", as {strangers[0]!r}" if strangers else ""
         raise ValueError(

@@ -67,14 +67,21 @@ def weight_names(path: Path) -> Sequence[str]:
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         head = json.loads(file.read(length))
-    return [name for name in head if name != "__metadata__"]
+    names = []
+    for name in head:
+        if name != "__metadata__":
+            names.append(name)
+    return names
 
 
 def _in_folder(folder: Path, key: str) -> Path:
     for name in LORA_FILES:
         if (folder / name).is_file():
             return folder / name
-    files = sorted(path for path in folder.iterdir() if path.suffix in WEIGHT_FILES)
+    files = []
+    for path in sorted(folder.iterdir()):
+        if path.suffix in WEIGHT_FILES:
+            files.append(path)
     if len(files) != 1:
         names = listed([path.name for path in files]) or "none"
         raise ValueError(f"{key}: {folder} has no {LORA_FILES[0]}: name the file itself. Weights there: {names}")

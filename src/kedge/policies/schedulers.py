@@ -40,7 +40,10 @@ def as_scheduler(cls: type[AnyScheduler], scheduler: SchedulerMixin, **options: 
         )
     known: Any = cls
     accepted = known._get_init_keys(cls)
-    config = {name: value for name, value in scheduler.config.items() if name in accepted or name.startswith("_")}
+    config = {}
+    for name, value in scheduler.config.items():
+        if name in accepted or name.startswith("_"):
+            config[name] = value
     converted: Any = known.from_config(config, **options)
     for key in TRAINED_ON:
         before = options.get(key, scheduler.config.get(key))

@@ -79,7 +79,10 @@ class GemmaText:
 
 def unconditional_first(cond: Conditioning) -> Conditioning:
     """Twice the batch: the empty prompt's tensors, or the same ones where it has none of its own, then the prompts'."""
-    named: dict[str, Tensor] = {name: t for name, t in cond.tensors.items() if not name.startswith(EMPTY)}
+    named: dict[str, Tensor] = {}
+    for name, t in cond.tensors.items():
+        if not name.startswith(EMPTY):
+            named[name] = t
     return Conditioning(
         {name: torch.cat([cond.tensors.get(f"{EMPTY}{name}", tensor), tensor]) for name, tensor in named.items()}
     )

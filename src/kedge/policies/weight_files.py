@@ -23,21 +23,31 @@ def weight_files(name: str | Path, parts: ModelParts) -> dict[str, list[Path]]:
         return {}
     if folder is None:
         return {}
-    index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
-    places = {part: folder / part for part in index if part not in NOT_DRAWING and (folder / part).is_dir()}
-    replaced = {"unet": parts.unet, "vae": parts.vae}
-    for part, source in replaced.items():
-        if source:
-            places[part] = _part_folder(source, part)
     files = {}
-    for part, place in places.items():
+    for part, place in _places(folder, parts).items():
         variant = None if part == "vae" and parts.vae else parts.variant
         files[part] = [place] if place is not None and place.is_file() else _chosen(place, variant)
     if parts.merged_lora:
         key, source = parts.merged_lora
         file = lora_file_here(source, f"model.{key}")
         files[key] = [file] if file else []
-    return {part: chosen for part, chosen in files.items() if chosen}
+    by_part = {}
+    for part, chosen in files.items():
+        if chosen:
+            by_part[part] = chosen
+    return by_part
+
+
+def _places(folder: Path, parts: ModelParts) -> dict[str, Path | None]:
+    """Folder or single file of each part; None for one from elsewhere that is not here."""
+    places: dict[str, Path | None] = {}
+    for part in json.loads((folder / "model_index.json").read_text(encoding="utf-8")):
+        if part not in NOT_DRAWING and (folder / part).is_dir():
+            places[part] = folder / part
+    for part, source in (("unet", parts.unet), ("vae", parts.vae)):
+        if source:
+            places[part] = _part_folder(source, part)
+    return places
 
 
 def _local(place: Path | str, file: str) -> Path | None:

@@ -52,7 +52,8 @@ def _animals_activities() -> list[str]:
 
     prompts = []
     for animal in _animals():
-        prompts += [f"{article(animal)} {activity}" for activity in ACTIVITIES]
+        for activity in ACTIVITIES:
+            prompts.append(f"{article(animal)} {activity}")
     return prompts
 
 

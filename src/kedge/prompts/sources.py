@@ -166,7 +166,10 @@ def choose_column(names: Iterable[str], column: str | None, where: str) -> str:
     listed = ", ".join(names) or "none"
     if column is not None:
         raise PromptError(f"{where} has no column {column!r}.{suggest(column, names)} Columns: {listed}")
-    usual = [name for name in USUAL_COLUMNS if name in names]
+    usual = []
+    for name in USUAL_COLUMNS:
+        if name in names:
+            usual.append(name)
     if usual or len(names) == 1:
         return (usual or names)[0]
     raise PromptError(f"{where}: say which column holds the prompts (prompts.column=…). Columns: {listed}")

@@ -51,7 +51,10 @@ def read_table(path: Path, delimiters: str, names: Sequence[str], *, header: boo
         rows = _rows(text, "\0", path) if plain else rows
         if len(rows[0]) == 1:
             return Table(None, rows)
-    twice = [name for name in first if first.count(name) > 1]
+    twice = []
+    for name in first:
+        if first.count(name) > 1:
+            twice.append(name)
     if twice:
         raise TableError(f"{path} has {first.count(twice[0])} columns {twice[0]!r}: which one holds the prompts?")
     return Table(tuple(first), rows[1:])

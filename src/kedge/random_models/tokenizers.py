@@ -47,7 +47,8 @@ def gemma_tokenizer() -> GemmaTokenizer:
 def t5_tokenizer() -> T5Tokenizer:
     """T5's: pieces with scores, here ASCII; what it does not know is one token."""
     vocab = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -2.0)]
-    vocab += [(chr(letter), -3.0) for letter in range(33, 127)]
+    for letter in range(33, 127):
+        vocab.append((chr(letter), -3.0))
     return T5Tokenizer(vocab=vocab, extra_ids=0, model_max_length=512)
 
 
@@ -68,7 +69,10 @@ def write_as_published(folder: Path) -> None:
         if about["tokenizer_class"] != "CLIPTokenizer":
             continue
         vocab = json.loads(path.read_text(encoding="utf-8"))["model"]["vocab"]
-        special = {key: value for key, value in about.items() if key.endswith("_token")}
+        special = {}
+        for key, value in about.items():
+            if key.endswith("_token"):
+                special[key] = value
         _write(path.with_name("vocab.json"), json.dumps(vocab, ensure_ascii=False))
         _write(path.with_name("merges.txt"), "#version: 0.2\n")
         _write(path.with_name("special_tokens_map.json"), json.dumps(special))

@@ -77,7 +77,10 @@ def best_layer(config: PretrainedConfig) -> int:
 
 def _load_encoder(folder: Path, layer: int) -> nn.Module:
     model, report = AutoModel.from_pretrained(folder, local_files_only=True, output_loading_info=True)
-    missing = sorted(key for key in report["missing_keys"] if "pooler" not in key)
+    missing = []
+    for key in sorted(report["missing_keys"]):
+        if "pooler" not in key:
+            missing.append(key)
     if missing or report["mismatched_keys"]:
         raise WrongWeightsError(f"{folder} lacks weights of its own config: {', '.join(missing[:5])}")
     layers = model.encoder.layer

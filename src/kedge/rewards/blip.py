@@ -108,14 +108,21 @@ def projections(config: BlipConfig) -> dict[str, nn.Module]:
 
 def from_published(state: StateDict) -> StateDict:
     """The published layout as :class:`BlipNetwork` has it, without what only training needed."""
-    needed = {key: value for key, value in without(state, "position_ids").items() if not _LEFTOVERS.fullmatch(key)}
+    needed = {}
+    for key, value in without(state, "position_ids").items():
+        if not _LEFTOVERS.fullmatch(key):
+            needed[key] = value
     return {_rename(key, _LAYOUT, _IN_BLOCK): value for key, value in needed.items()}
 
 
 def to_published(state: StateDict) -> StateDict:
     """The inverse of :func:`from_published`."""
-    layout, in_block = ([(theirs, ours) for ours, theirs in table] for table in (_LAYOUT, _IN_BLOCK))
-    return {_rename(key, tuple(layout), tuple(in_block)): value for key, value in state.items()}
+    layout, in_block = _turned_round(_LAYOUT), _turned_round(_IN_BLOCK)
+    return {_rename(key, layout, in_block): value for key, value in state.items()}
+
+
+def _turned_round(table: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    return [(theirs, ours) for ours, theirs in table]
 
 
 def _rename(key: str, layout: Sequence[tuple[str, str]], in_block: Sequence[tuple[str, str]]) -> str:

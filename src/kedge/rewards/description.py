@@ -52,14 +52,21 @@ def describe(text: str) -> RewardInfo:
     infos = [_describe(text, term) for term in terms]
     if len(infos) == 1:
         return infos[0]
-    parts = dict.fromkeys(part for info in infos for part in info.parts)
+    parts: dict[Part, None] = {}
+    licences: dict[str, None] = {}
+    differentiable, needs_prompt = True, False
+    for info in infos:
+        differentiable &= info.differentiable
+        needs_prompt |= info.needs_prompt
+        parts |= dict.fromkeys(info.parts)
+        licences[info.licence] = None
     return RewardInfo(
         text,
-        differentiable=all(info.differentiable for info in infos),
-        needs_prompt=any(info.needs_prompt for info in infos),
+        differentiable=differentiable,
+        needs_prompt=needs_prompt,
         measures="a weighted sum",
         units="weighted sum",
-        licence="; ".join(dict.fromkeys(info.licence for info in infos)),
+        licence="; ".join(licences),
         typical=None,
         display=1.0,
         parts=tuple(parts),

@@ -106,7 +106,11 @@ def with_floors(value: Any) -> Any:
 def split_rewards(text: str) -> list[str]:
     """``"pickscore@emoji, vqa(model='a,b')"`` as a list: commas inside brackets and quotes separate nothing."""
     parts = re.findall(r"""(?:\([^)]*\)|"[^"]*"|'[^']*'|[^,])+""", text)
-    return [part.strip() for part in parts if part.strip()]
+    rewards = []
+    for part in parts:
+        if part.strip():
+            rewards.append(part.strip())
+    return rewards
 
 
 def single(text: str) -> Term | None:

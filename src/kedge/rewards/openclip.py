@@ -83,7 +83,10 @@ def from_open_clip(state: StateDict) -> StateDict:
 
 def to_open_clip(state: StateDict) -> StateDict:
     """The inverse of :func:`from_open_clip`, for a ``CLIPModel``'s own state dict."""
-    layouts = {**_FIXED, **{f"{a}.{leaf}": f"{b}.{leaf}" for a, b in _NORMS.items() for leaf in ("weight", "bias")}}
+    layouts = dict(_FIXED)
+    for our_norm, their_norm in _NORMS.items():
+        for leaf in ("weight", "bias"):
+            layouts[f"{our_norm}.{leaf}"] = f"{their_norm}.{leaf}"
     converted: StateDict = {}
     for ours, theirs in layouts.items():
         converted[ours] = state[theirs].T.contiguous() if ours in _TRANSPOSED else state[theirs]

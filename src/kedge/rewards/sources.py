@@ -125,7 +125,10 @@ def _from_path(spec: RewardSpec, part: Part, path: Path, main: bool) -> Path:
         raise MissingWeightsError(f"reward '{spec.name}': {path} lacks {_first_lacking(path, part.files)}")
     if path.is_file():
         return path
-    candidates = sorted(file for file in path.iterdir() if file.suffix in (".pt", ".pth", ".bin", ".safetensors"))
+    candidates = []
+    for file in sorted(path.iterdir()):
+        if file.suffix in (".pt", ".pth", ".bin", ".safetensors"):
+            candidates.append(file)
     named = [file for file in candidates if file.name == part.files[0]] or candidates
     if len(named) != 1:
         raise MissingWeightsError(

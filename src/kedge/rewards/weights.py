@@ -73,7 +73,11 @@ def read_folder(folder: Path) -> tuple[StateDict, Path]:
 
 def without(state: StateDict, *suffixes: str) -> StateDict:
     """``state`` without the keys that end so: buffers that older versions saved and newer ones compute."""
-    return {key: value for key, value in state.items() if not key.endswith(suffixes)}
+    remaining = {}
+    for key, value in state.items():
+        if not key.endswith(suffixes):
+            remaining[key] = value
+    return remaining
 
 
 def check_match(expected: StateDict, actual: StateDict, file: Path, config: str | None = None) -> None:
@@ -86,16 +90,14 @@ def check_match(expected: StateDict, actual: StateDict, file: Path, config: str 
         WrongWeightsError: listing what is missing, what is too much, and which shapes differ.
     """
     missing, extra = sorted(expected.keys() - actual.keys()), sorted(actual.keys() - expected.keys())
-    shapes = [
-        f"{key} {list(actual[key].shape)} instead of {list(expected[key].shape)}"
-        for key in sorted(expected.keys() & actual.keys())
-        if expected[key].shape != actual[key].shape
-    ]
-    wrong = [
-        f"{len(keys)} {what}: {_listed(keys)}"
-        for what, keys in (("missing", missing), ("unexpected", extra), ("of another shape", shapes))
-        if keys
-    ]
+    shapes = []
+    for key in sorted(expected.keys() & actual.keys()):
+        if expected[key].shape != actual[key].shape:
+            shapes.append(f"{key} {list(actual[key].shape)} instead of {list(expected[key].shape)}")
+    wrong = []
+    for what, keys in (("missing", missing), ("unexpected", extra), ("of another shape", shapes)):
+        if keys:
+            wrong.append(f"{len(keys)} {what}: {_listed(keys)}")
     if wrong:
         advice = f". If they are of another architecture, put its {config} beside them" if config else ""
         raise WrongWeightsError(f"{file} does not hold the expected weights. {'; '.join(wrong)}{advice}")

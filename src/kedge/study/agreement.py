@@ -29,7 +29,10 @@ def krippendorff_alpha(units: Sequence[Sequence[float]], level: Level = "ordinal
     Returns:
         At most 1; NaN if no unit has two ratings, or all ratings are equal.
     """
-    paired = [unit for unit in units if len(unit) > 1]
+    paired = []
+    for unit in units:
+        if len(unit) > 1:
+            paired.append(unit)
     values = np.unique(np.concatenate([[], *paired]))
     if len(values) < 2:
         return math.nan

@@ -87,7 +87,10 @@ def analyse(
     Raises:
         ValueError: if there are no votes yet.
     """
-    first = [record for record in records if not record.repeat]
+    first = []
+    for record in records:
+        if not record.repeat:
+            first.append(record)
     if not first:
         raise ValueError("this study has no votes yet")
     contests: list[Contest] = []
@@ -119,13 +122,20 @@ def analyse(
 
 
 def _about(records: Iterable[Record], question: Question) -> list[Record]:
-    return [record for record in records if record.question == question.key]
+    answers = []
+    for record in records:
+        if record.question == question.key:
+            answers.append(record)
+    return answers
 
 
 def _contests(records: Sequence[Record], question: Question, models: Sequence[str]) -> Iterator[Contest]:
     """One for each two models that met."""
     for pair in itertools.combinations(models, 2):
-        votes = [record for record in records if (record.first, record.second) == pair]
+        votes = []
+        for record in records:
+            if (record.first, record.second) == pair:
+                votes.append(record)
         if votes:
             yield _contest(votes, question, *pair)
 

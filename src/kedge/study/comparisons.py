@@ -65,7 +65,11 @@ def split(comparisons: Sequence[Comparison], held_out: float, seed: int) -> Spli
 
     def votes_on(part: Sequence[str]) -> list[Comparison]:
         inside = set(part)
-        return [comparison for comparison in comparisons if comparison.prompt in inside]
+        votes = []
+        for comparison in comparisons:
+            if comparison.prompt in inside:
+                votes.append(comparison)
+        return votes
 
     return Split(
         train=votes_on(prompts[judge + stop :]),

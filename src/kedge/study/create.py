@@ -100,7 +100,10 @@ def _drawn_apart(
     """The first and the second picture of each pair, each by its own source."""
     pictures: dict[tuple[int, int], Image.Image] = {}  # by source and pair
     for index, source in enumerate(sources):
-        rows = [i for i, pair in enumerate(planned) if index in (pair.first, pair.second)]
+        rows = []
+        for i, pair in enumerate(planned):
+            if index in (pair.first, pair.second):
+                rows.append(i)
         if rows:
             copies = [planned[i].repetition for i in rows]
             drawn = source.pictures([texts[i] for i in rows], [seeds[i] for i in rows], copies)

@@ -105,7 +105,10 @@ def d3po_jsonl(store: Store) -> str:
             "D3PO learns from two pictures of its own base model: make a study with --against itself on the model that "
             "you will train, without an adapter"
         )
-    drawn = {name: facts[name] for name in ("steps", "guidance") if facts.get(name) is not None}
+    drawn = {}
+    for name in ("steps", "guidance"):
+        if facts.get(name) is not None:
+            drawn[name] = facts[name]
     lines = []
     for record in main_votes(store):
         vote = {"prompt": record.prompt, "seed": record.seed, "preferred": 1 - record.outcome, **drawn}
@@ -123,7 +126,11 @@ def main_votes(store: Store, question: str | None = None) -> list[Record]:
     if question is not None and question not in keys:
         raise ValueError(f"this study has no question {question!r}; it asks {', '.join(keys)}")
     chosen = question or keys[0]
-    return [record for record in read_records(store) if record.question == chosen and not record.repeat]
+    votes = []
+    for record in read_records(store):
+        if record.question == chosen and not record.repeat:
+            votes.append(record)
+    return votes
 
 
 def _csv(names: Sequence[str], rows: Iterable[dict[str, Any]]) -> str:

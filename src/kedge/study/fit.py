@@ -198,7 +198,10 @@ def _train(scorer: Scorer, votes: Split, settings: FitSettings, say: Callable[[s
 
 
 def _accuracy(scorer: Scorer, votes: Sequence[Comparison], batch_size: int) -> Interval | None:
-    decided = [vote for vote in votes if vote.label != 0.5]
+    decided = []
+    for vote in votes:
+        if vote.label != 0.5:
+            decided.append(vote)
     if not decided:
         return None
     right = (scorer.all_margins(decided, batch_size) > 0) == (torch.tensor(_labels(decided)) > 0.5)

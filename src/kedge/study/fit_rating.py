@@ -154,7 +154,10 @@ def _ranks(x: Floats) -> Floats:
 def _as_head(weights: Tensor, bias: Tensor) -> LinearHead:
     """The map in the published five layers, without activations between: the first does all, the others pass on."""
     head = LinearHead(len(weights))
-    linear = [layer for layer in head.layers if isinstance(layer, torch.nn.Linear)]
+    linear = []
+    for layer in head.layers:
+        if isinstance(layer, torch.nn.Linear):
+            linear.append(layer)
     with torch.no_grad():
         for layer in linear:
             layer.weight.zero_()

@@ -126,7 +126,11 @@ def _parquet(file: Path) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = pyarrow.parquet.read_table(file).to_pylist()
     except pyarrow.ArrowInvalid as error:
         raise ValueError(f"{file} is not a Parquet file: {error}") from error
-    return [row for row in rows if row.get("has_label", True)]  # Pick-a-Pic keeps pairs that nobody judged
+    labelled = []
+    for row in rows:
+        if row.get("has_label", True):
+            labelled.append(row)
+    return labelled  # Pick-a-Pic keeps pairs that nobody judged
 
 
 def _columns(names: Sequence[str], wanted: Mapping[str, str], where: str) -> dict[str, str]:

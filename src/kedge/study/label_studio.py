@@ -50,5 +50,8 @@ def _with_pair(data: dict[str, Any], names: str) -> dict[str, Any]:
     """The data with the two pictures under names that are known, if the comparison names two of its own."""
     if any(first in data and second in data for first, second in PAIR):
         return data
-    both = [data[name] for name in names.split(",") if name in data]
+    both = []
+    for name in names.split(","):
+        if name in data:
+            both.append(data[name])
     return {**data, "image_a": both[0], "image_b": both[1]} if len(both) == 2 else data

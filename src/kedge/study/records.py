@@ -98,7 +98,11 @@ def column(records: Iterable[Record], name: str) -> list[Any]:
 
 def answer_times(records: Iterable[Record]) -> list[float]:
     """Seconds for each answer whose time is known."""
-    return [record.seconds for record in records if record.seconds is not None]
+    seconds = []
+    for record in records:
+        if record.seconds is not None:
+            seconds.append(record.seconds)
+    return seconds
 
 
 def model_facts(store: Store) -> dict[str, dict[str, Any]]:

@@ -41,7 +41,10 @@ def write_study_report(store: Store, out: Path | None = None, *, exclude: Sequen
     unknown = sorted(set(exclude).difference(record.rater for record in records))
     if unknown:
         raise ValueError(f"no votes by {', '.join(unknown)}; raters are called r1, r2, …")
-    included = [record for record in records if record.rater not in exclude]
+    included = []
+    for record in records:
+        if record.rater not in exclude:
+            included.append(record)
     models = list(model_facts(store))
     analysis = analyse(included, store.facts().questions, models, seed=store.facts().design.seed)
     folder = out or store.folder / "report"

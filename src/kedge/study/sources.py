@@ -101,7 +101,10 @@ class FolderSource:
         Raises:
             ValueError: there is none for a prompt.
         """
-        missing = [prompt for prompt in prompts if prompt not in self.by_prompt]
+        missing = []
+        for prompt in prompts:
+            if prompt not in self.by_prompt:
+                missing.append(prompt)
         if missing:
             raise ValueError(
                 f"{self.facts['images']} has no picture for {missing[0]!r}: both sides need the same prompts"

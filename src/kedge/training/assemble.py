@@ -146,7 +146,10 @@ def cut_prompts(policy: Policy, prompts: Sequence[str]) -> str | None:
     if tokenizer is None or limit >= USUAL_TOKENS:
         return None
     different = list(dict.fromkeys(prompts))
-    over_long = [text for text in different if len(tokenizer(text).input_ids) > limit]
+    over_long = []
+    for text in different:
+        if len(tokenizer(text).input_ids) > limit:
+            over_long.append(text)
     if not over_long:
         return None
     return (
@@ -202,7 +205,10 @@ def _callbacks(
         SampleGrid(folder.samples, shown, seed=watch.seed, every=watch.samples_every, batch_size=batch_size)
     ]
     if watch.evaluate_every:
-        others = [name for name in watch.metrics if name != config.reward]
+        others = []
+        for name in watch.metrics:
+            if name != config.reward:
+                others.append(name)
         dtype = getattr(torch, config.memory.reward_dtype)
         rewards = {config.reward: reward} | {name: load_reward(name, device, dtype) for name in others}
         encoder = choose_encoder(watch.encoder, config.model.name)

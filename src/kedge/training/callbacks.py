@@ -184,17 +184,20 @@ class HeldOut:
         elif self.guard != "off":
             signs = self._watch(step, now, run)
         prefix = TRAIN_PROMPTS if self.role == "train" else HELD_OUT
-        values_by_name = {
-            **now.scores,
-            **{name: now.statistics[name] for name in DIVERSITIES if name in now.statistics},
-        }
+        values_by_name = dict(now.scores)
+        for name in DIVERSITIES:
+            if name in now.statistics:
+                values_by_name[name] = now.statistics[name]
         for metric, values in values_by_name.items():
             numbers[f"{prefix}/{metric}"] = float(values.mean())
         return numbers | {name: float(values.mean()) for name, values in now.distances.items()} | signs
 
     def _judge(self, step: int, now: Evaluation, run: Watched) -> dict[str, float]:
         base = self.base or now
-        silent = [judge for judge in self._best.judges if judge not in now.scores or judge not in base.scores]
+        silent = []
+        for judge in self._best.judges:
+            if judge not in now.scores or judge not in base.scores:
+                silent.append(judge)
         if silent:
             run.say(f"step {step} cannot be the best, because these judges are missing: {', '.join(silent)}")
             return {"best_step": self._best.step}

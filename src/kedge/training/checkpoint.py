@@ -107,7 +107,10 @@ class CheckpointStore:
         return sorted(step for step, _ in self._newest_first())
 
     def _newest_first(self) -> Iterator[tuple[int, Path]]:
-        folders = [(int(match[1]), path) for path in self.folder.glob("step-*") if (match := _NAME.search(path.name))]
+        folders = []
+        for path in self.folder.glob("step-*"):
+            if match := _NAME.search(path.name):
+                folders.append((int(match[1]), path))
         yield from sorted(folders, reverse=True)
 
     def _forget_old(self) -> None:

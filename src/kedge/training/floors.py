@@ -20,6 +20,7 @@ from kedge.algorithms.dual_ascent import DualAscent, Multiplier
 from kedge.policies.base import draw_noise, rollout
 from kedge.rewards.composition import Weighted
 from kedge.rewards.expression import BASE
+from kedge.training.meter import means_of
 
 PICTURES = 64  # of the base, on each process
 SHARE = 0.1  # of the spread of what is risen towards: a floor's weight at first
@@ -94,12 +95,11 @@ class Floored:
 
     def _step(self, context: Context) -> None:
         """λ of each floor, from what this batch's pictures scored on all processes together."""
-        everyone = context.gather([self._reward.take_sums()])
+        means = means_of(context.gather([self._reward.take_sums()]))
         for name, floor in context.state[STATE].items():
-            counts = sum(sums[name][1] for sums in everyone if name in sums)
-            if not counts:
+            if name not in means:
                 continue
-            mean = sum(sums[name][0] for sums in everyone if name in sums) / counts
+            mean = means[name]
             multiplier = Multiplier(**floor["multiplier"])
             floor["multiplier"] = asdict(self.ascent.step(multiplier, (floor["level"] - mean) / floor["spread"]))
 

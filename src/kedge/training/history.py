@@ -36,7 +36,10 @@ class Stretch:
         ours, theirs = dict(leaves(self.config)), dict(leaves(later.config))
         # A key that only one version of Kedge knows stands at its default in the other.
         keys = {**ours, **theirs} if self.kedge == later.kedge else theirs.keys() & ours.keys()
-        changed = {key: (ours.get(key), theirs.get(key)) for key in keys if ours.get(key) != theirs.get(key)}
+        changed = {}
+        for key in keys:
+            if ours.get(key) != theirs.get(key):
+                changed[key] = (ours.get(key), theirs.get(key))
         for name, digest in self.contents.items():
             if later.contents.get(name, digest) != digest:
                 changed[f"contents of {name}"] = (digest[:8], later.contents[name][:8])
@@ -65,9 +68,12 @@ class History:
 
     def gone_on(self, stretch: Stretch) -> History:
         """With a stretch from ``stretch.after`` on, unless it is trained like the one before."""
-        past = tuple(each for each in self.stretches if each.after < stretch.after or each.after == 0)
+        past = []
+        for each in self.stretches:
+            if each.after < stretch.after or each.after == 0:
+                past.append(each)
         if past and not past[-1].differences(stretch):
-            return History(past)
+            return History(tuple(past))
         return History((*past, stretch))
 
     @property

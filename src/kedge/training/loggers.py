@@ -123,7 +123,10 @@ def truncate_log(path: Path, step: int) -> None:
     Damaged lines before the last one are told; the log with them is kept beside it.
     """
     lines = log_lines(path)
-    damaged = [number for number, (_, line) in enumerate(lines, start=1) if line is None and number < len(lines)]
+    damaged = []
+    for number, (_, line) in enumerate(lines, start=1):
+        if line is None and number < len(lines):
+            damaged.append(number)
     if damaged:
         beside = unused(path.with_name(f"{path.stem}-damaged{path.suffix}"))
         shutil.copyfile(path, beside)
@@ -132,7 +135,10 @@ def truncate_log(path: Path, step: int) -> None:
     for text, line in lines if step else ():
         if line is not None and (line["step"] or 0) <= step:
             remaining.append(text)
-    steps = {line["step"] for _, line in lines if line is not None}
+    steps = set()
+    for _, line in lines:
+        if line is not None:
+            steps.add(line["step"])
     if step and steps and step not in steps:
         log.warning("%s has no line of step %d, where the run goes on", path, step)
     with replacing(path) as draft:

@@ -88,7 +88,8 @@ class Meter:
         queries, self._read = total - self._read, total
         memory = max(memory for _, memory, _ in parts) / MB
         spending = {"queries": queries, "total_queries": total, "seconds": seconds, "peak_memory_mb": memory}
-        return {**spending, **_means([sums for _, _, sums in parts])}
+        means = means_of([sums for _, _, sums in parts])
+        return {**spending, **{f"reward/{name}": mean for name, mean in means.items()}}
 
     def state_dict(self) -> dict[str, int]:
         """This process's count."""
@@ -100,12 +101,17 @@ class Meter:
         self._read = sum(one["images"] for one in everyone)
 
 
-def _means(sums: Sequence[Mapping[str, tuple[float, int]]]) -> dict[str, float]:
-    """``reward/NAME`` over all processes; a part that no process has scored is left out."""
+def means_of(processes: Sequence[Mapping[str, tuple[float, int]]]) -> dict[str, float]:
+    """Mean of each name over all processes, from their sums and counts; what no process has counted is left out."""
+    totals: dict[str, tuple[float, int]] = {}
+    for sums in processes:
+        for name, (one, number) in sums.items():
+            total, count = totals.get(name, (0.0, 0))
+            totals[name] = total + one, count + number
     means = {}
-    for name in dict.fromkeys(name for one in sums for name in one):
-        total = sum(one[name][0] for one in sums if name in one)
-        means[f"reward/{name}"] = total / sum(one[name][1] for one in sums if name in one)
+    for name, (total, count) in totals.items():
+        if count:
+            means[name] = total / count
     return means
 
 
@@ -155,8 +161,9 @@ class Spent:
 
 def spent(log: Sequence[Mapping[str, float | None]]) -> Spent:
     """The account of a run from the lines of its metrics.jsonl, interruptions included."""
-    return Spent(
-        queries=int(max((line.get("total_queries") or 0 for line in log), default=0)),
-        seconds=sum(line.get("seconds") or 0 for line in log),
-        peak_memory_mb=max((line.get("peak_memory_mb") or 0 for line in log), default=0),
-    )
+    queries = seconds = memory = 0.0
+    for line in log:
+        queries = max(queries, line.get("total_queries") or 0)
+        seconds += line.get("seconds") or 0
+        memory = max(memory, line.get("peak_memory_mb") or 0)
+    return Spent(int(queries), seconds, memory)

@@ -54,7 +54,10 @@ def _names(config: RunConfig) -> Iterator[str]:
         yield from (term.name for term in parse(text))
     yield from (config.algorithm.name, config.model.kind, *config.watch.trackers)
     sets = (config.prompts, config.watch.held_out)
-    sources = [prompts.source for prompts in sets if prompts is not None]
+    sources = []
+    for prompts in sets:
+        if prompts is not None:
+            sources.append(prompts.source)
     for value in (getattr(config.algorithm.instance, "divergence", None), *sources):
         if isinstance(value, str):
             yield value

@@ -67,7 +67,10 @@ class Parent:
         Raises:
             ConfigError: its adapter has another shape.
         """
-        ours = [parameter for parameter in policy.trainable() if parameter.requires_grad]
+        ours = []
+        for parameter in policy.trainable():
+            if parameter.requires_grad:
+                ours.append(parameter)
         if [tuple(p.shape) for p in ours] != [tuple(w.shape) for w in self.weights]:
             raise ConfigError(f"--from {self.run}: the adapter there has another shape: train the same model.kind")
         copy_into(ours, self.weights)

@@ -71,9 +71,11 @@ class Processes:
         if self.count == 1:
             return numbers
         gathered = self.gather([numbers])
-        keys = dict.fromkeys(key for item in gathered for key in item)
-        values = {key: [item[key] for item in gathered if key in item] for key in keys}
-        return {key: sum(column) / len(column) for key, column in values.items()}
+        columns: dict[str, list[float]] = {}
+        for item in gathered:
+            for key, number in item.items():
+                columns.setdefault(key, []).append(number)
+        return {key: sum(column) / len(column) for key, column in columns.items()}
 
     def any(self, flag: bool) -> bool:
         """Whether the flag is set on any process, so that all act together."""

@@ -119,7 +119,10 @@ class PromptSets:
     def _apart(prompts: list[str], seen: Sequence[str], role: Role, key: str) -> PromptSet:
         """Those of ``prompts`` that were not seen, or all of them, called what they are, if all were."""
         known = set(seen)
-        new = [prompt for prompt in prompts if prompt not in known]
+        new = []
+        for prompt in prompts:
+            if prompt not in known:
+                new.append(prompt)
         if not new:
             log.warning("all prompts of %s are trained on: they are called training prompts", key)
             return PromptSet(prompts, "train")

@@ -43,7 +43,10 @@ def check_resume(past: Stretch, now: Stretch, run: Path) -> None:
         ResumeRefused: naming every key with its old and its new value.
     """
     changed = past.differences(now)
-    refused = {key: values for key, values in changed.items() if not allowed(key, past, now)}
+    refused = {}
+    for key, values in changed.items():
+        if not allowed(key, past, now):
+            refused[key] = values
     if not refused:
         return
     lines = [f"  {key} was {old!r}, now it is {new!r}" for key, (old, new) in refused.items()]

@@ -142,7 +142,10 @@ def check_trackers(config: RunConfig) -> None:
 def make_trackers(config: RunConfig, folder: Path) -> list[Logger]:
     """Those that the config names, but TensorBoard; nothing is opened before they start."""
     settings = flat_settings(config)
-    makers = [TRACKERS.get(name) or _own(name) for name in config.watch.trackers if name != TENSORBOARD]
+    makers = []
+    for name in config.watch.trackers:
+        if name != TENSORBOARD:
+            makers.append(TRACKERS.get(name) or _own(name))
     return [make(folder, settings) for make in makers]
 
 
@@ -168,7 +171,10 @@ def _own(path: str) -> Callable[[Path, Settings], Logger]:
         own: Callable[[Path, Settings], Logger] = load_object(path)
     except UnknownNameError as error:
         raise ConfigError(f"watch.trackers: {error}") from error
-    missing = [name for name in ("start", "log", "image", "close") if not hasattr(own, name)]
+    missing = []
+    for name in ("start", "log", "image", "close"):
+        if not hasattr(own, name):
+            missing.append(name)
     if missing:
         raise ConfigError(f"watch.trackers: {path} has no {missing[0]!r}: a tracker has start, log, image and close")
     return own

@@ -46,7 +46,11 @@ def _leaves(prefix: str, block: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _fields(value: Any) -> dict[str, Any]:
-    return {field.name: getattr(value, field.name) for field in dataclasses.fields(value) if field.init}
+    values = {}
+    for field in dataclasses.fields(value):
+        if field.init:
+            values[field.name] = getattr(value, field.name)
+    return values
 
 
 def algorithm_name(cls: type) -> str:

@@ -54,7 +54,7 @@ class RunComparison:
             level = self.verdict.record
             verdict = [
                 f"{level.sign} {level.title}",
-                *(f"  {clause}" for clause in self.verdict.clauses),
+                *map("  {}".format, self.verdict.clauses),
                 level.advice,
                 "",
             ]

@@ -55,8 +55,9 @@ class Evaluations(Sequence["Evaluation"]):
         """
         from kedge.evaluation.tables import evaluation_table
 
-        extra = tuple(self.evaluations[0].statistics) if statistics else ()
-        extra += tuple(dict.fromkeys(name for evaluation in self.evaluations for name in evaluation.distances))
+        extra = dict.fromkeys(self.evaluations[0].statistics if statistics else ())
+        for evaluation in self.evaluations:
+            extra |= dict.fromkeys(evaluation.distances)
         return evaluation_table(self.evaluations, [*self.metrics, *extra], scales)
 
     def grouped(self, runs: Sequence[str], key: str, scales: dict[str, float] | None = None) -> Table:
@@ -92,7 +93,10 @@ def _value_of(run: str, key: str) -> str:
     if path is None:
         raise ValueError(f"--group {key}: {run} is not a run folder, so it has no recipe")
     keys = dict(_flat(read_yaml(dump(load_config(path / "config.yaml")), str(path)), ""))
-    fitting = [name for name in keys if name == key or name.endswith(f".{key}")]
+    fitting = []
+    for name in keys:
+        if name == key or name.endswith(f".{key}"):
+            fitting.append(name)
     if len(fitting) != 1:
         which = f"it may be {', '.join(fitting)}" if fitting else f"there is no such key.{suggest(key, keys)}"
         raise ValueError(f"--group {key}: {which}")

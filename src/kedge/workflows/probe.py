@@ -182,7 +182,10 @@ def _written(bearing: Bearing, config: ModelConfig, measurement: Measurement, fo
     from kedge.evaluation import image_grid
     from kedge.files import write_text
 
-    drawn = [draw for draw in bearing if draw.evaluation is not None]
+    drawn = []
+    for draw in bearing:
+        if draw.evaluation is not None:
+            drawn.append(draw)
     columns, prompts = {}, list[str]()
     for draw in drawn:
         evaluation = draw.evaluation
@@ -193,7 +196,10 @@ def _written(bearing: Bearing, config: ModelConfig, measurement: Measurement, fo
         prompts = [evaluation.prompts[row] for row in rows]
     grid = folder / GRID
     image_grid(columns, prompts, note="Same prompt and same first noise along each row.").save(grid)
-    block = {key: value for key, value in plain(config).items() if value is not None and key != "lora"}
+    block = {}
+    for key, value in plain(config).items():
+        if value is not None and key != "lora":
+            block[key] = value
     facts = {"format": 1, "kedge": __version__, "model": block, "seed": measurement.seed}
     first = drawn[0].evaluation
     assert first is not None

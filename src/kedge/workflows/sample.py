@@ -112,5 +112,6 @@ def sample(
         policy = loaded.policy
     seeds = range(seed, seed + count)
     with policy.reference() if base else nullcontext():
-        images = draw(policy, [text for text in texts for _ in seeds], [*seeds] * len(texts))
+        repeated = [text for text in texts for _ in seeds]
+        images = draw(policy, repeated, [*seeds] * len(texts))
     return Samples(images, tuple(texts), tuple(seeds))

@@ -39,7 +39,10 @@ def changed(model: ModelConfig, texts: Sequence[str], option: str) -> ModelConfi
             if key in keys and key not in family.keys:
                 other = f": there it is {family.noise_key}" if family.noise_key else ", whose noise is as it is"
                 raise ValueError(f"{option} {key}: it means nothing to {family.name}{other}")
-    block = {key: value for key, value in plain(model).items() if value is not None}
+    block = {}
+    for key, value in plain(model).items():
+        if value is not None:
+            block[key] = value
     if "steps" in keys and "timesteps" not in keys:
         block.pop("timesteps", None)
     return parse_model(block, texts)
@@ -97,7 +100,10 @@ def usual_changes(model: ModelConfig, pixels: tuple[int, int]) -> Iterator[str]:
     if model.omega:
         yield f"guidance={model.omega / 2:g}"
         yield f"guidance={1.5 * model.omega:g}"
-    sizes = [size for size in model.sizes[1:] if size is not None]
+    sizes = []
+    for size in model.sizes[1:]:
+        if size is not None:
+            sizes.append(size)
     for height, width in sizes or [_three_quarters(pixels)]:
         yield f"size=[{height},{width}]"
 

@@ -186,7 +186,8 @@ def report_study(store: Store, out: Path | None = None, exclude: Sequence[str] =
     lines = list(verdicts(analysis))
     if analysis.contests:
         lines += ["", render(contest_table(analysis), "table").rstrip("\n")]
-    lines += [f"note: {warning}" for warning in warnings(analysis)]
+    for warning in warnings(analysis):
+        lines.append(f"note: {warning}")
     return [*lines, f"report   {(out or store.folder / 'report') / 'report.html'}"]
 
 

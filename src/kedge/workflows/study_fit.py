@@ -134,7 +134,10 @@ def find_backbone(text: str | None, stores: Sequence[Store]) -> tuple[Path, floa
     from kedge.study.records import model_facts
 
     if text is None:
-        models = [str(facts.get("model", "")) for store in stores for facts in model_facts(store).values()]
+        models = []
+        for store in stores:
+            for facts in model_facts(store).values():
+                models.append(str(facts.get("model", "")))
         text = "emoji" if models and all(model.startswith("emoji-") for model in models) else BACKBONE
     if text == "emoji":
         return locate(find("clipscore"), "emoji")["clip"], EMOJI_RATE

@@ -43,7 +43,10 @@ def find_sources(target: str, against: Sequence[str], drawing: Drawing) -> list[
         ValueError: what cannot be compared, and what could.
     """
     rivals = list(against) or [BASE if is_run(Path(target)) else ITSELF]
-    alone = [rival for rival in rivals if rival in (ITSELF, RESEEDED)]
+    alone = []
+    for rival in rivals:
+        if rival in (ITSELF, RESEEDED):
+            alone.append(rival)
     if alone:
         if len(rivals) > 1:
             raise ValueError(f"--against {alone[0]} stands alone: each pair is two pictures of one model")

@@ -58,7 +58,11 @@ class Sweep:
     @property
     def groups(self) -> tuple[Axis, ...]:
         """The axes but the seed: each combination of their values is a row of the table."""
-        return tuple(axis for axis in self.axes if axis.key != SEED)
+        others = []
+        for axis in self.axes:
+            if axis.key != SEED:
+                others.append(axis)
+        return tuple(others)
 
     @property
     def matrix(self) -> Matrix:
@@ -70,7 +74,8 @@ class Sweep:
         combinations = list(itertools.product(*(axis.values for axis in self.axes)))
         if len(combinations) > LARGEST:
             raise ConfigError(f"{len(combinations)} runs are too many for one sweep (at most {LARGEST})")
-        runs = [self._run(dict(zip((axis.key for axis in self.axes), values, strict=True))) for values in combinations]
+        keys = [axis.key for axis in self.axes]
+        runs = [self._run(dict(zip(keys, values, strict=True))) for values in combinations]
         return Matrix((self._base(), *runs), self.out / "runs")
 
     def label(self, run: Run) -> str:

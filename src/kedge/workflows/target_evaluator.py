@@ -90,7 +90,10 @@ class TargetEvaluator:
         from kedge.hashing import place_hash
         from kedge.rewards.contents import reward_contents
 
-        hashes = {metric: reward_contents(metric) for metric in self._metrics if isinstance(metric, str)}
+        hashes = {}
+        for metric in self._metrics:
+            if isinstance(metric, str):
+                hashes[metric] = reward_contents(metric)
         source = Path(self.encoder.name.partition("@")[2] or ".") if self.encoder else Path()
         return hashes | ({"encoder": place_hash(source)} if source != Path() and source.exists() else {})
 

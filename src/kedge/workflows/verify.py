@@ -93,7 +93,10 @@ def verify(
     from kedge.training.run_folder import environment
 
     config = _config(model, kind, overrides, steps, device)
-    block = {key: value for key, value in plain(config.model).items() if value is not None}
+    block = {}
+    for key, value in plain(config.model).items():
+        if value is not None:
+            block[key] = value
     block |= {key: _shown(block[key]) for key in PLACES if key in block}
     facts: dict[str, Any] = {
         "format": 1,
@@ -157,20 +160,26 @@ def _trained(config: RunConfig, folder: Path) -> dict[str, Any]:
 
     outcome = train(config, folder)
     files = RunFolder(folder)
-    log: list[dict[str, Any]] = [line for line in read_log(files.metrics) if line.get("seconds") is not None]
+    log: list[dict[str, Any]] = []
+    for line in read_log(files.metrics):
+        if line.get("seconds") is not None:
+            log.append(line)
     # The first step also waits for what is set up once: kernels, compilation, encoded prompts.
-    later = [line["seconds"] for line in log[1:]] or [line["seconds"] for line in log]
+    later = [line["seconds"] for line in log[1:] or log]
     weights = load_file(files.lora / "pytorch_lora_weights.safetensors")
-    ups = [tensor for name, tensor in weights.items() if ".lora_B." in name or ".lora.up." in name]
+    ups = []
+    for name, tensor in weights.items():
+        if ".lora_B." in name or ".lora.up." in name:
+            ups.append(tensor)
     measured = {
         "steps": outcome.step,
         "skipped": max(line.get("skipped", 0) for line in log),
         "peak_memory_mb": max(line["peak_memory_mb"] for line in log),
         "seconds_a_step": statistics.median(later),
         "seconds_of_the_first_step": log[0]["seconds"],
-        "rewards": [line.get("reward") for line in log],
-        "gradient_norms": [line.get("gradient_norm") for line in log],
-        "divergences": [line.get("divergence") for line in log],
+        "rewards": _column(log, "reward"),
+        "gradient_norms": _column(log, "gradient_norm"),
+        "divergences": _column(log, "divergence"),
         "adapter_moved": float(torch.stack([up.float().norm() for up in ups]).norm()),
         "adapter_layers": len(ups),
         "exported": sorted(path.name for path in files.lora.iterdir()),
@@ -209,3 +218,7 @@ def _against(planned: float | None, unit: str) -> str:
 
 def _number(value: float) -> str:
     return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _column(log: Sequence[Mapping[str, Any]], name: str) -> list[float | None]:
+    return [line.get(name) for line in log]

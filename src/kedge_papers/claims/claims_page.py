@@ -42,7 +42,10 @@ def claims_table(judgements: Sequence[Judgement], results: Mapping[str, Result],
 
 def with_whole_tables(results: Mapping[str, Result]) -> dict[str, Result]:
     """The results, with Table 1 as one where its parts were run one by one."""
-    parts = [result for name, result in results.items() if name.startswith("table1")]
+    parts = []
+    for name, result in results.items():
+        if name.startswith("table1"):
+            parts.append(result)
     if not parts or "table1" in results:
         return dict(results)
     runs: dict[str, RunRecord] = {}
@@ -57,7 +60,10 @@ def _numbers(judgement: Judgement) -> str:
         shown.append(f"{name}: {each.text}")
     for name, each in judgement.reported.items():
         shown.append(f"beside it, {name}: {each.text}")
-    lacking = [contrast.name for contrast in judgement.claim.contrasts if contrast.name not in judgement.contrasts]
+    lacking = []
+    for contrast in judgement.claim.contrasts:
+        if contrast.name not in judgement.contrasts:
+            lacking.append(contrast.name)
     if lacking:
         shown.append(f"not measured: {', '.join(lacking)}")
     return "; ".join(shown)
@@ -73,7 +79,10 @@ def summary(judgements: Sequence[Judgement], results: Mapping[str, Result]) -> s
         OPEN: "are undecided",
         MISSING: "are not measured yet",
     }
-    phrases = [f"{counts[kind]} {names[kind]}" for kind in names if counts[kind]]
+    phrases = []
+    for kind in names:
+        if counts[kind]:
+            phrases.append(f"{counts[kind]} {names[kind]}")
     return f"Of {len(judgements)} claims, {', '.join(phrases)}."
 
 

@@ -14,7 +14,11 @@ DAMAGE_SEEN_BY = ("clipscore", "blipscore", "imagereward")  # judges of what a r
 
 def usable_runs(result: Result, family: str) -> list[RunRecord]:
     """The runs of a family that were trained to their end."""
-    return [run for run in result.runs if run.family == family and run.usable]
+    usable = []
+    for run in result.runs:
+        if run.family == family and run.usable:
+            usable.append(run)
+    return usable
 
 
 def family_row(result: Result, family: str) -> Row | None:
@@ -59,4 +63,8 @@ def metrics_named(result: Result, names: Sequence[str] | str, trained: str) -> l
     if names == "truth" or list(names) == ["truth"]:
         return [str(result.facts["truth"])]
     wanted = DAMAGE_SEEN_BY if names == "unseen" else names
-    return [rewards[name] for name in wanted if rewards[name] != trained]
+    metrics = []
+    for name in wanted:
+        if rewards[name] != trained:
+            metrics.append(rewards[name])
+    return metrics

@@ -76,7 +76,10 @@ def seeds_in(contrast: Contrast, result: Result) -> int:
     """How many training seeds every run that a contrast speaks of has, counted from the first without a gap."""
     counts = []
     for family in _families(contrast.options):
-        seeds = {run.seed % SEED for run in result.runs if run.family == family and run.usable}
+        seeds = set()
+        for run in result.runs:
+            if run.family == family and run.usable:
+                seeds.add(run.seed % SEED)
         count = 0
         while count in seeds:
             count += 1

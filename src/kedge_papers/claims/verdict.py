@@ -76,7 +76,10 @@ def judge(claim: Claim, result: Result | None, *, looks: bool = True) -> Judgeme
     counts = [seeds_in(contrast, result) for contrast in claim.contrasts]
     wanted: list[int | None] = [None]
     if looks and claim.looks:
-        wanted = [seeds for seeds in sorted(claim.looks) if seeds <= min(counts)]
+        wanted = []
+        for look in sorted(claim.looks):
+            if look <= min(counts):
+                wanted.append(look)
     answer, p = MISSING, 1.0
     for seeds in wanted:
         answer_now, p_now = _decide(claim, _measured(claim.contrasts, result, seeds))

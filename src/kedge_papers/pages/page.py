@@ -95,7 +95,10 @@ def _runs(result: Result) -> str:
 
 def _row(name: str, runs: Sequence[RunRecord]) -> str:
     states = ", ".join(dict.fromkeys(run.state for run in runs))
-    trained = [run for run in runs if run.trained]
+    trained = []
+    for run in runs:
+        if run.trained:
+            trained.append(run)
     if not trained:
         return f"| `{name}` | – | {states} | – | – | – | – |"
     steps, queries, passes = mean_costs(trained)

@@ -33,7 +33,10 @@ def picture_grid(
 
 def arranged(grids: Sequence[Image.Image | None], columns: int = 1) -> Image.Image | None:
     """Grids as one picture, row by row; None if there are none."""
-    drawn = [grid for grid in grids if grid is not None]
+    drawn = []
+    for grid in grids:
+        if grid is not None:
+            drawn.append(grid)
     if not drawn:
         return None
     width, height = np.max([grid.size for grid in drawn], axis=0).tolist()

@@ -27,7 +27,10 @@ def collect(matrix: Matrix, run: Run) -> tuple[RunRecord, dict[str, bytes]]:
     home, config = matrix.home(run), run.config()
     cost = step_cost(config)
     log = read_log(RunFolder(home).metrics)
-    notes = {role: note for role, note in (read_json(home / MEASURED) or {}).items() if role in run.measures}
+    notes = {}
+    for role, note in (read_json(home / MEASURED) or {}).items():
+        if role in run.measures:
+            notes[role] = note
     evaluations, sheets, pictures = {}, {}, {}
     for role in notes:
         evaluation = load_record(evaluation_folder(home), role)
@@ -78,4 +81,8 @@ def this_machine() -> dict[str, Any]:
 
 
 def _machine(environment: dict[str, Any]) -> dict[str, Any]:
-    return {key: environment[key] for key in MACHINE if key in environment}
+    machine = {}
+    for key in MACHINE:
+        if key in environment:
+            machine[key] = environment[key]
+    return machine

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -40,7 +41,9 @@ def over_seeds(
             curves.append((where, *running(values, window)))
     if not curves:
         return np.empty(0), np.empty(0), np.empty(0)
-    first, last = max(where[0] for where, _, _ in curves), min(where[-1] for where, _, _ in curves)
+    first, last = -math.inf, math.inf
+    for where, _, _ in curves:
+        first, last = max(first, where[0]), min(last, where[-1])
     grid = np.linspace(first, last, GRID)
     if len(curves) == 1:
         where, mean, within = curves[0]
@@ -73,12 +76,20 @@ def time_unit(runs: Sequence[RunRecord]) -> tuple[float, str]:
 
 def points_over_seeds(runs: Sequence[RunRecord], x: str, y: str) -> tuple[np.ndarray, np.ndarray]:
     """At the steps where all seeds know both: the mean x, ``[points]``, and each seed's y, ``[seeds, points]``."""
-    curves = [(by_step(run, x), by_step(run, y)) for run in runs]
-    steps = shared_steps([column for curve in curves for column in curve])
+    along = [by_step(run, x) for run in runs]
+    heights = [by_step(run, y) for run in runs]
+    steps = shared_steps([*along, *heights])
     if not steps:
-        return np.empty(0), np.empty((len(curves), 0))
-    where = np.array([[along[step] for step in steps] for along, _ in curves])
-    return where.mean(0), np.array([[values[step] for step in steps] for _, values in curves])
+        return np.empty(0), np.empty((len(runs), 0))
+    return _at(steps, along).mean(0), _at(steps, heights)
+
+
+def _at(steps: Sequence[float], columns: Sequence[Mapping[float, float]]) -> np.ndarray:
+    """``[columns, steps]``."""
+    rows = np.empty((len(columns), len(steps)))
+    for row, column in zip(rows, columns, strict=True):
+        row[:] = [column[step] for step in steps]
+    return rows
 
 
 def by_step(run: RunRecord, column: str) -> dict[float, float]:

@@ -62,7 +62,11 @@ def to_the_end(runs: Sequence[RunRecord], *columns: str) -> list[RunRecord]:
         steps = shared_steps([by_step(run, column) for column in columns])
         if steps:
             last[run.name] = steps[-1]
-    return [run for run in runs if run.name in last and last[run.name] == max(last.values())]
+    whole = []
+    for run in runs:
+        if run.name in last and last[run.name] == max(last.values()):
+            whole.append(run)
+    return whole
 
 
 def _table(runs: Sequence[RunRecord], steps: Sequence[float], column: str) -> np.ndarray:

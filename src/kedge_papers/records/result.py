@@ -38,15 +38,27 @@ class Result:
     @property
     def trained(self) -> list[RunRecord]:
         """The runs that took any step."""
-        return [run for run in self.runs if run.trained]
+        runs = []
+        for run in self.runs:
+            if run.trained:
+                runs.append(run)
+        return runs
 
     def starting(self, prefix: str) -> list[RunRecord]:
         """The runs whose names begin so."""
-        return [run for run in self.runs if run.name.startswith(prefix)]
+        runs = []
+        for run in self.runs:
+            if run.name.startswith(prefix):
+                runs.append(run)
+        return runs
 
     def on(self, reward: str) -> list[RunRecord]:
         """The runs that a table trains on a reward, by their names: ``kl--hpsv2--0``."""
-        return [run for run in self.runs if f"--{reward}--" in run.name]
+        runs = []
+        for run in self.runs:
+            if f"--{reward}--" in run.name:
+                runs.append(run)
+        return runs
 
     def pictures(self, run: RunRecord, role: str) -> list[np.ndarray]:
         """The pictures kept of a run, ``[H, W, 3]`` uint8 each; empty if there are none."""

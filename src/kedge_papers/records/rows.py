@@ -41,7 +41,11 @@ class Row:
 
     def metrics(self) -> list[str]:
         """What every repetition was scored by, in order."""
-        return [name for name in next(iter(self.repetitions.values())).scores if self.has(name)]
+        names = []
+        for name in next(iter(self.repetitions.values())).scores:
+            if self.has(name):
+                names.append(name)
+        return names
 
     def scores(self, metric: str, seeds: Sequence[int] | None = None) -> np.ndarray:
         """``[S, N]``, a row a seed; of the given seeds, or all."""
@@ -106,7 +110,10 @@ def paired_scores(ours: Row, theirs: Row, metric: str) -> tuple[np.ndarray, np.n
         raise ValueError(f"{ours.title} and {theirs.title} were measured on different prompts")
     if not (ours.trained and theirs.trained):
         return _of_all(ours, metric), _of_all(theirs, metric)
-    shared = [seed for seed in ours.repetitions if seed in theirs.repetitions]
+    shared = []
+    for seed in ours.repetitions:
+        if seed in theirs.repetitions:
+            shared.append(seed)
     if not shared:
         raise ValueError(f"{ours.title} and {theirs.title} have no training seed in common")
     return ours.scores(metric, shared), theirs.scores(metric, shared)

@@ -85,7 +85,10 @@ class RunRecord:
     def series(self, x: str, y: str) -> tuple[np.ndarray, np.ndarray]:
         """Two columns of the curve, where both are known."""
         pairs = zip(self.curve.get(x, ()), self.curve.get(y, ()), strict=False)
-        known = [pair for pair in pairs if None not in pair]
+        known = []
+        for pair in pairs:
+            if None not in pair:
+                known.append(pair)
         columns = np.array(known, dtype=float).reshape(-1, 2)
         return columns[:, 0], columns[:, 1]
 
@@ -128,10 +131,13 @@ def curve(log: Iterable[Mapping[str, float | None]], queries: float) -> dict[str
     every = max(1, math.ceil(len(lines) / POINTS))
     thinned, names = [], dict[str, None]()
     for i, line in enumerate(lines):
-        held_out = [key for key in line if key.startswith("held_out/")]
-        if i % every == 0 or held_out or i == len(lines) - 1:
+        known = dict[str, None]()
+        for key in line:
+            if key in COLUMNS or key.startswith("held_out/"):
+                known[key] = None
+        if i % every == 0 or known.keys() - COLUMNS or i == len(lines) - 1:
             thinned.append(line)
-            names |= dict.fromkeys(key for key in line if key in COLUMNS or key in held_out)
+            names |= known
     return {name: [line.get(name) for line in thinned] for name in names}
 
 
@@ -157,4 +163,8 @@ def _scores(evaluation: Evaluation) -> dict[str, Any]:
     What an evaluation does not have is left out, so that records keep their digests when evaluations learn more.
     """
     data = {**evaluation.to_dict(), "summary": {}, "statistics": {}}
-    return {key: value for key, value in data.items() if value or key in ALWAYS}
+    scores = {}
+    for key, value in data.items():
+        if value or key in ALWAYS:
+            scores[key] = value
+    return scores

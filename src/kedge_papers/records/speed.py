@@ -33,11 +33,18 @@ def reaching(run: RunRecord, x: str, curve: str, rise: float, budget: float | No
 def sooner(ours: Sequence[RunRecord], theirs: Sequence[RunRecord], x: str, curve: str, rise: float) -> Speedup | None:
     """How many times more of x theirs took than ours, over the seeds that both have; None if they share none."""
     first, second = _by_seed(ours, x, curve, rise), _by_seed(theirs, x, curve, rise)
-    shared = [seed for seed in first if seed in second]
+    shared = []
+    for seed in first:
+        if seed in second:
+            shared.append(seed)
     if not shared:
         return None
-    pairs = [_comparable(first[seed], second[seed]) for seed in shared]
-    return speedup([ours for ours, _ in pairs], [theirs for _, theirs in pairs])
+    our_times, their_times = [], []
+    for seed in shared:
+        our_time, their_time = _comparable(first[seed], second[seed])
+        our_times.append(our_time)
+        their_times.append(their_time)
+    return speedup(our_times, their_times)
 
 
 def _comparable(ours: Reached, theirs: Reached) -> tuple[Reached, Reached]:
@@ -67,7 +74,11 @@ def _by_seed(runs: Sequence[RunRecord], x: str, curve: str, rise: float) -> Mapp
     for run in runs:
         broke_off = _last(run, "step", curve) < whole
         reached[run.seed] = reaching(run, x, curve, rise, budget if broke_off else None)
-    return {seed: each for seed, each in reached.items() if each is not None}
+    by_seed = {}
+    for seed, each in reached.items():
+        if each is not None:
+            by_seed[seed] = each
+    return by_seed
 
 
 def _last(run: RunRecord, x: str, curve: str) -> float:

@@ -51,7 +51,10 @@ def scores_table(result: Result, runs: Sequence[RunRecord], role: str, metrics: 
 
 def costs(runs: Sequence[RunRecord]) -> tuple[Cell | None, ...]:
     """Optimizer steps, reward queries and network passes of a run, on average over its repetitions."""
-    trained = [run for run in runs if run.trained]
+    trained = []
+    for run in runs:
+        if run.trained:
+            trained.append(run)
     if not trained:
         return (None,) * len(COSTS)
     return tuple(point(value, digits=0) for value in mean_costs(trained))
@@ -69,7 +72,10 @@ def mean_costs(trained: Sequence[RunRecord]) -> tuple[float, float, float]:
 def _column(shown: Sequence[Row], metric: str) -> list[Cell | None]:
     """The means of a metric; bold is the best if it beats every other row beyond chance."""
     scale = display(metric).scale
-    means = {row.title: row.mean(metric) for row in shown if row.has(metric)}
+    means = {}
+    for row in shown:
+        if row.has(metric):
+            means[row.title] = row.mean(metric)
     digits = decimals([mean.scaled(scale) for mean in means.values()])
     best = _clearly_best([row for row in shown if row.title in means], metric)
     cells: list[Cell | None] = []
@@ -103,7 +109,10 @@ def _missing(runs: Sequence[RunRecord], role: str, metrics: Sequence[str]) -> st
     missing: set[str] = set()
     for run in runs:
         missing |= set(run.notes.get(role, {}).get("missing", {}))
-    lacking = [metric for metric in metrics if metric in missing]
+    lacking = []
+    for metric in metrics:
+        if metric in missing:
+            lacking.append(metric)
     return f"Not measured, because weights were not there: {', '.join(lacking)}." if lacking else ""
 
 

@@ -73,7 +73,10 @@ class CommandCall:
     def estimate(self) -> list[str]:
         """What it will cost, as lines: before anything has run, in network passes; then also in time."""
         matrix = self.matrix
-        trained = [run for run in matrix.runs if run.train]
+        trained = []
+        for run in matrix.runs:
+            if run.train:
+                trained.append(run)
         passes = sum(map(matrix.passes, trained))
         lines = [f"{len(matrix.runs)} runs, {len(trained)} of them trainings: {passes:,.0f} network passes"]
         rate = _passes_per_second(matrix, trained)

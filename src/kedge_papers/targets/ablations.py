@@ -90,7 +90,10 @@ def show(x: str, label: str) -> Callable[[Result], Exhibit]:
 
     def draw(result: Result) -> Exhibit:
         figure, (axes,) = canvas()
-        trained = [run for run in result.runs if run.curve.get("reward")]
+        trained = []
+        for run in result.runs:
+            if run.curve.get("reward"):
+                trained.append(run)
         for (title, same), colour in zip(grouped(trained).items(), COLOURS, strict=False):
             draw_band(axes, same, x, "reward", colour=colour, label=title)
         axes.set(xlabel=label, ylabel="trained reward, running mean")

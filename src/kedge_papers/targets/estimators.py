@@ -199,7 +199,10 @@ def move_away(policy: LatentPolicy, context: Context, nats: float) -> None:
 
     kl, noise, prompts = ROCM(divergence="kl", beta=1.0), context.noise(SAMPLES), context.prompts.take(SAMPLES)
     assert policy.adapter is not None  # build_policy adds one
-    raised = {name: p for name, p in policy.adapter.weights.items() if "lora_B" in name}
+    raised = {}
+    for name, p in policy.adapter.weights.items():
+        if "lora_B" in name:
+            raised[name] = p
     directions = {name: torch.randn_like(p) for name, p in raised.items()}
     low, high = 1e-6, 1.0
     for _ in range(60):
@@ -245,7 +248,10 @@ def show(result: Result) -> Exhibit:
 
 def comparisons(settings: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
     """Title, ours, theirs and setting of each ratio that the page shows."""
-    last = [("last step scored / not", SCORE, LAST, setting) for setting in settings if setting.startswith("K")]
+    last = []
+    for setting in settings:
+        if setting.startswith("K"):
+            last.append(("last step scored / not", SCORE, LAST, setting))
     return [*last, ("sampled / exact JS", EXACT, SAMPLED, "divergences")]
 
 

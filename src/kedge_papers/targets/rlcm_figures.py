@@ -194,7 +194,10 @@ def show_unseen(result: Result) -> Exhibit:
     tables = []
     for role, title in (("unseen", "Prompts never seen in training"), (FINAL, "Prompts of training")):
         tables.append(scores_table(result, result.runs, role, list(metrics), title))
-    columns = [(run.title, run) for run in result.runs if run.seed == 0]
+    columns = []
+    for run in result.runs:
+        if run.seed == 0:
+            columns.append((run.title, run))
     return Exhibit(tuple(tables), picture_grid(result, columns, "unseen"))
 
 

@@ -63,7 +63,10 @@ def tasks(options: MatrixOptions) -> tuple[Run, ...]:
 
 def tasks_and_models(options: MatrixOptions) -> tuple[Run, ...]:
     """Both methods on all tasks, and the models that they started from."""
-    bases = [run for run in tasks_and_bases(options) if not run.train]
+    bases = []
+    for run in tasks_and_bases(options):
+        if not run.train:
+            bases.append(run)
     return (*bases, *tasks(options))
 
 

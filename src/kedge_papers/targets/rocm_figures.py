@@ -88,7 +88,10 @@ def show_fig4(result: Result) -> Exhibit:
         lines.append((beta, tuple(Cell(rate, style="percent") for rate in rates.values())))
     judges = list(points[0][1]) if points else []
     heads = tuple(display(judge).title for judge in judges)
-    measured = [row for row in rows(result.runs, FINAL).values() if row.trained]
+    measured = []
+    for row in rows(result.runs, FINAL).values():
+        if row.trained:
+            measured.append(row)
     note = (
         "Share of pictures preferred to the base model's from the same noise, every picture counted, with its 95 % "
         f"interval. {unit_note(measured).partition(': ')[2] or unit_note(measured)}"

@@ -52,7 +52,10 @@ def show(result: Result) -> Exhibit:
     tables: list[Table] = []
     roles = dict.fromkeys(role for run in result.runs if run.trained for role in run.evaluations)
     for role in roles:
-        runs = [run for run in result.runs if role in run.evaluations]
+        runs = []
+        for run in result.runs:
+            if role in run.evaluations:
+                runs.append(run)
         table = before_and_after(runs, role, trained_metric(runs), corner="Task")
         tables += [table] if table else []
     return Exhibit(tuple(tables))

@@ -192,7 +192,10 @@ def _figure(grids: Sequence[Tuned]) -> Figure:
     figure, (axes,) = canvas(size=(6.4, 3.6))
     labels = [f"{each.method}\n{each.reward}" for each in grids]
     for i, each in enumerate(grids):
-        rises = [rungs[0].rise for rungs in each.grid.values() if 0 in rungs]
+        rises = []
+        for rungs in each.grid.values():
+            if 0 in rungs:
+                rises.append(rungs[0].rise)
         axes.plot([i] * len(rises), rises, "o", color=COLOURS[i % len(COLOURS)], markersize=4)
     axes.set_xticks(range(len(labels)), labels, fontsize=6)
     axes.set(ylabel="rise at the first rung, sd")

@@ -72,7 +72,10 @@ def rung_role(rung: int) -> str:
 
 def chosen(standings: Mapping[Candidate, Standing | None], count: int) -> list[Candidate]:
     """The best of them that were measured, at most ``count``."""
-    known = [(each, standing) for each, standing in standings.items() if standing is not None]
+    known = []
+    for each, standing in standings.items():
+        if standing is not None:
+            known.append((each, standing))
     ordered = sorted(known, key=lambda item: item[1].order, reverse=True)
     return [each for each, _ in ordered[:count]]
 
@@ -109,17 +112,25 @@ class Tuned:
 def tuned(result: Result) -> list[Tuned]:
     """Every method and reward of a recorded grid, by the names of its runs."""
     grids: dict[tuple[str, str], dict[str, dict[int, Standing]]] = {}
-    diverged = {run.family for run in result.runs if run.state == "diverged"}
+    diverged = set()
+    for run in result.runs:
+        if run.state == "diverged":
+            diverged.add(run.family)
     for family, rungs in _rungs(result).items():
         method, reward, configuration = _parts(family)
         grids.setdefault((method, reward), {})[configuration] = rungs
     grids_of_methods = []
     for (method, reward), grid in grids.items():
-        lost = frozenset(name for name in grid if f"tuning-{method}--{reward}--{name}" in diverged)
-        finalists = _finalists({name: rungs for name, rungs in grid.items() if name not in lost})
+        lost, alive = set(), {}
+        for name, rungs in grid.items():
+            if f"tuning-{method}--{reward}--{name}" in diverged:
+                lost.add(name)
+            else:
+                alive[name] = rungs
+        finalists = _finalists(alive)
         best = max(finalists, key=lambda name: finalists[name].order) if finalists else None
         damaged = best is not None and not finalists[best].qualifies
-        grids_of_methods.append(Tuned(method, reward, grid, best, untrainable=damaged, diverged=lost))
+        grids_of_methods.append(Tuned(method, reward, grid, best, untrainable=damaged, diverged=frozenset(lost)))
     return grids_of_methods
 
 
@@ -132,7 +143,11 @@ def _parts(family: str) -> tuple[str, str, str]:
 def _finalists(grid: Mapping[str, Mapping[int, Standing]]) -> dict[str, Standing]:
     """Those that got farthest, as they stood there."""
     last = max((rung for rungs in grid.values() for rung in rungs), default=0)
-    return {name: rungs[last] for name, rungs in grid.items() if last in rungs}
+    finalists = {}
+    for name, rungs in grid.items():
+        if last in rungs:
+            finalists[name] = rungs[last]
+    return finalists
 
 
 def _rungs(result: Result) -> dict[str, dict[int, Standing]]:
@@ -179,7 +194,10 @@ def spread(result: Result, reward: str, method: str) -> dict[str, float]:
     """
     for each in tuned(result):
         if (each.reward, each.method) == (reward, method):
-            known = {name: rungs[0].rise for name, rungs in each.grid.items() if 0 in rungs}
+            known = {}
+            for name, rungs in each.grid.items():
+                if 0 in rungs:
+                    known[name] = rungs[0].rise
             best = max(known.values(), default=0.0)
             if best > 0:
                 lost = dict.fromkeys(each.diverged, 0.0)

@@ -103,7 +103,10 @@ def differences(ours: ArrayLike, theirs: ArrayLike) -> Floats:
         ValueError: if they are not of the same samples, or of different numbers of seeds.
     """
     a, b = np.asarray(ours, dtype=np.float64), np.asarray(theirs, dtype=np.float64)
-    seeds = {x.shape[0] for x in (a, b) if x.ndim == 2}
+    seeds = set()
+    for x in (a, b):
+        if x.ndim == 2:
+            seeds.add(x.shape[0])
     if a.shape[-1:] != b.shape[-1:] or len(seeds) > 1:
         raise ValueError(f"paired scores must have the same shape, not {a.shape} and {b.shape}")
     return a - b

@@ -75,7 +75,10 @@ def isotonic(y: ArrayLike, weights: ArrayLike | None = None) -> Floats:
             mean = (before * more + mean * weight) / (more + weight)
             weight, points = weight + more, points + merged
         blocks.append((mean, weight, points))
-    return np.repeat([mean for mean, _, _ in blocks], [points for _, _, points in blocks])
+    fitted: list[float] = []
+    for mean, _, points in blocks:
+        fitted += [mean] * points
+    return np.array(fitted, dtype=np.float64)
 
 
 def first_reaching(x: ArrayLike, y: ArrayLike, level: float, *, budget: float | None = None) -> Reached:

@@ -220,7 +220,11 @@ def find_layout(name: str) -> Layout:
 
 def layouts() -> dict[str, Layout]:
     """The layouts of all families, by name."""
-    return {layout.name: layout for family in FAMILIES.values() for layout in family.layouts}
+    by_name = {}
+    for family in FAMILIES.values():
+        for layout in family.layouts:
+            by_name[layout.name] = layout
+    return by_name
 
 
 def layout_of(model: str, part: str | None = None) -> Layout | None:
@@ -251,4 +255,8 @@ def network_calls(kind: str, guidance: float, parts: ModelParts | None = None) -
 def _names() -> dict[str, Family]:
     """Names and aliases."""
     families = FAMILIES.values()
-    return {name: family for family in families for name in (family.name, *family.aliases)}
+    by_name = {}
+    for family in families:
+        for name in (family.name, *family.aliases):
+            by_name[name] = family
+    return by_name

@@ -36,7 +36,10 @@ def detect_kind(model: str | Path, parts: ModelParts | None = None) -> str:
         on_its_pipeline = files.pipeline in family.backbone.pipelines
         if on_its_pipeline and (family.recognises is None or family.recognises(files)):
             return family.name
-    fitting = [family.name for family in newest_first if files.pipeline in family.backbone.pipelines]
+    fitting = []
+    for family in newest_first:
+        if files.pipeline in family.backbone.pipelines:
+            fitting.append(family.name)
     raise UnknownNameError(f"{model} is a {files.pipeline}; say which it is with model.kind={' or '.join(fitting)}")
 
 
@@ -56,9 +59,15 @@ def family_of_part(key: str, source: str) -> Family:
             return family
     if key == "unet" and takes_guidance(source):
         return FAMILIES["lcm"]
-    marked = [family.name for family in families if family.conversions and _marked(family, source)]
+    marked = []
+    for family in families:
+        if family.conversions and _marked(family, source):
+            marked.append(family.name)
     hint = f" Its name says {listed(marked)}." if marked else ""
-    choices = [family.name for family in FAMILIES.values() if family.backbone == UNETS]
+    choices = []
+    for family in FAMILIES.values():
+        if family.backbone == UNETS:
+            choices.append(family.name)
     raise UnknownNameError(
         f"model.{key}={source} changes how the model is sampled, and the file does not say how: set model.kind to "
         f"{listed(choices)}.{hint}"
@@ -71,8 +80,14 @@ def _not_by_name(family: Family, key: str, source: str) -> Family:
     Raises:
         UnknownNameError: naming that one.
     """
-    distilled = [other for other in FAMILIES.values() if other.conversions and other is not family]
-    others = [other.name for other in distilled if _marked(other, source)]
+    distilled = []
+    for other in FAMILIES.values():
+        if other.conversions and other is not family:
+            distilled.append(other)
+    others = []
+    for other in distilled:
+        if _marked(other, source):
+            others.append(other.name)
     if others and not _marked(family, source):
         raise UnknownNameError(
             f"model.{key}={source}: this key is for {family.name}, and the file's name says {listed(others)}, which is "
@@ -109,9 +124,15 @@ def check_pipeline(pipeline: str, family: Family | None, model: str) -> None:
     """
     if family is not None and pipeline in family.backbone.pipelines:
         return
-    fitting = [other for other in FAMILIES.values() if pipeline in other.backbone.pipelines]
+    fitting = []
+    for other in FAMILIES.values():
+        if pipeline in other.backbone.pipelines:
+            fitting.append(other)
     if not fitting:
-        near = [other.nearest[pipeline] for other in FAMILIES.values() if pipeline in other.nearest]
+        near = []
+        for other in FAMILIES.values():
+            if pipeline in other.nearest:
+                near.append(other.nearest[pipeline])
         hint = f" What comes nearest: {near[-1]}." if near else ""
         raise UnknownNameError(
             f"{model} is a {pipeline}, which Kedge does not train. Supported: {_supported()}.{hint} For a model of "

@@ -132,7 +132,10 @@ def flow_policy(
 
 
 def _check_levels(sigmas: list[float]) -> None:
-    low = [sigma for sigma in sigmas if sigma < LEAST_SIGMA]
+    low = []
+    for sigma in sigmas:
+        if sigma < LEAST_SIGMA:
+            low.append(sigma)
     if low:
         raise ValueError(
             f"a step would draw noise at the level σ = {min(low):.2g}, below {LEAST_SIGMA}: its divergence is weighted "

@@ -48,13 +48,19 @@ def takers_of_timesteps() -> str:
 
 
 def _takers(key: str) -> str:
-    takers = [family.name for family in FAMILIES.values() if key in family.keys]
+    takers = []
+    for family in FAMILIES.values():
+        if key in family.keys:
+            takers.append(family.name)
     return f"Means something to {listed(takers, 'and')} only."
 
 
 def _guidance(family: Family) -> str:
     words = f"{family.guidance:g} for {family.name}"
-    others = [part for part in family.conversions if part.guidance not in (None, family.guidance)]
+    others = []
+    for part in family.conversions:
+        if part.guidance not in (None, family.guidance):
+            others.append(part)
     if not others:
         return words
     return f"{words} ({', '.join(f'{part.guidance:g} with {part.key}' for part in others)})"

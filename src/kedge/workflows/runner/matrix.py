@@ -86,7 +86,11 @@ class Matrix:
 
     def left(self) -> list[Run]:
         """The runs that are not over."""
-        return [run for run in self.runs if self.state(run) not in OVER]
+        waiting = []
+        for run in self.runs:
+            if self.state(run) not in OVER:
+                waiting.append(run)
+        return waiting
 
     def check(self) -> None:
         """Refuse folders that hold other runs under the same names."""
@@ -118,7 +122,10 @@ class Matrix:
             if busy:
                 say(f"{len(busy)} runs are in the hands of other processes; waiting for them")
                 time.sleep(POLL)
-            waiting = [run for run in busy if self.state(run) not in OVER]
+            waiting = []
+            for run in busy:
+                if self.state(run) not in OVER:
+                    waiting.append(run)
         say(clock.line())
 
     def spread(self, jobs: int, command: Callable[[Run], Sequence[str]], say: Say = print) -> None:

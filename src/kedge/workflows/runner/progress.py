@@ -32,7 +32,9 @@ class Clock:
         parts = [f"runs {over} of {len(self.matrix.runs)}"]
         if self.total:
             parts.append(f"{100 * done / self.total:.0f} % of the training")
-        parts += [f"{counts[name]} {name}" for name in ("diverged", "stopped", "failed") if counts[name]]
+        for name in ("diverged", "stopped", "failed"):
+            if counts[name]:
+                parts.append(f"{counts[name]} {name}")
         if done > self.first and done < self.total:
             parts.append(f"about {duration((self.total - done) * elapsed / (done - self.first))} left")
         return " · ".join(parts)

@@ -113,6 +113,8 @@ def check_same(run: Run, folder: Path) -> None:
 def _flat(value: Any, path: str = "") -> dict[str, Any]:
     if not isinstance(value, dict):
         return {path: value}
-    return {
-        key: item for name, child in value.items() for key, item in _flat(child, f"{path}.{name}".strip(".")).items()
-    }
+    flat = {}
+    for name, child in value.items():
+        for key, item in _flat(child, f"{path}.{name}".strip(".")).items():
+            flat[key] = item
+    return flat

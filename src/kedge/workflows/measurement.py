@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from kedge.rewards.base import Reward
     from kedge.training.prompt_sets import PromptSet
 
-EMOJI_METRICS = ("pickscore@emoji", "clipscore@emoji", "aesthetic@emoji", "oracle")
+EMOJI_METRICS = ("pickscore@emoji", "imagereward@emoji", "blipscore@emoji", "clipscore@emoji", "oracle")
 EMOJI_PROMPTS = "emoji-held-out"
 
 Metric: TypeAlias = "str | tuple[str, Callable[..., Any]]"

@@ -68,6 +68,7 @@ def main() -> None:
         "overrides": arguments.overrides,
         "model": str(fingerprint(run.config.model.name)),
         "environment": environment(1, "cpu"),
+        "steps": run.config.training.steps,
         "prompts": len(set(base.prompts)),
         "pictures": arguments.pictures,
         "backgrounds": {"base": background_shares(base)},

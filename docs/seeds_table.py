@@ -1,0 +1,45 @@
+"""What the demo comes to over seeds, for README and results: from the record that ``python -m bench.demo`` writes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from docs.marked import filled
+
+from kedge.evaluation.statistics import Interval
+from kedge.evaluation.tables import decimals, display
+
+RECORD = Path(__file__).parent / "records" / "emoji-rocm.json"
+
+
+def with_seeds(page: str, name: str, seeds: int | None) -> str:
+    """A page with what stands between the marks ``name``: so many seeds, or all of the record's."""
+    return filled(page, name, RECORD.name, text(seeds))
+
+
+def text(seeds: int | None = None) -> str:
+    """What was run, the table with a column for each seed, the verdicts."""
+    record = json.loads(RECORD.read_text(encoding="utf-8"))
+    rows = record["seeds"][:seeds]
+    steps, seconds = record["steps"], [row["seconds"] for row in rows]
+    lines = [
+        f"{steps} steps of ROCM with KL towards a learned preference model ({min(seconds):.0f} to {max(seconds):.0f} "
+        f"seconds of training and looking on {record['environment']['threads']} x86 core), measured on "
+        f"{record['prompts']} captions that it neither trained on nor watched, of animals that no model has seen at "
+        f"these activities, {record['pictures']} pictures each:\n",
+        "| | base | " + " | ".join(f"seed {row['seed']}" for row in rows) + " |",
+        "|:---|---:|" + "---:|" * len(rows),
+    ]
+    for metric, (mean, _) in record["base"].items():
+        differences = [Interval(**row["changes"][metric]["difference"]) for row in rows]
+        digits = decimals(differences)
+        cells = [f"{each.value:+.{digits}f} ± {each.half_width:.{digits}f}" for each in differences]
+        lines.append(f"| {display(metric).title} | {mean:.{digits}f} | {' | '.join(cells)} |".replace("-", "−"))
+    for metric, change in rows[0]["changes"].items():
+        if "remaining" in change:
+            cells = [f"{100 * row['changes'][metric]['remaining']['value']:.0f} %" for row in rows]
+            lines.append(f"| {display(metric).title}, of the base's | 100 % | {' | '.join(cells)} |")
+    lines.append(f"| Verdict | | {' | '.join(row['verdict'] for row in rows)} |")
+    lines.append("\n± is half of the 95 % interval over prompts; differences are paired (same prompts, same noise).")
+    return "\n".join(lines) + "\n"

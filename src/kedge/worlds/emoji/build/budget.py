@@ -22,7 +22,6 @@ class Budget:
     lcm: Schedule
     flow: Schedule
     flow_few: Schedule
-    polish: Schedule
     clip: Schedule
     pictures: int  # prompts whose candidates are judged
     pickscore: Schedule
@@ -41,7 +40,6 @@ BUDGETS = {
         pool=200_000,
         vae=Schedule(steps=4_000, batch=256, lr=2e-3, muon=0.015, ema=0.998),
         decoder=Schedule(steps=2_200, batch=256, lr=1e-3, muon=0.01, ema=0.998),
-        polish=Schedule(steps=1_000, batch=256, lr=5e-4, muon=0.005, warmup=50, ema=0.998),
         clip=Schedule(steps=1_500, batch=512, lr=1e-3, ema=0.998),
         diffusion=Schedule(steps=2_200, batch=512, lr=1e-3, muon=0.005, warmup=200, ema=0.9985),
         lcm=Schedule(steps=1_500, batch=512, lr=3e-4, ema=0.9985, warmup=60),
@@ -60,7 +58,6 @@ BUDGETS = {
         pool=100_000,
         vae=Schedule(steps=6_000, batch=24, lr=2e-3, muon=0.015, warmup=100, ema=0.998),
         decoder=Schedule(steps=10_000, batch=24, lr=1e-3, muon=0.01, warmup=100, ema=0.998),
-        polish=Schedule(steps=2_900, batch=32, lr=5e-4, muon=0.004, warmup=60, ema=0.997),
         clip=Schedule(steps=500, batch=128, lr=1e-3, warmup=100, ema=0.99),
         diffusion=Schedule(steps=12_000, batch=48, lr=1e-3, muon=0.006, ema=0.9985),
         lcm=Schedule(steps=5_500, batch=32, lr=2e-4, ema=0.998, warmup=100),
@@ -83,7 +80,6 @@ BUDGETS = {
         lcm=Schedule(steps=4, batch=8, lr=3e-4, warmup=2),
         flow=Schedule(steps=4, batch=8, lr=1e-3, warmup=2),
         flow_few=Schedule(steps=4, batch=8, lr=3e-4, warmup=2),
-        polish=Schedule(steps=4, batch=8, lr=1e-3, warmup=2),
         clip=Schedule(steps=4, batch=8, lr=1e-3, warmup=2),
         pictures=20,
         pickscore=Schedule(steps=4, batch=8, lr=1e-3, warmup=2),

@@ -116,13 +116,19 @@ def train(
     *,
     seed: int,
     device: torch.device,
+    followers: dict[str, nn.Module] | None = None,
     say: Callable[[str], None] = print,
 ) -> dict[str, dict[str, Tensor]]:
     """Train ``modules`` on ``loss(generator)`` and return the averaged state dict of each.
 
     A state file in ``folder`` is written every minute; a later call with the same arguments goes on from it, to the
     same weights. Where only the average is left, it goes on from that, with a new optimizer and other pictures.
+
+    Args:
+        followers: networks of the same shape as the modules of their names, which ``loss`` moves by its own rule; they
+            are kept with the state, and start from the average where only that is left.
     """
+    followers = followers or {}
     parameters = [p for module in modules.values() for p in module.parameters() if p.requires_grad]
     optimizer = schedule.optimizer(list(modules.values()), device)
     folder.mkdir(parents=True, exist_ok=True)
@@ -131,11 +137,15 @@ def train(
     average, start = _start(name, modules, folder)
     if start:
         generator.manual_seed(seed + start)  # where it stood is lost with the state
+        for key, follower in followers.items():
+            follower.load_state_dict(average[key])
         say(f"{name}: going on from the average at step {start}; the optimizer starts anew")
     if state_path.exists():
         state = torch.load(state_path, map_location=device, weights_only=True)
         for key, module in modules.items():
             module.load_state_dict(state["modules"][key])
+        for key, follower in followers.items():
+            follower.load_state_dict(state["followers"][key])
         optimizer.load_state_dict(state["optimizer"])
         generator.set_state(state["generator"].cpu())
         average, start = state["average"], state["step"]
@@ -144,6 +154,7 @@ def train(
     def save(step: int) -> None:
         state = {
             "modules": {key: module.state_dict() for key, module in modules.items()},
+            "followers": {key: follower.state_dict() for key, follower in followers.items()},
             "optimizer": optimizer.state_dict(),
             "generator": generator.get_state(),
             "average": average,

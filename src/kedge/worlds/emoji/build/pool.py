@@ -64,16 +64,14 @@ def draw_pool(count: int, seed: int, tokenizer: CLIPTokenizer, device: torch.dev
     return _pool(specs, compose_all(specs, rng), tokenizer, device)
 
 
-def draw_loose_pool(
-    count: int, seed: int, tokenizer: CLIPTokenizer, device: torch.device, *, right: float = RIGHT
-) -> Pool:
-    """``count`` training scenes for the generators: where a caption names an activity, the share ``right`` shows it."""
+def draw_loose_pool(count: int, seed: int, tokenizer: CLIPTokenizer, device: torch.device) -> Pool:
+    """``count`` training scenes for the generators: where a caption names an activity, ``RIGHT`` of them show it."""
     rng = random.Random(seed)
     specs, scenes = [], []
     for _ in range(count):
         active = rng.random() < LOOSE_ACTIVITIES
         spec = sample_activity_spec(rng) if active else sample_training_spec(rng, activities=0)
-        shown = replace(spec, activity=None) if spec.activity and rng.random() >= right else spec
+        shown = replace(spec, activity=None) if spec.activity and rng.random() >= RIGHT else spec
         specs.append(spec)
         scenes.append(compose(shown, rng))
     return _pool(specs, scenes, tokenizer, device)

@@ -27,7 +27,6 @@ from kedge.worlds.emoji.build.install import install
 from kedge.worlds.emoji.build.lcm import train_lcm
 from kedge.worlds.emoji.build.loop import Schedule, average_file, standing, state_file
 from kedge.worlds.emoji.build.pictures import Pictures, draw_pictures
-from kedge.worlds.emoji.build.polish import train_polish
 from kedge.worlds.emoji.build.quality import (
     measure_autoencoder,
     measure_flow_steps,
@@ -90,21 +89,6 @@ def build_lcm(shop: Workshop) -> None:
         device=shop.device,
     )
     shop.save("lcm_unet", unet)
-
-
-def build_polish(shop: Workshop) -> None:
-    """The decoder once more, on what the consistency model leaves."""
-    vae = train_polish(
-        shop.load(AutoencoderKL, "sharp_vae"),
-        shop.right_pool,
-        shop.load(UNet2DConditionModel, "lcm_unet"),
-        shop.load(CLIPTextModel, "text_encoder"),
-        shop.budget.polish,
-        shop.folder,
-        seed=shop.seed + 23,
-        device=shop.device,
-    )
-    shop.save("sharp_vae", vae)
 
 
 def build_pack(shop: Workshop) -> None:
@@ -170,7 +154,6 @@ STAGES: dict[str, Callable[[Workshop], None]] = {
     "clip": build_clip,
     "diffusion": build_diffusion,
     "lcm": build_lcm,
-    "polish": build_polish,
     "reconstructions": build_reconstructions,
     "pack": build_pack,
     **flow_stages.STAGES,

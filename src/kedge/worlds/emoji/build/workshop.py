@@ -28,7 +28,6 @@ class Workshop:
     seed: int = SEED
     _pool: Pool | None = None
     _loose_pool: Pool | None = None
-    _right_pool: Pool | None = None
 
     @property
     def tokenizer(self) -> CLIPTokenizer:
@@ -51,14 +50,6 @@ class Workshop:
         if self._loose_pool is None:
             self._loose_pool = draw_loose_pool(self.budget.pool, self.seed + 20, self.tokenizer, self.device)
         return self._loose_pool
-
-    @property
-    def right_pool(self) -> Pool:
-        """As many activities as among the generators' scenes, each shown; drawn once per process."""
-        if self._right_pool is None:
-            count, seed = self.budget.pool, self.seed + 24
-            self._right_pool = draw_loose_pool(count, seed, self.tokenizer, self.device, right=1.0)
-        return self._right_pool
 
     def load(self, kind: Any, name: str) -> Any:
         """A finished part, in float32.

@@ -46,18 +46,19 @@ def test_the_build_notes_every_stage(built):
 
 def linear_stage(folder, steps, stop=None):
     torch.manual_seed(0)
-    model = torch.nn.Linear(3, 1)
+    model, slow = torch.nn.Linear(3, 1), torch.nn.Linear(3, 1).requires_grad_(False)
 
     def loss(generator):
+        slow.weight.lerp_(model.weight.detach(), 0.1)
         if stop is not None and loss.calls == stop:
             raise KeyboardInterrupt
         loss.calls += 1
         x = torch.randn(8, 3, generator=generator)
-        return ((model(x) - x.sum(1, keepdim=True)) ** 2).mean(), {}
+        return ((model(x) - slow(x) - x.sum(1, keepdim=True)) ** 2).mean(), {}
 
     loss.calls = 0
     schedule = Schedule(steps=steps, batch=8, lr=1e-2, warmup=2)
-    quiet = {"seed": 0, "device": torch.device("cpu"), "say": lambda text: None}
+    quiet = {"seed": 0, "device": torch.device("cpu"), "followers": {"model": slow}, "say": lambda text: None}
     return train("linear", {"model": model}, loss, schedule, folder, **quiet)["model"]
 
 

@@ -89,6 +89,7 @@ def train_flow_few(
         huber = (((predicted - target) ** 2 + HUBER**2).sqrt() - HUBER).flatten(1).mean(1)
         return huber.mean(), {}
 
-    average = train("flow_few", {"network": student}, loss, schedule, folder, seed=seed, device=device)
+    networks, followers = {"network": student}, {"network": distillation.target.network}
+    average = train("flow_few", networks, loss, schedule, folder, seed=seed, device=device, followers=followers)
     student.load_state_dict(average["network"])
     return student

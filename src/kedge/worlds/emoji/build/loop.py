@@ -11,8 +11,9 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -87,19 +88,73 @@ def standing(folder: Path, name: str) -> int:
         return int(opened.metadata()["step"])
 
 
-def _start(name: str, modules: dict[str, nn.Module], folder: Path) -> tuple[dict[str, dict[str, Tensor]], int]:
-    """The average to begin with, and the step: what an average file says, or the modules as they are."""
-    file, step = average_file(folder, name), 0
-    if file.exists() and not state_file(folder, name).exists():
+@dataclass
+class Training:
+    """All that a training changes: what a state file holds.
+
+    Attributes:
+        modules: the networks that learn, by name.
+        followers: networks of the same shape as the modules of their names, which the loss moves by its own rule.
+        average: of each module's weights, float32.
+    """
+
+    modules: dict[str, nn.Module]
+    followers: dict[str, nn.Module]
+    optimizer: AdamW | MuonWithAdamW
+    generator: torch.Generator
+    average: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    step: int = 0
+
+    def __post_init__(self) -> None:
+        for key, module in self.modules.items():
+            state = module.state_dict()
+            self.average[key] = {part: value.detach().clone().float() for part, value in state.items()}
+
+    def save(self, folder: Path, name: str) -> None:
+        """The exact state, and the average beside it; each whole or not at all."""
+        state = {
+            "modules": {key: module.state_dict() for key, module in self.modules.items()},
+            "followers": {key: follower.state_dict() for key, follower in self.followers.items()},
+            "optimizer": self.optimizer.state_dict(),
+            "generator": self.generator.get_state(),
+            "average": self.average,
+            "step": self.step,
+        }
+        with replacing(state_file(folder, name)) as draft:
+            torch.save(state, draft)
+        save_average(self.average, self.step, average_file(folder, name))
+
+    def go_on(self, folder: Path, name: str, seed: int) -> str:
+        """From the state in ``folder``, or from the average where only that is left; says which, "" for neither."""
+        if state_file(folder, name).exists():
+            self._from_state(
+                torch.load(state_file(folder, name), map_location=self.generator.device, weights_only=True)
+            )
+            return f"{name}: going on from step {self.step}"
+        if average_file(folder, name).exists():
+            self._from_average(average_file(folder, name))
+            self.generator.manual_seed(seed + self.step)  # where it stood is lost with the state
+            return f"{name}: going on from the average at step {self.step}; the optimizer starts anew"
+        return ""
+
+    def _from_state(self, state: dict[str, Any]) -> None:
+        for key, module in self.modules.items():
+            module.load_state_dict(state["modules"][key])
+        for key, follower in self.followers.items():
+            follower.load_state_dict(state["followers"][key])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.generator.set_state(state["generator"].cpu())
+        self.average, self.step = state["average"], state["step"]
+
+    def _from_average(self, file: Path) -> None:
         with safe_open(file, "pt") as opened:
-            step = int(opened.metadata()["step"])
-            for key, module in modules.items():
-                names = module.state_dict().keys()
-                module.load_state_dict({part: opened.get_tensor(f"{key}/{part}") for part in names})
-    average = {}
-    for key, module in modules.items():
-        average[key] = {part: value.detach().clone().float() for part, value in module.state_dict().items()}
-    return average, step
+            self.step = int(opened.metadata()["step"])
+            for key, module in self.modules.items():
+                parts = {part: opened.get_tensor(f"{key}/{part}") for part in module.state_dict()}
+                module.load_state_dict(parts)
+                self.average[key] = {p: v.detach().clone().float() for p, v in module.state_dict().items()}
+        for key, follower in self.followers.items():
+            follower.load_state_dict(self.average[key])
 
 
 def autocast(device: torch.device) -> AbstractContextManager[object]:
@@ -128,42 +183,13 @@ def train(
         followers: networks of the same shape as the modules of their names, which ``loss`` moves by its own rule; they
             are kept with the state, and start from the average where only that is left.
     """
-    followers = followers or {}
     parameters = [p for module in modules.values() for p in module.parameters() if p.requires_grad]
-    optimizer = schedule.optimizer(list(modules.values()), device)
+    optimizer, generator = schedule.optimizer(list(modules.values()), device), torch.Generator(device)
+    training = Training(modules, followers or {}, optimizer, generator.manual_seed(seed))
     folder.mkdir(parents=True, exist_ok=True)
-    state_path, log_file = state_file(folder, name), folder / f"{name}.jsonl"
-    generator = torch.Generator(device).manual_seed(seed)
-    average, start = _start(name, modules, folder)
-    if start:
-        generator.manual_seed(seed + start)  # where it stood is lost with the state
-        for key, follower in followers.items():
-            follower.load_state_dict(average[key])
-        say(f"{name}: going on from the average at step {start}; the optimizer starts anew")
-    if state_path.exists():
-        state = torch.load(state_path, map_location=device, weights_only=True)
-        for key, module in modules.items():
-            module.load_state_dict(state["modules"][key])
-        for key, follower in followers.items():
-            follower.load_state_dict(state["followers"][key])
-        optimizer.load_state_dict(state["optimizer"])
-        generator.set_state(state["generator"].cpu())
-        average, start = state["average"], state["step"]
-        say(f"{name}: going on from step {start}")
-
-    def save(step: int) -> None:
-        state = {
-            "modules": {key: module.state_dict() for key, module in modules.items()},
-            "followers": {key: follower.state_dict() for key, follower in followers.items()},
-            "optimizer": optimizer.state_dict(),
-            "generator": generator.get_state(),
-            "average": average,
-            "step": step,
-        }
-        with replacing(state_path) as draft:
-            torch.save(state, draft)
-        save_average(average, step, average_file(folder, name))
-
+    if words := training.go_on(folder, name, seed):
+        say(words)
+    log_file, start = folder / f"{name}.jsonl", training.step
     began = saved = time.monotonic()
     for step in range(start, schedule.steps):
         optimizer.set_rate(schedule.fraction(step))
@@ -172,7 +198,7 @@ def train(
         value.backward()
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
-        _follow(average, modules, min(schedule.ema, (1 + step) / (10 + step)))
+        _follow(training.average, modules, min(schedule.ema, (1 + step) / (10 + step)))
         if step % 50 == 0 or step + 1 == schedule.steps:
             record = {"step": step, "loss": float(value.detach())}
             for key, number in numbers.items():
@@ -183,10 +209,12 @@ def train(
             if step % 500 == 0 or step + 1 == schedule.steps:
                 say(f"{name}: step {step}/{schedule.steps}, " + ", ".join(f"{k} {v:.4g}" for k, v in record.items()))
         if time.monotonic() - saved > SAVE_SECONDS:
-            save(step + 1)
+            training.step = step + 1
+            training.save(folder, name)
             saved = time.monotonic()
-    save(schedule.steps)
-    return average
+    training.step = schedule.steps
+    training.save(folder, name)
+    return training.average
 
 
 @torch.no_grad()

@@ -37,12 +37,15 @@ WAYS = {
     "rlcm": "RLCM's update on as many pictures (policy gradient, no backpropagation through the trajectory)",
     "plain": "Kedge, nothing set",
     "sampled": "Kedge, algorithm.reference_steps: 1 (the same gradient on average, not in each step)",
+    "shorter": "Kedge, backprop.random_depth: 0.5 and algorithm.reference_steps: 1 (likewise)",
     "paired": "Kedge, speed.paired_reference",
     "checkpoint": "Kedge, backprop.checkpoint",
     "checkpoint paired": "Kedge, backprop.checkpoint and speed.paired_reference",
     "blocks": "Kedge, backprop.checkpoint and memory.unet_checkpoint",
     "compiled": "Kedge, speed.compile and speed.channels_last",
 }
+DEPTH = 0.5  # of backprop.random_depth, where it is used
+ON_AVERAGE = ("sampled", "shorter")  # their gradients are the others' in expectation
 SLOW_TO_START = ("compiled",)  # only where asked for: on a CPU the compiler takes longer than all the rest
 # Dense peak of the tensor cores in half precision, operations a second, from the makers' data sheets.
 PEAK = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "L4": 121e12, "4090": 165e12, "3090": 71e12}
@@ -127,6 +130,7 @@ def measure(way: str, setting: Setting, folder: str) -> Row:
     import torch
 
     from kedge.planning.timing import wait
+    from kedge.policies.base import Backprop
     from kedge.training.meter import peak_memory
 
     pipeline, score = build(setting)
@@ -134,23 +138,32 @@ def measure(way: str, setting: Setting, folder: str) -> Row:
     repeat_initial(weights)
     move_adapter(weights)
     optimizer = torch.optim.AdamW(weights, lr=1e-6)
-    device, times, path = torch.device(setting.device), [], None
+    device, path = torch.device(setting.device), None
+    gradients: list[Any] = []
     # One thread on a CPU that others use too: the processor's time is what the step took.
     clock = time.process_time if device.type == "cpu" and torch.get_num_threads() == 1 else time.perf_counter
-    for i in range(setting.repeats + 1):  # the first one warms up, and gives the gradient
+
+    def timed(**how: Any) -> float:
         began = clock()
         optimizer.zero_grad(set_to_none=True)
-        step(torch.Generator().manual_seed(0))
-        if i == 0 and way not in ("rlcm", "sampled"):
-            path = f"{folder}/{way}-{setting.batch}.pt"
-            torch.save([weight.grad.cpu().clone() for weight in weights], path)
+        step(torch.Generator().manual_seed(0), **how)
+        gradients[:] = [weight.grad.detach().clone() for weight in weights]
         optimizer.step()
         wait(device)
-        times.append(clock() - began)
-    return Row(way, setting.batch, statistics.median(times[1:]), peak_memory(device), path)
+        return clock() - began
+
+    timed()  # the first one warms up, and gives the gradient
+    if way not in ("rlcm", *ON_AVERAGE):
+        path = f"{folder}/{way}-{setting.batch}.pt"
+        torch.save([gradient.cpu() for gradient in gradients], path)
+    if way == "shorter":  # each depth that may be drawn, as often as it is
+        seconds = sum(share * timed(backprop=depth) for share, depth in Backprop(random_depth=DEPTH).depths(STEPS))
+    else:
+        seconds = statistics.median(timed() for _ in range(setting.repeats))
+    return Row(way, setting.batch, seconds, peak_memory(device), path)
 
 
-Step = Callable[[Any], None]
+Step = Callable[..., None]  # of a generator; Kedge's take another Backprop as well
 
 
 def straightforward(way: str, setting: Setting, pipeline: Any, score: Any) -> tuple[Step, list[Any]]:
@@ -176,7 +189,7 @@ def ours(way: str, setting: Setting, pipeline: Any, score: Any) -> tuple[Step, l
     compiled = way == "compiled"
     memory = MemorySettings(unet_checkpoint=way == "blocks", vae_checkpoint=way != "rlcm")
     apply_memory_settings(policy, memory, SpeedSettings(compile=compiled, channels_last=compiled))
-    backprop = Backprop(checkpoint="checkpoint" in way or way == "blocks", paired="paired" in way)
+    usual = Backprop(checkpoint="checkpoint" in way or way == "blocks", paired="paired" in way)
 
     class Score:
         name, differentiable = setting.reward, True
@@ -188,14 +201,14 @@ def ours(way: str, setting: Setting, pipeline: Any, score: Any) -> tuple[Step, l
         def take(self, n: int) -> list[str]:
             return [PROMPT] * n
 
-    terms = 1 if way == "sampled" else None
+    terms = 1 if way in ON_AVERAGE else None
     algorithm = RLCM(normalise="run") if way == "rlcm" else ROCM(beta=BETA, reference_steps=terms)
     context: list[Context] = []
 
-    def step(generator: Any) -> None:
+    def step(generator: Any, backprop: Backprop = usual) -> None:
         if not context:
-            context.append(Context(policy, Score(), Same(), generator, backprop, setting.batch, 1))
-        context[0].generator = generator
+            context.append(Context(policy, Score(), Same(), generator, usual, setting.batch, 1))
+        context[0].generator, context[0].backprop = generator, backprop
         for losses in algorithm.updates(context[0]):
             for loss in losses:
                 loss.value.backward()

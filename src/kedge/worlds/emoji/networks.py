@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from diffusers import AutoencoderKL, DDIMScheduler, LCMScheduler, UNet2DConditionModel
@@ -114,9 +115,9 @@ def words() -> list[str]:
     return sorted(set(" ".join(texts).split()))
 
 
-def _merge(word: str, merges: dict[tuple[str, str], int]) -> list[str]:
+def merged(symbols: Sequence[str], merges: dict[tuple[str, str], int]) -> list[str]:
     """Byte-pair encoding of one word: the earliest rule that applies, until none does."""
-    pieces = [*word[:-1], f"{word[-1]}</w>"]
+    pieces = list(symbols)
     while True:
         pairs = list(itertools.pairwise(pieces))
         rules = list(filter(merges.__contains__, pairs))
@@ -132,7 +133,7 @@ def make_tokenizer(folder: Path) -> CLIPTokenizer:
     symbols += map(chr, range(256, 512 - len(symbols)))
     merges: dict[tuple[str, str], int] = {}
     for word in words():
-        while len(pieces := _merge(word, merges)) > 1:
+        while len(pieces := merged([*word[:-1], f"{word[-1]}</w>"], merges)) > 1:
             merges[pieces[0], pieces[1]] = len(merges)
     tokens = [*symbols, *map("{}</w>".format, symbols), *map("".join, merges)]
     tokens = [*dict.fromkeys(tokens), "<|startoftext|>", "<|endoftext|>"]

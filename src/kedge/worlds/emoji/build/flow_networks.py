@@ -6,7 +6,6 @@ into the tokens that one text is filled up to, so a batch goes through the same 
 
 from __future__ import annotations
 
-import itertools
 from pathlib import Path
 
 import torch
@@ -17,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 from transformers import Qwen2Tokenizer, Qwen3Config, Qwen3Model
 
-from kedge.worlds.emoji.networks import LATENT_CHANNELS, LATENT_SIDE, TOKENS, words
+from kedge.worlds.emoji.networks import LATENT_CHANNELS, LATENT_SIDE, TOKENS, merged, words
 
 WIDTH, HEADS, LAYERS, AXES = 144, 6, 5, [8, 8, 8]  # the axes of the rotary embedding add up to a head
 TEXT_WIDTH, TEXT_LAYERS = 96, 2  # the pipeline reads the last layer but one
@@ -32,7 +31,7 @@ def make_flow_tokenizer(folder: Path) -> Qwen2Tokenizer:
     merges: dict[tuple[str, str], int] = {}
     vocabulary = {letter: index for index, letter in enumerate(sorted(ByteLevel.alphabet()))}
     for word in words():
-        while len(pieces := _merged(SPACE + word, merges)) > 1:
+        while len(pieces := merged(SPACE + word, merges)) > 1:
             merges[pieces[0], pieces[1]] = len(merges)
             vocabulary.setdefault(pieces[0] + pieces[1], len(vocabulary))
     vocabulary["<|endoftext|>"] = len(vocabulary)
@@ -40,18 +39,6 @@ def make_flow_tokenizer(folder: Path) -> Qwen2Tokenizer:
     tokenizer.add_tokens([END], special_tokens=True)
     tokenizer.save_pretrained(folder)
     return tokenizer
-
-
-def _merged(word: str, merges: dict[tuple[str, str], int]) -> list[str]:
-    """Byte-pair encoding of one word: the earliest rule that applies, until none does."""
-    pieces = list(word)
-    while True:
-        pairs = list(itertools.pairwise(pieces))
-        rules = list(filter(merges.__contains__, pairs))
-        if not rules:
-            return pieces
-        i = pairs.index(min(rules, key=merges.__getitem__))
-        pieces[i : i + 2] = [pieces[i] + pieces[i + 1]]
 
 
 def make_flow_text_encoder(tokenizer: Qwen2Tokenizer) -> Qwen3Model:

@@ -88,3 +88,17 @@ def test_the_index_shows_the_range_of_budgets():
     second = replace(second, curve=first.curve)
     index = with_index(f"{INDEX_START}{INDEX_END}", {"fig5": Published(result([first, second], "fig5"), "World 7")})
     assert "| 400 queries |" in index
+
+
+@pytest.mark.parametrize("name", ["ways", "batches"])
+def test_measured_tables_of_speed_are_what_their_records_say(name):
+    """Seconds a picture, peak and speed-up of every row, on the record's own page and on the page on speed."""
+    results = ROOT / "docs" / "results"
+    rows = json.loads((results / f"sd15-cpu-64px-{name}.json").read_text(encoding="utf-8"))["rows"]
+    loops = {row["batch"]: row["seconds"] for row in rows if row["way"] == "straightforward"}
+    pages = [(results / f"{page}.md").read_text(encoding="utf-8") for page in (f"sd15-cpu-64px-{name}", "speed")]
+    for row in rows:
+        batch, seconds = row["batch"], row["seconds"]
+        figures = f"| {seconds / batch:.2f} | {loops[batch] / seconds:.2f}× as fast | {row['peak'] / 1e9:.2f} ("
+        for page in pages:
+            assert [line for line in page.splitlines() if line.startswith(f"| {batch} |") and figures in line], figures

@@ -65,7 +65,9 @@ def test_factors_of_rlcms_figures_have_intervals_over_seeds(seeds):
         runs.append(record("aesthetic-rlcm", seed, curve=curve(4.0 + seed)))
         runs.append(record("aesthetic-ddpo", seed, curve=curve(2.0)))
     table = TARGETS.get("rlcm-fig4").show(result(runs, "rlcm-fig4")).tables[0]
-    ratio = dict(table.rows)["aesthetic"][-1]
+    rise, *_, ratio = dict(table.rows)["aesthetic"]
+    ends = (81 + 100) / 2 - 1  # the mean of the last 20 of 100 steps, above the first
+    assert rise.interval.value == pytest.approx(np.mean([4.0 + seed for seed in range(seeds)]) * ends / 100)
     assert ratio.interval.value > 1
     assert np.isfinite(ratio.interval.half_width) == (seeds > 1)
     assert ratio.bold == (seeds > 1)

@@ -101,13 +101,20 @@ def verdict(record: Mapping[str, Any], arms: Mapping[str, Sequence[Trial]]) -> l
 
 def ratio_of(record: Mapping[str, Any], arms: Mapping[str, Sequence[Trial]], unit: str) -> Speedup:
     """How many times more the preset as it is takes."""
-    longest = record["longest"]
-    if unit == "queries":
-        longest = max(look["queries"] for trials in arms.values() for trial in trials for look in trial.looks)
-    ours, theirs = (
-        [trial.reaching(record["level"], longest, unit) for trial in arms[arm]] for arm in ("winner", TODAY)
-    )
+    most = limit(record, arms, unit)
+    ours, theirs = ([trial.reaching(record["level"], most, unit) for trial in arms[arm]] for arm in ("winner", TODAY))
     return speedup(ours, theirs)
+
+
+def limit(record: Mapping[str, Any], arms: Mapping[str, Sequence[Trial]], unit: str) -> float:
+    """What a seed counts as that did not get there: all seconds that there were, or the most queries of any."""
+    if unit == "seconds":
+        return float(record["longest"])
+    most = 0.0
+    for trials in arms.values():
+        for trial in trials:
+            most = max(most, float(trial.looks[-1][unit]))
+    return most
 
 
 def truth(trials: Sequence[Trial], record: Mapping[str, Any]) -> Interval:

@@ -180,7 +180,8 @@ def train_until(trial: Trial, config: RunConfig, times: Sequence[float], judge: 
         elif trainer.step >= config.training.steps:
             trial.ended = "finished"
         if trial.ended != "diverged" and (clock >= left[0] or trial.ended):
-            rises = judge.look(list(trainer.context.policy.trainable()))
+            with trainer.optimizer.averaged():
+                rises = judge.look(list(trainer.context.policy.trainable()))
             due = [moment for moment in left if moment <= clock or trial.ended]
             looks.append({"due": due[-1], "seconds": round(clock, 3), "queries": int(queries), "rises": rises})
             left = [moment for moment in left if moment > clock]

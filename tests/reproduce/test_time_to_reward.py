@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from bench.reward_race_page import limit, ratio_of
 from bench.reward_race_space import CLIPS, RATES, candidates, canonical, today
 from bench.reward_race_trial import Trial
 from bench.time_to_reward import Plan, Race, evenly, order, run
@@ -26,6 +27,16 @@ def test_sooner_is_better_then_higher_and_who_did_damage_comes_last() -> None:
     assert ranks == sorted(ranks, reverse=True)
     assert soon.reaching(0.5, 20.0).x == pytest.approx(10 * 0.5 / 0.6)
     assert never.reaching(0.5, 20.0).censored
+
+
+def test_queries_are_not_censored_by_seconds() -> None:
+    """80 queries every ten seconds: half a σ is reached after 150 of them, in less than 20 seconds."""
+    ours, theirs = [trial([0.3, 0.6, 0.6]), trial([0.5, 0.6, 0.7])], [trial([0.1, 0.2, 0.3]), trial([0.2, 0.3, 0.6])]
+    arms, record = {"winner": ours, "today": theirs}, {"level": 0.5, "longest": 30.0}
+    assert limit(record, arms, "queries") == 240
+    assert ours[0].reaching(0.5, limit(record, arms, "queries"), "queries").x == pytest.approx(80 + 80 * 2 / 3)
+    assert ratio_of(record, arms, "queries").ratio.value > 1
+    assert ratio_of(record, arms, "seconds").theirs_censored == 1
 
 
 def test_what_came_later_does_not_change_an_earlier_rung() -> None:

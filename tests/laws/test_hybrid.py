@@ -178,6 +178,8 @@ def test_ridge_learns_the_reward_from_earlier_pictures_only(monkeypatch):
         ({"surrogate": "ridge(compressibility)"}, "has no gradient"),
         ({"surrogate": "nobody"}, "nobody"),
         ({"buffer_size": 0}, "buffer_size must be positive"),
+        ({"buffer_size": 8}, "min_count=16 of a buffer_size of 8 is never reached"),
+        ({"least_correlation": 1.5}, "least_correlation is a ρ², from 0 to 1"),
     ],
 )
 def test_what_cannot_explain_is_refused(settings, words):

@@ -112,6 +112,12 @@ def test_policy_gradients_hold_it_with_their_kl(name):
     assert betas[-1] > betas[0] > 0
 
 
+@pytest.mark.parametrize("algorithm", [{"name": "rocm", "target": {"rms": 1}}, {"name": "rocm", "anchor": "auto"}])
+def test_a_single_step_has_no_distance_to_hold(algorithm):
+    with pytest.raises(ConfigError, match=r"model\.steps=1"):
+        parse_config(recipe(algorithm=algorithm, model__steps=1))
+
+
 @pytest.mark.parametrize(
     ("algorithm", "words"),
     [

@@ -62,6 +62,13 @@ class Hybrid(ROCM):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_positive(self, "buffer_size", "min_count")
+        if self.min_count > self.buffer_size:
+            raise ValueError(
+                f"min_count={self.min_count} of a buffer_size of {self.buffer_size} is never reached: no prompt would "
+                "have a slope of its own"
+            )
+        if not 0 <= self.least_correlation <= 1:
+            raise ValueError(f"least_correlation is a ρ², from 0 to 1, not {self.least_correlation}")
         name = self.learns_through
         if not describe(name).differentiable:
             raise ValueError(f"surrogate {name!r} has no gradient: kedge doctor lists the rewards that have one")

@@ -37,6 +37,7 @@ def check(config: RunConfig) -> None:
             "model.size: the value network of dpok reads latents of one size: name one, or take another algorithm"
         )
     _check_noise(config)
+    _check_distance(config)
 
 
 def _check_model(model: ModelConfig) -> None:
@@ -62,6 +63,15 @@ def _check_model(model: ModelConfig) -> None:
     question = family.asks(vars(model)) if family.asks else None
     if question:
         raise ConfigError(f"model.kind={family.name}: {question}")
+
+
+def _check_distance(config: RunConfig) -> None:
+    """Refuse to hold a distance where no step has one."""
+    if config.model.steps == 1 and getattr(config.algorithm.instance, "goal", None) is not None:
+        raise ConfigError(
+            "with model.steps=1 the only step draws no noise: algorithm.target and algorithm.anchor have nothing to "
+            "hold. Set model.steps to 2 or more, or hold that step by algorithm.last_step_std"
+        )
 
 
 def _check_gradient(config: RunConfig) -> None:

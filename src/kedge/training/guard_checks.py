@@ -12,7 +12,7 @@ def check_guard(config: RunConfig) -> None:
     Raises:
         ConfigError: naming the key and what to write instead.
     """
-    watch = config.watch
+    watch, steps = config.watch, config.training.steps
     if getattr(config.algorithm.instance, "anchor", None) == "auto" and watch.guard != "best":
         raise ConfigError(
             "algorithm.anchor=auto goes farther and farther until judges stop it: set watch.guard=best, "
@@ -22,6 +22,11 @@ def check_guard(config: RunConfig) -> None:
         return
     if not watch.evaluate_every:
         raise ConfigError("watch.guard=best looks for the best step: set watch.evaluate_every (10 is usual)")
+    if watch.evaluate_every > steps:
+        raise ConfigError(
+            "watch.guard=best would look at step 0 alone, the base: "
+            f"watch.evaluate_every={watch.evaluate_every} is more than training.steps={steps}"
+        )
     from kedge.evaluation.best_checkpoint import judges_of
 
     if not judges_of(watch.metrics, [config.reward]):

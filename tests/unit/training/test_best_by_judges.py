@@ -222,6 +222,7 @@ def test_a_look_without_its_judge_is_no_best_and_ends_nothing(tmp_path, monkeypa
     ("changes", "words"),
     [
         ({"watch__evaluate_every": 0}, "watch.evaluate_every"),
+        ({"watch__evaluate_every": 5}, "would look at step 0 alone"),
         ({"watch__metrics": []}, "needs a judge"),
         ({"watch__metrics": ["oracle"]}, "needs a judge"),
         ({"watch__guard": "stop", "algorithm": {"name": "rocm", "anchor": "auto"}}, "watch.guard=best"),

@@ -10,6 +10,7 @@ import typer
 
 if TYPE_CHECKING:
     from kedge.workflows.runner.matrix import Matrix
+    from kedge.workflows.runner.ray_launcher import Share
     from kedge.workflows.runner.runs import Run
 
 FAILED = 1
@@ -36,15 +37,22 @@ def go_one(matrix: Matrix, name: str) -> None:
         raise typer.Exit(FAILED)
 
 
-def spread(matrix: Matrix, jobs: int, command: Callable[[Run], Sequence[str]]) -> None:
-    """The same with ``jobs`` runs at once, each by a command of its own."""
+def spread(
+    matrix: Matrix, jobs: int | None, command: Callable[[Run], Sequence[str]], share: Share | None = None
+) -> None:
+    """The same with ``jobs`` runs at once, each by a command of its own; on a Ray cluster, where ``share`` is given."""
     from kedge.workflows.runner.cell import Interrupted
 
-    if jobs == 1:
+    if share is None and jobs in (None, 1):
         go(matrix)
         return
     try:
-        matrix.spread(jobs, command)
+        if share is None:
+            matrix.spread(jobs or 1, command)
+        else:
+            from kedge.workflows.runner.ray_launcher import spread_on_ray
+
+            spread_on_ray(matrix, command, share, jobs)
     except Interrupted as stop:
         _stopped(str(stop))
 

@@ -10,7 +10,10 @@ import typer
 from kedge.cli.matrix import go_one, spread
 
 if TYPE_CHECKING:
+    from kedge.workflows.runner.ray_launcher import Share
     from kedge.workflows.sweep import Sweep
+
+LAUNCHERS = ("here", "ray")
 
 
 def sweep_command(
@@ -23,7 +26,13 @@ def sweep_command(
     metrics: Annotated[str | None, typer.Option(help="Rewards, comma-separated. By default the recipe's.")] = None,
     count: Annotated[int | None, typer.Option(min=2, help="Judge on this many of the test prompts.")] = None,
     samples: Annotated[int, typer.Option(min=1, help="Pictures for each prompt.")] = 1,
-    jobs: Annotated[int, typer.Option(min=1, help="Runs at once.")] = 1,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Runs at once: 1 here, all there is room for on Ray.")] = None,
+    launcher: Annotated[str, typer.Option(help="Where runs run: here, or ray for a Ray cluster.")] = "here",
+    cpus: Annotated[float | None, typer.Option(help="On Ray: CPUs for each run; 1 by default.")] = None,
+    gpus: Annotated[
+        float | None,
+        typer.Option(help="On Ray: GPUs for each run, or a part of one; 1 by default where there are any."),
+    ] = None,
     only_list: Annotated[bool, typer.Option("--list", help="Print each run as a command, run nothing.")] = False,
     format: Annotated[str, typer.Option(help="Of --list: commands, or slurm for a job array.")] = "commands",
     run: Annotated[str | None, typer.Option(help="Do this one of the runs, and nothing else.")] = None,
@@ -38,6 +47,7 @@ def sweep_command(
 
     if format not in ("commands", "slurm"):
         raise ValueError(f"--format must be commands or slurm, not {format!r}")
+    share = _share(launcher, cpus, gpus)
     sweep = read_sweep(recipe, values, out, count, samples, metrics)
     if only_list:
         print(slurm_script(sweep) if format == "slurm" else "\n".join(sweep.commands()), end="\n")
@@ -45,16 +55,32 @@ def sweep_command(
         go_one(sweep.matrix, run)
     else:
         if not draw:
-            _all(sweep, jobs)
+            _all(sweep, jobs, share)
         _print(sweep)
 
 
-def _all(sweep: Sweep, jobs: int) -> None:
+def _share(launcher: str, cpus: float | None, gpus: float | None) -> Share | None:
+    """What each run has of a Ray cluster; None where runs run here."""
+    from kedge.registry import suggest
+    from kedge.workflows.runner.ray_launcher import Share, check_ray
+
+    if launcher not in LAUNCHERS:
+        choices = " or ".join(LAUNCHERS)
+        raise ValueError(f"--launcher must be {choices}, not {launcher!r}.{suggest(launcher, LAUNCHERS)}")
+    if launcher == "ray":
+        check_ray()
+        return Share(cpus or 1.0, gpus)
+    if cpus is not None or gpus is not None:
+        raise ValueError("--cpus and --gpus say what Ray sets aside for each run: add --launcher ray")
+    return None
+
+
+def _all(sweep: Sweep, jobs: int | None, share: Share | None) -> None:
     from kedge.workflows.sweep import save_facts
 
     matrix = sweep.matrix
     save_facts(sweep)
-    spread(matrix, jobs, lambda run: sweep.command("--run", run.name))
+    spread(matrix, jobs, lambda run: sweep.command("--run", run.name), share)
 
 
 def _print(sweep: Sweep) -> None:

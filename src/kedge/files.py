@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import errno
 import glob
+import itertools
+import json
+import logging
 import os
 import shutil
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psutil
 
+log = logging.getLogger(__name__)
+
+NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
+POLL = 1.0  # seconds between two looks at a lock
 ROOM = 10**6  # bytes below which a disk is full, whatever the error says
 
 
@@ -84,11 +93,62 @@ def locked(path: Path) -> Iterator[bool]:
         except BlockingIOError:
             yield False
             return
+        except OSError as error:
+            if error.errno not in NO_LOCKS:  # a file system without locks, like a system without: nobody is kept out
+                raise
         os.truncate(handle, 0)
         os.write(handle, f"process {os.getpid()} on {socket.gethostname()}".encode())
         yield True
     finally:
         os.close(handle)
+
+
+@contextmanager
+def alone(path: Path, work: str) -> Iterator[None]:
+    """Waits until the lock is ours, and says so once if that takes a while.
+
+    Args:
+        path: the lock's file, as for :func:`locked`.
+        work: for the message: ``evaluating runs/my``.
+    """
+    for attempt in itertools.count():
+        with locked(path) as ours:
+            if ours:
+                yield
+                return
+        if attempt == 0:
+            holder = path.read_text(encoding="utf-8")
+            log.warning("another process (%s) is %s: waiting for it", holder.removeprefix("process "), work)
+        time.sleep(POLL)
+
+
+def check_writable(path: Path) -> None:
+    """Refuse a file that could not be written, before what goes into it is computed.
+
+    Raises:
+        ValueError: saying why not.
+    """
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder: name a file in it")
+    place = path.absolute()
+    while not place.exists():
+        place = place.parent
+    if place.is_file() and place != path.absolute():
+        raise ValueError(f"{path} cannot be written: {place} is a file")
+    if not os.access(place, os.W_OK):
+        raise ValueError(f"{path} cannot be written: {place} is read-only")
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file holds.
+
+    Raises:
+        ValueError: naming the file, and where in it reading stopped.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged, or no JSON: {error}") from error
 
 
 def text_lines(path: Path) -> list[str]:

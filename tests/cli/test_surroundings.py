@@ -15,11 +15,12 @@ import torch
 from helpers.processes import environment
 from helpers.training_world import recipe
 from kedge.cli.run import explain
+from kedge.cli.tables import table_format
 from kedge.config import parse_config
 from kedge.files import DiskFullError
 from kedge.training.interrupt import StopOnSignal
 from kedge.training.run import train
-from kedge.workflows.sample import sample
+from kedge.workflows.sample import picture_path, sample
 from kedge.workflows.train import TrainingInterrupted
 
 
@@ -43,6 +44,33 @@ def test_a_picture_without_an_ending_is_refused_before_anything_is_drawn(tmp_pat
     )
     assert isinstance(result.exception, ValueError)
     assert "must end like a picture's, as in picture.png" in str(result.exception)
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
+def test_a_terminal_in_another_encoding_shows_what_it_can(encoding: str):
+    command = [sys.executable, "-m", "kedge", "presets"]
+    done = subprocess.run(
+        command, env=environment() | {"PYTHONIOENCODING": encoding}, capture_output=True, timeout=200, check=True
+    )
+    assert "emoji-rocm" in done.stdout.decode(encoding)
+    assert done.stderr == b""
+
+
+def test_a_current_folder_that_is_gone_is_said(tmp_path: Path):
+    code = "import os, sys; os.rmdir(os.getcwd()); sys.argv = ['kedge', 'presets']; from kedge.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=200
+    )
+    assert done.returncode == 1
+    assert done.stderr == "kedge: the current folder is not there any more: change to one that is\n"
+
+
+def test_a_picture_or_table_that_cannot_be_written_is_refused_before_anything_is_drawn(tmp_path: Path):
+    (tmp_path / "file").touch()
+    for kind in ("png", "csv"):
+        out = tmp_path / "file" / f"x.{kind}"
+        with pytest.raises(ValueError, match="file is a file"):
+            table_format(None, out) if kind == "csv" else picture_path(out)
 
 
 def test_half_a_character_is_no_prompt():

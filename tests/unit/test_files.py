@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
-from kedge.files import replacing, write_text
+from kedge.files import alone, check_writable, locked, read_json, replacing, write_text
 
 
 def test_a_file_appears_when_the_block_ends(tmp_path: Path) -> None:
@@ -99,3 +101,57 @@ def test_a_killed_writer_leaves_the_old_and_the_next_one_clears_up(tmp_path: Pat
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
         [f".{target.name}.{os.getppid()}", f".{target.name}.backup", target.name]
     )
+
+
+def test_who_comes_second_waits_and_says_so_once(tmp_path: Path, monkeypatch, caplog) -> None:
+    monkeypatch.setattr("kedge.files.POLL", 0.01)
+    lock, order = tmp_path / ".lock", list[str]()
+
+    def second() -> None:
+        with alone(lock, "evaluating runs/my"):
+            order.append("second")
+
+    with alone(lock, "evaluating runs/my"):
+        waiting = threading.Thread(target=second)
+        waiting.start()
+        while not caplog.records:
+            pass
+        order.append("first")
+    waiting.join()
+    assert order == ["first", "second"]
+    (record,) = caplog.records
+    assert f"another process ({os.getpid()} on" in record.getMessage()
+    assert "is evaluating runs/my: waiting for it" in record.getMessage()
+
+
+def test_a_file_system_without_locks_keeps_nobody_out(tmp_path: Path, monkeypatch) -> None:
+    def flock(handle: int, how: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    with locked(tmp_path / ".lock") as ours:
+        assert ours
+
+
+def test_what_cannot_be_written_is_told_before(tmp_path: Path, monkeypatch) -> None:
+    check_writable(tmp_path / "new folder" / "ü.csv")
+    assert list(tmp_path.iterdir()) == []  # nothing is made for the question
+    with pytest.raises(ValueError, match="is a folder: name a file in it"):
+        check_writable(tmp_path)
+    (tmp_path / "file").touch()
+    check_writable(tmp_path / "file")
+    with pytest.raises(ValueError, match="file is a file"):
+        check_writable(tmp_path / "file" / "x.csv")
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may write everywhere but on a read-only disk
+    with pytest.raises(ValueError, match=r"x\.csv cannot be written: .* is read-only"):
+        check_writable(tmp_path / "new folder" / "x.csv")
+
+
+@pytest.mark.parametrize("content", [b"", b'{"a": ', b"\xff{}", b"[" * 100_000])
+def test_damaged_json_is_named(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "my config.json"
+    file.write_bytes(content)
+    with pytest.raises(ValueError, match=r"my config\.json is damaged, or no JSON"):
+        read_json(file)
+    file.write_bytes("\ufeff{}".encode())  # as some editors write it
+    assert read_json(file) == {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from signal import SIGINT
+from signal import SIGINT, SIGTERM, default_int_handler, signal
 from typing import TYPE_CHECKING, NoReturn
 
 import typer
@@ -46,6 +46,7 @@ def spread(
     if share is None and jobs in (None, 1):
         go(matrix)
         return
+    signal(SIGTERM, default_int_handler)  # as Ctrl-C: the runs' own processes are told, save and end
     try:
         if share is None:
             matrix.spread(jobs or 1, command)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import logging
 import os
 import sys
@@ -16,6 +17,7 @@ def main() -> None:
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     # transformers warns that torchvision, which is not needed, is missing.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    _print_whatever_the_terminal()
     if os.environ.get("RANK", "0") != "0":
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - of several processes, the first one talks
     _current_folder_last()
@@ -30,12 +32,22 @@ def main() -> None:
         sys.exit(code)
 
 
+def _print_whatever_the_terminal() -> None:
+    """What a terminal's encoding does not have (±, ü, a file's name in another one) is shown as a question mark."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
 def _current_folder_last() -> None:
     """The current folder is looked into for modules of the user's own (``module:name``), after everything else.
 
     First, as ``python -m`` has it, an unrelated ``statistics.py`` there would take the place of Python's.
     """
-    current = os.getcwd()
+    try:
+        current = os.getcwd()
+    except FileNotFoundError:  # it was removed meanwhile
+        sys.exit("kedge: the current folder is not there any more: change to one that is")
     sys.path[:] = [place for place in sys.path if place not in ("", current)] + [current]
 
 

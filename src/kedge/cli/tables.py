@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kedge.files import check_writable, write_text
+
 if TYPE_CHECKING:
     from kedge.evaluation.tables import Table
 
@@ -22,6 +24,8 @@ def table_format(format: str | None, out: Path | None) -> str:
 
     if format is None and out is not None and out.suffix.lower() not in SUFFIXES:
         raise ValueError(f"--out {out}: its ending says no format: end it in {', '.join(SUFFIXES)}, or give --format")
+    if out is not None:
+        check_writable(out)  # before anything is measured
     chosen = format or (SUFFIXES[out.suffix.lower()] if out else "table")
     if chosen not in FORMATS:
         raise ValueError(f"--format must be one of {', '.join(FORMATS)}, not {chosen!r}")
@@ -51,8 +55,7 @@ def write_table(table: Table, format: str, out: Path | None) -> None:
     from kedge.evaluation.rendering import for_width, render
 
     if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(render(table, format), encoding="utf-8")
+        write_text(out, render(table, format))
         print(out)
     elif format == "table" and sys.stdout.isatty():
         from rich.console import Console

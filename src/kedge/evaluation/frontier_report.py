@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -16,6 +15,7 @@ from kedge.evaluation.frontier import Frontier, Point
 from kedge.evaluation.report_parts import sample_picture, table_html
 from kedge.evaluation.statistics import Interval
 from kedge.evaluation.tables import Cell, Table, display
+from kedge.files import read_json
 
 FOLDER, NUMBERS, WORST = "frontier", "frontier.json", "worst.png"
 _NOTE = (
@@ -48,7 +48,7 @@ def frontier_section(run: Path) -> list[str]:
     path = run / FOLDER / NUMBERS
     if not path.is_file():
         return []
-    data = json.loads(path.read_text(encoding="utf-8"))
+    data = read_json(path)
     parts = ["<h2>How far to go</h2>", f'<p class="lead">{escape(data["advice"])}</p>', _charts(data)]
     parts.append(table_html(_peaks(data)) if data["peaks"] else "")
     parts.append(f"<p>{escape(_shares(data))}</p>")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -16,10 +18,12 @@ from kedge.evaluation.picture_files import save_picture
 from kedge.evaluation.prompt_roles import Role
 from kedge.evaluation.records import add_record, file_name, find_record
 from kedge.evaluation.result import Evaluation
+from kedge.files import alone, write_text
 from kedge.policies.base import Policy
 from kedge.rewards.base import Reward
 
 GRID_ROWS = 8
+LOCK = ".lock"
 
 
 @dataclass(frozen=True)
@@ -82,34 +86,36 @@ def measure(
     """
     who = identity(policy, model, reference)
     key = plan.key(who)
-    if folder is not None and not fresh:
-        stored = find_record(folder, role or name, key)
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+    with alone(folder / LOCK, f"evaluating in {folder}") if folder is not None else nullcontext():
+        stored = find_record(folder, role or name, key) if folder is not None and not fresh else None
         if stored is not None:
             return replace(stored, name=name, facts={**stored.facts, "prompts": plan.role})
-    partial_scores = folder / f".{file_name(role or name)}-{key}.jsonl" if folder is not None else None
-    if partial_scores is not None and fresh:
-        partial_scores.unlink(missing_ok=True)
-    result = evaluate(
-        policy,
-        plan.rewards,
-        plan.prompts,
-        seed=plan.seed,
-        batch_size=plan.batch_size,
-        samples_per_prompt=plan.samples_per_prompt,
-        reference=reference,
-        name=name,
-        encoder=plan.encoder,
-        keep_images=plan.keep_images,
-        partial_scores=partial_scores,
-        identity=key,
-        progress=progress,
-    )
-    about = {"key": key, "plan": plan.key(""), "identity": who, "model": model, "prompts": plan.role}
-    result = replace(result, facts={**result.facts, **about})
-    if folder is not None:
-        add_record(folder, result, role)
-        for partial in folder.glob(f".{file_name(role or name)}-*.jsonl"):
-            partial.unlink()
+        partial_scores = folder / f".{file_name(role or name)}-{key}.jsonl" if folder is not None else None
+        if partial_scores is not None and fresh:
+            partial_scores.unlink(missing_ok=True)
+        result = evaluate(
+            policy,
+            plan.rewards,
+            plan.prompts,
+            seed=plan.seed,
+            batch_size=plan.batch_size,
+            samples_per_prompt=plan.samples_per_prompt,
+            reference=reference,
+            name=name,
+            encoder=plan.encoder,
+            keep_images=plan.keep_images,
+            partial_scores=partial_scores,
+            identity=key,
+            progress=progress,
+        )
+        about = {"key": key, "plan": plan.key(""), "identity": who, "model": model, "prompts": plan.role}
+        result = replace(result, facts={**result.facts, **about})
+        if folder is not None:
+            add_record(folder, result, role)
+            for partial in folder.glob(f".{glob.escape(file_name(role or name))}-*.jsonl"):
+                partial.unlink()
     return result
 
 
@@ -118,7 +124,7 @@ def conclude(folder: Path, ours: Evaluation, theirs: Evaluation, suffix: str = "
     comparison = compare(ours, theirs)
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps(comparison.to_dict(), indent=2, ensure_ascii=False)
-    (folder / f"comparison{suffix}.json").write_text(text + "\n", encoding="utf-8")
+    write_text(folder / f"comparison{suffix}.json", text + "\n")
     if ours.images is not None and theirs.images is not None:
         rows = _one_per_prompt(ours.prompts[: min(len(ours.images), len(theirs.images))])[:GRID_ROWS]
         columns = {theirs.name: theirs.images[rows], ours.name: ours.images[rows]}

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from PIL import Image, PngImagePlugin
+
+from kedge.files import replacing
 
 DESCRIPTION = "Description"  # the PNG standard's keyword
 
@@ -23,19 +26,22 @@ def describe_grid(columns: Sequence[str], rows: Sequence[str]) -> str:
 
 
 def save_picture(image: Image.Image, path: Path) -> Path:
-    """Write a picture; a PNG also keeps what ``image.info`` has as its description."""
-    text = image.info.get(DESCRIPTION)
+    """Write a picture, whole or not at all; a PNG also keeps what ``image.info`` has as its description."""
+    text, options = image.info.get(DESCRIPTION), dict[str, Any]()
     if text and path.suffix.lower() == ".png":
-        words = PngImagePlugin.PngInfo()
-        words.add_itxt(DESCRIPTION, text)
-        image.save(path, pnginfo=words)
-    else:
-        image.save(path)
+        options["pnginfo"] = PngImagePlugin.PngInfo()
+        options["pnginfo"].add_itxt(DESCRIPTION, text)
+    kind = Image.registered_extensions()[path.suffix.lower()]  # a draft's name does not say it
+    with replacing(path) as draft:
+        image.save(draft, format=kind, **options)
     return path
 
 
 def description_of(path: Path) -> str:
-    """What a picture's file says that it shows; empty if it says nothing."""
-    with Image.open(path) as image:
-        text = image.info.get(DESCRIPTION, "")
+    """What a picture's file says that it shows; empty if it says nothing, or is no whole picture."""
+    try:
+        with Image.open(path) as image:
+            text = image.info.get(DESCRIPTION, "")
+    except (OSError, ValueError):
+        return ""
     return text if isinstance(text, str) else ""

@@ -24,7 +24,7 @@ from kedge.evaluation.result import Evaluation
 from kedge.evaluation.run_log import read_log
 from kedge.evaluation.tables import comparison_table, display
 from kedge.evaluation.transfer import transfer_section
-from kedge.files import write_text
+from kedge.files import read_json, write_text
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def _read(folder: Path) -> _Run:
         folder,
         config if isinstance(config, dict) else {},
         text,
-        json.loads(environment.read_text(encoding="utf-8")) if environment.is_file() else {},
+        read_json(environment) if environment.is_file() else {},
         read_log(folder / "metrics.jsonl"),
         _history(folder / "history.json"),
     )
@@ -104,7 +104,7 @@ def _read(folder: Path) -> _Run:
 
 def _history(path: Path) -> list[str]:
     """Where the run started, and what changed when it was resumed; nothing for runs of older versions."""
-    return list(json.loads(path.read_text(encoding="utf-8"))["in_words"]) if path.is_file() else []
+    return list(read_json(path)["in_words"]) if path.is_file() else []
 
 
 def _page(run: _Run, ours: Evaluation | None, theirs: Evaluation | None, against: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from kedge.evaluation.report_parts import sample_picture, table_html
 from kedge.evaluation.result import Evaluation
 from kedge.evaluation.statistics import Interval, paired_difference, ratio_interval
 from kedge.evaluation.tables import Cell, Table, display
+from kedge.files import read_json
 
 AS_TRAINED = "as trained"
 FOLDER, NUMBERS, GRID = "transfer", "transfer.json", "grid.png"
@@ -168,7 +168,7 @@ def _gain(sampled: Sampled, first: Sampled, metric: str) -> Gain:
 def read_transfer(run: Path) -> Transfer | None:
     """The table that a run folder keeps; None if it has none."""
     path = run / FOLDER / NUMBERS
-    return Transfer.from_dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+    return Transfer.from_dict(read_json(path)) if path.is_file() else None
 
 
 def transfer_section(run: Path) -> list[str]:

@@ -6,7 +6,6 @@ The generator is drawn from its files or its name, each term of a reward by the 
 from __future__ import annotations
 
 import inspect
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -18,6 +17,7 @@ from diffusers import DiffusionPipeline, UNet2DConditionModel
 from torch import Tensor, nn
 
 from kedge.config import ModelConfig
+from kedge.files import read_json
 from kedge.models import resolve_model, resolve_part
 from kedge.policies import make_policy
 from kedge.policies.base import Conditioning
@@ -112,7 +112,7 @@ def _from_layout(layout: Layout) -> DiffusionPipeline:
 
 
 def _from_folder(folder: Path) -> DiffusionPipeline:
-    index: dict[str, Any] = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+    index: dict[str, Any] = read_json(folder / "model_index.json")
     parts: dict[str, Any] = {}
     for name, value in index.items():
         if isinstance(value, list):

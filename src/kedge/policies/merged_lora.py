@@ -19,6 +19,7 @@ from peft.utils.other import get_pattern_key
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from kedge.files import read_json
 from kedge.policies.part_files import lora_file
 
 UNET = "unet"
@@ -186,7 +187,7 @@ def _peft_config(path: Path, names: list[str], key: str) -> Mapping[str, Any] | 
         raise ValueError(
             f"{key}: {path.name} is in peft's names, which leave α to adapter_config.json beside it: put it there"
         )
-    config: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    config: dict[str, Any] = read_json(file)
     if config.get("use_dora"):
         raise ValueError(f"{key}: {path.name} is a DoRA adapter, which Kedge cannot merge; it takes plain LoRAs")
     return config

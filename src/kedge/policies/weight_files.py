@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from kedge.files import read_json
 from kedge.models import ModelParts, hub_file, resolve_model, resolve_part
 from kedge.policies.part_files import lora_file_here
 
@@ -41,7 +41,7 @@ def weight_files(name: str | Path, parts: ModelParts) -> dict[str, list[Path]]:
 def _places(folder: Path, parts: ModelParts) -> dict[str, Path | None]:
     """Folder or single file of each part; None for one from elsewhere that is not here."""
     places: dict[str, Path | None] = {}
-    for part in json.loads((folder / "model_index.json").read_text(encoding="utf-8")):
+    for part in read_json(folder / "model_index.json"):
         if part not in NOT_DRAWING and (folder / part).is_dir():
             places[part] = folder / part
     for part, source in (("unet", parts.unet), ("vae", parts.vae)):

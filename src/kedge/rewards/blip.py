@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoTokenizer, BlipConfig, BlipTextModel, BlipVisionModel
 
+from kedge.files import read_json
 from kedge.rewards.preprocess import CropPreprocess
 from kedge.rewards.skeleton import Paths, Skeleton, on_meta
 from kedge.rewards.weights import (
@@ -64,7 +64,7 @@ def architecture(checkpoint: Path) -> BlipConfig:
     file = checkpoint.parent / "config.json"
     if not file.is_file():
         return blip_large()
-    stored = json.loads(file.read_text())
+    stored = read_json(file)
     if stored.get("model_type") != "blip":
         raise WrongWeightsError(f"{file}: expected a model of type 'blip', found {stored.get('model_type')!r}")
     config = BlipConfig.from_pretrained(checkpoint.parent, local_files_only=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -14,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import AutoTokenizer, CLIPConfig, CLIPModel, CLIPTextConfig
 
+from kedge.files import read_json
 from kedge.rewards.openclip import VIT_B_32, VIT_H_14, VIT_L_14, to_clip_config
 from kedge.rewards.preprocess import CropPreprocess, PadPreprocess, check_batch, read_preprocess
 from kedge.rewards.skeleton import Paths, Skeleton, on_meta
@@ -95,7 +95,7 @@ def read_config(folder: Path) -> CLIPConfig:
     Raises:
         ValueError: it describes another kind of model.
     """
-    config = json.loads((folder / "config.json").read_text())
+    config = read_json(folder / "config.json")
     if config.get("model_type", "clip") != "clip":
         raise ValueError(f"{folder}/config.json: expected a model of type 'clip', found {config['model_type']!r}")
     return CLIPConfig.from_pretrained(folder, local_files_only=True)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from transformers import CLIPConfig, CLIPModel
 
+from kedge.files import read_json
 from kedge.rewards.weights import StateDict, WrongWeightsError
 
 VIT_H_14: dict[str, Any] = {
@@ -130,7 +131,7 @@ def architecture(checkpoint: Path) -> CLIPConfig:
     if not file.is_file():
         return to_clip_config(VIT_H_14)
     try:
-        return to_clip_config(json.loads(file.read_text())["model_cfg"])
+        return to_clip_config(read_json(file)["model_cfg"])
     except (KeyError, json.JSONDecodeError) as error:
         raise WrongWeightsError(f"{file}: not an open_clip model config ({error!r})") from error
 

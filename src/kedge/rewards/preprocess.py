@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from kedge.files import read_json
 from kedge.rewards.pil_resize import resize_like_pil
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -122,9 +122,9 @@ def read_preprocess(folder: Path, size: int) -> CropPreprocess:
 def _image_processor(folder: Path) -> dict[str, Any]:
     """transformers 5 nests it in processor_config.json; before, it was preprocessor_config.json."""
     nested, flat = folder / "processor_config.json", folder / "preprocessor_config.json"
-    if nested.is_file() and (config := json.loads(nested.read_text()).get("image_processor")):
+    if nested.is_file() and (config := read_json(nested).get("image_processor")):
         return dict(config)
-    return dict(json.loads(flat.read_text())) if flat.is_file() else {}
+    return dict(read_json(flat)) if flat.is_file() else {}
 
 
 def _side(size: Any, key: str) -> int:

@@ -7,7 +7,6 @@ keeps a GPU busy, needs no padding, and a score never depends on what else was i
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoTokenizer, vision_utils
 
+from kedge.files import read_json
 from kedge.rewards.patches import PatchPreprocess, read_patch_preprocess
 from kedge.rewards.weights import Device, WrongWeightsError
 
@@ -217,7 +217,7 @@ def check_kind(folder: Path) -> Any:
     Raises:
         ValueError: it describes another kind of model.
     """
-    kind = json.loads((folder / "config.json").read_text()).get("model_type")
+    kind = read_json(folder / "config.json").get("model_type")
     if kind not in KINDS:
         raise ValueError(f"{folder}/config.json: a model of type {kind!r}; this reward reads {', '.join(KINDS)}")
     return AutoConfig.from_pretrained(folder, local_files_only=True)
@@ -229,5 +229,5 @@ def _chat_template(folder: Path) -> str | None:
     if plain.is_file():
         return plain.read_text(encoding="utf-8")
     if wrapped.is_file():
-        return str(json.loads(wrapped.read_text(encoding="utf-8"))["chat_template"])
+        return str(read_json(wrapped)["chat_template"])
     return None

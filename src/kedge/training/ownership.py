@@ -53,6 +53,10 @@ def owned(path: Path, *, resume: bool, or_next: bool = False) -> Iterator[Owned]
     Raises:
         FolderTaken: saying by whom or what.
     """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:  # card and report could not say where they are
+        raise FolderTaken(f"{path}: the folder's name is not UTF-8: choose another --out") from None
     path, new = _made(path, or_next)
     folder = RunFolder(path)
     if not new:

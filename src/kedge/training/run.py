@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -16,7 +15,7 @@ from kedge.config.compatibility import check_experience
 from kedge.config.loading import plain
 from kedge.evaluation.run_log import read_log
 from kedge.export.card import model_card
-from kedge.files import write_text
+from kedge.files import read_json, write_text
 from kedge.hashing import text_hash
 from kedge.policies.fingerprint import Fingerprint
 from kedge.rewards.contents import reward_contents
@@ -181,7 +180,7 @@ def before_histories(folder: RunFolder) -> History:
     if not folder.config.is_file():
         return History()
     environment = folder.path / "env.json"
-    facts = json.loads(environment.read_text(encoding="utf-8")) if environment.is_file() else {}
+    facts = read_json(environment) if environment.is_file() else {}
     base = (facts.get("base") or {}).get("digest")
     return History((Stretch(0, plain(load_config(folder.config)), {"model": base} if base else {}),))
 

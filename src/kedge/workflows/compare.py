@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kedge.evaluation.levels import LEVELS as LEVELS
+from kedge.files import check_writable
 from kedge.workflows.measurement import Measurement, Metrics, Prompts
 from kedge.workflows.target_evaluator import TargetEvaluator
 from kedge.workflows.targets import Stored, run_path
@@ -104,6 +105,7 @@ def compare(
     for target in runs:
         if run_path(target) is None:
             raise ValueError(f"{target} is not a run folder: it has no config.yaml (kedge train makes one)")
+    check_writable(Path(str(run_path(run))) / "report.html")  # before anything is drawn
     measurement = Measurement(
         metrics=metrics,
         prompts=prompts,

@@ -56,16 +56,19 @@ class Samples:
 
 
 def picture_path(path: str | Path) -> Path:
-    """A path whose ending says which kind of picture it is; ask before drawing.
+    """A path whose ending says which kind of picture it is, and that can be written; ask before drawing.
 
     Raises:
-        ValueError: it does not.
+        ValueError: it does not, or cannot.
     """
     from PIL import Image
+
+    from kedge.files import check_writable
 
     target = Path(path)
     if target.suffix.lower() not in Image.registered_extensions():
         raise ValueError(f"--out {path}: the name must end like a picture's, as in {target.stem or 'sample'}.png")
+    check_writable(target)
     return target
 
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kedge.evaluation.picture_files import save_picture
+
 if TYPE_CHECKING:
     from kedge.evaluation.result import Evaluation
     from kedge.policies.base import Policy
@@ -99,5 +101,5 @@ def _worst(drawn: dict[float, Evaluation], metrics: Sequence[str], folder: Path)
     rows = np.argsort(jury_change(judges, ours, theirs)[:shown])[:WORST]
     columns = {"base": theirs.images[rows], "tuned": ours.images[rows]}
     folder.mkdir(parents=True, exist_ok=True)
-    image_grid(columns, [ours.prompts[row] for row in rows]).save(folder / NAME)
+    save_picture(image_grid(columns, [ours.prompts[row] for row in rows]), folder / NAME)
     return folder / NAME

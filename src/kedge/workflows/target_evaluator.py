@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kedge.files import check_writable
 from kedge.workflows.measurement import Measurement, choose_encoder, choose_metrics, choose_prompts, load_metrics
 from kedge.workflows.progress_bar import progress_bar
 from kedge.workflows.targets import LoadedModel, Stored, Target, is_policy, load_target, run_path
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
     from kedge.evaluation.result import Evaluation
     from kedge.policies.base import Policy
     from kedge.rewards.base import Reward
+
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,15 +107,23 @@ class TargetEvaluator:
         from kedge.evaluation.records import BASE, TUNED, evaluation_folder
 
         _ = self.plan  # what is missing is told before a model is loaded
+        place = keep_in or evaluation_folder(Path(str(run_path(target))))
+        folder: Path | None = place
+        try:
+            check_writable(place / "scores.json")
+        except ValueError as error:
+            if keep_in is not None:
+                raise
+            log.warning("%s: the evaluation is not kept", error)
+            folder = None
         loaded = self._load(target)
-        folder = keep_in or evaluation_folder(Path(str(run_path(target))))
         theirs = None
         if base:
             theirs = self.measure(loaded, Path(loaded.model.name).name, folder, role or BASE, reference=True)
         return Pair(theirs, self.measure(loaded, loaded.name, folder, role or TUNED, reference=False))
 
     def measure(
-        self, loaded: LoadedModel, name: str, folder: Path, role: str, *, reference: bool, further: str = ""
+        self, loaded: LoadedModel, name: str, folder: Path | None, role: str, *, reference: bool, further: str = ""
     ) -> Evaluation:
         """A loaded model, or its base, kept in ``folder`` under ``role`` and found there again.
 

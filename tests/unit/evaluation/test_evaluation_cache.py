@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,8 @@ import pytest
 from helpers.training_world import recipe
 from kedge.config import parse_config
 from kedge.evaluation import Evaluation
+from kedge.files import locked
+from kedge.rewards.user import load_callable
 from kedge.training.run import train
 from kedge.workflows.compare import compare
 from kedge.workflows.evaluate import evaluate
@@ -65,6 +69,27 @@ def test_a_smaller_evaluation_stands_beside_a_larger_one_and_both_are_found_agai
     assert times == {path: path.stat().st_mtime_ns for path in (trained / "evaluation").glob("*.json")}
     mean(trained, metric, samples=3)
     assert records(trained)["tuned"] == 12
+
+
+def test_two_evaluations_of_one_run_at_once_take_turns_and_measure_once(trained, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("kedge.files.POLL", 0.01)
+    file = tmp_path / "slow.py"
+    file.write_text(CODE.format(3))
+    metric, numbers = f'"{file}:calm"', list[float]()
+    with locked(trained / "evaluation" / ".lock") as ours:
+        assert ours
+        both = [threading.Thread(target=lambda: numbers.append(mean(trained, metric))) for _ in range(2)]
+        for thread in both:
+            thread.start()
+        while len(caplog.records) < 2:
+            time.sleep(0.01)
+        assert numbers == []
+    for thread in both:
+        thread.join()
+    assert numbers[0] == numbers[1]
+    assert sum(load_callable(f"{file}:calm").__globals__["CALLS"]) == len(
+        PROMPTS
+    )  # the second one found what the first had measured
 
 
 def test_the_report_tells_of_the_comparison_that_was_just_made(trained):

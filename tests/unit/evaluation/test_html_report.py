@@ -118,6 +118,18 @@ def test_a_run_that_has_only_begun(tmp_path: Path) -> None:
     assert page.images == ["Base beside tuned, step 000003. Columns: base. Rows: 1. a fox in <snow>"]
 
 
+def test_a_picture_that_was_cut_and_a_damaged_file(run: Path) -> None:
+    (run / "samples").mkdir()
+    grid = image_grid({"base": [Image.new("RGB", (64, 64))]}, ["a fox"])
+    whole = save_picture(grid, run / "samples" / "step-000003.png").read_bytes()
+    for length in (0, 4, 40, len(whole) // 2):
+        (run / "samples" / "step-000003.png").write_bytes(whole[:length])
+        write_report(run)
+    (run / "env.json").write_text('{"kedge": ')
+    with pytest.raises(ValueError, match=r"env\.json is damaged"):
+        write_report(run)
+
+
 def test_not_a_run(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"has no config\.yaml"):
         write_report(tmp_path)

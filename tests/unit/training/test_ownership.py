@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -38,6 +39,13 @@ def test_a_folder_in_use_is_refused_whoever_asks(tmp_path):
     holder.wait()
     with owned(tmp_path / "run", resume=False) as folder:  # the lock died with its process
         assert not folder.used
+
+
+def test_a_name_in_another_encoding_is_refused_before_anything_is_made(tmp_path):
+    name = os.fsdecode(str(tmp_path).encode() + b"/l\xe4ufe")
+    with pytest.raises(FolderTaken, match="not UTF-8"), owned(Path(name), resume=False):
+        pass
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_name_that_is_taken_meanwhile_becomes_the_next_one(tmp_path):

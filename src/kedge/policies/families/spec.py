@@ -6,13 +6,13 @@ A family is a rule for one sampling step on a kind of pipeline. Its mathematics 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from kedge.files import read_json
 from kedge.models import ModelParts
 from kedge.registry import load_object
 
@@ -287,5 +287,5 @@ def _imported(function: Function) -> Callable[..., Any]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    content: dict[str, Any] = read_json(path) if path.is_file() else {}
     return content

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from kedge import files
 from kedge.files import write_text
 from kedge.training.run_folder import RunFolder
 from kedge.workflows.runner.runs import Measure, Run
@@ -39,7 +40,7 @@ class Ending:
 
 def read_json(path: Path) -> Any:
     """What a file holds, or None if there is none."""
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    return files.read_json(path) if path.is_file() else None
 
 
 def ending(home: Path) -> Ending | None:

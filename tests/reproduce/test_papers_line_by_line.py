@@ -111,6 +111,7 @@ def test_rlcms_tasks_take_as_many_samples_and_steps_as_its_table_1_says():
 def test_what_is_measured_is_what_the_papers_measure():
     measure = OPTIONS.measure()
     assert measure.prompts == "pickapic-validation-unique-500"
+    assert PAPERS.train == "pickapic-train-4k"  # 4,000 prompts of Pick-a-Pic's training set
     assert measure.metrics == ("pickscore", "aesthetic", "hpsv2", "clipscore", "blipscore", "imagereward")
     assert PAPERS.study == "partiprompts-hps-1-2"
     assert PAPERS.tasks["compression"].prompts == PAPERS.tasks["incompression"].prompts == "imagenet-animals-398"

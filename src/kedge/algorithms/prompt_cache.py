@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
 from kedge.lru import Lru
 from kedge.policies.base import Conditioning
 from kedge.units import MB
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class PromptCache:

@@ -49,6 +49,9 @@ class Paint(AdapterSwitch):
         std = torch.tensor(0.0 if k == 1 else 0.3, device=self.device)
         return Gaussian(torch.tanh(out).view_as(x), std)
 
+    def predicted_x0(self, x: Tensor, k: int, cond: Conditioning) -> Tensor:
+        return self.transition(x, k, cond).mean
+
     def decode(self, x0: Tensor) -> Tensor:
         return (x0 / 2 + 0.5).clamp(0, 1)
 

@@ -31,13 +31,19 @@ ALGORITHMS: dict[str, dict[str, Any]] = {
     "draft": {"name": "draft", "draws": 2},
     "alignprop": {"name": "alignprop"},
     "hybrid": {"name": "hybrid", "surrogate": "helpers.training_world:lightness", "min_count": 2, "beta": 0.1},
+    "hybrid, held": {"name": "hybrid", "surrogate": "helpers.training_world:lightness", "target": {"nats": 0.01}},
+    "hybrid, stages": {"name": "hybrid", "surrogate": "helpers.training_world:lightness", "anchor": "auto"},
+    "hybrid, ridge": {"name": "hybrid", "surrogate": "ridge(clipscore@emoji)", "min_count": 2, "beta": 0.1},
+    "refl": {"name": "refl", "ceiling": 0.1},
+    "soft_q": {"name": "soft_q", "beta": 0.1},
+    "alignprop, held": {"name": "alignprop", "divergence": "kl", "target": {"nats": 0.01}},
     "d3po": {"name": "d3po", "epochs": 2},
     "d3po, votes": {"name": "d3po", "votes": "votes.jsonl"},
 }
 
 
 def fit(settings: dict[str, Any], folder: Path, steps: int, resume: bool = False) -> None:
-    gradient = settings["name"] in ("rocm", "draft", "alignprop") or "last_step" in settings
+    gradient = settings["name"] in ("rocm", "draft", "alignprop", "refl", "soft_q") or "last_step" in settings
     reward = "helpers.training_world:" + ("redness" if gradient else "darkness")  # the latter has no gradient
     config = parse_config(recipe(algorithm=settings, reward=reward, training__steps=steps, training__accumulation=2))
     run_folder = RunFolder(folder)

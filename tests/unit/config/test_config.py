@@ -12,6 +12,7 @@ import yaml
 from helpers.training_world import Climb, recipe
 from kedge.algorithms import ALGORITHMS
 from kedge.algorithms.rocm import ROCM
+from kedge.algorithms.target import Anchored
 from kedge.config import ConfigError, RunConfig, document, dump, fields, load_config, parse_config, presets
 from kedge.config.text import apply_overrides, read_yaml
 
@@ -37,6 +38,27 @@ def test_every_key_of_every_algorithm_and_block_is_documented(name):
             inner = fields.block(cls, field.name)
             classes += [inner] if inner else []
     assert len(seen) > 5
+
+
+@pytest.mark.parametrize("name", [*ALGORITHMS])
+def test_init_writes_every_key_of_every_algorithm_with_its_words(name):
+    """Those of a block inside it too, once it is there: target's."""
+    held = issubclass(ALGORITHMS.get(name), Anchored)
+    settings = {"name": name, **({"target": {"nats": 4}} if held else {})}
+    if name in ("draft", "alignprop"):
+        settings["divergence"] = "kl"
+    text = document(parse_config(recipe(algorithm=settings, reward="helpers.training_world:lightness")))
+    lines = text.partition("\nalgorithm:\n")[2].partition("\n\n")[0].splitlines()
+    config = parse_config(read_yaml(text, "init"))
+    blocks = [("  ", config.algorithm.instance)]
+    for margin, block in blocks:
+        for field in fields.config_fields(type(block)):
+            value = getattr(block, field.name)
+            (place,) = [i for i, line in enumerate(lines) if line.startswith(f"{margin}{field.name}:")]
+            assert lines[place - 1].startswith(f"{margin}# "), lines[place]
+            if dataclasses.is_dataclass(value):
+                blocks.append((margin + "  ", value))
+    assert len(blocks) == 1 + held
 
 
 @pytest.mark.parametrize(

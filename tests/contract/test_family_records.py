@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from kedge.models import ModelParts
 from kedge.policies import load_policy
 from kedge.policies.families import FAMILIES, Family, network_calls
 from kedge.policies.families.catalogue import layout_of, layouts
+from kedge.policies.families.spec import Backbone
 from kedge.policies.latent import LatentPolicy
 from kedge.random_models import build_layout
 from kedge.registry import load_object
@@ -42,6 +44,19 @@ def test_what_a_record_names_exists(family: Family) -> None:
         assert scheduler.config.items() >= family.scheduler_options.items()
     trained = {name for other in FAMILIES.values() for name in other.backbone.pipelines}
     assert not trained & set(family.nearest), "it is trained: nothing comes nearer"
+
+
+def test_the_page_on_extending_knows_every_field() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "extending.md").read_text(encoding="utf-8")
+    section = page.partition("What the record brings")[2].partition("On other networks")[0]
+    for record in (Family, Backbone):
+        names = {field.name for field in fields(record)}
+        absent = {name for name in names if f"`{name}`" not in section}
+        assert not absent, f"docs/extending.md does not say who reads {sorted(absent)} of a {record.__name__}"
+    known = {field.name for record in (Family, Backbone) for field in fields(record)} | {"noise_key"}
+    words = re.findall(r"`(\w+)`", section)
+    recipe = {field.name for field in fields(ModelConfig)} | {"auto"}
+    assert set(words) <= known | recipe, "a field that is none any more"
 
 
 @pytest.mark.parametrize("layout", layouts().values(), ids=list(layouts()))

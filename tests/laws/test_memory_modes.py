@@ -20,6 +20,7 @@ from kedge.algorithms.rocm import ROCM
 from kedge.policies import load_policy
 from kedge.policies.activation_offload import OffloadedActivations
 from kedge.policies.base import Backprop, draw_noise, rollout
+from kedge.policies.known_prompts import drop_text_encoders
 from kedge.policies.latent import LatentPolicy
 from kedge.policies.memory import apply_memory_settings
 from kedge.policies.settings import MemorySettings, SpeedSettings
@@ -187,6 +188,42 @@ def test_text_encoders_wait_on_the_host(micro_lcm: Path) -> None:
     policy.device = torch.device("cpu:0")
     assert torch.equal(policy.encode(["cat"]).tensors["text"], expected)
     assert moves == ["cpu:0", "encodes", "cpu"]
+
+
+def test_text_encoders_are_dropped_and_what_they_said_is_known(micro_lcm: Path, micro_diffusion: Path) -> None:
+    for folder, kind in ((micro_lcm, "lcm"), (micro_diffusion, "diffusion")):
+        policy, plain = policy_for(folder, PLAIN, kind), policy_for(folder, PLAIN, kind)
+        expected = gradient(plain, PLAIN)
+        drop_text_encoders(policy, [*PROMPTS, "cat"], 10**6)
+        assert policy.pipeline.text_encoder is None
+        assert relative(gradient(policy, PLAIN), expected) < 1e-9
+        one_by_one = [plain.encode([prompt]) for prompt in ("cat", PROMPTS[0])]
+        for name, tensor in policy.encode(["cat", PROMPTS[0]]).tensors.items():
+            assert torch.equal(tensor, torch.cat([cond.tensors[name] for cond in one_by_one]))
+        with pytest.raises(ValueError, match="'a dog' was not known when the text encoders were dropped"):
+            policy.encode(["cat", "a dog"])
+    with pytest.raises(ValueError, match=r"2 prompts take 0 MB .* more than memory.prompt_cache_mb=0: raise it"):
+        drop_text_encoders(policy_for(micro_lcm, PLAIN), ["a", "b"], 1)
+
+
+def test_the_vae_of_sana_decodes_in_tiles(tmp_path: Path) -> None:
+    """A tile as large as the picture changes nothing; of smaller ones, the gradient is that of the blend."""
+    built = build("sana-sprint", tmp_path)
+    policy = load_policy("sana-sprint", built.folder, steps=1, size=256, dtype="float64")
+    z = torch.randn(1, *policy.latent_shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    whole = policy.decoder(z)
+    apply_memory_settings(policy, MemorySettings(vae_tile=256))
+    assert torch.equal(policy.decoder(z), whole)
+    apply_memory_settings(policy, MemorySettings(vae_tile=128))
+    assert (policy.decoder(z) - whole).abs().max() > 1e-6
+    x = z.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(policy.decoder(x).sum(), x)
+    step = torch.zeros_like(z)
+    step[0, 0, 3, 4] = h = 1e-2  # its norms compute in float32
+    difference = (policy.decoder(z + step) - policy.decoder(z - step)).sum() / (2 * h)
+    assert slope[0, 0, 3, 4].item() == pytest.approx(difference.item(), rel=1e-2)
+    with pytest.raises(ValueError, match="multiple of 32, at least 128"):
+        apply_memory_settings(policy, MemorySettings(vae_tile=100))
 
 
 def subset_gradients(policy: ToyPolicy, algorithm: ROCM, draws: int) -> tuple[Counter[tuple[int, ...]], Tensor, Tensor]:

@@ -38,6 +38,16 @@ def check(config: RunConfig) -> None:
         )
     _check_noise(config)
     _check_distance(config)
+    _check_quantized(config)
+
+
+def _check_quantized(config: RunConfig) -> None:
+    """Refuse weights that would be kept unpacked for the backward pass."""
+    if config.model.quantize == "int8" and not config.memory.unet_checkpoint:
+        raise ConfigError(
+            "model.quantize=int8 needs memory.unet_checkpoint=true: torchao keeps unpacked weights for the backward "
+            "pass, the whole network's where it is not recomputed block by block (nf4 does not need it)"
+        )
 
 
 def _check_model(model: ModelConfig) -> None:

@@ -17,6 +17,7 @@ from kedge.policies.settings import (
     MemorySettings,
     Precision,
     PredictionType,
+    Quantization,
     SpeedSettings,
 )
 from kedge.ranges import Count, Fraction, NotNegative, Positive, Seed, Share, Whole
@@ -51,11 +52,11 @@ class ModelConfig:
         renoise: r, how much of the next step's noise is drawn afresh, from 0 (none: the ODE) to 1 (all of it).
         timesteps: t_K, …, t_1, from the noise to the picture ([999, 749, 499, 249]); null is what is usual for the
             kind.
-        prediction_type: what the network predicts, where its scheduler's config says something else: epsilon, sample
-            (the picture) or v_prediction.
+        prediction_type: epsilon, sample (the picture) or v_prediction, where the scheduler's config says another.
         size: side of the pictures in pixels, or [height, width]; null is the model's own. Several, [[512, 512], [640,
             448]], are drawn from for each batch of training; the first is the one that is watched, evaluated and shown.
         dtype: precision of the networks; the adapter and all arithmetic on steps stay in float32.
+        quantize: int8 or nf4 stores the denoising network's frozen linear layers in 8 or 4 bits; null in dtype.
         unet: a UNet in place of the model's own (latent-consistency/lcm-sdxl): a folder, file or hub id, or a file on
             the hub (ByteDance/SDXL-Lightning/sdxl_lightning_4step_unet.safetensors).
         lcm_lora: an LCM-LoRA to make a consistency model of Stable Diffusion or SDXL: a folder, file or hub id.
@@ -76,6 +77,7 @@ class ModelConfig:
     prediction_type: PredictionType | None = None
     size: Sizes = None
     dtype: Precision = "float32"
+    quantize: Quantization | None = None
     unet: str | None = None
     lcm_lora: str | None = None
     few_step_lora: str | None = None

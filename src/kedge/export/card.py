@@ -171,7 +171,7 @@ def _use(config: RunConfig) -> str:
         return ""
     return (
         f"## Use\n\n```python\n{code}```\n\nThe adapter's scale is inside its weights: leave the LoRA weight at 1."
-        f"{_comfyui(config)}\n"
+        f"{_comfyui(config)}{_quantized(config)}\n"
     )
 
 
@@ -182,6 +182,13 @@ def _comfyui(config: RunConfig) -> str:
     if sampler is None:
         return ""
     return f" In ComfyUI, `lora/comfyui.safetensors` with the sampler `{sampler}` and {model.steps} steps."
+
+
+def _quantized(config: RunConfig) -> str:
+    """Which base it was trained on, where that is not quite the published one."""
+    if config.model.quantize is None:
+        return ""
+    return f" It was trained on the base in {config.model.quantize}: on the weights as published it differs a little."
 
 
 def _details(config: RunConfig, history: Sequence[str]) -> str:

@@ -30,10 +30,12 @@ class Description:
     Attributes:
         lines: model, prompts, samples, network passes, and what is not on this machine yet.
         looks: how often it is looked at; None if the prompts are not here.
+        known: how many different prompts its training asks for; None likewise.
     """
 
     lines: tuple[str, ...]
     looks: Looks | None
+    known: int | None = None
 
 
 def describe_run(config: RunConfig) -> Description:
@@ -48,7 +50,8 @@ def describe_run(config: RunConfig) -> Description:
     looks = None if sets is None else looks_of(config, sets)
     if looks is not None:
         lines.append(_watching(config, looks))
-    return Description((*lines, *_rewards(config)), looks)
+    known = None if sets is None else len(sets.of_training)
+    return Description((*lines, *_rewards(config)), looks, known)
 
 
 def _where(model: str) -> str:

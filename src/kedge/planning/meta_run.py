@@ -33,7 +33,8 @@ def assemble_meta(config: RunConfig, steps: int) -> MetaRun | None:
     if policy is None:
         return None
     # Where text encoders wait is for the list of networks; nothing is there to be moved or compiled.
-    memory, speed = replace(config.memory, offload_text_encoders=False), replace(config.speed, compile=False)
+    memory = replace(config.memory, offload_text_encoders=False, drop_text_encoders=False)
+    speed = replace(config.speed, compile=False)
     apply_memory_settings(policy, memory, speed)
     algorithm = config.algorithm.instance
     through = algorithm.learns_through if isinstance(algorithm, LearnsThrough) else config.reward

@@ -17,6 +17,7 @@ from kedge.planning.looks import Looks
 from kedge.planning.operations import OperationCost
 from kedge.planning.step import StepCost, count_step
 from kedge.planning.timing import Elapsed, seconds
+from kedge.policies.known_prompts import too_many
 from kedge.units import GB, MB, YEAR, duration
 
 LARGE = 1e12  # floating-point operations of a step that nobody wants to wait for on a CPU
@@ -35,6 +36,8 @@ def plan(config: RunConfig) -> Iterator[str]:
         yield "memory and time: unknown before the model's own files are here (of a policy of your own, always)"
     else:
         yield from _forecast(config, forecast)
+        if config.memory.drop_text_encoders and description.known is not None:
+            yield _known_prompts(config, description.known, forecast.cost.prompt)
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ def forecast_of(config: RunConfig, looks: Looks | None = None) -> Forecast | Non
     average = trained if config.optimizer.ema else 0
     moments = trained * (0.5 if config.optimizer.name == "adamw8bit" else 2)
     watched = cost.look.peak if config.watch.samples_every or config.watch.evaluate_every else 0
-    peak = cost.networks.bytes + moments + average + max(cost.step.peak, watched)
+    peak = _peak(config, cost, moments + average, watched)
     if device.type == "cpu":
         loading = cost.networks.bytes + cost.networks.largest_file
         peak = base + max(peak + _cached_prompts(config, cost), loading)
@@ -91,6 +94,16 @@ def forecast_of(config: RunConfig, looks: Looks | None = None) -> Forecast | Non
     )
 
 
+def _peak(config: RunConfig, cost: StepCost, optimizer: float, watched: float) -> float:
+    """Bytes on the device at the worst moment: a step, a look, or a text encoder that is there to encode."""
+    networks = cost.networks
+    held = networks.bytes + optimizer
+    at_work = held + networks.unpacked + max(cost.step.peak, watched)
+    encoding = max(networks.waiting, default=0)
+    # Where text encoders are dropped, they have the device for themselves before training.
+    return max(at_work, encoding if config.memory.drop_text_encoders else held + encoding)
+
+
 def _seconds_to_watch(config: RunConfig, cost: StepCost, looks: Looks | None, device: torch.device) -> Elapsed | None:
     if looks is None or not looks.drawn:
         return None
@@ -98,6 +111,8 @@ def _seconds_to_watch(config: RunConfig, cost: StepCost, looks: Looks | None, de
 
 
 def _cached_prompts(config: RunConfig, cost: StepCost) -> int:
+    if config.memory.drop_text_encoders:
+        return config.memory.prompt_cache_mb * MB
     work = workload_of(config)
     seen = work.batches(config.training.steps) * work.samples
     return min(config.memory.prompt_cache_mb * MB, seen * cost.prompt)
@@ -114,6 +129,8 @@ def _forecast(config: RunConfig, forecast: Forecast) -> Iterator[str]:
         f"peak memory: {forecast.peak / GB:.2f} GB ({where}), of which weights {networks.bytes / GB:.2f} and "
         f"what a step needs besides {step.peak / GB:.2f}"
     )
+    if forecast.device != "cpu":
+        yield f"host memory: at least {networks.loading / GB:.2f} GB while the model is loaded"
     yield f"time: {_time(forecast, config.training.steps)}"
     if not forecast.present or (forecast.device == "cpu" and step.flops > LARGE):
         yield f"time on an {H100.name}: {_computed(step, config.training.steps)}"
@@ -140,6 +157,14 @@ def _computed(step: OperationCost, steps: int) -> str:
         f"{duration(each)} a step, {duration(steps * each)} for {steps} steps without watching, computed from its data "
         "sheet, not measured"
     )
+
+
+def _known_prompts(config: RunConfig, count: int, size: int) -> str:
+    """What all prompts take when they are encoded, and whether that is allowed."""
+    limit = config.memory.prompt_cache_mb * MB
+    if count * size > limit:
+        return f"refused: {too_many(1, size, count, limit)}"
+    return f"encoded prompts: {count} take {count * size / GB:.2f} GB of the host's memory; text encoders are dropped"
 
 
 def _count(number: int) -> str:

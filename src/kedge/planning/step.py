@@ -10,42 +10,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import nn
 
 from kedge.algorithms.base import Context
 from kedge.algorithms.workload import Passes, Workload
 from kedge.config import RunConfig
 from kedge.config.workload import workload_of
 from kedge.planning.meta_run import MetaRun, assemble_meta
+from kedge.planning.networks import Networks, networks_of
 from kedge.planning.operations import OperationCost, count_operations, counted
 from kedge.planning.rehearsal import rehearsed_step, rehearses, saved_tensors, steps_to_go_through
 from kedge.planning.skeletons import MetaReward
 from kedge.planning.watching import PROMPT, LookCost, count_look
-from kedge.policies.latent import LatentPolicy
-from kedge.policies.loading import UNUSED
-
-
-@dataclass(frozen=True)
-class Networks:
-    """What is loaded.
-
-    Attributes:
-        sizes: name → (parameters, bytes), frozen ones.
-        trained: parameters that training changes.
-    """
-
-    sizes: dict[str, tuple[int, int]]
-    trained: int
-
-    @property
-    def bytes(self) -> int:
-        """Of all weights, the trained ones in float32."""
-        return sum(size for _, size in self.sizes.values()) + 4 * self.trained
-
-    @property
-    def largest_file(self) -> int:
-        """Bytes of the largest reward's weights as they are published, in half precision: read whole while loading."""
-        return max((2 * count for name, (count, _) in self.sizes.items() if name.startswith("reward")), default=0)
 
 
 @dataclass(frozen=True)
@@ -81,7 +56,7 @@ def count_step(config: RunConfig) -> StepCost | None:
     for reward in rewards:
         unknown += reward.unknown
     return StepCost(
-        networks=_networks(run.policy, rewards, config.memory.offload_text_encoders),
+        networks=networks_of(run.policy, rewards, config),
         step=_step(config, run, scored),
         look=count_look(
             run.policy, [*(scored or [run.reward]), *others] if config.watch.evaluate_every else [], run.prompt, config
@@ -171,22 +146,3 @@ def _watched(config: RunConfig) -> list[str]:
         if name != config.reward:
             others.append(name)
     return others
-
-
-def _networks(policy: LatentPolicy, rewards: Sequence[MetaReward], texts_elsewhere: bool) -> Networks:
-    parts: dict[str, nn.Module] = {}
-    for name, part in policy.pipeline.components.items():
-        elsewhere = texts_elsewhere and name in policy.backbone.text_encoders
-        if isinstance(part, nn.Module) and name not in UNUSED and not elsewhere:
-            parts[name] = part
-    for reward in rewards:
-        parts |= reward.networks
-    sizes = {}
-    for name, part in parts.items():
-        count = size = 0
-        for weight in part.parameters():
-            if not weight.requires_grad:
-                count += weight.numel()
-                size += weight.numel() * weight.element_size()
-        sizes[name] = count, size
-    return Networks(sizes, sum(weight.numel() for weight in policy.trainable()))

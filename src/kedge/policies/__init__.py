@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from kedge.policies.base import Policy
     from kedge.policies.latent import LatentPolicy
-    from kedge.policies.settings import LoraConfig, Size
+    from kedge.policies.settings import LoraConfig, Quantization, Size
 
 log = logging.getLogger(__name__)
 
@@ -39,13 +39,15 @@ def load_policy(
     prediction_type: str | None = None,
     size: Size | Sequence[tuple[int, int]] | None = None,
     parts: ModelParts | None = None,
+    quantize: Quantization | None = None,
+    texts_on_host: bool = False,
 ) -> Policy:
     """Load a generator.
 
     Args:
         kind: ``auto``, one of :data:`FAMILIES`, ``module:object`` for a family of your own, or ``module:function``
-            taking the same arguments as this, without ``kind``; ``renoise``, ``timesteps``, ``size`` and ``parts``
-            are passed to it only where they are given.
+            taking the same arguments as this, without ``kind`` and ``texts_on_host``; ``renoise``, ``timesteps``,
+            ``size``, ``parts`` and ``quantize`` are passed to it only where they are given.
         model: as for :func:`kedge.models.resolve_model`.
         steps: K.
         guidance: ω of ROCM's Eq. 4; diffusers' ``guidance_scale`` is ω + 1. None is the model's own.
@@ -58,6 +60,8 @@ def load_policy(
         size: side of the pictures in pixels, or height and width; None is the model's own. Of several
             ``(height, width)`` the first is the policy's, and the others are its ``other_sizes``.
         parts: a UNet, a VAE or a LoRA for good from elsewhere, and the variant of the weight files.
+        quantize: ``int8`` or ``nf4`` stores the denoising network's blocks in fewer bits; None in ``dtype``.
+        texts_on_host: leave the text encoders in the host's memory, from where each is fetched for its work.
 
     Raises:
         UnknownNameError: for an unknown kind or model.
@@ -73,15 +77,20 @@ def load_policy(
     family = find(kind)
     if family is None:
         optional: dict[str, Any] = {"size": size, "parts": parts, "renoise": renoise, "timesteps": timesteps}
+        optional["quantize"] = quantize
         optional = {name: value for name, value in optional.items() if value not in (None, ModelParts(), 1.0)}
         policy: Policy = load_object(kind)(model, device=torch.device(device), dtype=dtype, **settings, **optional)
         return policy
     _warn_of_guidance(family, guidance, parts or ModelParts())
     from kedge.policies.loading import Place, load_pipeline
+    from kedge.policies.memory import fetch_texts
 
-    pipeline = load_pipeline(Place(model, parts or ModelParts(), torch.device(device), dtype), family)
+    place = Place(model, parts or ModelParts(), torch.device(device), dtype, quantize, texts_on_host)
     settings |= {"renoise": renoise, "timesteps": timesteps, "prediction_type": prediction_type}
-    return make_policy(kind, pipeline, size=size, **settings)
+    latent = make_policy(kind, load_pipeline(place, family), size=size, **settings)
+    if texts_on_host:
+        fetch_texts(latent)
+    return latent
 
 
 def make_policy(

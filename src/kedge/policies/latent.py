@@ -40,6 +40,8 @@ class LatentPolicy:
         space: where its latents live.
         other_sizes: the same networks and adapter for pictures of further sizes; see :meth:`share`.
         decoder: the VAE's, from its own latents to images in [−1, 1]; memory settings may wrap it.
+        text: prompts to conditioning; :func:`kedge.policies.known_prompts.drop_text_encoders` replaces it.
+        texts_on_host: whether text encoders wait in the host's memory, and are fetched for their work.
         straight_through: let gradients pass through the clamp of :meth:`decode` where pixels are saturated.
     """
 
@@ -71,7 +73,8 @@ class LatentPolicy:
         self.decoder: Callable[[Tensor], Tensor] = self._decode
         self.straight_through = True
         self.other_sizes: tuple[LatentPolicy, ...] = ()
-        self._text, self._denoiser = text, denoiser
+        self.text, self._denoiser = text, denoiser
+        self.texts_on_host = False
 
     def share(self, others: Sequence[LatentPolicy]) -> None:
         """Have ``others``, on the same pipeline for pictures of other sizes, use this adapter and this decoder."""
@@ -87,7 +90,7 @@ class LatentPolicy:
 
     def encode(self, prompts: Sequence[str]) -> Conditioning:
         """What the network reads of the prompts, without gradient."""
-        return self._text(prompts)
+        return self.text(prompts)
 
     def transition(self, x: Tensor, k: int, cond: Conditioning) -> Gaussian:
         """``p(x_{k-1} | x_k, c)`` at ``x = x_k`` ``[B, *latent_shape]``; std = 0 at k = 1."""

@@ -18,7 +18,9 @@ from kedge.policies.families.spec import Family
 from kedge.policies.hub import check_reachable
 from kedge.policies.merged_lora import merge_lora
 from kedge.policies.part_files import LORA_FILES, single_file
+from kedge.policies.quantized import quantize
 from kedge.policies.schedulers import as_scheduler
+from kedge.policies.settings import Quantization
 from kedge.policies.unet_file import load_unet_file, unet_path
 from kedge.quiet import quiet_loading
 from kedge.vocabulary import check_vocabulary
@@ -35,12 +37,16 @@ class Place:
         parts: what to take from elsewhere.
         device: where every network goes.
         dtype: of the networks.
+        quantize: how the denoising network's blocks are stored; None is in ``dtype``.
+        texts_on_host: text encoders stay in the host's memory.
     """
 
     model: str | Path
     parts: ModelParts
     device: torch.device
     dtype: torch.dtype
+    quantize: Quantization | None = None
+    texts_on_host: bool = False
 
 
 def load_pipeline(place: Place, family: Family) -> DiffusionPipeline:
@@ -79,7 +85,18 @@ def load_pipeline(place: Place, family: Family) -> DiffusionPipeline:
     pipeline.set_progress_bar_config(disable=True)
     if pipeline.vae.dtype == torch.float16 and pipeline.vae.config.get("force_upcast"):
         pipeline.vae.to(torch.float32)  # SDXL's own overflows in float16
-    return pipeline.to(place.device)
+    _move(pipeline, family, place)
+    return pipeline
+
+
+def _move(pipeline: DiffusionPipeline, family: Family, place: Place) -> None:
+    """Every network to where it is used; the denoising one layer by layer, where its layers are quantised."""
+    backbone = family.backbone
+    if place.quantize:
+        quantize(getattr(pipeline, backbone.network), place.quantize, place.device)
+    for name, part in pipeline.components.items():
+        if isinstance(part, nn.Module) and not (place.texts_on_host and name in backbone.text_encoders):
+            part.to(place.device)
 
 
 def _check_reachable(where: Path | str, parts: ModelParts) -> None:

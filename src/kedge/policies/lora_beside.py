@@ -13,6 +13,7 @@ from torch import Tensor
 from kedge.policies.latent import LatentPolicy
 from kedge.policies.merged_lora import check_fit, read_lora
 from kedge.policies.part_files import lora_file
+from kedge.policies.quantized import is_quantized
 
 
 @contextmanager
@@ -32,6 +33,9 @@ def lora_beside(policy: LatentPolicy, source: str, weight: float, key: str) -> I
         layers[name] = module.get_base_layer() if isinstance(module, BaseTunerLayer) else module
     network = policy.backbone.network
     updates = read_lora(path, policy.pipeline, key, network)
+    stored = [name for name in updates if name in layers and is_quantized(layers[name].weight)]
+    if stored:
+        raise ValueError(f"{key}: {stored[0]} is stored in fewer bits (model.quantize), to which no LoRA can be added")
     check_fit(updates, layers, f"{key}: {path.name}", network)
     before: dict[str, Tensor] = {}
     try:

@@ -46,8 +46,8 @@ def apply_memory_settings(policy: Policy, memory: MemorySettings, speed: SpeedSe
     _set_up_decoder(policy, memory, backend)
     if memory.unet_checkpoint:
         policy.network.enable_gradient_checkpointing(_block_checkpoint(policy.adapter, backend))
-    if memory.offload_text_encoders:
-        _wait_on_host(policy)
+    if memory.offload_text_encoders and not policy.texts_on_host:
+        fetch_texts(policy)
     if speed.channels_last:
         for network in (policy.network, policy.vae):
             network.to(memory_format=torch.channels_last)
@@ -122,13 +122,22 @@ class _Sliced:
 
 def _tile(vae: Any, pixels: int) -> None:
     """Tiles of ``pixels``, overlapping as the VAE has it; its own choice would be whole pictures of its native size."""
-    if not hasattr(vae, "enable_tiling") or not hasattr(vae, "tile_latent_min_size"):
+    if not hasattr(vae, "enable_tiling"):
         raise ValueError(f"memory.vae_tile: {type(vae).__name__} cannot decode in tiles; leave it null")
-    factor = 2 ** (len(vae.config.block_out_channels) - 1)
+    by_stride = hasattr(vae, "tile_sample_stride_height")  # SANA's; the others say how much tiles overlap
+    factor = vae.spatial_compression_ratio if by_stride else 2 ** (len(vae.config.block_out_channels) - 1)
     if pixels % factor or pixels < 4 * factor:
         raise ValueError(f"memory.vae_tile must be a multiple of {factor}, at least {4 * factor}, not {pixels}")
-    vae.enable_tiling()
-    vae.tile_sample_min_size, vae.tile_latent_min_size = pixels, pixels // factor
+    if by_stride:
+        vae.enable_tiling(pixels, pixels, *[_stride(pixels, factor)] * 2)
+    else:
+        vae.enable_tiling()
+        vae.tile_sample_min_size, vae.tile_latent_min_size = pixels, pixels // factor
+
+
+def _stride(pixels: int, factor: int) -> int:
+    """Tiles overlap by a quarter, in whole latents."""
+    return pixels - max(1, pixels // (4 * factor)) * factor
 
 
 def _compile(network: Any, blocks: bool) -> None:
@@ -141,8 +150,9 @@ def _compile(network: Any, blocks: bool) -> None:
         network.compile(options=options)
 
 
-def _wait_on_host(policy: LatentPolicy) -> None:
-    """Text encoders go to the device when they are called, and back when they are done."""
+def fetch_texts(policy: LatentPolicy) -> None:
+    """Text encoders wait on the host, go to the device when they are called, and back when they are done."""
+    policy.texts_on_host = True
     for name in policy.backbone.text_encoders:
         encoder = getattr(policy.pipeline, name, None)
         if isinstance(encoder, nn.Module):

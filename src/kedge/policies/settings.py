@@ -14,6 +14,7 @@ from kedge.ranges import Count, Positive, Share, Whole
 Precision = Literal["float32", "bfloat16", "float16"]
 Size = int | tuple[int, int]  # of a picture in pixels: its side, or height and width
 PredictionType = Literal["epsilon", "sample", "v_prediction"]
+Quantization = Literal["int8", "nf4"]
 Attention = Literal["auto", "flash", "efficient", "cudnn", "math"]
 
 
@@ -82,6 +83,8 @@ class MemorySettings:
         vae_slicing: decode one picture at a time, and recompute it in the backward pass.
         vae_tile: decode in overlapping tiles of this many pixels, blended; changes pictures a little. null does not.
         offload_text_encoders: text encoders wait in the host's memory while they have nothing to encode.
+        drop_text_encoders: encode all prompts before training, while the other networks wait in the host's memory, and
+            give the text encoders up. All prompts have to fit into prompt_cache_mb.
         offload_activations: what the backward pass needs waits in the host's memory; slow, for GPUs only.
         prompt_cache_mb: host memory for encoded prompts; those used longest ago are encoded again when they come back.
         reward_dtype: precision of the rewards' networks; scores stay in float32.
@@ -92,15 +95,21 @@ class MemorySettings:
     vae_slicing: bool = False
     vae_tile: Count | None = None
     offload_text_encoders: bool = False
+    drop_text_encoders: bool = False
     offload_activations: bool = False
     prompt_cache_mb: Count = 1024
     reward_dtype: Precision = "float32"
 
     @property
+    def texts_wait(self) -> bool:
+        """Whether text encoders are not on the device while others train."""
+        return self.offload_text_encoders or self.drop_text_encoders
+
+    @property
     def changes_networks(self) -> bool:
         """Whether anything is asked of the generator's own networks."""
         decoding = self.vae_checkpoint or self.vae_slicing or self.vae_tile is not None
-        return decoding or self.unet_checkpoint or self.offload_text_encoders
+        return decoding or self.unet_checkpoint or self.texts_wait
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from kedge.config.workload import backprop_of
 from kedge.policies import load_policy
 from kedge.policies.base import Policy
 from kedge.policies.fingerprint import Fingerprint, fingerprint
+from kedge.policies.known_prompts import drop_text_encoders
 from kedge.policies.latent import LatentPolicy
 from kedge.policies.memory import apply_memory_settings
 from kedge.prompts import PromptStream
@@ -43,7 +44,7 @@ log = logging.getLogger(__name__)
 USUAL_TOKENS = 77  # that CLIP reads, start and end included
 
 
-def build_policy(model: ModelConfig, device: torch.device, *, lora: bool = True) -> Policy:
+def build_policy(model: ModelConfig, device: torch.device, *, lora: bool = True, texts_on_host: bool = False) -> Policy:
     """Load the generator, with a fresh adapter unless ``lora`` is False."""
     return load_policy(
         model.kind,
@@ -59,6 +60,8 @@ def build_policy(model: ModelConfig, device: torch.device, *, lora: bool = True)
         prediction_type=model.prediction_type,
         size=model.size,
         parts=model.parts,
+        quantize=model.quantize,
+        texts_on_host=texts_on_host,
     )
 
 
@@ -100,6 +103,9 @@ def assemble(
         log.warning(sentence)
     seed_everything(_own_seed(config, processes))
     apply_memory_settings(policy, config.memory, config.speed)
+    if config.memory.drop_text_encoders and isinstance(policy, LatentPolicy):
+        # Before rewards are loaded: the device has room for the largest text encoder.
+        drop_text_encoders(policy, sets.of_training, config.memory.prompt_cache_mb * MB)
     if config.speed.tf32:
         torch.set_float32_matmul_precision("high")
     reward = load_reward(config.reward, processes.device, getattr(torch, config.memory.reward_dtype))
@@ -110,7 +116,7 @@ def assemble(
     context = replace(_context(config, processes, policy, counted, prompts), state=state)
     if isinstance(policy, LatentPolicy) and policy.other_sizes:
         sizes = (policy, *policy.other_sizes)
-        draw_sizes(context, sizes, seed=config.training.seed, cache_mb=config.memory.prompt_cache_mb)
+        draw_sizes(context, sizes, seed=config.training.seed, cache_mb=prompt_cache_mb(config))
     watching = _callbacks(config, sets, folder, reward, processes.device) if processes.main else ()
     trainer = Trainer(
         algorithm=Floored(algorithm, floored) if floored else algorithm,
@@ -160,7 +166,8 @@ def cut_prompts(policy: Policy, prompts: Sequence[str]) -> str | None:
 
 def _started(config: RunConfig, processes: Processes, parent: Parent | None) -> tuple[Policy, Fingerprint | None]:
     """The policy with a fresh adapter or its parent's, and what it is made of."""
-    policy, base = build_policy(config.model, processes.device), base_of(config.model)
+    policy = build_policy(config.model, processes.device, texts_on_host=config.memory.texts_wait)
+    base = base_of(config.model)
     if parent is not None:
         parent.check(config, base)
         parent.load_into(policy)
@@ -184,8 +191,13 @@ def _context(
         processes=processes.count,
         process=processes.index,
         gather=processes.gather,
-        cache=PromptCache(config.memory.prompt_cache_mb * MB),
+        cache=PromptCache(prompt_cache_mb(config) * MB),
     )
+
+
+def prompt_cache_mb(config: RunConfig) -> int:
+    """What encoded prompts may take in the cache of training; where text encoders are dropped, all are kept already."""
+    return 0 if config.memory.drop_text_encoders else config.memory.prompt_cache_mb
 
 
 def _own_seed(config: RunConfig, processes: Processes) -> int:

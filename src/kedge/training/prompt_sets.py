@@ -104,6 +104,13 @@ class PromptSets:
         return PromptSet(self.train[:WATCHED], "train")
 
     @cached_property
+    def of_training(self) -> list[str]:
+        """Every different prompt that a training asks for: those to train on, and those to watch it by."""
+        watch = self.config.watch
+        watched = self.tuning.prompts if watch.evaluate_every or watch.samples_every else []
+        return list(dict.fromkeys([*self.train, *watched, *watch.samples]))
+
+    @cached_property
     def test(self) -> PromptSet:
         """To judge the model by: ``watch.test``, or those kept from the training prompts, or those it is watched by."""
         if self.config.watch.test is not None:

@@ -110,7 +110,7 @@ class TrainedRun:
             )
         step, state = latest
         device = self.device if isinstance(self.device, torch.device) else find_device(self.device)
-        policy = build_policy(self.config.model, device)
+        policy = build_policy(self.config.model, device, texts_on_host=self.config.memory.texts_wait)
         base = base_of(self.config.model)
         check_base(state.get("base"), base, str(self.path))
         step, weights = result_of(step, state)

@@ -41,6 +41,7 @@ def drawn_by(model: ModelConfig) -> str:
     base = base_of(model)
     weights = f" weights {base.digest[:16]}" if base else ""
     rare: dict[str, object] = {"timesteps": model.timesteps, "prediction_type": model.prediction_type}
+    rare["quantize"] = model.quantize
     rare |= {"size": model.size, "dtype": None if model.dtype == "float32" else model.dtype}
     rare["renoise"] = None if model.renoise == 1 else f"{model.renoise:g}"
     further = "".join(f" {key} {value}" for key, value in rare.items() if value is not None)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import nn
@@ -30,13 +29,14 @@ class KnownPrompts:
 
     def __init__(self, encode: Encode, prompts: Sequence[str], limit: int, device: torch.device):
         self._device = device
-        self._encoded: dict[str, dict[str, torch.Tensor]] = {}
+        self._encoded: dict[str, Conditioning] = {}
         self.bytes = 0
         different = list(dict.fromkeys(prompts))
         for prompt in different:
-            tensors = {name: tensor.cpu() for name, tensor in encode([prompt]).tensors.items()}
-            self._encoded[prompt] = tensors
-            self.bytes += sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+            cond = encode([prompt]).to(torch.device("cpu"))
+            self._encoded[prompt] = cond
+            for tensor in cond.tensors.values():
+                self.bytes += tensor.numel() * tensor.element_size()
             if self.bytes > limit:
                 raise ValueError(too_many(len(self._encoded), self.bytes, len(different), limit))
 
@@ -46,14 +46,16 @@ class KnownPrompts:
         Raises:
             ValueError: for one that was not known.
         """
+        columns: dict[str, list[torch.Tensor]] = {}
         for prompt in prompts:
             if prompt not in self._encoded:
                 raise ValueError(
                     f"the prompt {prompt[:60]!r} was not known when the text encoders were dropped: set "
                     "memory.drop_text_encoders=false (offload_text_encoders=true keeps them in the host's memory)"
                 )
-        parts = [self._encoded[prompt] for prompt in prompts]
-        return Conditioning({name: torch.cat([part[name] for part in parts]) for name in parts[0]}).to(self._device)
+            for name, tensor in self._encoded[prompt].tensors.items():
+                columns.setdefault(name, []).append(tensor)
+        return Conditioning({name: torch.cat(column) for name, column in columns.items()}).to(self._device)
 
 
 def too_many(count: int, size: float, all_prompts: int, limit: float) -> str:
@@ -74,16 +76,13 @@ def drop_text_encoders(policy: LatentPolicy, prompts: Sequence[str], limit: int)
     Raises:
         ValueError: if they take more.
     """
-    others = [part for name, part in _networks(policy) if name not in policy.backbone.text_encoders]
-    for part in others:
-        part.to("cpu")
+    others = list[nn.Module]()
+    for name, part in policy.pipeline.components.items():
+        if isinstance(part, nn.Module) and name not in policy.backbone.text_encoders:
+            others.append(part.to("cpu"))
     for other in (policy, *policy.other_sizes):
         other.text = KnownPrompts(other.text, prompts, limit, policy.device)
     policy.pipeline.register_modules(**dict.fromkeys(policy.backbone.text_encoders))
     gc.collect()
     for part in others:
         part.to(policy.device)
-
-
-def _networks(policy: LatentPolicy) -> list[tuple[str, Any]]:
-    return [(name, part) for name, part in policy.pipeline.components.items() if isinstance(part, nn.Module)]

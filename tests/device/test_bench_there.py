@@ -1,12 +1,14 @@
-"""The benchmark against the straightforward loop, on a narrow model: it runs there, and the gradients are equal."""
+"""The benchmarks on narrow models: they run there; against the straightforward loop the gradients are equal."""
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
 import torch
-from bench import sd15
+from bench import gpu, gpu_cases, gpu_page, sd15
+from bench.gpu_step import Setting
 
 pytestmark = pytest.mark.gpu
 
@@ -19,3 +21,18 @@ def test_every_way_runs_there(device: torch.device, tmp_path: Path, monkeypatch:
     apart = sd15.differences(rows)
     assert len(apart) == sum(row.gradient is not None for row in rows) - 1
     assert max(apart.values()) < 0.05  # bfloat16 rounds at 0.004
+
+
+CASES = [gpu_cases.PARTS[part][-1] for part in ("8gb", "flow")]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.key)
+def test_what_waits_for_a_gpu_runs_there(device: torch.device, case: gpu_cases.Case) -> None:
+    row = gpu.row(case, Setting(str(device), scale=0.05))
+    assert "error" not in row, row
+    assert row["seconds"] > 0
+    assert row["flops"] > 0
+    assert row["planned_peak"] > 0
+    assert math.isfinite(row["gradient_norm"])
+    page = gpu_page.page_of({"hardware": "a card", "scale": 0.05, "versions": {}, "rows": {case.key: row}})
+    assert f"| {case.name} | {case.batch} |" in page

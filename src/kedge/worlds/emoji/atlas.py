@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from PIL import Image, ImageDraw, ImageFont
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 ASSETS = Path(__file__).parent / "assets"
 ATLAS = ASSETS / "atlas.png"
@@ -97,6 +99,8 @@ def sprite_bank() -> Tensor:
 
     A sprite of size s fills the upper left s × s pixels; the rest is transparent.
     """
+    import torch  # captions are read, and dry runs made, without it
+
     sheet = Image.open(ATLAS).convert("RGBA")
     bank = torch.zeros(len(SPRITES), len(SIZES), 4, SIZES[-1], SIZES[-1])
     for i in range(len(SPRITES)):

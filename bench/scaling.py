@@ -126,7 +126,7 @@ def page(pictures: Sequence[Counted]) -> str:
     ]
     for each in pictures:
         lines.append(
-            f"| {each.name} | `{each.size}` | {each.passes:.4g} | {each.tflop:.4g} | {each.seconds:.3g} | "
+            f"| {each.name} | `{each.size}` | {each.passes:.4g} | {shown(each.tflop)} | {shown(each.seconds)} | "
             f"{each.memory / 1e9:.1f} | {each.gradients / 1e6:.1f} |"
         )
     lines += [
@@ -143,7 +143,7 @@ def page(pictures: Sequence[Counted]) -> str:
         cells = []
         for cards in CARDS:
             seconds = step_seconds(each, cards)
-            cells.append(f"{seconds:.3g} ({exchange_seconds(each.gradients, cards) / seconds:.2%})")
+            cells.append(f"{shown(seconds)} ({exchange_seconds(each.gradients, cards) / seconds:.2%})")
         lines.append(f"| {each.name} | {' | '.join(cells)} |")
     most = max(exchanged(each.gradients, CARDS[-1]) for each in pictures)
     lines += [
@@ -165,6 +165,11 @@ def main() -> None:
         print(pictures[-1], flush=True)
     write_text(arguments.page, page(pictures))
     print(arguments.page)
+
+
+def shown(number: float) -> str:
+    """Three significant digits, never in powers of ten."""
+    return f"{number:.3g}" if number < 1000 else f"{number:,.0f}"
 
 
 if __name__ == "__main__":

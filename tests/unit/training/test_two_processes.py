@@ -236,9 +236,7 @@ def test_two_processes_learn_one_thing(tmp_path, launch: Launch, algorithm: dict
     assert one == other
     log = read_log(whole / "metrics.jsonl")
     if "target" in algorithm or "anchor" in algorithm:
-        betas = [line["beta"] for line in log]
-        assert betas[0] == 0
-        assert len(set(betas)) == 4
+        assert len({line["beta"] for line in log}) == 4
     prepare(parts, algorithm=algorithm, training__steps=2)
     launch(parts)
     prepare(parts, algorithm=algorithm, training__steps=4)

@@ -8,6 +8,7 @@ import itertools
 import json
 import logging
 import os
+import shlex
 import shutil
 import socket
 import time
@@ -137,6 +138,11 @@ def check_writable(path: Path) -> None:
         raise ValueError(f"{path} cannot be written: {place} is a file")
     if not os.access(place, os.W_OK):
         raise ValueError(f"{path} cannot be written: {place} is read-only")
+
+
+def typed(path: object) -> str:
+    """A path as one types it: in quotes where it has spaces or signs that a shell reads."""
+    return shlex.quote(str(path))
 
 
 def read_json(path: Path) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -12,7 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from kedge.files import alone, check_writable, locked, read_json, replacing, write_text
+from kedge.files import alone, check_writable, locked, read_json, replacing, typed, write_text
+from kedge.training.checkpoint import CheckpointError
+from kedge.workflows.doctor import examine
+from kedge.workflows.load_run import load_run
 
 
 def test_a_file_appears_when_the_block_ends(tmp_path: Path) -> None:
@@ -155,3 +159,24 @@ def test_damaged_json_is_named(tmp_path: Path, content: bytes) -> None:
         read_json(file)
     file.write_bytes("\ufeff{}".encode())  # as some editors write it
     assert read_json(file) == {}
+
+
+def test_a_path_in_a_command_can_be_typed_as_it_stands(tmp_path: Path) -> None:
+    for name in ("plain", "Läufe 1", "a'b", "$HOME (2)"):
+        assert shlex.split(f"kedge train {typed(tmp_path / name)} --resume")[2] == str(tmp_path / name)
+    assert typed("runs/my") == "runs/my"
+
+
+def test_advice_names_runs_so_that_it_can_be_typed(tmp_path: Path) -> None:
+    (tmp_path / "Läufe 1").mkdir()
+    (tmp_path / "Läufe 1" / "config.yaml").write_text("model: emoji-lcm\nreward: pickscore@emoji\n")
+    with pytest.raises(CheckpointError) as refused:
+        load_run(tmp_path / "Läufe 1")
+    command = str(refused.value).partition("(")[2].rstrip(")")
+    assert shlex.split(command) == ["kedge", "train", str(tmp_path / "Läufe 1"), "--resume"]
+
+
+def test_rewards_that_need_a_server_have_nothing_to_download() -> None:
+    rows = dict(examine()["Rewards"])
+    assert rows["remote"] == "needs a server: kedge doctor remote"
+    assert not any("1 MB to download" in state for state in rows.values())

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from kedge.files import typed
 from kedge.hashing import file_hash
 from kedge.models import BUNDLED, ModelParts
 from kedge.policies.weight_files import weight_files
@@ -112,7 +113,7 @@ def _refusal(past: Fingerprint, present: Fingerprint, run: str) -> str:
         if past.parts and past.parts.get(part) != present.parts.get(part):
             different.append(part)
     which = f" Different: {', '.join(different)}." if different else ""
-    again = f"To train such an adapter on the one here: kedge train {run} --out NEW-FOLDER"
+    again = f"To train such an adapter on the one here: kedge train {typed(run)} --out NEW-FOLDER"
     if present.name in BUNDLED:
         way = f"Use the version of Kedge that made the run (env.json names it). {again}"
     else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from kedge.config import ConfigError
+from kedge.files import typed
 from kedge.training.history import Stretch, leaves
 from kedge.training.optimizer import schedule_factor
 
@@ -53,7 +54,7 @@ def check_resume(past: Stretch, now: Stretch, run: Path) -> None:
     raise ResumeRefused(
         f"{run} cannot go on with another {', '.join(refused)}: that would change what is being learnt\n"
         + "\n".join(lines)
-        + f"\nResume it as it was, or start a new run from its adapter: kedge train RECIPE --from {run}"
+        + f"\nResume it as it was, or start a new run from its adapter: kedge train RECIPE --from {typed(run)}"
     )
 
 

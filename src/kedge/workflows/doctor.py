@@ -61,6 +61,8 @@ def _state(item: Readiness) -> str:
         return "ready"
     if item.name.endswith("@emoji"):
         return "missing: kedge world build"
+    if not item.missing:
+        return f"needs a server: kedge doctor {item.name}"
     return f"not here: {size_in_words(sum(part.size for part in item.missing))} to download"
 
 

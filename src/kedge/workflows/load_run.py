@@ -13,6 +13,7 @@ import torch
 from kedge.config import RunConfig, load_config
 from kedge.devices import find_device
 from kedge.evaluation.run_log import read_log
+from kedge.files import typed
 from kedge.policies.base import Policy
 from kedge.policies.fingerprint import Fingerprint, check_base
 from kedge.training.assemble import base_of, build_policy
@@ -106,7 +107,7 @@ class TrainedRun:
         latest = CheckpointStore(self.folder.checkpoints).latest()
         if latest is None:
             raise CheckpointError(
-                f"{self.path} has no whole checkpoint: was it trained? (kedge train {self.path} --resume)"
+                f"{self.path} has no whole checkpoint: was it trained? (kedge train {typed(self.path)} --resume)"
             )
         step, state = latest
         device = self.device if isinstance(self.device, torch.device) else find_device(self.device)

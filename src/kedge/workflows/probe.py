@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kedge.files import typed
 from kedge.workflows.measurement import Measurement, Metrics, Prompts
 from kedge.workflows.samplers import resampled
 from kedge.workflows.target_evaluator import PlainModel, TargetEvaluator
@@ -88,7 +89,9 @@ def probe(
         ValueError: for a run, a model that cannot be found, or settings that it cannot have.
     """
     if run_path(model) is not None:
-        raise ValueError(f"{model} is a run: kedge compare {model} --transfer auto says what remains of its gain")
+        raise ValueError(
+            f"{model} is a run: kedge compare {typed(model)} --transfer auto says what remains of its gain"
+        )
     _check(steps, noise)
     name = str(model)
     measurement = Measurement(

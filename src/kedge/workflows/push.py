@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from kedge.files import typed
 from kedge.training.run_folder import RunFolder, is_run
 
 _NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
@@ -23,7 +24,7 @@ def files_to_push(run: Path, repository: str) -> dict[str, Path]:
     folder = RunFolder(run)
     adapters = sorted(folder.lora.glob("*.safetensors"))
     if not adapters:
-        raise ValueError(f"{run} has no adapter yet: kedge export {run} writes that of its newest checkpoint")
+        raise ValueError(f"{run} has no adapter yet: kedge export {typed(run)} writes that of its newest checkpoint")
     files = {path.name: path for path in adapters}
     pictures = sorted(folder.samples.glob("step-*.png"))
     files |= {f"samples/{path.name}": path for path in (pictures[:1] + pictures[-1:])}

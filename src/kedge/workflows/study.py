@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kedge.files import typed
 from kedge.workflows.study_sources import RESEEDED, Drawing, find_prompts, find_sources
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def study_summary(store: Store) -> str:
     names = list(model_facts(store))
     judged = " against ".join(names) if len(names) > 1 else f"{names[0]} with itself"
     what = f"{store.folder}: {store.facts().design.pairs} pairs, {judged}, {len(store.links())} raters"
-    return f"{what}\nServe it with: kedge study serve {store.folder}"
+    return f"{what}\nServe it with: kedge study serve {typed(store.folder)}"
 
 
 def links(store: Store, base: str) -> list[str]:

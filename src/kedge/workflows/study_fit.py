@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kedge.files import typed
+
 if TYPE_CHECKING:
     from kedge.study.comparisons import Comparison
     from kedge.study.fit import Fit
@@ -87,7 +89,9 @@ def _judgements(sources: Sequence[Path], question: str | None) -> tuple[list[Sto
     ratings: list[Rating] = []
     for source in sources:
         if source.is_file():
-            raise ValueError(f"{source} is a file: first kedge study import {source} --out FOLDER, then fit FOLDER")
+            raise ValueError(
+                f"{source} is a file: first kedge study import {typed(source)} --out FOLDER, then fit FOLDER"
+            )
         if not is_import(source):
             stores.append(open_study(source))
             continue

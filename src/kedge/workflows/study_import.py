@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from kedge.files import typed
+
 
 def import_judgements(
     file: Path, out: Path, images: Path | None = None, columns: Mapping[str, str] | None = None
@@ -20,4 +22,4 @@ def import_judgements(
     rows = read_judgements(file, images, columns)
     write_import(rows, file, out)
     kind = "ratings" if isinstance(rows[0], Rated) else "choices"
-    return f"{len(rows)} {kind} in {out}\nLearn a reward from them: kedge study fit {out} --out REWARD"
+    return f"{len(rows)} {kind} in {out}\nLearn a reward from them: kedge study fit {typed(out)} --out REWARD"

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kedge.files import typed
 from kedge.waiting import waiting
 from kedge.workflows.banner import banner, say
 from kedge.workflows.recipes import Recipe, choose
@@ -81,7 +82,7 @@ def train(
     folder = outcome.folder or folder
     if outcome.ended == "interrupted":
         saved = "saved" if outcome.saved == outcome.step else f"saved at step {outcome.saved}"
-        how = f"Stopped at step {outcome.step}, {saved}. Go on with: kedge train {folder} --resume"
+        how = f"Stopped at step {outcome.step}, {saved}. Go on with: kedge train {typed(folder)} --resume"
         raise TrainingInterrupted(how, outcome.reason)
     return TrainedRun(folder, config, outcome=outcome)
 

@@ -114,6 +114,22 @@ def test_soft_q_has_the_expected_gradient_of_one_step(reward, slope):
     assert z.abs().max() < 3
 
 
+@pytest.mark.parametrize("k", [1, 2, 3, 4])
+def test_each_step_of_soft_q_has_its_own_discount(k, monkeypatch):
+    """Of a linear reward step k's gradient is (γ / 2)^(k−1), without any noise."""
+    monkeypatch.setattr("kedge.algorithms.soft_q.draw_step", lambda *_: k)
+    context = world()
+    context.policy = PredictingWorld()
+    expected = torch.full((4,), (0.9 / 2) ** (k - 1), dtype=torch.float64)
+    torch.testing.assert_close(-gradient(SoftQ(discount=0.9, beta=0.0), context), expected)
+
+
+def test_further_draws_learn_from_the_last_step_alone():
+    """Through two steps the first path's gradient is 1 + ½; the second draw's x_1 has none: 1."""
+    ours = -gradient(DRaFT(through=2, draws=2), world())
+    torch.testing.assert_close(ours, torch.full((4,), 1.25, dtype=torch.float64))
+
+
 def test_soft_q_is_held_by_the_exact_divergence():
     """β (K − 1) KL_k of the drawn step: at θ = ½ its gradient is β · 3 · ½ with probability ¾."""
     total = torch.zeros(4, dtype=torch.float64)

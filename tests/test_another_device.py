@@ -1,4 +1,4 @@
-"""What runs on a GPU, on an emulated one: ``tests/device``, in a process of its own."""
+"""What runs on a GPU, on an emulated one: ``tests/device`` without the slow ones, in a process of its own."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from helpers.processes import environment
 
 def test_runs_and_rewards_on_an_emulated_accelerator() -> None:
     folder = Path(__file__).parent
-    options = ["-q", "-p", "no:cacheprovider", "-p", "helpers.emulated", "-m", "gpu"]
+    options = ["-q", "-p", "no:cacheprovider", "-p", "helpers.emulated", "-m", "gpu and not slow"]
     command = [sys.executable, "-m", "pytest", *options, "device"]
     own = environment(folder, folder.parent, KEDGE_TEST_DEVICE="emulated")
     done = subprocess.run(command, cwd=folder, env=own, capture_output=True, text=True, timeout=800)

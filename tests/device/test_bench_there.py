@@ -13,6 +13,7 @@ from bench.gpu_step import Setting
 pytestmark = pytest.mark.gpu
 
 
+@pytest.mark.slow
 def test_every_way_runs_there(device: torch.device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sd15, "STEPS", 3)
     setting = sd15.Setting(str(device), 64, 1, "bfloat16", "brightness", repeats=1, scale=0.02)
@@ -26,7 +27,9 @@ def test_every_way_runs_there(device: torch.device, tmp_path: Path, monkeypatch:
 CASES = [gpu_cases.PARTS[part][-1] for part in ("8gb", "flow")]
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.key)
+@pytest.mark.parametrize(
+    "case", [pytest.param(CASES[0], marks=pytest.mark.slow), *CASES[1:]], ids=lambda case: case.key
+)
 def test_what_waits_for_a_gpu_runs_there(device: torch.device, case: gpu_cases.Case) -> None:
     row = gpu.row(case, Setting(str(device), scale=0.05))
     assert "error" not in row, row

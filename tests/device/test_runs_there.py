@@ -67,7 +67,11 @@ def numbers(run: Path) -> list[dict[str, Any]]:
     return [{key: x for key, x in line.items() if key not in clocks} for line in read_log(run / "metrics.jsonl")]
 
 
-@pytest.mark.parametrize("name", RUNS)
+# Alike to another one that runs on the emulated device too; on a GPU all run.
+ALIKE = {"rocm", "ddpo", "d3po", "sana"}
+
+
+@pytest.mark.parametrize("name", [pytest.param(x, marks=[pytest.mark.slow] * (x in ALIKE)) for x in RUNS])
 def test_a_run_there_is_the_run_here(name: str, models: Any, device: torch.device, close: Any, tmp_path: Path) -> None:
     layout, changes = RUNS[name]
     built = models(layout)

@@ -64,6 +64,7 @@ def test_prompts_are_taken_evenly() -> None:
     assert evenly(["a", "b"], 5) == ["a", "b"]
 
 
+@pytest.mark.slow
 def test_a_race_runs_goes_on_and_writes_its_page(tmp_path: Path) -> None:
     plan = Plan(budget=1.0, longest=0.5, tuning=2, test=2, seeds=2, rungs=2, fewest=3)
     race = Race(plan, "emoji-rocm", ["model.steps=2"], tmp_path / "runs", tmp_path / "record.json")

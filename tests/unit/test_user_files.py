@@ -94,6 +94,7 @@ def test_a_script_without_a_main_block_trains_but_is_not_run_again(tmp_path):
     assert done.returncode == 0, done.stderr
     assert f"{script}:lightness" in (tmp_path / "run" / "config.yaml").read_text()
     with pytest.raises(ValueError, match=r"script\.py starts a training while a name in it is looked up"):
-        kedge.load_run(tmp_path / "run")
+        kedge.load_config(tmp_path / "run" / "config.yaml")
+    assert kedge.load_run(tmp_path / "run").step == 1  # drawing does without the reward
     script.write_text(script.read_text().replace("run =", 'if __name__ == "__main__":\n    run ='))
-    assert kedge.load_run(tmp_path / "run").step == 1
+    assert kedge.load_config(tmp_path / "run" / "config.yaml").training.steps == 1

@@ -23,8 +23,6 @@ from kedge.files import read_json
 from kedge.policies.part_files import lora_file
 
 UNET = "unet"
-# What a LoRA's weights may be called before the name of the layer; longer ones first.
-PREFIXES = ("base_model.model.unet.", "base_model.model.", "unet.", "transformer.")
 NOUNS = {UNET: "UNet"}  # other networks are called what their pipelines call them
 PEFT = "base_model.model."
 DOWN, UP = ".lora_A.weight", ".lora_B.weight"
@@ -100,12 +98,12 @@ def read_lora(path: Path, pipeline: DiffusionPipeline, key: str, network: str = 
         raise ValueError(f"{key}: {path.name} does not hold {error}: is the file whole?") from error
     config = _peft_config(path, list(state), key) or _of(network, _head(path) if metadata is None else metadata)
     named = _peft_names(state) if network == UNET else state
-    alpha_of = _alphas_by_layer(alphas or {})
+    alpha_of = _alphas_by_layer(alphas or {}, network)
     layers = {}
     for name, down in named.items():
         if not name.endswith(DOWN):
             continue
-        layer, partner = _layer(name), name.removesuffix(DOWN) + UP
+        layer, partner = _layer(name, network), name.removesuffix(DOWN) + UP
         if partner not in named:
             raise ValueError(f"{key}: {path.name} holds {name} without {partner}: is the file whole?")
         layers[layer] = LowRank(down, named[partner], _scale(layer, down, alpha_of, config))
@@ -139,23 +137,23 @@ def _peft_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name.replace(".default.weight", ".weight"): tensor for name, tensor in converted.items()}
 
 
-def _layer(name: str) -> str:
-    """The UNet's own name of the layer behind a weight's name."""
+def _layer(name: str, network: str) -> str:
+    """The network's own name of the layer behind a weight's name."""
     name = name.removesuffix(DOWN).removesuffix(UP)
-    for prefix in PREFIXES:
+    for prefix in (f"{PEFT}{network}.", PEFT, f"{network}."):  # what may stand before it, longer ones first
         if name.startswith(prefix):
             return name.removeprefix(prefix)
     return name
 
 
-def _alphas_by_layer(alphas: Mapping[str, float]) -> dict[str, float]:
-    """α by the UNet's names of layers; diffusers hands some out by the name of a weight in its oldest dialect."""
+def _alphas_by_layer(alphas: Mapping[str, float], network: str) -> dict[str, float]:
+    """α by the network's names of layers; diffusers hands some out by the name of a weight in its oldest dialect."""
     by_layer = {}
     for name, alpha in alphas.items():
         name = name.removesuffix(".alpha")
         if name.endswith(".weight"):
             (name,) = _peft_names({name: torch.empty(0)})
-        by_layer[_layer(name)] = float(alpha)
+        by_layer[_layer(name, network)] = float(alpha)
     return by_layer
 
 

@@ -224,7 +224,12 @@ SHARED: dict[str, dict] = {
 }
 
 
-@pytest.mark.parametrize("algorithm", SHARED.values(), ids=SHARED)
+QUICK = "hybrid, held"  # it shares most: β, the surrogate's share, the baseline; the others are for -m slow
+
+
+@pytest.mark.parametrize(
+    "algorithm", [pytest.param(SHARED[x], id=x, marks=[pytest.mark.slow] * (x != QUICK)) for x in SHARED]
+)
 def test_two_processes_learn_one_thing(tmp_path, launch: Launch, algorithm: dict):
     """Each sees its own samples; weights, β and what explains the reward are those of all; interrupted, too."""
     whole, parts = (prepare(tmp_path / name, algorithm=algorithm, training__steps=4) for name in ("whole", "parts"))

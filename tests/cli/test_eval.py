@@ -77,8 +77,8 @@ def test_a_run_is_measured_beside_its_base(run: Path) -> None:
     assert {metric for _, metric in table} == {REWARD, OTHER, "path_kl"}  # how far it went, beside how well it does
     assert float(table["first", REWARD]["value"]) > float(table["paint", REWARD]["high"])
     assert table["first", REWARD]["units"] == "12"
-    kept = {path.name for path in (run / "evaluation").iterdir()}
-    assert kept - {".lock"} == {"base", "base.json", "tuned", "tuned.json"}
+    names = {path.name for path in (run / "evaluation").iterdir()}
+    assert names - {".lock"} == {"base", "base.json", "tuned", "tuned.json"}
 
 
 def test_several_targets_share_a_base(runs) -> None:

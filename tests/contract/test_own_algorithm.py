@@ -112,6 +112,7 @@ def test_its_passes_are_planned(micro_lcm):
     assert (cost.passes, cost.queries, cost.stated) == (24, 4, True)
 
 
+@pytest.mark.slow
 def test_what_it_does_not_say_is_said_to_be_unknown(micro_lcm):
     stating, silent = (config_for(micro_lcm, f"{__name__}:{name}") for name in ("Stating", "Silent"))
     lines = "\n".join(plan(stating))

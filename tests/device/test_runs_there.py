@@ -68,7 +68,7 @@ def numbers(run: Path) -> list[dict[str, Any]]:
 
 
 # Alike to another one that runs on the emulated device too; on a GPU all run.
-ALIKE = {"rocm", "ddpo", "d3po", "sana"}
+ALIKE = {"rocm", "rocm, every metric", "ddpo", "d3po", "sdxl", "sana", "tokens"}
 
 
 @pytest.mark.parametrize("name", [pytest.param(x, marks=[pytest.mark.slow] * (x in ALIKE)) for x in RUNS])

@@ -56,7 +56,7 @@ ALGORITHMS = {
 }
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("algorithm", ["rocm", pytest.param("rlcm", marks=pytest.mark.slow)])
 def test_batches_are_of_several_sizes_and_a_resumed_run_draws_the_same(
     algorithm: str, models: Builder, tmp_path: Path
 ) -> None:

@@ -224,7 +224,7 @@ SHARED: dict[str, dict] = {
 }
 
 
-QUICK = "hybrid, held"  # it shares most: β, the surrogate's share, the baseline; the others are for -m slow
+QUICK = "rlcm, held"  # it shares advantages and β; the others are for -m slow
 
 
 @pytest.mark.parametrize(

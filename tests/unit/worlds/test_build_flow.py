@@ -24,6 +24,7 @@ from kedge.worlds.emoji.build.flow_networks import (
     read_captions,
     shifted,
 )
+from kedge.worlds.emoji.build.loop import follow
 from kedge.worlds.emoji.build.pool import draw_loose_pool
 from kedge.worlds.emoji.captions import activity_prompts, sample_training_spec
 from kedge.worlds.emoji.networks import TOKENS, make_tokenizer, make_vae
@@ -115,7 +116,7 @@ def test_the_target_follows_the_student():
     for weight in distillation.student.network.parameters():
         weight.data += 1
     before = distillation.target.network.x_pad_token.clone()
-    distillation.follow(decay=0.75)
+    follow(distillation.target.network, distillation.student.network, decay=0.75)
     torch.testing.assert_close(distillation.target.network.x_pad_token, before + 0.25)
 
 

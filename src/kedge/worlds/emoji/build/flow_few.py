@@ -16,7 +16,7 @@ from transformers import CLIPTokenizer, Qwen2Tokenizer, Qwen3Model
 from kedge.worlds.emoji.build.flow import Captions
 from kedge.worlds.emoji.build.flow_networks import Velocity, encode, shifted
 from kedge.worlds.emoji.build.lcm import HUBER
-from kedge.worlds.emoji.build.loop import Schedule, autocast, train
+from kedge.worlds.emoji.build.loop import Schedule, autocast, follow, train
 from kedge.worlds.emoji.build.pool import Pool
 
 LEVELS, SKIP = 48, 4  # noise levels that are trained, and how many of them one step of the teacher's passes
@@ -43,12 +43,6 @@ class FlowDistillation:
         v = (1 + OMEGA) * with_caption - OMEGA * without
         return x + (sigma_next - sigma)[:, None, None, None] * v
 
-    @torch.no_grad()
-    def follow(self, decay: float = SLOW) -> None:
-        """Move the target a little towards the student."""
-        slow, quick = list(self.target.network.parameters()), list(self.student.network.parameters())
-        torch._foreach_lerp_(slow, quick, 1 - decay)
-
 
 def train_flow_few(
     pool: Pool,
@@ -71,7 +65,7 @@ def train_flow_few(
     distillation, captions = FlowDistillation(teacher, student), Captions.of(pool, clip, tokenizer)
 
     def loss(generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-        distillation.follow()
+        follow(distillation.target.network, student, SLOW)
         index = pool.pick(schedule.batch, generator)
         x0, row = latents[index].float(), captions.row[index]
         level = torch.randint(1, LEVELS + 1, (len(index),), generator=generator, device=device)

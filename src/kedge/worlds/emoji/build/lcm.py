@@ -11,7 +11,7 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from kedge.worlds.emoji.build.loop import Schedule, autocast, train
+from kedge.worlds.emoji.build.loop import Schedule, autocast, follow, train
 from kedge.worlds.emoji.build.pool import Pool, tokenize
 from kedge.worlds.emoji.networks import GUIDANCE_WIDTH, make_scheduler, make_unet
 
@@ -71,12 +71,6 @@ class Distillation:
         (alpha, sigma), (alpha_next, sigma_next) = self.alpha_sigma(t), self.alpha_sigma(t_next)
         return alpha_next * (alpha * x - sigma * v) + sigma_next * (alpha * v + sigma * x)
 
-    @torch.no_grad()
-    def follow(self) -> None:
-        """Move the target a little towards the student."""
-        for slow, quick in zip(self.target.parameters(), self.student.parameters(), strict=True):
-            slow.lerp_(quick, 1 - SLOW)
-
 
 def train_lcm(
     pool: Pool,
@@ -99,7 +93,7 @@ def train_lcm(
     empty = tokenize(tokenizer, [""]).to(device)
 
     def loss(generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-        distillation.follow()
+        follow(distillation.target, student, SLOW)
         index = pool.pick(schedule.batch, generator)
         x0, tokens = latents[index].float(), pool.tokens[index].long()
         t = torch.randint(1, 51, (len(index),), generator=generator, device=device) * 20 - 1  # 19, …, 999

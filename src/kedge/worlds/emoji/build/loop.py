@@ -106,6 +106,9 @@ class Training:
     step: int = 0
 
     def __post_init__(self) -> None:
+        self._average_from_modules()
+
+    def _average_from_modules(self) -> None:
         for key, module in self.modules.items():
             state = module.state_dict()
             self.average[key] = {part: value.detach().clone().float() for part, value in state.items()}
@@ -150,9 +153,8 @@ class Training:
         with safe_open(file, "pt") as opened:
             self.step = int(opened.metadata()["step"])
             for key, module in self.modules.items():
-                parts = {part: opened.get_tensor(f"{key}/{part}") for part in module.state_dict()}
-                module.load_state_dict(parts)
-                self.average[key] = {p: v.detach().clone().float() for p, v in module.state_dict().items()}
+                module.load_state_dict({part: opened.get_tensor(f"{key}/{part}") for part in module.state_dict()})
+        self._average_from_modules()
         for key, follower in self.followers.items():
             follower.load_state_dict(self.average[key])
 
@@ -223,3 +225,9 @@ def _follow(average: dict[str, dict[str, Tensor]], modules: dict[str, nn.Module]
         own = module.state_dict()
         floating = [k for k in own if own[k].is_floating_point()]
         torch._foreach_lerp_([average[key][k] for k in floating], [own[k].float() for k in floating], 1 - decay)
+
+
+@torch.no_grad()
+def follow(slow: nn.Module, quick: nn.Module, decay: float) -> None:
+    """Move the weights of ``slow`` towards those of ``quick`` by 1 − ``decay`` of the way."""
+    torch._foreach_lerp_(list(slow.parameters()), list(quick.parameters()), 1 - decay)

@@ -10,6 +10,14 @@ import pytest
 from kedge.policies.families import FAMILIES
 
 
+@pytest.fixture(scope="session", autouse=True)
+def plans_time_briefly() -> None:
+    """A plan times a step's operations, for five seconds at most: here for a moment, on a small cache."""
+    from kedge.planning import timing
+
+    timing.LONGEST, timing.REPEATS, timing.CACHE = 0.1, 2, 2**20
+
+
 @pytest.fixture(scope="session")
 def micro_lcm(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a random-weight latent consistency model: 64-pixel images, 8×8 latents."""

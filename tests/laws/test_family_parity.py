@@ -37,6 +37,11 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Builder:
     return lambda name: build(name, folder)
 
 
+# A network and a step that other families have, together.
+ALIKE = ("sdxl-diffusion", "sdxl-lcm-lora", "sdxl-dmd2")
+EACH = [pytest.param(name, marks=[pytest.mark.slow] * (name in ALIKE)) for name in FAMILIES]
+
+
 @pytest.mark.parametrize("name", FAMILIES)
 def test_rollouts_equal_the_pipelines(name: str, models: Builder) -> None:
     built = models(name)
@@ -48,7 +53,7 @@ def test_rollouts_equal_the_pipelines(name: str, models: Builder) -> None:
         assert (images - expected).abs().max() <= 1e-5
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", EACH)
 def test_an_exported_lora_draws_the_same_in_plain_diffusers(name: str, models: Builder, tmp_path: Path) -> None:
     built = models(name)
     policy = policy_of(built, built.family.steps, drift=0.02)
@@ -102,7 +107,7 @@ def context(policy: Policy) -> Context:
     return Context(policy, Brightness(), Cycle(PROMPTS), generator, backprop, batch_size=2, accumulation=1)
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", EACH)
 def test_at_the_start_there_is_no_divergence_and_the_reward_has_a_gradient(name: str, models: Builder) -> None:
     built = models(name)
     policy = policy_of(built, steps=max(built.family.timesteps, default=2))  # some are made for numbers of steps

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from helpers.training_world import recipe
-from kedge.config import parse_config
+from kedge.config import RunConfig, parse_config
+from kedge.config.workload import workload_of
 from kedge.evaluation.run_log import read_log
 from kedge.training.assemble import assemble
 from kedge.training.checkpoint import CheckpointStore
@@ -42,11 +43,14 @@ ALGORITHMS: dict[str, dict[str, Any]] = {
 }
 
 
-def fit(settings: dict[str, Any], folder: Path, steps: int, resume: bool = False) -> None:
+def config_for(settings: dict[str, Any], steps: int) -> RunConfig:
     gradient = settings["name"] in ("rocm", "draft", "alignprop", "refl", "soft_q") or "last_step" in settings
     reward = "helpers.training_world:" + ("redness" if gradient else "darkness")  # the latter has no gradient
-    config = parse_config(recipe(algorithm=settings, reward=reward, training__steps=steps, training__accumulation=2))
-    run_folder = RunFolder(folder)
+    return parse_config(recipe(algorithm=settings, reward=reward, training__steps=steps, training__accumulation=2))
+
+
+def fit(settings: dict[str, Any], folder: Path, steps: int, resume: bool = False) -> None:
+    config, run_folder = config_for(settings, steps), RunFolder(folder)
     run_folder.open(config, 1, "cpu")
     assemble(config, run_folder, Processes("cpu"), resume=resume).fit()
 
@@ -65,14 +69,15 @@ def test_a_resumed_run_equals_an_uninterrupted_one(settings, tmp_path, monkeypat
     monkeypatch.chdir(tmp_path)
     votes = [{"prompt": ("cat", "dog")[i % 2], "seed": i, "preferred": i % 2} for i in range(5)]
     Path("votes.jsonl").write_text("\n".join(json.dumps(vote) for vote in votes))
-    fit(settings, tmp_path / "whole", 8)
-    fit(settings, tmp_path / "parts", 4)
-    fit(settings, tmp_path / "parts", 8, resume=True)
+    half = max(2, workload_of(config_for(settings, 1)).updates)  # a batch of experience at least
+    fit(settings, tmp_path / "whole", 2 * half)
+    fit(settings, tmp_path / "parts", half)
+    fit(settings, tmp_path / "parts", 2 * half, resume=True)
     states, logs = [], []
     for name in ("whole", "parts"):
         newest = CheckpointStore(tmp_path / name / "checkpoints").latest()
         assert newest is not None
-        assert newest[0] == 8
+        assert newest[0] == 2 * half
         states.append(flat(newest[1]))
         lines = read_log(tmp_path / name / "metrics.jsonl")
         logs.append(

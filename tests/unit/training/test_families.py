@@ -33,6 +33,12 @@ QUICK = (
     "sana-sprint",
     "z-image-turbo",
 )
+QUICK_RLCM = ("sd15-lcm-lora", "sana-sprint", "z-image-turbo")  # one for each kind of network
+EVERY = [(name, algorithm) for name in FAMILIES for algorithm in ALGORITHMS]
+
+
+def quick(name: str, algorithm: str) -> bool:
+    return name in (QUICK_RLCM if algorithm == "rlcm" else QUICK)
 
 
 @pytest.fixture(scope="module")
@@ -41,9 +47,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Builder:
     return lambda name: build(name, folder)
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in FAMILIES]
+    ("name", "algorithm"), [pytest.param(*case, marks=[pytest.mark.slow] * (not quick(*case))) for case in EVERY]
 )
 def test_a_step_through_the_trainer(name: str, algorithm: str, models: Builder, tmp_path: Path) -> None:
     built = models(name)

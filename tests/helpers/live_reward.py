@@ -1,8 +1,7 @@
-"""A reward behind a server, in this process or in one of its own; and servers that answer by a script."""
+"""A reward behind a server, in this process or in one of its own."""
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -10,7 +9,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import uvicorn
 
@@ -47,31 +45,3 @@ def reward_process(reward: str, **environment: str) -> Iterator[str]:
     finally:
         process.terminate()
         process.wait(30)
-
-
-@contextmanager
-def server(*replies):
-    """Answers ``(status, body)`` in turn, the last one for ever; yields its address and the requests."""
-    requests = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self):
-            requests.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            status, body = replies[min(len(requests), len(replies)) - 1]
-            data = json.dumps(body(requests[-1]) if callable(body) else body).encode()
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, *args):
-            pass
-
-    httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=httpd.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{httpd.server_address[1]}/score", requests
-    finally:
-        httpd.shutdown()
-        httpd.server_close()

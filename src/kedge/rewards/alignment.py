@@ -82,4 +82,4 @@ class Alignment:
             return VisionServer.parse(source)
         local = load_object("kedge.worlds.emoji.captioner:CaptionServer")(world_assets() / "captioner")
         weakref.finalize(self, local.close)
-        return VisionServer(local.url, local.model_name)
+        return VisionServer.at(local.url, local.model_name)

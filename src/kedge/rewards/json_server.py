@@ -27,7 +27,6 @@ from typing import Any
 from kedge.units import MB
 
 PASSING = (408, 409, 425, 429)  # worth another try, besides all of 5xx
-ATTEMPTS, PAUSE, LONGEST_PAUSE = 8, 1.0, 30.0
 LOCAL = ("localhost", "127.0.0.1", "::1")
 
 
@@ -66,9 +65,9 @@ class JsonServer:
     title: str = "server"
     key_variable: str | None = None
     timeout: float = 120.0
-    attempts: int = ATTEMPTS
-    pause: float = PAUSE
-    longest_pause: float = LONGEST_PAUSE
+    attempts: int = 8
+    pause: float = 1.0
+    longest_pause: float = 30.0
     longest_wait: float = 600.0
     longest_answer: int = 16 * MB
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from PIL import Image
 
-from kedge.rewards.json_server import ATTEMPTS, LONGEST_PAUSE, PAUSE, JsonServer, PassingError, ServerError
+from kedge.rewards.json_server import JsonServer, PassingError, ServerError
 
 JPEG_QUALITY = 80  # as RLCM's client sends pictures
 KEY_VARIABLE = "KEDGE_VISION_KEY"
@@ -18,24 +18,22 @@ KEY_VARIABLE = "KEDGE_VISION_KEY"
 
 @dataclass(frozen=True)
 class VisionServer:
-    """Where to ask, and how patiently.
+    """A model behind a server.
 
     Attributes:
-        url: up to and with ``/v1``.
+        server: where to ask, and how patiently.
         model: its name on the server; None takes the only one that the server offers.
-        timeout: seconds for one whole answer.
-        attempts: tries in all before giving up.
-        pause: seconds before the second try; doubled each time, up to ``longest_pause``.
         max_tokens: longest answer.
     """
 
-    url: str
+    server: JsonServer
     model: str | None = None
-    timeout: float = 120.0
-    attempts: int = ATTEMPTS
-    pause: float = PAUSE
-    longest_pause: float = LONGEST_PAUSE
     max_tokens: int = 64
+
+    @classmethod
+    def at(cls, url: str, model: str | None = None) -> VisionServer:
+        """At an address up to and with ``/v1``, with the usual patience, and the key that the environment holds."""
+        return cls(JsonServer(url, "vision server", KEY_VARIABLE), model)
 
     @classmethod
     def parse(cls, source: str) -> VisionServer:
@@ -49,20 +47,7 @@ class VisionServer:
             raise ValueError(
                 f"a vision server is given as http://HOST:PORT/v1 or http://HOST:PORT/v1#MODEL, not {source!r}"
             )
-        return cls(url.rstrip("/"), model or None)
-
-    @property
-    def server(self) -> JsonServer:
-        """The server as it is spoken to."""
-        return JsonServer(
-            self.url,
-            "vision server",
-            KEY_VARIABLE,
-            timeout=self.timeout,
-            attempts=self.attempts,
-            pause=self.pause,
-            longest_pause=self.longest_pause,
-        )
+        return cls.at(url.rstrip("/"), model or None)
 
     def ask(self, picture: Image.Image, question: str) -> str:
         """The server's answer, stripped; empty if it has nothing to say.
@@ -96,7 +81,7 @@ class VisionServer:
         names: list[str] = self.server.ask("/models", read=_models)
         if len(names) != 1:
             offered = f"offers {', '.join(names)}" if names else "offers no model"
-            raise ServerError(f"{self.url} {offered}: name one, as in {self.url}#MODEL")
+            raise ServerError(f"{self.server.url} {offered}: name one, as in {self.server.url}#MODEL")
         return names[0]
 
 

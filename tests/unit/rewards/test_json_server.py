@@ -3,53 +3,19 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
-from collections.abc import Callable
-from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from helpers.http_server import http_server, reply
 from kedge.cli.run import explain
 from kedge.rewards.json_server import JsonServer, ServerError, _seconds
 from kedge.rewards.vision_server import VisionServer, _answer
 
 QUICK = JsonServer("", "reward server", "KEDGE_TEST_KEY", timeout=5.0, attempts=3, pause=0.001)
-
-
-@contextmanager
-def raw_server(answer: Callable[[BaseHTTPRequestHandler], None]):
-    """A server whose handler writes whatever it likes; yields its address."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
-            with suppress(OSError):  # the client has left
-                answer(self)
-
-        def log_message(self, *args):
-            pass
-
-    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    http.daemon_threads = True
-    threading.Thread(target=http.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{http.server_address[1]}"
-    finally:
-        http.shutdown()
-        http.server_close()
-
-
-def reply(handler: BaseHTTPRequestHandler, status: int, body: bytes, **headers: str) -> None:
-    handler.send_response(status)
-    for name, value in headers.items():
-        handler.send_header(name.replace("_", "-"), value)
-    handler.send_header("Content-Length", str(len(body)))
-    handler.end_headers()
-    handler.wfile.write(body)
 
 
 @pytest.mark.parametrize("where", ["headers", "body"])
@@ -63,7 +29,7 @@ def test_one_answer_has_one_deadline_however_it_drips(where):
 
     begin = time.monotonic()
     with (
-        raw_server(drip) as url,
+        http_server(drip) as url,
         pytest.raises(ServerError, match=r"failed once.*timed out: no whole answer in 0\.4 s"),
     ):
         replace(QUICK, url=url, timeout=0.4, attempts=1).ask("/")
@@ -78,7 +44,7 @@ def test_a_body_that_is_too_long_is_not_read():
         for _ in range(1000):
             sent.append(handler.wfile.write(b" " * 100_000))
 
-    with raw_server(flood) as url, pytest.raises(ServerError, match=r"more than 1 MB.*right address"):
+    with http_server(flood) as url, pytest.raises(ServerError, match=r"more than 1 MB.*right address"):
         replace(QUICK, url=url, longest_answer=1_000_000).ask("/")
     assert sum(sent) < 50_000_000
 
@@ -87,8 +53,8 @@ def test_a_redirect_is_not_followed_and_gets_no_key(monkeypatch):
     monkeypatch.setenv("KEDGE_TEST_KEY", "secret")
     seen = []
     with (
-        raw_server(lambda handler: (seen.append(dict(handler.headers)), reply(handler, 200, b"1"))) as elsewhere,
-        raw_server(lambda handler: reply(handler, 302, b"", Location=elsewhere)) as url,
+        http_server(lambda handler: (seen.append(dict(handler.headers)), reply(handler, 200, b"1"))) as elsewhere,
+        http_server(lambda handler: reply(handler, 302, b"", Location=elsewhere)) as url,
         pytest.raises(ServerError, match=f"redirects to {elsewhere}, which is not followed"),
     ):
         replace(QUICK, url=url).ask("/")
@@ -105,14 +71,14 @@ def test_a_busy_server_is_asked_again_when_it_says():
         else:
             reply(handler, 200, b"[7]")
 
-    with raw_server(busy) as url:
+    with http_server(busy) as url:
         assert replace(QUICK, url=url).ask("/") == [7]
     assert calls[1] - calls[0] >= 1
 
 
 def test_a_server_that_asks_for_too_long_a_wait_is_given_up_at_once():
     says = "failed once, and it asks to wait 86400 s"
-    refuse = raw_server(lambda handler: reply(handler, 503, b"", Retry_After="86400"))
+    refuse = http_server(lambda handler: reply(handler, 503, b"", Retry_After="86400"))
     with refuse as url, pytest.raises(ServerError, match=says):
         replace(QUICK, url=url).ask("/")
 
@@ -126,7 +92,7 @@ def test_retry_after_as_number_date_and_nonsense():
 
 @pytest.mark.parametrize("body", [b"[" * 100_000, b"\xff\xfe", b"", b"{]"])
 def test_what_is_not_json_is_one_line(body):
-    with raw_server(lambda handler: reply(handler, 200, body)) as url, pytest.raises(ServerError) as error:
+    with http_server(lambda handler: reply(handler, 200, body)) as url, pytest.raises(ServerError) as error:
         replace(QUICK, url=url).ask("/")
     assert "its answer is not JSON" in str(error.value)
     assert explain(error.value) == (1, str(error.value))
@@ -136,12 +102,12 @@ def test_what_is_not_json_is_one_line(body):
 @pytest.mark.parametrize("body", ['{"data": 3}', "null", '{"data": [[]]}', '"x"'])
 def test_a_list_of_models_that_is_none(body):
     says = "its list of models holds none"
-    with raw_server(lambda handler: reply(handler, 200, body.encode())) as url, pytest.raises(ServerError, match=says):
-        VisionServer(url, attempts=1).only_model()
+    with http_server(lambda handler: reply(handler, 200, body.encode())) as url, pytest.raises(ServerError, match=says):
+        VisionServer(replace(QUICK, url=url, attempts=1)).only_model()
 
 
 def test_a_refused_key_says_where_it_comes_from():
-    with raw_server(lambda handler: reply(handler, 401, b"who?")) as url, pytest.raises(ServerError, match="TEST_KEY"):
+    with http_server(lambda handler: reply(handler, 401, b"who?")) as url, pytest.raises(ServerError, match="TEST_KEY"):
         replace(QUICK, url=url).ask("/")
 
 

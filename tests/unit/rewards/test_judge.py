@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from helpers.live_reward import server
+from helpers.http_server import scripted
 from kedge.rewards import load_reward
 from kedge.rewards.judge import Judge
 from kedge.rewards.judge_templates import TEMPLATES, same_text, yes_or_no
@@ -18,7 +18,7 @@ def says(text):
 
 
 def judged(answer, settings="", prompt='a sign that says "OPEN"'):
-    with server(says(answer)) as (address, requests):
+    with scripted(says(answer)) as (address, requests):
         base = address.removesuffix("/score")
         score = load_reward(f'judge{settings}@"{base}/v1#m"')(IMAGES, [prompt]).item()
     return score, requests[0]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from helpers.live_reward import reward_process, server, serving_reward
+from helpers.http_server import scripted
+from helpers.live_reward import reward_process, serving_reward
 from helpers.tiny_rewards import pictures
 from kedge.pixels import to_uint8
 from kedge.rewards import describe, load_reward, parse
@@ -46,14 +47,14 @@ def lengths(request):
 
 
 def test_batches_and_order():
-    with server((200, lengths)) as (address, requests):
+    with scripted((200, lengths)) as (address, requests):
         scores = RemoteReward(address, batch=2)(torch.rand(5, 3, 8, 8), PROMPTS)
     assert scores.tolist() == [len(prompt) for prompt in PROMPTS]
     assert [len(request["images"]) for request in requests] == [2, 2, 1]
 
 
 def test_what_may_pass_is_tried_again():
-    with server((503, {}), (200, {"oops": 1}), (200, {"scores": [1.5]})) as (address, requests):
+    with scripted((503, {}), (200, {"oops": 1}), (200, {"scores": [1.5]})) as (address, requests):
         assert RemoteReward(address)(torch.rand(1, 3, 8, 8), ["a"]).tolist() == [1.5]
     assert len(requests) == 3
 
@@ -68,7 +69,7 @@ def test_what_may_pass_is_tried_again():
     ],
 )
 def test_what_is_no_score_is_refused_at_once(reply, message):
-    with server((200, reply)) as (address, requests), pytest.raises(ServerError, match=message):
+    with scripted((200, reply)) as (address, requests), pytest.raises(ServerError, match=message):
         RemoteReward(address)(torch.rand(1, 3, 8, 8), ["a"])
     assert len(requests) == 1
 

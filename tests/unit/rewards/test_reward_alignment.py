@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
 import torch
 from PIL import Image
 
+from helpers.http_server import body_of, http_server, reply
 from helpers.tiny_rewards import pictures, write_bert, write_captioner
 from kedge.rewards import load_reward, sources
 from kedge.rewards.alignment import Alignment
@@ -34,44 +34,28 @@ def answer(text: str | None) -> Reply:
 @contextmanager
 def server(replies: Callable[[int, dict, BaseHTTPRequestHandler], Reply], models=("llava",)):
     """``replies(call number, request, handler)`` on a free port; yields the address and the requests it got."""
-    got: list[dict] = []
+    requests: list[dict] = []
     lock = threading.Lock()
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
-            self._send(200, {"data": [{"id": name} for name in models]})
+    def vision(handler: BaseHTTPRequestHandler) -> None:
+        if handler.command == "GET":
+            reply(handler, 200, {"data": [{"id": name} for name in models]})
+            return
+        request = body_of(handler)
+        with lock:
+            requests.append(request)
+            number = len(requests)
+        status, body = replies(number, request, handler)
+        if status:
+            reply(handler, status, body)
 
-        def do_POST(self):
-            request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            with lock:
-                got.append(request)
-                number = len(got)
-            status, body = replies(number, request, self)
-            if status:
-                self._send(status, body)
-
-        def _send(self, status, body):
-            data = body if isinstance(body, bytes) else json.dumps(body).encode()
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, *args):
-            pass
-
-    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=http.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{http.server_address[1]}/v1", got
-    finally:
-        http.shutdown()
-        http.server_close()
+    with http_server(vision) as address:
+        yield f"{address}/v1", requests
 
 
 def client(url: str, **settings: Any) -> VisionServer:
-    return replace(VisionServer.parse(url), **{**QUICK, **settings})
+    vision = VisionServer.parse(url)
+    return replace(vision, server=replace(vision.server, **{**QUICK, **settings}))
 
 
 def test_asks_the_papers_question_with_the_picture():
@@ -134,12 +118,12 @@ def test_server_that_is_not_there():
 def test_key_is_sent_if_there_is_one(monkeypatch):
     seen = []
 
-    def reply(number, request, handler):
+    def says(number, request, handler):
         seen.append(handler.headers["Authorization"])
         return answer("x")
 
     monkeypatch.setenv(KEY_VARIABLE, "abc")
-    with server(reply) as (url, _):
+    with server(says) as (url, _):
         client(url).ask(PICTURE, "?")
     assert seen == ["Bearer abc"]
 
@@ -151,12 +135,12 @@ def test_local_server_is_asked_past_the_proxy(monkeypatch):
 
 
 def test_score_is_the_recall_of_the_answer(tmp_path):
-    def reply(number, request, handler):
+    def says(number, request, handler):
         shade = read_picture(request).mean()
         return answer("The image contains a cat" if shade > 0.5 else None)
 
     images = torch.stack([torch.ones(3, 16, 16), torch.zeros(3, 16, 16)]).requires_grad_()
-    with server(reply) as (url, got):
+    with server(says) as (url, got):
         reward = Alignment(write_bert(tmp_path), server=client(url))
         scores = reward(images, ["a cat", "a cat"])
     torch.testing.assert_close(scores, torch.tensor([1.0, 0.0]), atol=1e-5, rtol=0)
@@ -175,13 +159,13 @@ def test_server_that_dies_in_mid_run(tmp_path):
 def test_many_pictures_are_asked_at_once_and_stay_in_order(tmp_path):
     barrier = threading.Barrier(4, timeout=5)
 
-    def reply(number, request, handler):
+    def says(number, request, handler):
         barrier.wait()
         return answer(f"level {round(read_picture(request).mean().item() * 255)}")
 
     levels = torch.tensor([10, 80, 150, 220.0])
     images = (levels / 255)[:, None, None, None].expand(4, 3, 16, 16)
-    with server(reply) as (url, _):
+    with server(says) as (url, _):
         captions = Alignment(write_bert(tmp_path), server=client(f"{url}#m", attempts=1)).captions(images)
     assert captions == ["level 10", "level 80", "level 150", "level 220"]
 

@@ -16,6 +16,7 @@ from functools import cached_property
 from pathlib import Path
 
 import pytest
+from docs.counts import circles, source_files
 
 from kedge.policies.families import FAMILIES
 
@@ -235,6 +236,21 @@ def test_the_order_has_no_circle():
         assert free, f"a circle among {sorted(set(MAY_IMPORT) - set(order))}"
         order += free
     assert order.index("rewards") < order.index("algorithms") < order.index("training") < order.index("cli")
+
+
+def test_no_module_imports_itself_through_others():
+    """Not for types either: where two files need each other, a third idea is hidden in them."""
+    assert circles(source_files(SOURCE.parent)) == []
+
+
+def test_a_circle_of_modules_is_noticed(tmp_path):
+    folder = tmp_path / "src" / "kedge"
+    folder.mkdir(parents=True)
+    for name, text in {"__init__": "", "a": "from kedge.b import x", "b": "import kedge.c", "c": "", "d": ""}.items():
+        (folder / f"{name}.py").write_text(text)
+    assert circles(source_files(tmp_path)) == []
+    (folder / "c.py").write_text("def later():\n    from kedge.a import y")
+    assert circles(source_files(tmp_path)) == [["kedge.a", "kedge.b", "kedge.c"]]
 
 
 def test_every_module_imports():

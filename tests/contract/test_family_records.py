@@ -17,8 +17,8 @@ from kedge.config import ModelConfig, parse_config, resolve_kind
 from kedge.models import ModelParts
 from kedge.policies import load_policy
 from kedge.policies.families import FAMILIES, Family, network_calls
+from kedge.policies.families.backbones import Backbone
 from kedge.policies.families.catalogue import layout_of, layouts
-from kedge.policies.families.spec import Backbone
 from kedge.policies.latent import LatentPolicy
 from kedge.random_models import build_layout
 from kedge.registry import load_object

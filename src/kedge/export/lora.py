@@ -16,7 +16,7 @@ from torch import Tensor
 from kedge.export.lora_files import Layer, diffusers_tensors, kohya_tensors, pair_layers, read_layers
 from kedge.files import replacing
 from kedge.policies.base import Policy
-from kedge.policies.families.spec import Backbone, KohyaNames
+from kedge.policies.families.backbones import Backbone, KohyaNames
 from kedge.policies.latent import LatentPolicy
 from kedge.policies.lora import Adapter
 

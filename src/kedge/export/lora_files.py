@@ -11,7 +11,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from kedge.policies.families.spec import Backbone, KohyaNames
+from kedge.policies.families.backbones import Backbone, KohyaNames
 
 
 @dataclass(frozen=True)

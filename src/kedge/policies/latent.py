@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from kedge.gaussian import Gaussian
 from kedge.policies.base import Conditioning
 from kedge.policies.denoiser import Denoiser
-from kedge.policies.families.spec import Backbone
+from kedge.policies.families.backbones import Backbone
 from kedge.policies.latent_space import LatentSpace, unet_space
 from kedge.policies.lora import Adapter
 from kedge.policies.settings import LoraConfig

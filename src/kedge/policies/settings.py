@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from kedge.policies.families.spec import ATTENTION
+from kedge.policies.families.backbones import ATTENTION
 from kedge.ranges import Count, Positive, Share, Whole
 
 Precision = Literal["float32", "bfloat16", "float16"]

@@ -1,8 +1,9 @@
 """The families of few-step models: a light record for each in the catalogue, and a file of mathematics each."""
 
+from kedge.policies.families.backbones import Backbone
 from kedge.policies.families.catalogue import AUTO, FAMILIES, default_guidance, find, network_calls, register
 from kedge.policies.families.detect import detect_kind
-from kedge.policies.families.spec import Backbone, Conversion, Family, Layout, ModelFiles
+from kedge.policies.families.spec import Conversion, Family, Layout, ModelFiles
 
 __all__ = [
     "AUTO",

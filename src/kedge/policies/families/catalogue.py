@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from kedge.models import BUNDLED, ModelParts
-from kedge.policies.families.backbones import UNETS
+from kedge.policies.families.backbones import UNETS, Backbone
 from kedge.policies.families.distilled import DMD2, HYPER_SD, LIGHTNING, TCD
 from kedge.policies.families.flow_records import FLUX2_KLEIN, FLUX_SCHNELL, SD35_TURBO, Z_IMAGE_TURBO
-from kedge.policies.families.spec import Backbone, Conversion, Family, Layout, ModelFiles
+from kedge.policies.families.spec import Conversion, Family, Layout, ModelFiles
 from kedge.registry import UnknownNameError, load_object, suggest
 
 AUTO = "auto"  # a kind that is yet to be found out, by kedge.policies.families.detect

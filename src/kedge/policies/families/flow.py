@@ -19,7 +19,7 @@ from torch import Tensor
 
 from kedge.policies import gaussian_step
 from kedge.policies.denoiser import Denoiser
-from kedge.policies.families.spec import Backbone
+from kedge.policies.families.backbones import Backbone
 from kedge.policies.gaussian_step import GaussianStep
 from kedge.policies.latent import LatentPolicy
 from kedge.policies.latent_space import PATCH, LatentSpace

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from kedge.policies.families.spec import ATTENTION, Backbone, Family, KohyaNames, Layout, ModelFiles
+from kedge.policies.families.backbones import ATTENTION, Backbone, KohyaNames
+from kedge.policies.families.spec import Family, Layout, ModelFiles
 
 FLUX = Backbone(
     pipelines=("FluxPipeline",),

@@ -3,21 +3,40 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Protocol
 
 from kedge.units import duration
 
 if TYPE_CHECKING:
     from kedge.training.callbacks import Watched
-    from kedge.workflows.runner.matrix import Matrix
+    from kedge.workflows.runner.cell import State
+    from kedge.workflows.runner.runs import Run
 
 EVERY = 60.0  # seconds between two lines during a run
+
+
+class Work(Protocol):
+    """Runs, and how far each of them is."""
+
+    @property
+    def runs(self) -> tuple[Run, ...]:
+        """All of them."""
+
+    def passes(self, run: Run) -> float:
+        """What a run's training costs."""
+
+    def done(self, run: Run) -> float:
+        """How much of that it has behind it."""
+
+    def counts(self) -> Counter[State]:
+        """How many are in each state."""
 
 
 class Clock:
     """Work done since it was made, and the time that it took."""
 
-    def __init__(self, matrix: Matrix):
+    def __init__(self, matrix: Work):
         self.matrix, self.began = matrix, time.monotonic()
         self.total = sum(map(matrix.passes, matrix.runs))
         self.first = self._done()

@@ -38,6 +38,10 @@ def reproduce_command(
         str | None,
         typer.Option(metavar="FOLDER", help="Only add the recorded result to the records there."),
     ] = None,
+    queue: Annotated[
+        str | None,
+        typer.Option(metavar="QUEUE", help="Runs of many targets in one order: evidence, or a YAML file."),
+    ] = None,
 ) -> None:
     """Make a table or a figure of the papers. Every run it needs, resumable, then the result from their records.
 
@@ -47,6 +51,12 @@ def reproduce_command(
 
     from kedge_papers import TARGETS
 
+    if queue is not None:
+        from kedge_papers.queue_command import work
+
+        given = [*([target] if target else []), *(overrides or [])]
+        work(queue, given, Path(out or f"runs/reproduce/{Path(queue).stem}"), only_list, draw, publish)
+        return
     if target is None:
         for name in TARGETS:
             print(f"{name:<12} {TARGETS.get(name).title}")

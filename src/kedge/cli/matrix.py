@@ -24,7 +24,7 @@ def go(matrix: Matrix) -> None:
     try:
         matrix.go()
     except Interrupted as stop:
-        _stopped(str(stop))
+        stopped(str(stop))
 
 
 def go_one(matrix: Matrix, name: str) -> None:
@@ -55,9 +55,10 @@ def spread(
 
             spread_on_ray(matrix, command, share, jobs)
     except Interrupted as stop:
-        _stopped(str(stop))
+        stopped(str(stop))
 
 
-def _stopped(message: str) -> NoReturn:
+def stopped(message: str) -> NoReturn:
+    """Say that a signal ended the work, and how it goes on; exits as shells expect it."""
     print(f"{message}. Go on with the same command")
     raise typer.Exit(INTERRUPTED)

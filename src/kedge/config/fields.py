@@ -7,6 +7,7 @@ import inspect
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, get_args, get_type_hints
 
 _ENTRY = re.compile(r"^(\w+(?:, \w+)*): (.*)$")
@@ -62,9 +63,14 @@ def config_fields(cls: type) -> list[dataclasses.Field[Any]]:
     return keys
 
 
+@lru_cache(maxsize=256)
+def _hints(cls: type) -> dict[str, Any]:
+    return get_type_hints(cls)
+
+
 def block(cls: type, name: str) -> type | None:
     """The dataclass behind field ``name`` (also when it may be null), or None for a plain value."""
-    hint = get_type_hints(cls)[name]
+    hint = _hints(cls)[name]
     for choice in (hint, *get_args(hint)):
         if isinstance(choice, type) and dataclasses.is_dataclass(choice):
             return choice

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -207,9 +208,15 @@ def _check_keys(
             _check_keys(value, inner, full)
 
 
+@lru_cache(maxsize=256)
+def _adapter(cls: type) -> TypeAdapter[Any]:
+    """A matrix of runs is made of the same blocks again and again, and pydantic reads a class in 10 ms."""
+    return TypeAdapter(cls)
+
+
 def _build(value: Any, cls: type, path: str) -> Any:
     try:
-        return TypeAdapter(cls).validate_python(value)
+        return _adapter(cls).validate_python(value)
     except ValidationError as error:
         lines = []
         for problem in error.errors(include_url=False):

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from kedge_papers.records.result import Result
 from kedge_papers.records.rows import Row
 from kedge_papers.records.run_record import RunRecord
+from kedge_papers.runner.experiment_set import SEE_DAMAGE
 from kedge_papers.targets.methods import FINAL
-
-DAMAGE_SEEN_BY = ("clipscore", "blipscore", "imagereward")  # judges of what a reward was not trained on
 
 
 def usable_runs(result: Result, family: str) -> list[RunRecord]:
@@ -62,7 +61,7 @@ def metrics_named(result: Result, names: Sequence[str] | str, trained: str) -> l
     rewards = result.facts["rewards"]
     if names == "truth" or list(names) == ["truth"]:
         return [str(result.facts["truth"])]
-    wanted = DAMAGE_SEEN_BY if names == "unseen" else names
+    wanted = SEE_DAMAGE if names == "unseen" else names
     metrics = []
     for name in wanted:
         if rewards[name] != trained:

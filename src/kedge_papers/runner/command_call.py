@@ -20,6 +20,7 @@ from kedge_papers.records.collect import collect, this_machine
 from kedge_papers.records.result import Result
 from kedge_papers.records.run_record import RunRecord
 from kedge_papers.records.store import RecordStore
+from kedge_papers.runner.frozen import world_digest
 from kedge_papers.runner.options import MatrixOptions
 from kedge_papers.runner.target import Target
 
@@ -130,6 +131,7 @@ class CommandCall:
             "mirrors": self.target.mirrors,
             "command": f"kedge {shlex.join(['reproduce', self.name, *self.arguments])}",
             "world": self.options.name,
+            "models": world_digest(experiments),
             "about": experiments.about,
             "protocol": self.target.protocol or experiments.protocol,
             "seeds": self.options.seeds,

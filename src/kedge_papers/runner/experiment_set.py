@@ -16,6 +16,7 @@ from kedge.config import ConfigError
 from kedge.config.text import read_yaml
 
 SHIPPED = ("emoji", "papers")
+SEE_DAMAGE = ("clipscore", "blipscore", "imagereward")  # random adapters far from the base lower these, and the truth
 Overrides = dict[str, Any]
 
 
@@ -180,6 +181,10 @@ class ExperimentSet:
         first = "blipscore" if reward == "clipscore" else "clipscore"
         second = "blipscore" if reward == "imagereward" else "imagereward"
         return self.rewards[first], self.rewards[second]
+
+    def that_see_damage(self, reward: str) -> tuple[str, ...]:
+        """All held-out rewards that see damage, but for one that is trained on."""
+        return tuple(self.rewards[name] for name in SEE_DAMAGE if name != reward)
 
 
 def load_experiment_set(name: str) -> ExperimentSet:

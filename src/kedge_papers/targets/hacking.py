@@ -1,12 +1,14 @@
 """Over-optimisation: the trained reward against the true preference, for several rewards and strengths of the anchor.
 
 The truth is never trained on. Each run goes along its curve from the base model's point; where the truth turns down
-while the trained reward still rises, the model has begun to cheat.
+while the trained reward still rises, the model has begun to cheat. Beside the fixed strengths there is one that finds
+itself (``algorithm.anchor: auto``), stopped by judges on the tuning prompts: it sees neither the truth nor a test prompt.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 METHOD, WATCHED = "kl", 66
+AUTO, LOOK = "auto", 10  # steps between two looks of the judges
 PATH_KL = "path_kl"  # what an evaluation logs of a trajectory
 
 
@@ -35,6 +38,7 @@ def runs(options: MatrixOptions) -> tuple[Run, ...]:
     matrix: list[Run] = []
     for reward in options.experiments.sweep.rewards:
         matrix += sweep(options, reward)
+        matrix += found(options, reward)
     return (consistency_base(options), *matrix)
 
 
@@ -43,7 +47,7 @@ def sweep(options: MatrixOptions, reward: str) -> list[Run]:
     experiments, plan = options.experiments, options.experiments.sweep
     times = 2 if reward == plan.longer else 1
     truth = (experiments.truth,) if experiments.truth else ()
-    watched = (*experiments.judges(reward), *truth)
+    watched = (*experiments.that_see_damage(reward), *truth)
     matrix = []
     for beta in plan.betas:
         recipe, overrides = options.method(METHOD, reward)
@@ -53,6 +57,27 @@ def sweep(options: MatrixOptions, reward: str) -> list[Run]:
             run = Run(name, recipe, overrides, title, measures={FINAL: options.measure()}, seed=seed)
             run = options.with_steps(run, times * int(options.budget or plan.steps))
             matrix.append(options.watched(run, times * plan.evaluations, experiments.test, watched, WATCHED))
+    return matrix
+
+
+def found(options: MatrixOptions, reward: str) -> list[Run]:
+    """The same without a β to choose; none where no prompts are there to judge on that are not the tests'."""
+    experiments, plan = options.experiments, options.experiments.sweep
+    if experiments.tuning is None:
+        return []
+    times = 2 if reward == plan.longer else 1
+    steps, matrix = times * int(options.budget or plan.steps), []
+    for seed in options.repetitions(times):
+        recipe, overrides = options.method(METHOD, reward)
+        overrides["algorithm.anchor"] = "auto"
+        measures = {FINAL: options.measure()}
+        run = Run(f"beta-auto--{reward}--{seed}", recipe, overrides, AUTO, measures=measures, seed=seed)
+        run = options.with_steps(run, steps)
+        judges = experiments.that_see_damage(reward)
+        run = options.watched(run, steps // LOOK, experiments.tuning, judges, None)
+        judged = {"watch.guard": "best", "watch.encoder": "auto", "watch.pictures": 2}
+        judged["watch.seed"] = experiments.noise_seed + 1  # as tuning's: the tests' noise is theirs
+        matrix.append(replace(run, overrides={**run.overrides, **judged}))
     return matrix
 
 

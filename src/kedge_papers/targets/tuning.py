@@ -28,6 +28,7 @@ from kedge_papers.runner.budget import for_queries
 from kedge_papers.runner.experiment_set import ExperimentSet
 from kedge_papers.runner.options import MatrixOptions
 from kedge_papers.runner.target import Target
+from kedge_papers.targets.hacking import METHOD as SWEPT
 from kedge_papers.targets.methods import FINAL, before_and_after, trained_metric
 from kedge_papers.targets.tuning_grid import (
     BASE,
@@ -47,13 +48,15 @@ if TYPE_CHECKING:
 
 
 def tuned_pairs(experiments: ExperimentSet) -> list[tuple[str, str]]:
-    """Every method on every reward that the tables train it on, and those of the comparison."""
+    """Every method on every reward that the tables train it on, those of the comparison and of the sweep over β."""
     pairs: dict[tuple[str, str], None] = {}
     for reward in experiments.rows:
         for method in experiments.rows_of(reward):
             pairs[method, reward] = None
     for method in experiments.comparison.methods:
         pairs[method, experiments.comparison.reward] = None
+    for reward in experiments.sweep.rewards:
+        pairs[SWEPT, reward] = None
     return list(pairs)
 
 

@@ -1,0 +1,69 @@
+"""What the first experiments say about how the others are trained: the unit of β, and what tuning chose."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from kedge.evaluation.records import evaluation_folder, load_record
+from kedge.files import write_text
+from kedge.workflows.runner.matrix import Matrix
+from kedge_papers.records.collect import collect
+from kedge_papers.records.result import Result
+from kedge_papers.runner.experiment_set import ExperimentSet, Overrides
+from kedge_papers.targets.rocm_tables import FINAL
+from kedge_papers.targets.tuning_grid import as_overrides, tuned
+
+FILE = "settings.yaml"
+BASE = "base-consistency"  # of Table 4
+Settings = Mapping[str, Any]  # some of an experiment set's own keys
+
+
+def settled_by(experiments: ExperimentSet, matrix: Matrix) -> Settings:
+    """What runs that are over say: Table 4's the standard deviation of every reward, tuning's a configuration for each
+    method and reward that they tried."""
+    bases = [run for run in matrix.runs if run.name == BASE]
+    if bases:
+        return spreads_of(experiments, matrix.home(bases[0])) if experiments.spreads else {}
+    records = tuple(collect(matrix, run)[0] for run in matrix.runs)
+    return {"tuned": as_overrides(tuned(Result("tuning", {}, records)))}
+
+
+def spreads_of(experiments: ExperimentSet, home: Path) -> Settings:
+    """Standard deviations of the consistency model's scores, as it was measured in ``home``.
+
+    Raises:
+        ValueError: a reward of the experiment set was not measured.
+    """
+    evaluation = load_record(evaluation_folder(home), FINAL)
+    spreads = {}
+    for name, metric in experiments.rewards.items():
+        if evaluation is None or metric not in evaluation.scores:
+            raise ValueError(f"{home} has no scores of {metric}, in whose standard deviation β counts")
+        spreads[name] = float(f"{evaluation.scores[metric].std(ddof=1):.3g}")
+    return {"spreads": spreads}
+
+
+def with_settings(experiments: ExperimentSet, settings: Settings) -> ExperimentSet:
+    """The experiment set with what was settled in place of its own."""
+    both: dict[str, dict[str, Overrides]] = {reward: dict(methods) for reward, methods in experiments.tuned.items()}
+    for reward, methods in settings.get("tuned", {}).items():
+        both[reward] = {**both.get(reward, {}), **methods}
+    return replace(experiments, tuned=both, spreads=dict(settings.get("spreads", experiments.spreads)))
+
+
+def write_settings(folder: Path, base: str, settings: Sequence[Settings]) -> Path:
+    """Everything that is settled, as an experiment set for ``kedge reproduce --config``."""
+    together: dict[str, Any] = {"from": base}
+    for each in settings:
+        for key, value in each.items():
+            mine = together.setdefault(key, {})
+            for name, entry in value.items():
+                mine[name] = {**mine.get(name, {}), **entry} if isinstance(entry, dict) else entry
+    path = folder / FILE
+    write_text(path, "# What Table 4 and tuning settled.\n" + yaml.safe_dump(together, sort_keys=False))
+    return path

@@ -1,0 +1,183 @@
+"""Queues: runs of many targets in one order, shared by several lanes, told by the stages before them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from helpers.processes import environment
+from helpers.reproduce_world import MICRO
+from kedge.cli.app import app
+from kedge.config import ConfigError
+from kedge.files import locked
+from kedge.workflows.runner.cell import steps_done
+from kedge.workflows.runner.matrix import Matrix
+from kedge_papers.claims.claim import load_claims
+from kedge_papers.records.store import RecordStore
+from kedge_papers.runner.experiment_set import load_experiment_set
+from kedge_papers.runner.frozen import FROZEN
+from kedge_papers.runner.lane import Lane
+from kedge_papers.runner.options import MatrixOptions
+from kedge_papers.runner.queue import Queue, Stage, load_queue
+from kedge_papers.runner.settled import FILE, with_settings
+from kedge_papers.targets.tuning import tuned_pairs
+
+TARGET = "helpers.reproduce_world:MICRO"
+EMOJI = load_experiment_set("emoji")
+MARK = {"optimizer.warmup": 7}  # what tuning says, in a test of who has heard it
+
+
+def queue(tmp_path: Path, text: str = "") -> Path:
+    """Two stages of one target: one run of it, then everything."""
+    path = tmp_path / "mine.yaml"
+    stages = f"[{{target: {TARGET!r}, runs: [first], settles: a little}}, {{target: {TARGET!r}}}]"
+    path.write_text(text or f"experiments: emoji\nstages: {stages}\n")
+    return path
+
+
+def reproduce(*arguments: str):
+    return CliRunner().invoke(app, ["reproduce", *arguments], catch_exceptions=False)
+
+
+def test_a_lane_does_everything_in_order_and_records_it(tmp_path):
+    out, path = tmp_path / "out", queue(tmp_path)
+    listed = reproduce("--queue", str(path), "--out", str(out), "--list").output.splitlines()
+    assert listed == [
+        f"stage 1 of 2, {TARGET}: 0 of 1 runs · a little",
+        f"stage 2 of 2, {TARGET}: 0 of 4 runs",
+    ]
+    assert not (out / "runs").exists()
+    done = reproduce("--queue", str(path), "--out", str(out))
+    assert done.exit_code == 0, done.output
+    order = [line.split("now ")[1] for line in done.output.splitlines() if " · now " in line]
+    assert order == ["first", "base", "poisoned", "second"]
+    recorded = RecordStore(out / "records").results()[TARGET]
+    assert [(run.name, run.state) for run in recorded.runs] == [
+        ("first", "finished"), ("base", "finished"), ("poisoned", "diverged"), ("second", "finished")
+    ]  # fmt: skip
+    assert recorded.facts["command"] == f"kedge reproduce {TARGET}"
+    again = reproduce("--queue", str(path), "--out", str(out))
+    assert " · now " not in again.output
+    pages = tmp_path / "pages"
+    assert reproduce("--queue", str(path), "--out", str(out), "--publish", str(pages)).output.endswith(f"{TARGET}\n")
+    assert [run.name for run in RecordStore(pages).results()[TARGET].runs] == [run.name for run in recorded.runs]
+    assert reproduce("--queue", str(path), "--out", str(out), "--draw").output.split()
+
+
+def test_a_killed_lane_goes_on_where_it_was(tmp_path):
+    """The first run is killed in its sixth step: the records say how far it was, and the same command finishes it."""
+    out, path = tmp_path / "out", queue(tmp_path)
+    command = [sys.executable, "-m", "kedge", "reproduce", "--queue", str(path), "--out", str(out)]
+    killed = subprocess.run(command, env=environment(KEDGE_TEST_DIE="6"), capture_output=True, timeout=120)
+    assert killed.returncode == -9
+    lane = Lane(load_queue(str(path)), out)
+    lane.record(TARGET)
+    (partial,) = RecordStore(out / "records").results()[TARGET].runs
+    assert (partial.name, partial.state) == ("first", "partial")
+    assert 0 < partial.step < 8
+    lines: list[str] = []
+    assert lane.go(lines.append) == []
+    first = RecordStore(out / "records").results()[TARGET].run("first")
+    assert (first.state, first.step) == ("finished", 8)
+
+
+def test_two_lanes_never_do_one_run(tmp_path):
+    """What another lane has in hand is left to it, the next run is taken, and the end is waited for."""
+    lane, done = Lane(load_queue(str(queue(tmp_path))), tmp_path / "out"), []
+    with locked(tmp_path / "out" / "runs" / ".locks" / "first"):
+        failed: list[str] = []
+        while lane._turn(failed, done.append) == (True, True):
+            pass
+        assert lane._turn(failed, done.append) == (False, True)  # busy: somebody will finish
+    assert [line.split("now ")[1] for line in done if " · now " in line] == ["base", "poisoned", "second"]
+    assert lane._turn(failed, done.append) == (True, False)
+    assert lane._turn(failed, done.append) == (False, False)
+
+
+def test_what_fails_is_told_and_stops_nobody(tmp_path):
+    out, path = tmp_path / "out", queue(tmp_path)
+    done = reproduce("reward=hpsv2", "--queue", str(path), "--out", str(out))  # its weights are not here
+    assert done.exit_code == 1
+    assert "first: failed. reward 'hpsv2' needs" in done.output
+    assert "not done: first, poisoned, second; the same command tries them again" in done.output
+    assert RecordStore(out / "records").results()[TARGET].run("base").state == "finished"
+
+
+def test_runs_of_two_worlds_are_not_mixed(tmp_path, monkeypatch):
+    lane = Lane(load_queue(str(queue(tmp_path))), tmp_path / "out")
+    first: list[str] = []
+    lane.go(first.append)
+    assert first[0].startswith(f"{tmp_path / 'out' / FROZEN}: world ")
+    assert RecordStore(tmp_path / "out" / "records").results()[TARGET].facts["models"] in (
+        tmp_path / "out" / FROZEN
+    ).read_text()
+    monkeypatch.setattr("kedge_papers.runner.frozen.world_digest", lambda experiments: "0123456789abcdef")
+    with pytest.raises(ConfigError, match=r"were begun in another world \(\w{12}, here 0123456789ab\)"):
+        lane.go(lambda line: None)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("experiments: emoji\nstages: [{target: table4, seed: 3}]", "stages.0.seed"),
+        ("experiments: emoji\nstages: [{target: tabel4}]", "Did you mean 'table4'"),
+        ("experiments: emoji\nstages: [{target: table4, budget: 9}, {target: table4}]", "different budgets"),
+    ],
+)
+def test_mistakes_in_a_queue_are_told(text, message, tmp_path):
+    with pytest.raises((ConfigError, ValueError), match=message):
+        load_queue(str(queue(tmp_path, text)))
+
+
+def test_a_pattern_without_runs_and_a_target_beside_the_queue_are_told(tmp_path):
+    with pytest.raises(ConfigError, match=r"queue: no run of .*MICRO with 1 seeds is called 'frist'"):
+        Stage(TARGET, ("frist",)).of(Matrix(MICRO.runs(MatrixOptions(EMOJI)), tmp_path))
+    refused = CliRunner().invoke(app, ["reproduce", "table4", "--queue", str(queue(tmp_path))])
+    assert "--queue takes no target (table4)" in str(refused.exception)
+    with pytest.raises(ConfigError, match="no queue 'evidense': choose evidence, or give a YAML file"):
+        load_queue("evidense")
+
+
+def test_every_claim_is_settled_by_the_queue_that_ships():
+    """Each claim's experiment is in it, with as many seeds as its last look asks for; and claims are named in order."""
+    stages = load_queue("evidence").stages
+    for claim in load_claims():
+        own = [stage for stage in stages if claim.experiment in (stage.target, stage.target.rstrip("abcd"))]
+        assert own, claim.claim
+        seeds = max(stage.seeds for stage in own)
+        times = 2 if claim.experiment in ("hacking", "fig4") else 0.5 if claim.number in (8, 9) else 1
+        assert times * seeds >= max(claim.looks, default=1), claim.claim
+
+
+def settled_before(position: int, ships: Queue):
+    """The experiment set with a mark on every method and reward that stages before have tuned."""
+    marks: dict[str, dict[str, dict]] = {}
+    for i in ships.waits_for(position):
+        for pattern in ships.stages[i].runs if ships.stages[i].target == "tuning" else ():
+            for method, reward in tuned_pairs(EMOJI):
+                if Stage("tuning", (pattern,)).takes(f"tuning-{method}--{reward}--0.001-8--1000"):
+                    marks.setdefault(reward, {})[method] = MARK
+    return with_settings(EMOJI, {"tuned": marks})
+
+
+def test_nothing_is_trained_before_tuning_chose_for_it(tmp_path):
+    """And a run that two stages share is told the same by both."""
+    ships, told = load_queue("evidence"), dict[str, dict]()
+    from kedge_papers import TARGETS
+
+    for position, stage in enumerate(ships.stages):
+        if stage.target == "tuning":
+            continue
+        options = MatrixOptions(settled_before(position, ships), seeds=min(stage.seeds, 1), budget=stage.budget)
+        runs = TARGETS.get(stage.target).runs(options)
+        chosen = [run for run in runs if stage.takes(run.name)]
+        for run in chosen:
+            if run.train and run.overrides.get("prompts") == EMOJI.train:
+                assert run.overrides.get("optimizer.warmup") == 7, f"stage {position + 1}: {run.name} is not tuned"
+            assert told.setdefault(run.name, dict(run.overrides)) == dict(run.overrides), run.name

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import yaml
 from typer.testing import CliRunner
 
 from helpers.processes import environment
@@ -16,7 +14,6 @@ from helpers.reproduce_world import MICRO
 from kedge.cli.app import app
 from kedge.config import ConfigError
 from kedge.files import locked
-from kedge.workflows.runner.cell import steps_done
 from kedge.workflows.runner.matrix import Matrix
 from kedge_papers.claims.claim import load_claims
 from kedge_papers.records.store import RecordStore
@@ -25,7 +22,7 @@ from kedge_papers.runner.frozen import FROZEN
 from kedge_papers.runner.lane import Lane
 from kedge_papers.runner.options import MatrixOptions
 from kedge_papers.runner.queue import Queue, Stage, load_queue
-from kedge_papers.runner.settled import FILE, with_settings
+from kedge_papers.runner.settled import with_settings
 from kedge_papers.targets.tuning import tuned_pairs
 
 TARGET = "helpers.reproduce_world:MICRO"
@@ -114,9 +111,10 @@ def test_runs_of_two_worlds_are_not_mixed(tmp_path, monkeypatch):
     first: list[str] = []
     lane.go(first.append)
     assert first[0].startswith(f"{tmp_path / 'out' / FROZEN}: world ")
-    assert RecordStore(tmp_path / "out" / "records").results()[TARGET].facts["models"] in (
-        tmp_path / "out" / FROZEN
-    ).read_text()
+    assert (
+        RecordStore(tmp_path / "out" / "records").results()[TARGET].facts["models"]
+        in (tmp_path / "out" / FROZEN).read_text()
+    )
     monkeypatch.setattr("kedge_papers.runner.frozen.world_digest", lambda experiments: "0123456789abcdef")
     with pytest.raises(ConfigError, match=r"were begun in another world \(\w{12}, here 0123456789ab\)"):
         lane.go(lambda line: None)

@@ -81,6 +81,17 @@ def test_bytes_change_only_where_a_record_does(tmp_path):
     assert stored(tmp_path / "twin") == stored(tmp_path)
 
 
+def test_records_of_two_worlds_are_not_mixed(tmp_path):
+    """The same name, other weights: an average over them would be of nothing."""
+    store = RecordStore(tmp_path)
+    store.put(Result("matrix", {}, (replace(record("a"), base={"name": "emoji-lcm", "digest": "1" * 64}),)))
+    newer = replace(record("b"), base={"name": "emoji-lcm", "digest": "2" * 64})
+    with pytest.raises(ValueError, match="a started from emoji-lcm 11111111, b from 22222222"):
+        store.put(Result("other", {}, (newer,)))
+    assert list(store.results()) == ["matrix"]
+    store.put(Result("matrix", {}, (newer,)))  # in place of the older ones
+
+
 def test_a_record_that_was_changed_by_hand_is_refused(tmp_path):
     store = RecordStore(tmp_path)
     store.put(Result("matrix", {}, (record("a", score=0.25),)))

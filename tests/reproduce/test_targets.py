@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from helpers.invented_records import EMOJI, result_of
+from kedge.training.guard_checks import check_guard
 from kedge.workflows.runner.cost import step_cost
 from kedge_papers import TARGETS
 from kedge_papers.pages.exhibit import Exhibit, save_exhibit
@@ -102,18 +103,30 @@ def test_the_sweep_counts_pictures_that_are_preferred_to_the_base_model(tmp_path
 
 
 def test_the_matrix_of_over_optimisation_is_twice_as_deep_where_it_is_looked_at_closest():
-    """Four rewards at four β; PickScore's runs are twice as long and twice as many."""
+    """Four rewards at four β and at the one that finds itself; PickScore's runs are twice as long and twice as many."""
     runs = [run for run in TARGETS.get("hacking").runs(MatrixOptions(EMOJI, seeds=3)) if run.train]
-    assert len(runs) == 4 * (6 + 3 + 3 + 3)
+    assert len(runs) == 5 * (6 + 3 + 3 + 3)
     for run in runs:
-        config = run.config()
+        config, found = run.config(), "beta-auto" in run.name
         longer = "pickscore" in run.name
         assert config.training.steps == (240 if longer else 120)
-        assert config.training.steps // config.watch.evaluate_every == (16 if longer else 8)
-        assert "oracle" in config.watch.metrics
+        assert config.training.steps // config.watch.evaluate_every == (24 if found else 16) // (1 if longer else 2)
+        assert ("oracle" in config.watch.metrics) != found  # what finds itself is not even shown the truth
+        assert {"blipscore@emoji", "imagereward@emoji"} <= set(config.watch.metrics)
     assert {run.name for run in TARGETS.get("fig4").runs(MatrixOptions(EMOJI, seeds=3)) if run.train} <= {
         run.name for run in runs
     }
+
+
+def test_the_beta_that_finds_itself_is_judged_on_tuning_prompts():
+    """By judges that may judge the trained reward; from noise that no test uses."""
+    for run in TARGETS.get("hacking").runs(MatrixOptions(EMOJI)):
+        if "beta-auto" in run.name:
+            config = run.config()
+            check_guard(config)
+            assert config.algorithm.instance.anchor == "auto"
+            assert config.watch.held_out.source == EMOJI.tuning
+            assert config.watch.seed != EMOJI.noise_seed
 
 
 def test_the_penalties_of_all_divergences_are_equal_for_small_drifts():

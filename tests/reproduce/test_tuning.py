@@ -20,7 +20,9 @@ from kedge_papers.claims import contrasts
 from kedge_papers.claims.claim import load_claims
 from kedge_papers.records.rows import rows
 from kedge_papers.runner.experiment_set import load_experiment_set
+from kedge_papers.runner.lane import Lane
 from kedge_papers.runner.options import MatrixOptions
+from kedge_papers.runner.queue import Queue, Stage
 from kedge_papers.targets.tuning import candidates, further, runs
 from kedge_papers.targets.tuning_grid import (
     Candidate,
@@ -154,6 +156,53 @@ def test_halves_go_on_from_where_they_stand_until_one_is_left(tmp_path: Path):
         assert going == sum(1 for run in matrix.runs if run.name.startswith("tuning-none") and len(run.measures) > rung)
     assert not matrix.left()
     assert not (tmp_path / OUTCOME).exists()
+
+
+def test_a_queue_trains_what_tuning_chose_in_the_unit_that_table_4_measured(tmp_path: Path):
+    """Until both are over the later stage waits; what was settled is a file for kedge reproduce --config."""
+    few = tmp_path / "few.yaml"
+    few.write_text("from: emoji\nrows: {hpsv2: [], pickscore: [none, kl], aesthetic: []}\n")
+    stages = (
+        Stage("table4"),
+        Stage("tuning", ("tuning-kl--pickscore--*", "base-consistency-tuning")),
+        Stage("methods", ("methods-kl--*",)),
+    )
+    lane = Lane(Queue(str(few), stages), tmp_path / "out")
+    assert lane.stage(1) is None
+    _, table4 = lane.stage(0)
+    for run in table4.runs:
+        finish_base(table4, run, 2.0)
+    options, matrix = lane.stage(1)[0].options, lane.stage(1)[1]
+    assert options.experiments.spreads == dict.fromkeys(EMOJI.rewards, 2.0)
+    grid = candidates(options.experiments, "kl", "pickscore")
+    rises = {each.name: 0.1 * (i + 1) for i, each in enumerate(grid)}
+    for _ in EMOJI.grid.queries:  # three rungs
+        assert lane.stage(2) is None
+        finish(options, lane.stage(1)[1], rises)
+    _, methods = lane.stage(2)
+    (run,) = methods.runs
+    best = max(rises, key=rises.get)
+    assert f"{run.overrides['optimizer.lr']:g}-{run.config().training.batch_size}" in best.replace("-32", "-16")
+    assert run.config().algorithm.instance.beta_unit == 2.0
+    assert {run.name for run in matrix.runs} == {f"{name}--1000" for name in rises} | {"base-consistency-tuning"}
+    again = load_experiment_set(str(tmp_path / "out" / "settings.yaml"))
+    assert (again.spreads, again.tuned) == (methods_set(lane).spreads, methods_set(lane).tuned)
+
+
+def methods_set(lane: Lane):
+    return lane.stage(2)[0].options.experiments
+
+
+def finish_base(matrix: Matrix, run, deviation: float) -> None:
+    """Write what Table 4's run of a model before training would have left."""
+    import json
+    from dataclasses import asdict
+
+    home, values = matrix.home(run), deviation * np.array([-1.0, 1.0] * 200) * np.sqrt(399 / 400)
+    (measure,) = run.measures.values()
+    prompts = tuple(f"a cat {i}" for i in range(len(values)))
+    save_record(evaluation_folder(home), Evaluation("x", prompts, 0, dict.fromkeys(measure.metrics, values)), "final")
+    (home / MEASURED).write_text(json.dumps({"final": {"asked": asdict(measure), "missing": {}}}))
 
 
 def recorded(rises: dict[str, list[float]], falls: tuple[float, float] = (0.0, 0.0)):

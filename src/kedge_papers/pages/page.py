@@ -51,6 +51,7 @@ def _how(result: Result, world: str) -> str:
         f"```sh\n{facts['command']}\n```",
         f"Measured on {facts['date']} with Kedge {facts['version']} in {facts['about']}.",
         _bases(result.runs, world),
+        f"The world's weights, rewards and all: {facts['models'][:12]}." if facts.get("models") else "",
         f"Hyper-parameters: {facts['protocol'].strip()}",
     ]
     if trained:

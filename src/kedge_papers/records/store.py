@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from kedge.files import replacing
+from kedge.models import BUNDLED
 from kedge_papers.records.result import Result
 from kedge_papers.records.run_record import RunRecord, digest, plain_json
 
@@ -65,12 +66,17 @@ class RecordStore:
             raise ValueError(f"{self.folder} does not hold records that kedge reproduce wrote: {error}") from error
 
     def put(self, *new: Result) -> None:
-        """Add results, or put them in place of older ones. Records of one run, however old, become one."""
+        """Add results, or put them in place of older ones. Records of one run, however old, become one.
+
+        Raises:
+            ValueError: they started from other weights of a model than those that are here.
+        """
         by_target = self.results()
         for each in new:
             by_target[each.target] = each
         results = [by_target[target] for target in sorted(by_target)]
         runs = _joined(results)
+        _check_one_world(self.folder, list(runs.values()))
         keys = {identity: _key(run.to_dict()) for identity, run in runs.items()}
         targets = {each.target: _entry(each, keys) for each in results}
 
@@ -85,6 +91,21 @@ class RecordStore:
         write_members(self.folder / MORE, extras)
         text = json.dumps({"format": FORMAT, "targets": targets}, indent=1, ensure_ascii=False)
         _replace(self.folder / TARGETS, f"{text}\n".encode())
+
+
+def _check_one_world(folder: Path, runs: Sequence[RunRecord]) -> None:
+    """A folder is one world: a bundled model's name means the same weights in all of its records."""
+    known: dict[str, tuple[str, str]] = {}
+    for run in runs:
+        model, weights = run.base.get("name", ""), run.base.get("digest")
+        if model not in BUNDLED or weights is None:
+            continue
+        before, other = known.setdefault(model, (weights, run.name))
+        if before != weights:
+            raise ValueError(
+                f"{folder}: {other} started from {model} {before[:8]}, {run.name} from {weights[:8]}. Records of two "
+                "worlds are not mixed: give another folder"
+            )
 
 
 def _joined(results: Sequence[Result]) -> dict[str, RunRecord]:

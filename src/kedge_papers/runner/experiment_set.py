@@ -199,12 +199,8 @@ def load_experiment_set(name: str) -> ExperimentSet:
     if not path.is_file():
         choices = ", ".join(SHIPPED)
         raise ConfigError(f"no experiment set {name!r}: choose from {choices}, or give a YAML file of the same form")
-    data = read_yaml(path.read_text(encoding="utf-8"), str(path))
-    if isinstance(data, Mapping) and "from" in data:  # a file may change another one
-        base = read_yaml(_file(str(data["from"])).read_text(encoding="utf-8"), str(data["from"]))
-        data = _on_top(base, {key: value for key, value in data.items() if key != "from"})
     try:
-        return TypeAdapter(ExperimentSet).validate_python(data, extra="forbid")
+        return TypeAdapter(ExperimentSet).validate_python(_read(name), extra="forbid")
     except ValidationError as error:
         problems = (f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors(include_url=False))
         raise ConfigError(f"{path}: {'; '.join(problems)}") from error
@@ -212,6 +208,18 @@ def load_experiment_set(name: str) -> ExperimentSet:
 
 def _file(name: str) -> Path:
     return Path(str(resources.files("kedge_papers") / "runner" / f"{name}.yaml")) if name in SHIPPED else Path(name)
+
+
+def _read(name: str, above: tuple[str, ...] = ()) -> Any:
+    """A file's content, on top of the file that it is ``from``."""
+    path = _file(name)
+    if name in above or not path.is_file():
+        raise ConfigError(f"{above[-1]}: from: {name} " + ("is itself from there" if path.is_file() else "is no file"))
+    data = read_yaml(path.read_text(encoding="utf-8"), str(path))
+    if not (isinstance(data, Mapping) and "from" in data):
+        return data
+    changes = {key: value for key, value in data.items() if key != "from"}
+    return _on_top(_read(str(data["from"]), (*above, name)), changes)
 
 
 def _on_top(base: Any, changes: Any) -> Any:

@@ -56,12 +56,14 @@ def freeze(folder: Path, experiments: ExperimentSet) -> list[str]:
     before = read_json(path)
     if before["world"] != now["world"]:
         raise ConfigError(
-            f"the runs in {folder} were begun in another world ({_short(before['world'])}, here {_short(now['world'])}): "
-            "two worlds' runs are not mixed. Give another --out"
+            f"the runs in {folder} were begun in another world ({_short(before['world'])}, here "
+            f"{_short(now['world'])}): two worlds' runs are not mixed. Give another --out"
         )
     notes = []
     if before["claims"] != now["claims"]:
-        notes.append("the claims are not those of the first run: what was changed since cannot be decided by these runs")
+        notes.append(
+            "the claims are not those of the first run: what was changed since cannot be decided by these runs"
+        )
     if before["code"] != now["code"]:
         notes.append(f"the code is not that of the first run ({_commit(before)}, now {_commit(now)})")
     return notes

@@ -1,8 +1,8 @@
 """One worker of a queue: it takes the first run that nobody has in hand, again and again, until nothing is left.
 
-Everything that it knows is in the run folders, so that it can be killed at any moment; several may work at once, each in
-a process of its own. What a stage tells later ones (the unit of β, what tuning chose) is read from its runs when they are
-over. After each run the records of its target are written anew, partial as they are.
+Everything that it knows is in the run folders, so that it can be killed at any moment; several may work at once, each
+in a process of its own. What a stage tells later ones (the unit of β, what tuning chose) is read from its runs once
+they are over. After each run the records of its target are written anew, partial as they are.
 """
 
 from __future__ import annotations
@@ -131,7 +131,9 @@ class Lane:
             experiments = self._experiments(position)
             if experiments is None:
                 return None
-            options = MatrixOptions(experiments, self.queue.experiments, stage.seeds, stage.budget, None, self.overrides)
+            options = MatrixOptions(
+                experiments, self.queue.experiments, stage.seeds, stage.budget, None, self.overrides
+            )
             call = CommandCall(stage.target, options, self.out, self._arguments(position))
             self._known[position] = call, call.target.runs(options)
         call, runs = self._known[position]

@@ -2,7 +2,7 @@
 
 The truth is never trained on. Each run goes along its curve from the base model's point; where the truth turns down
 while the trained reward still rises, the model has begun to cheat. Beside the fixed strengths there is one that finds
-itself (``algorithm.anchor: auto``), stopped by judges on the tuning prompts: it sees neither the truth nor a test prompt.
+itself (``algorithm.anchor: auto``), stopped by judges on the tuning prompts: it sees no truth and no test prompt.
 """
 
 from __future__ import annotations

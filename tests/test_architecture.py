@@ -66,8 +66,8 @@ MAY_IMPORT = {
         " evaluation study export training planning",
         "cli": "registry later prompts config policies evaluation study random_models workflows",
         "__main__": "cli",
-        "papers": "registry divergences policies rewards algorithms worlds config prompts evaluation study training"
-        " planning workflows cli",
+        "papers": "registry hashing models divergences policies rewards algorithms worlds config prompts evaluation"
+        " study training planning workflows cli",
     }.items()
 }
 

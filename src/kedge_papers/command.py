@@ -54,8 +54,8 @@ def reproduce_command(
     if queue is not None:
         from kedge_papers.queue_command import work
 
-        given = [*([target] if target else []), *(overrides or [])]
-        work(queue, given, Path(out or f"runs/reproduce/{Path(queue).stem}"), only_list, draw, publish)
+        pairs = [*([target] if target else []), *(overrides or [])]
+        work(queue, pairs, Path(out or f"runs/reproduce/{Path(queue).stem}"), only_list, draw, publish)
         return
     if target is None:
         for name in TARGETS:

@@ -166,7 +166,7 @@ def settled_before(position: int, ships: Queue):
 
 def test_nothing_is_trained_before_tuning_chose_for_it(tmp_path):
     """And a run that two stages share is told the same by both."""
-    ships, told = load_queue("evidence"), dict[str, dict]()
+    ships, overrides = load_queue("evidence"), dict[str, dict]()
     from kedge_papers import TARGETS
 
     for position, stage in enumerate(ships.stages):
@@ -178,4 +178,4 @@ def test_nothing_is_trained_before_tuning_chose_for_it(tmp_path):
         for run in chosen:
             if run.train and run.overrides.get("prompts") == EMOJI.train:
                 assert run.overrides.get("optimizer.warmup") == 7, f"stage {position + 1}: {run.name} is not tuned"
-            assert told.setdefault(run.name, dict(run.overrides)) == dict(run.overrides), run.name
+            assert overrides.setdefault(run.name, dict(run.overrides)) == dict(run.overrides), run.name

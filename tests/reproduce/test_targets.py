@@ -107,11 +107,11 @@ def test_the_matrix_of_over_optimisation_is_twice_as_deep_where_it_is_looked_at_
     runs = [run for run in TARGETS.get("hacking").runs(MatrixOptions(EMOJI, seeds=3)) if run.train]
     assert len(runs) == 5 * (6 + 3 + 3 + 3)
     for run in runs:
-        config, found = run.config(), "beta-auto" in run.name
+        config, auto = run.config(), "beta-auto" in run.name
         longer = "pickscore" in run.name
         assert config.training.steps == (240 if longer else 120)
-        assert config.training.steps // config.watch.evaluate_every == (24 if found else 16) // (1 if longer else 2)
-        assert ("oracle" in config.watch.metrics) != found  # what finds itself is not even shown the truth
+        assert config.training.steps // config.watch.evaluate_every == (24 if auto else 16) // (1 if longer else 2)
+        assert ("oracle" in config.watch.metrics) != auto  # what finds itself is not even shown the truth
         assert {"blipscore@emoji", "imagereward@emoji"} <= set(config.watch.metrics)
     assert {run.name for run in TARGETS.get("fig4").runs(MatrixOptions(EMOJI, seeds=3)) if run.train} <= {
         run.name for run in runs

@@ -61,9 +61,9 @@ def write_settings(folder: Path, base: str, settings: Sequence[Settings]) -> Pat
     together: dict[str, Any] = {"from": base}
     for each in settings:
         for key, value in each.items():
-            mine = together.setdefault(key, {})
+            entries = together.setdefault(key, {})
             for name, entry in value.items():
-                mine[name] = {**mine.get(name, {}), **entry} if isinstance(entry, dict) else entry
+                entries[name] = {**entries.get(name, {}), **entry} if isinstance(entry, dict) else entry
     path = folder / FILE
     write_text(path, "# What Table 4 and tuning settled.\n" + yaml.safe_dump(together, sort_keys=False))
     return path

@@ -48,6 +48,13 @@ def test_every_name_is_there_and_nothing_loads_before_it_is_used():
     subprocess.run([sys.executable, "-c", script], check=True)
 
 
+@pytest.mark.parametrize(("registry", "least"), [(kedge.ALGORITHMS, 12), (kedge.DIVERGENCES, 9)])
+def test_what_a_recipe_names_has_its_class_here(registry, least):
+    names = {registry.get(name).__name__ for name in registry}
+    assert len(names) >= least
+    assert names <= set(kedge.__all__)
+
+
 @pytest.mark.parametrize(
     ("wrong", "right"), [("rocm", "ROCM"), ("evalute", "evaluate"), ("load_rewards", "load_reward"), ("Ppo", "PPO")]
 )

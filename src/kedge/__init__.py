@@ -15,10 +15,16 @@ if TYPE_CHECKING:
     from kedge.algorithms.base import Needs as Needs
     from kedge.algorithms.d3po import D3PO as D3PO
     from kedge.algorithms.dpok import DPOK as DPOK
+    from kedge.algorithms.draft import AlignProp as AlignProp
+    from kedge.algorithms.draft import DRaFT as DRaFT
+    from kedge.algorithms.grpo import GRPO as GRPO
+    from kedge.algorithms.hybrid import Hybrid as Hybrid
     from kedge.algorithms.ppo import DDPO as DDPO
     from kedge.algorithms.ppo import PPO as PPO
     from kedge.algorithms.ppo import RLCM as RLCM
     from kedge.algorithms.rocm import ROCM as ROCM
+    from kedge.algorithms.soft_q import ReFL as ReFL
+    from kedge.algorithms.soft_q import SoftQ as SoftQ
     from kedge.algorithms.workload import Passes as Passes
     from kedge.algorithms.workload import Workload as Workload
     from kedge.config import ConfigError as ConfigError
@@ -34,6 +40,8 @@ if TYPE_CHECKING:
     from kedge.divergences import Fisher as Fisher
     from kedge.divergences import Hellinger as Hellinger
     from kedge.divergences import JensenShannon as JensenShannon
+    from kedge.divergences import NoDivergence as NoDivergence
+    from kedge.divergences import SampledJensenShannon as SampledJensenShannon
     from kedge.divergences import TotalVariation as TotalVariation
     from kedge.evaluation import Evaluation as Evaluation
     from kedge.evaluation import image_grid as image_grid
@@ -93,7 +101,7 @@ _NAMES = {
     "kedge.gaussian": ("Gaussian",),
     "kedge.divergences": (
         *("DIVERGENCES", "KL", "AlphaDivergence", "ChiSquared", "Divergence", "FDivergence", "Fisher", "Hellinger"),
-        *("JensenShannon", "TotalVariation"),
+        *("JensenShannon", "NoDivergence", "SampledJensenShannon", "TotalVariation"),
     ),
     "kedge.policies": ("load_policy",),
     "kedge.policies.base": ("Backprop", "Conditioning", "Policy", "Trajectory", "draw_noise", "rollout"),
@@ -109,6 +117,10 @@ _NAMES = {
     "kedge.algorithms.ppo": ("DDPO", "PPO", "RLCM"),
     "kedge.algorithms.dpok": ("DPOK",),
     "kedge.algorithms.d3po": ("D3PO",),
+    "kedge.algorithms.hybrid": ("Hybrid",),
+    "kedge.algorithms.grpo": ("GRPO",),
+    "kedge.algorithms.draft": ("AlignProp", "DRaFT"),
+    "kedge.algorithms.soft_q": ("ReFL", "SoftQ"),
     # Around a training.
     "kedge.training.callbacks": ("Callback",),
     "kedge.training.checkpoint": ("CheckpointError",),

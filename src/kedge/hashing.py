@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Iterable
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 
 from kedge.files import write_text
@@ -27,7 +28,7 @@ def file_hash(path: Path) -> str:
         return path.name
     facts = path.stat()
     if facts.st_size < LARGE:
-        return _read_hash(path)
+        return _hash_once(path, facts.st_size, facts.st_mtime_ns, facts.st_ino)
     remembered, key = _remembered(), f"{path} {facts.st_size} {facts.st_mtime_ns}"
     if key not in remembered:
         remembered[key] = _read_hash(path)
@@ -49,6 +50,12 @@ def place_hash(path: Path) -> str:
 def text_hash(lines: Iterable[str]) -> str:
     """SHA-256 of some texts in their order, in hexadecimal."""
     return hashlib.sha256("\0".join(lines).encode(errors="surrogatepass")).hexdigest()
+
+
+@lru_cache(maxsize=1024)
+def _hash_once(path: Path, size: int, changed: int, inode: int) -> str:
+    """Read once in a process, until the file is another: a run asks what its base is before and after it is loaded."""
+    return _read_hash(path)
 
 
 def _read_hash(path: Path) -> str:

@@ -32,6 +32,8 @@ from kedge.rewards.openclip import save_open_clip
 
 WORDS = ("a", "an", "animal", "and", "cat", "dog", "fox", "in", "snow", "the", "two", "riding", "bike", "photo", "of")
 SIZE = 32
+TINY = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+SEEN = {"image_size": SIZE, "patch_size": 8}
 
 
 def randomise(module: nn.Module, seed: int, std: float = 0.1) -> nn.Module:
@@ -70,25 +72,14 @@ def write_clip_words(folder: Path) -> int:
 def clip_config(vocab_size: int, act: str = "quick_gelu") -> CLIPConfig:
     text = {
         "vocab_size": vocab_size,
-        "hidden_size": 32,
-        "intermediate_size": 64,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
+        **TINY,
         "max_position_embeddings": 16,
         "hidden_act": act,
         "bos_token_id": vocab_size - 2,
         "eos_token_id": vocab_size - 1,
         "pad_token_id": vocab_size - 1,
     }
-    vision = {
-        "hidden_size": 32,
-        "intermediate_size": 64,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "image_size": SIZE,
-        "patch_size": 8,
-        "hidden_act": act,
-    }
+    vision = {**TINY, **SEEN, "hidden_act": act}
     return CLIPConfig(text_config=text, vision_config=vision, projection_dim=24, logit_scale_init_value=4.6052)
 
 
@@ -134,21 +125,10 @@ def write_bert_words(folder: Path) -> int:
 
 
 def blip_config(vocab_size: int) -> BlipConfig:
-    vision = {
-        "hidden_size": 32,
-        "intermediate_size": 64,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "image_size": SIZE,
-        "patch_size": 8,
-        "layer_norm_eps": 1e-6,
-    }
+    vision = {**TINY, **SEEN, "layer_norm_eps": 1e-6}
     text = {
         "vocab_size": vocab_size,
-        "hidden_size": 32,
-        "intermediate_size": 64,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
+        **TINY,
         "max_position_embeddings": 40,
         "bos_token_id": vocab_size - 2,
         "sep_token_id": 3,
@@ -181,10 +161,7 @@ def write_bert(folder: Path, seed: int = 5) -> Path:
     """A BERT for BERTScore."""
     config = BertConfig(
         vocab_size=write_bert_words(folder),
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=2,
+        **TINY,
         max_position_embeddings=40,
     )
     randomise(BertModel(config), seed).save_pretrained(folder)

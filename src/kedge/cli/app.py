@@ -10,7 +10,7 @@ import typer
 
 from kedge import __version__
 from kedge.cli.plugins import commands_beside
-from kedge.cli.usage import Command, Group
+from kedge.cli.usage_errors import Command, Group
 
 # name → module:function, in the order of --help. The modules import nothing heavy.
 COMMANDS = {

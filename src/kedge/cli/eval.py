@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from kedge.cli.tables import read_scales, table_format, write_table
-from kedge.policies.families.words import kinds
+from kedge.policies.families.words import family_names
 
 
 def eval_command(
@@ -36,7 +36,7 @@ def eval_command(
     out: Annotated[Path | None, typer.Option(help="Write the table here instead of printing it.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Pictures at once.")] = 16,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, …")] = "auto",
-    kind: Annotated[str | None, typer.Option(help=f"{kinds()}, for models; found out by default.")] = None,
+    kind: Annotated[str | None, typer.Option(help=f"{family_names()}, for models; found out by default.")] = None,
     steps: Annotated[int | None, typer.Option(help="Sampling steps, for models.")] = None,
     guidance: Annotated[float | None, typer.Option(help="ω, for models; guidance_scale is ω + 1.")] = None,
     model: Annotated[

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from kedge.cli.tables import table_format, write_table
-from kedge.policies.families.words import kinds
+from kedge.policies.families.words import family_names
 
 
 def probe_command(
@@ -21,7 +21,7 @@ def probe_command(
         str, typer.Option(help="Values of model.renoise (model.eta where the kind has that), comma-separated.")
     ] = "0,0.5,1",
     guidance: Annotated[float | None, typer.Option(help="ω; diffusers' guidance_scale is ω + 1.")] = None,
-    kind: Annotated[str | None, typer.Option(help=f"{kinds()}; found out by default.")] = None,
+    kind: Annotated[str | None, typer.Option(help=f"{family_names()}; found out by default.")] = None,
     overrides: Annotated[
         list[str] | None,
         typer.Option("--model", metavar="KEY=VALUE", help="Other keys of a recipe's model block: dtype=bfloat16."),

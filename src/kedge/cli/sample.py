@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from kedge.policies.families.words import kinds
+from kedge.policies.families.words import family_names
 
 
 def sample_command(
@@ -23,7 +23,7 @@ def sample_command(
     ] = False,
     steps: Annotated[int | None, typer.Option(help="Sampling steps.")] = None,
     guidance: Annotated[float | None, typer.Option(help="ω; diffusers' guidance_scale is ω + 1.")] = None,
-    kind: Annotated[str | None, typer.Option(help=f"{kinds()}, for models; found out by default.")] = None,
+    kind: Annotated[str | None, typer.Option(help=f"{family_names()}, for models; found out by default.")] = None,
     model: Annotated[
         list[str] | None,
         typer.Option(metavar="KEY=VALUE", help="Other keys of a recipe's model block, for models: lcm_lora=FOLDER."),

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from kedge.policies.families.words import kinds
+from kedge.policies.families.words import family_names
 
 
 def verify_command(
@@ -15,7 +15,7 @@ def verify_command(
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Keys of a recipe, such as model.steps=4.")
     ] = None,
-    kind: Annotated[str | None, typer.Option(help=f"{kinds()}; found out by default.")] = None,
+    kind: Annotated[str | None, typer.Option(help=f"{family_names()}; found out by default.")] = None,
     steps: Annotated[int, typer.Option(min=1, help="Optimizer steps.")] = 5,
     out: Annotated[Path | None, typer.Option(help="The file to write; verify-MODEL.json by default.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, …")] = "auto",

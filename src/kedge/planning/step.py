@@ -16,9 +16,9 @@ from kedge.algorithms.workload import Passes, Workload
 from kedge.config import RunConfig
 from kedge.config.workload import workload_of
 from kedge.planning.meta_run import MetaRun, assemble_meta
+from kedge.planning.meta_step import rehearsed_step, rehearses, saved_tensors, steps_to_go_through
 from kedge.planning.networks import Networks, networks_of
 from kedge.planning.operations import OperationCost, count_operations, counted
-from kedge.planning.rehearsal import rehearsed_step, rehearses, saved_tensors, steps_to_go_through
 from kedge.planning.skeletons import MetaReward
 from kedge.planning.watching import PROMPT, LookCost, count_look
 

@@ -78,7 +78,7 @@ def test_longer_rollouts_cost_what_two_shorter_ones_say(micro_lcm: Path, monkeyp
     """The line through K = 2 and K = 3 hits the true count at K = 5."""
     config = config_for(micro_lcm, model={"steps": 5})
     whole = count_step(config)
-    monkeypatch.setattr("kedge.planning.rehearsal.WHOLE", 2)
+    monkeypatch.setattr("kedge.planning.meta_step.WHOLE", 2)
     counted = count_step(config)
     assert counted.step.flops == whole.step.flops
     assert counted.step.peak == pytest.approx(whole.step.peak, rel=0.02)

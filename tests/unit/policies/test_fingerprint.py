@@ -144,6 +144,25 @@ def test_what_is_not_here_has_no_fingerprint(name):
     assert fingerprint(name) is None
 
 
+def test_a_small_file_is_read_once_in_a_process_until_it_changes(tmp_path: Path, monkeypatch):
+    """A run asks what its base is before it is loaded and after."""
+    read: list[Path] = []
+    real = module._read_hash
+    monkeypatch.setattr(module, "_read_hash", lambda path: read.append(path) or real(path))
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(b"weights")
+    first = file_hash(file)
+    assert file_hash(file) == first
+    assert read == [file]
+    os.utime(file, ns=(1, 1))
+    assert file_hash(file) == first
+    (tmp_path / "other").write_bytes(b"changed")  # as long, and moved over it with the same time
+    os.utime(tmp_path / "other", ns=(1, 1))
+    (tmp_path / "other").replace(file)
+    assert file_hash(file) == hashlib.sha256(b"changed").hexdigest()
+    assert len(read) == 3
+
+
 def test_a_large_file_is_read_once_until_it_changes(home: Path, tmp_path: Path, monkeypatch):
     monkeypatch.setattr(module, "LARGE", 4)
     read: list[Path] = []

@@ -7,7 +7,7 @@ from kedge.policies.families.spec import Family
 from kedge.registry import listed
 
 
-def kinds() -> str:
+def family_names() -> str:
     """``a, b or c``: the names of all families."""
     return listed(FAMILIES)
 

@@ -28,7 +28,7 @@ def rehearses(config: RunConfig) -> bool:
 
 
 def steps_to_go_through(config: RunConfig) -> int:
-    """K of the rehearsal, at most that of the run."""
+    """K of what is gone through, at most that of the run."""
     if not rehearses(config):
         return config.model.steps
     passes, deepest = workload_of(config).passes, config.backprop.last_steps or 0

@@ -24,6 +24,7 @@ SOURCE = Path(__file__).parents[1] / "src"
 
 FILE_LINES = 300
 FUNCTION_LINES = 70
+POSITIONAL = 110  # calls with more than four arguments by their place
 COMPREHENSIONS = 20  # in 1,000 lines that are neither empty nor comments
 # Words for files, classes and functions that only we would know → the field's.
 PRIVATE = {
@@ -39,6 +40,7 @@ PRIVATE = {
     "alongside": "reference steps",
     "nowhere": "no reference",
 }
+SIZES = ("reshape", "permute", "zeros")
 VAGUE = {"found", "told", "made", "here", "asked", "given", "kept", "some", "mine"}
 
 # Small tools that import nothing of kedge: whoever imports anything of it may use them.
@@ -155,6 +157,18 @@ class Module:
     def comprehensions(self) -> int:
         kinds = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
         return sum(isinstance(node, kinds) for node in ast.walk(self.tree))
+
+    @property
+    def long_calls(self) -> list[int]:
+        """Lines of calls with more than four arguments by place; not those of a tensor's sizes, nor unpacked ones."""
+        lines = []
+        for node in ast.walk(self.tree):
+            if not isinstance(node, ast.Call) or len(node.args) <= 4:
+                continue
+            unpacks = any(isinstance(argument, ast.Starred) for argument in node.args)
+            if not unpacks and ast.unparse(node.func).rpartition(".")[2] not in SIZES:
+                lines.append(node.lineno)
+        return lines
 
     def variables(self) -> Iterator[tuple[str, int]]:
         """Every name that is assigned or is a parameter, with its line."""
@@ -396,6 +410,12 @@ def test_comprehensions_stay_few():
         f"{1000 * total / code:.1f} comprehensions in 1,000 lines, more than {COMPREHENSIONS}: unfold some into loops "
         f"or named functions. Most are in {worst}"
     )
+
+
+def test_more_than_four_arguments_have_their_names():
+    """A ratchet as well: where five stand in a row, two are exchanged sooner or later."""
+    places = [f"{module.name}:{line}" for module in MODULES for line in module.long_calls]
+    assert len(places) <= POSITIONAL, f"{len(places)} calls, more than {POSITIONAL}, need keywords; all: {places}"
 
 
 def test_variables_are_nouns():

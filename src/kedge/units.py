@@ -16,8 +16,10 @@ def duration(seconds: float) -> str:
     if seconds < 90 * MINUTE:
         return f"{seconds / MINUTE:.0f} min"
     if seconds < 2 * DAY:
-        return _two(seconds, HOUR, "h", MINUTE, "min")
-    return _two(seconds, DAY, "d", HOUR, "h") if seconds < YEAR else f"{seconds / YEAR:.1f} years"
+        return _two(seconds, HOUR, its_name="h", small=MINUTE, small_name="min")
+    if seconds < YEAR:
+        return _two(seconds, DAY, its_name="d", small=HOUR, small_name="h")
+    return f"{seconds / YEAR:.1f} years"
 
 
 def _two(seconds: float, large: int, its_name: str, small: int, small_name: str) -> str:

@@ -117,11 +117,11 @@ def test_a_killed_evaluation_goes_on(run: Path, monkeypatch) -> None:
 
     score, calls = evaluator._score, []
 
-    def dying(*arguments):
+    def dying(*arguments, **named):
         calls.append(1)
         if len(calls) == 4:
             raise ConnectionError("the server is gone")
-        return score(*arguments)
+        return score(*arguments, **named)
 
     monkeypatch.setattr(evaluator, "_score", dying)
     options = ("eval", run, "--format", "csv", "--count", 10, "--batch-size", 2)

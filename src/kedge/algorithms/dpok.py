@@ -129,7 +129,9 @@ class DPOK(PolicyGradient):
             # ρ = p_θ(x_{k-1} | x_k, c) / p_θold(x_{k-1} | x_k, c)
             ratio = ratios(visit, p.log_prob(experience.x(visit.k - 1)[visit.rows], self.reduction))
             kl = p.squared_distance(q, self.reduction) / 2  # KL(p_θ ‖ p_ref), exactly
-            value, metrics = self.objective(ratio, advantages[visit.rows, visit.k], kl, p.mean[0].numel(), hold.beta)
+            value, metrics = self.objective(
+                ratio, advantages[visit.rows, visit.k], kl=kl, dimensions=p.mean[0].numel(), kl_weight=hold.beta
+            )
             metrics |= {"reward": experience.rewards[visit.rows], "value_loss": value_loss}
             metrics |= {"advantage_zero_share": zero_share(rewards[visit.rows]), **anchored}
             return Loss(value * visit.share, metrics)
@@ -137,7 +139,9 @@ class DPOK(PolicyGradient):
         slopes = self.slopes(context, experience, self.advantages)
         scale = self.reward_weight * score_scale(experience, self.reduction)
         for update in plan:
-            yield chain(map(loss, update), last_step_losses(context, experience, update, slopes, scale))
+            yield chain(
+                map(loss, update), last_step_losses(context, experience, update=update, slopes=slopes, scale=scale)
+            )
 
     def bounds(self, dimensions: int) -> tuple[float, float]:
         """What the ratio is clamped to, for latents of ``dimensions`` numbers."""

@@ -135,7 +135,9 @@ def collect(
         for rows in torch.arange(len(prompts)).split(chunk):
             model: AbstractContextManager[None] = context.policy.reference() if reference else nullcontext()
             with model:
-                trajectory = rollout(context.policy, cond[rows], noise[:, rows], NO_GRADIENT, beside)
+                trajectory = rollout(
+                    context.policy, cond[rows], noise=noise[:, rows], backprop=NO_GRADIENT, reference_steps=beside
+                )
             trajectories.append(torch.stack(trajectory.latents))
             if target:
                 distances.append(target.measure(context.policy, trajectory))
@@ -155,7 +157,7 @@ def collect(
     if rewarded:
         rewards = torch.cat([total for total, _ in scores]).to(latents.device)
     distance = torch.cat(distances) if distances else None
-    return Experience(list(prompts), cond, latents, stds, rewards, distance, parts)
+    return Experience(list(prompts), cond, latents=latents, stds=stds, rewards=rewards, distance=distance, parts=parts)
 
 
 @no_grad

@@ -153,7 +153,9 @@ class PPO(PolicyGradient):
             return Loss(value * visit.share, metrics)
 
         for update in plan:
-            yield chain(map(loss, update), last_step_losses(context, experience, update, slopes, scale))
+            yield chain(
+                map(loss, update), last_step_losses(context, experience, update=update, slopes=slopes, scale=scale)
+            )
 
     def objective(self, ratio: Tensor, advantage: Tensor) -> tuple[Tensor, dict[str, Tensor | float]]:
         """``−mean(min{r ρ, r clip(ρ)})`` of one visit, and its metrics; all tensors ``[b]``."""

@@ -191,7 +191,9 @@ class ROCM(Anchored):
         with backprop.storage():
             # Line 9: {x_k} = G(θ, ε, c), and the reference's step at the same x_k.
             beside = ReferenceSteps([*steps, 1] if self._holds_last_step else steps, self.exact and beta > 0)
-            trajectory = rollout(policy, context.encode(prompts), noise, backprop, beside)
+            trajectory = rollout(
+                policy, context.encode(prompts), noise=noise, backprop=backprop, reference_steps=beside
+            )
             reward = context.reward(policy.decode(trajectory.x0), prompts)  # line 10: R_i = R(x_0, c_i)
             with nullcontext() if beta else torch.no_grad():
                 divergence = self._divergence(trajectory, steps, torch.zeros_like(reward))  # line 11: D_i

@@ -48,7 +48,7 @@ def sweep_command(
     if format not in ("commands", "slurm"):
         raise ValueError(f"--format must be commands or slurm, not {format!r}")
     share = _share(launcher, cpus, gpus)
-    sweep = read_sweep(recipe, values, out, count, samples, metrics)
+    sweep = read_sweep(recipe, values, out=out, count=count, samples=samples, metrics=metrics)
     if only_list:
         print(slurm_script(sweep) if format == "slurm" else "\n".join(sweep.commands()), end="\n")
     elif run is not None:

@@ -57,4 +57,10 @@ def _read(path: Path) -> Preset:
         label, _, text = line.partition(":")
         if text:
             labels[label] = text.strip()
-    return Preset(path.stem, path, header[0] if header else "", labels.get("time", "?"), labels.get("memory", "?"))
+    return Preset(
+        path.stem,
+        path,
+        title=header[0] if header else "",
+        time=labels.get("time", "?"),
+        memory=labels.get("memory", "?"),
+    )

@@ -23,7 +23,6 @@ from kedge.policies.settings import (
 from kedge.ranges import Count, Fraction, NotNegative, Positive, Seed, Share, Whole
 
 
-# YAML reads `off` as a boolean.
 def _comma_separated(value: Any) -> Any:
     """``a,b`` as ``--metrics`` takes it, as the list that it means."""
     from kedge.rewards.expression import split_rewards
@@ -32,7 +31,7 @@ def _comma_separated(value: Any) -> Any:
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_comma_separated)]
-Guard = Annotated[
+Guard = Annotated[  # YAML reads `off` as a boolean
     Literal["warn", "stop", "best", "off"], BeforeValidator(lambda value: "off" if value is False else value)
 ]
 

@@ -94,7 +94,7 @@ class BestByJudges:
             sentence += f"; {NARROWED}: {narrowed}"
         if best:
             self.step, self.by_prompt = step, heights
-        return Look(float(heights.mean()), best, self.falls >= FALLS, narrowed, sentence)
+        return Look(float(heights.mean()), best, over=self.falls >= FALLS, narrowed=narrowed, sentence=sentence)
 
     def state_dict(self) -> dict[str, Any]:
         """Plain data, for a checkpoint."""

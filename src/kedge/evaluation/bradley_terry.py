@@ -102,9 +102,9 @@ def bradley_terry_intervals(
 
 def _student(value: float, spread: float, groups: int, level: float) -> Interval:
     if groups == 1:
-        return Interval(float(value), -math.inf, math.inf, 1, level)
+        return Interval(float(value), -math.inf, high=math.inf, units=1, level=level)
     half = two_sided_quantile(level, groups - 1) * float(spread) * math.sqrt(groups / (groups - 1))
-    return Interval(float(value), float(value) - half, float(value) + half, groups, level)
+    return Interval(float(value), float(value) - half, high=float(value) + half, units=groups, level=level)
 
 
 def _strongly_connected(edges: NDArray[np.bool_]) -> bool:

@@ -155,10 +155,10 @@ def compare(ours: Evaluation, theirs: Evaluation) -> Comparison:
     return Comparison(
         ours.name,
         theirs.name,
-        _with_p(ours, theirs, rewards),
-        _with_p(ours, theirs, statistics),
-        ours.prompt_words,
-        {name: ours.interval(name) for name in ours.distances},
+        rewards=_with_p(ours, theirs, rewards),
+        statistics=_with_p(ours, theirs, statistics),
+        prompts=ours.prompt_words,
+        distances={name: ours.interval(name) for name in ours.distances},
     )
 
 
@@ -173,9 +173,9 @@ def _change(ours: Evaluation, theirs: Evaluation, metric: str) -> Change:
     return Change(
         metric,
         ours.interval(metric),
-        theirs.interval(metric),
-        paired_difference(a, b, ours.prompts),
-        win_rate(a, b, ours.prompts),
+        theirs=theirs.interval(metric),
+        difference=paired_difference(a, b, ours.prompts),
+        wins=win_rate(a, b, ours.prompts),
         by_prompt=np.stack([unit_means(a, ours.prompts), unit_means(b, ours.prompts)], 1),
         remaining=remaining_share(a, b, ours.prompts) if metric in DIVERSITIES else None,
         spread=float(np.std(b, ddof=1)) if len(b) > 1 else 0.0,

@@ -95,7 +95,7 @@ def _emoji(path: Path, device: torch.device, dtype: torch.dtype) -> States:
     for key, value in state.items():
         if key.startswith(prefix):
             vision[key.removeprefix(prefix)] = value
-    model = build_frozen(lambda: BlipVisionModel(config.vision_config), vision, path, device, dtype)
+    model = build_frozen(lambda: BlipVisionModel(config.vision_config), vision, file=path, device=device, dtype=dtype)
     pixels = blip_preprocess(config)
     return lambda images: model(pixel_values=pixels(images.to(device))).last_hidden_state
 
@@ -139,7 +139,7 @@ def dinov2_pixels(images: Tensor) -> Tensor:
 
 
 DINOV2_FILES = ("config.json", "model.safetensors|pytorch_model.bin")
-DINOV2 = Part("encoder", "facebook/dinov2-base", DINOV2_FILES, 346_000_000, "Apache-2.0")
+DINOV2 = Part("encoder", "facebook/dinov2-base", files=DINOV2_FILES, size=346_000_000, licence="Apache-2.0")
 
 ENCODERS = {
     spec.name: spec

@@ -110,7 +110,7 @@ def evaluate(
         pixels, apart = _draw(policy, texts, seeds, reference)
         images += pixels[: max(0, keep - start)]
         if not done:
-            rows = _score(pixels, texts, batch, rewards, encoder, policy.device)
+            rows = _score(pixels, texts, index=batch, rewards=rewards, encoder=encoder, device=policy.device)
             for i, row in enumerate(rows):
                 row["distances"] = _at(apart, i)
             scored.add(rows)
@@ -118,7 +118,8 @@ def evaluate(
             progress(batch.stop, len(samples))
     facts: dict[str, Any] = {"samples_per_prompt": samples_per_prompt, "steps": policy.steps}
     facts |= {"batch_size": batch_size, "encoder": header["encoder"]}
-    return _collect(scored, name, samples, seed, torch.stack(images).numpy() if images else None, facts)
+    pictures = torch.stack(images).numpy() if images else None
+    return _collect(scored, name, prompts=samples, seed=seed, images=pictures, facts=facts)
 
 
 def _draw(
@@ -132,7 +133,9 @@ def _draw(
             trajectory = rollout(policy, policy.encode(prompts), noise)
             return to_uint8(policy.decode(trajectory.x0)), {}
     reference_steps = ReferenceSteps(range(policy.steps, 0, -1), exact=False)
-    trajectory = rollout(policy, policy.encode(prompts), noise, NO_GRADIENT, reference_steps)
+    trajectory = rollout(
+        policy, policy.encode(prompts), noise=noise, backprop=NO_GRADIENT, reference_steps=reference_steps
+    )
     apart = {name: values.tolist() for name, values in distances(policy, trajectory).items()}
     return to_uint8(policy.decode(trajectory.x0)), apart
 
@@ -183,7 +186,16 @@ def _collect(
     # Samples that an earlier version scored before it was stopped have no distances: then nobody has.
     measured = all(row.get("distances") for row in rows)
     distance = _columns(rows, "distances") if measured else {}
-    return Evaluation(name, tuple(prompts), seed, scores, statistics, images, facts, distance)
+    return Evaluation(
+        name,
+        tuple(prompts),
+        seed=seed,
+        scores=scores,
+        statistics=statistics,
+        images=images,
+        facts=facts,
+        distances=distance,
+    )
 
 
 def _columns(rows: Sequence[Row], kind: str) -> dict[str, NDArray[np.float64]]:
@@ -220,13 +232,15 @@ def evaluate_images(
     for pixels in _batches(images, batch_size):
         batch = range(done, done + len(pixels))
         texts = prompts[batch.start : batch.stop]
-        scored.add(_score(pixels, texts, batch, rewards, encoder, torch.device(device)))
+        scored.add(_score(pixels, texts, index=batch, rewards=rewards, encoder=encoder, device=torch.device(device)))
         pictures += pixels[: max(0, keep_images - done)]
         done = batch.stop
         if progress is not None:
             progress(done, len(prompts))
     same_size = len({image.shape for image in pictures}) == 1
-    return _collect(scored, name, prompts, None, torch.stack(pictures).numpy() if same_size else None, {})
+    return _collect(
+        scored, name, prompts=prompts, seed=None, images=torch.stack(pictures).numpy() if same_size else None, facts={}
+    )
 
 
 def _batches(images: Sequence[Path | Image.Image] | Tensor, size: int) -> Iterator[Tensor]:

@@ -182,7 +182,14 @@ def frontier(
             f"nobody but {trained!r} was measured: set watch.metrics to rewards that share nothing with it"
         )
     steps = _points(looks, base, judges)
-    return Frontier(trained, judges, steps, _points(strengths or {}, base, judges), _peaks(steps), dict(kl_share or {}))
+    return Frontier(
+        trained,
+        judges,
+        steps=steps,
+        strengths=_points(strengths or {}, base, judges),
+        peaks=_peaks(steps),
+        kl_share=dict(kl_share or {}),
+    )
 
 
 def _points(
@@ -202,7 +209,7 @@ def _point(label: float, now: Evaluation, base: Evaluation, judges: Sequence[str
             changes[metric] = unit_means((now.scores[metric] - values) / spread, now.prompts)
     distance = math.sqrt(float(now.distances[PATH_KL].mean())) if PATH_KL in now.distances else math.nan
     jury = unit_means(jury_change(judges, now, base), now.prompts)
-    return Point(label, distance, changes, jury, narrowing(now, base))
+    return Point(label, distance, changes=changes, jury=jury, narrowed=narrowing(now, base))
 
 
 def _peaks(steps: Sequence[Point]) -> dict[str, Peak]:

@@ -99,7 +99,7 @@ def image_grid(
     cells = _images(columns)
     size = _cell_size(list(cells.values()))
     headers = names if any(names) else []
-    layout = _measure(size, prompts, headers, bool(captions), title, note)
+    layout = _measure(size, prompts, column_labels=headers, captions=bool(captions), title=title, note=note)
 
     right, bottom = layout.corner(rows, len(names))
     width, height = right - layout.gap + layout.margin, bottom - layout.gap + layout.note + layout.margin
@@ -111,10 +111,10 @@ def image_grid(
     for j, name in enumerate(names):
         texts = (captions or {}).get(name, ())
         for i in range(rows):
-            _draw_cell(canvas, draw, cells.get((i, j)), layout, layout.corner(i, j), theme)
+            _draw_cell(canvas, draw, cell=cells.get((i, j)), layout=layout, corner=layout.corner(i, j), theme=theme)
             if i < len(texts):
-                _draw_caption(draw, texts[i], layout, layout.corner(i, j), theme)
-    _draw_labels(draw, layout, prompts, headers, theme)
+                _draw_caption(draw, texts[i], layout=layout, corner=layout.corner(i, j), theme=theme)
+    _draw_labels(draw, layout, rows=prompts, columns=headers, theme=theme)
     if title:
         draw.text((layout.margin, layout.margin), title, theme.ink, _font(layout.text + 4, True), anchor="lt")
     if note:

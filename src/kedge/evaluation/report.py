@@ -95,10 +95,10 @@ def _read(folder: Path) -> _Run:
     return _Run(
         folder,
         config if isinstance(config, dict) else {},
-        text,
-        read_json(environment) if environment.is_file() else {},
-        read_log(folder / "metrics.jsonl"),
-        _history(folder / "history.json"),
+        config_text=text,
+        environment=read_json(environment) if environment.is_file() else {},
+        log=read_log(folder / "metrics.jsonl"),
+        history=_history(folder / "history.json"),
     )
 
 

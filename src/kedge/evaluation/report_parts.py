@@ -110,7 +110,7 @@ def _effect(change: Change, group: str) -> Effect:
     low, high = change.difference.low * scale, change.difference.high * scale
     if not (np.isfinite(low) and np.isfinite(high)):
         low = high = change.effect
-    return Effect(display(change.metric).title, change.effect, low, high, group)
+    return Effect(display(change.metric).title, change.effect, low=low, high=high, group=group)
 
 
 def training_charts(log: Sequence[Line], reward: str) -> str:

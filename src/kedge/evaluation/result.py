@@ -110,9 +110,9 @@ class Evaluation:
         return cls(
             data["name"],
             prompts,
-            data["seed"],
-            tables["scores"],
-            tables["statistics"],
+            seed=data["seed"],
+            scores=tables["scores"],
+            statistics=tables["statistics"],
             facts=data["facts"],
             distances=tables["distances"],
         )

@@ -150,7 +150,7 @@ def evaluation_table(
     note = f"± is half of the 95 % interval over {prompts}."
     if len(evaluations) > 1:
         note += " Bold: better than every other row beyond chance."
-    return Table("Model", tuple(headers), tuple(metrics), tuple(rows), title, note)
+    return Table("Model", tuple(headers), keys=tuple(metrics), rows=tuple(rows), title=title, note=note)
 
 
 def _column(evaluations: Sequence[Evaluation], metric: str, shown: Display) -> list[Cell | None]:

@@ -130,7 +130,7 @@ class Transfer:
         gains = {}
         for label, row in data["gains"].items():
             gains[label] = {metric: Gain(*map(_interval, gain.values())) for metric, gain in row.items()}
-        return cls(tuple(data["trained"]), gains, data["skipped"], data["step"], data["prompts"])
+        return cls(tuple(data["trained"]), gains, skipped=data["skipped"], step=data["step"], prompts=data["prompts"])
 
 
 def _interval(data: Mapping[str, Any] | None) -> Any:
@@ -138,7 +138,7 @@ def _interval(data: Mapping[str, Any] | None) -> Any:
         return None
     low = -math.inf if data["low"] is None else data["low"]
     high = math.inf if data["high"] is None else data["high"]
-    return Interval(data["value"], low, high, data["units"], data["level"])
+    return Interval(data["value"], low, high=high, units=data["units"], level=data["level"])
 
 
 def transfer_of(sampled: Sequence[Sampled], trained: Sequence[str], skipped: Mapping[str, str], step: int) -> Transfer:
@@ -153,7 +153,7 @@ def transfer_of(sampled: Sequence[Sampled], trained: Sequence[str], skipped: Map
     for other in sampled:
         gains[other.label] = {metric: _gain(other, first, metric) for metric in first.ours.scores}
     prompts = first.ours.prompt_words
-    return Transfer(tuple(trained), gains, dict(skipped), step, prompts)
+    return Transfer(tuple(trained), gains, skipped=dict(skipped), step=step, prompts=prompts)
 
 
 def _gain(sampled: Sampled, first: Sampled, metric: str) -> Gain:

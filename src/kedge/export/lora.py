@@ -57,7 +57,7 @@ def save_lora(
     if backbone.kohya:
         files[COMFYUI_FILE] = kohya_tensors(layers, backbone.kohya), _kohya_metadata(policy, backbone.kohya, metadata)
     for name, (tensors, shape) in files.items():
-        _write(folder / name, tensors, about | shape, layers, backbone)
+        _write(folder / name, tensors, metadata=about | shape, layers=layers, backbone=backbone)
     paths = {}
     for program, name in PROGRAMS.items():
         if name in files:

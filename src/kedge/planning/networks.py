@@ -65,7 +65,7 @@ def networks_of(policy: LatentPolicy, rewards: Sequence[MetaReward], config: Run
         count, size = sizes[name]
         sizes[name], unpacked = (count, round(size - saved.saved)), saved.unpacked
     trained = sum(weight.numel() for weight in policy.trainable())
-    return Networks(sizes, trained, tuple(waiting), loading, unpacked)
+    return Networks(sizes, trained, waiting=tuple(waiting), loading=loading, unpacked=unpacked)
 
 
 def _frozen(part: nn.Module) -> tuple[int, int]:

@@ -91,9 +91,9 @@ class OperationCost:
         return OperationCost(
             self.flops + times * other.flops,
             self.traffic + times * other.traffic,
-            self.calls + times * other.calls,
-            self.peak + times * other.peak,
-            operations,
+            calls=self.calls + times * other.calls,
+            peak=self.peak + times * other.peak,
+            operations=operations,
         )
 
 
@@ -118,7 +118,9 @@ class OperationCounter(TorchDispatchMode):
     @property
     def cost(self) -> OperationCost:
         """So far."""
-        return OperationCost(self._flops, self._traffic, self._calls, self._peak, dict(self._operations))
+        return OperationCost(
+            self._flops, self._traffic, calls=self._calls, peak=self._peak, operations=dict(self._operations)
+        )
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
         kwargs, packet = kwargs or {}, function.overloadpacket

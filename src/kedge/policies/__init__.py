@@ -85,7 +85,9 @@ def load_policy(
     from kedge.policies.loading import Place, load_pipeline
     from kedge.policies.memory import fetch_texts
 
-    place = Place(model, parts or ModelParts(), torch.device(device), dtype, quantize, texts_on_host)
+    place = Place(
+        model, parts or ModelParts(), torch.device(device), dtype, quantize=quantize, texts_on_host=texts_on_host
+    )
     settings |= {"renoise": renoise, "timesteps": timesteps, "prediction_type": prediction_type}
     latent = make_policy(kind, load_pipeline(place, family), size=size, **settings)
     if texts_on_host:

@@ -189,11 +189,11 @@ class Backprop(BackpropSettings):
         """``policy.transition`` at x_k and, where ``beside`` has it, the reference's; a drawn step with its weight."""
         survival = self.continuation ** (k - 1)  # S_k, the probability that step k keeps its graph
         if survival == 1 or not torch.is_grad_enabled():
-            return self._step(policy, x, k, cond, beside)
+            return self._step(policy, x, k=k, cond=cond, beside=beside)
         from kedge.policies.scaled_gradient import scale_gradient, scale_means
 
-        # What leaves for the steps before is as it was: they weigh it by their own S.
-        return scale_means(1 / survival, *self._step(policy, scale_gradient(x, survival), k, cond, beside))
+        inner = scale_gradient(x, survival)  # what leaves for the steps before is as it was: they weigh it by their S
+        return scale_means(1 / survival, *self._step(policy, inner, k=k, cond=cond, beside=beside))
 
     def _step(
         self, policy: Policy, x: Tensor, k: int, cond: Conditioning, beside: ReferenceSteps

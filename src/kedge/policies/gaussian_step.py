@@ -100,11 +100,11 @@ class GaussianStep(ScheduledStep):
 
     def predicted_x0(self, x: Tensor, output: Tensor) -> Tensor:
         """x̂_0 from the network's output at x_k."""
-        return predicted_x0(output, x, self.alpha, self.sigma, self.prediction_type)
+        return predicted_x0(output, x, alpha=self.alpha, sigma=self.sigma, prediction_type=self.prediction_type)
 
     def predicted_noise(self, x: Tensor, output: Tensor) -> Tensor:
         """ε̂ from the network's output at x_k."""
-        return predicted_noise(output, x, self.alpha, self.sigma, self.prediction_type)
+        return predicted_noise(output, x, alpha=self.alpha, sigma=self.sigma, prediction_type=self.prediction_type)
 
     def gaussian(self, x: Tensor, output: Tensor) -> Gaussian:
         """``p(x_{k-1} | x_k, c)`` from the network's output at x_k."""

@@ -73,7 +73,7 @@ def load_pipeline(place: Place, family: Family) -> DiffusionPipeline:
         if parts.unet:
             components["unet"] = _unet(parts.unet, where, unet_dtype, parts.variant)
         if parts.vae:
-            components["vae"] = _part(AutoencoderKL, parts.vae, "vae", place.dtype, None)
+            components["vae"] = _part(AutoencoderKL, parts.vae, subfolder="vae", dtype=place.dtype, variant=None)
         dtypes = {"default": place.dtype} | ({"unet": unet_dtype} if parts.merged_lora else {})
         pipeline = DiffusionPipeline.from_pretrained(where, dtype=dtypes, variant=_variant(where, parts), **components)
         if parts.merged_lora:
@@ -135,7 +135,7 @@ def _unet(source: str, base: Path | str, dtype: torch.dtype, variant: str | None
     """A UNet from a folder, a hub id or a single file."""
     if single_file(source, "model.unet"):
         return load_unet_file(unet_path(source), base, dtype)
-    return _part(UNet2DConditionModel, source, "unet", dtype, variant)
+    return _part(UNet2DConditionModel, source, subfolder="unet", dtype=dtype, variant=variant)
 
 
 def _part(cls: type[ModelMixin], name: str, subfolder: str, dtype: torch.dtype, variant: str | None) -> ModelMixin:

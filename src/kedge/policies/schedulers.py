@@ -49,7 +49,7 @@ def as_scheduler(cls: type[AnyScheduler], scheduler: SchedulerMixin, **options: 
         before = options.get(key, scheduler.config.get(key))
         after = converted.config.get(key)
         if before != after and not (before in ABSENT and after in ABSENT):
-            raise ValueError(_refusal(key, scheduler, before, cls, after))
+            raise ValueError(_refusal(key, scheduler, before=before, cls=cls, after=after))
     result: AnyScheduler = converted
     return result
 

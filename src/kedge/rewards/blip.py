@@ -148,7 +148,7 @@ def build_network(
     with torch.device("meta"):
         expected = BlipNetwork(config, heads).state_dict()
     check_match(to_published(expected), to_published(state), file, "config.json")
-    return build_frozen(lambda: BlipNetwork(config, heads), state, file, device, dtype)
+    return build_frozen(lambda: BlipNetwork(config, heads), state, file=file, device=device, dtype=dtype)
 
 
 class BlipReader:

@@ -49,7 +49,7 @@ class BLIPScore:
         state = {key: value for key, value in state.items() if not key.startswith("itm_head.")}
         with torch.device("meta"):
             heads = projections(config)
-        self.network = build_network(config, heads, state, checkpoint, device, dtype)
+        self.network = build_network(config, heads, state=state, file=checkpoint, device=device, dtype=dtype)
         self.read = BlipReader(tokenizer, config)
         self.preprocess = blip_preprocess(config)
         self.text_features = TextCache(self._encode_text)
@@ -84,7 +84,9 @@ class BLIPMatch:
         config = architecture(checkpoint)
         with torch.device("meta"):
             heads = matching_heads(config)
-        self.network = build_network(config, heads, read_state(checkpoint, unwrap="model"), checkpoint, device, dtype)
+        self.network = build_network(
+            config, heads, state=read_state(checkpoint, unwrap="model"), file=checkpoint, device=device, dtype=dtype
+        )
         self.read = BlipReader(tokenizer, config)
         self.preprocess = blip_preprocess(config)
 

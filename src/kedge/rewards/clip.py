@@ -76,7 +76,9 @@ def load_clip(folder: Path, device: Device, style: Style, dtype: torch.dtype = t
     if clip is None:
         config = read_config(folder)
         state, file = read_folder(folder)
-        model = build_frozen(lambda: CLIPModel(config), without(state, "position_ids"), file, device, dtype)
+        model = build_frozen(
+            lambda: CLIPModel(config), without(state, "position_ids"), file=file, device=device, dtype=dtype
+        )
         openai = style == "openai"
         preprocess = read_preprocess(folder, config.vision_config.image_size)
         text = config.text_config

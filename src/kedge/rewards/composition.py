@@ -32,7 +32,9 @@ def load(text: str, device: Any = "cpu", dtype: torch.dtype = torch.float32) -> 
     summands = []
     for term, scale in zip(terms, scales, strict=True):
         name = replace(term, standardised=False, floor="").text
-        summands.append(Summand(name, term.weight, _load_term(term, device, dtype), scale, term.floor))
+        summands.append(
+            Summand(name, term.weight, reward=_load_term(term, device, dtype), scale=scale, floor=term.floor)
+        )
     return Weighted(text, tuple(summands))
 
 

@@ -101,14 +101,14 @@ def _describe(text: str, term: Term) -> RewardInfo:
     return RewardInfo(
         text,
         spec.differentiable,
-        spec.needs_prompt,
-        spec.measures,
-        spec.units if plain else "weighted",
-        spec.licence,
-        spec.typical if plain else None,
-        spec.display if plain else 1.0,
-        spec.parts,
-        (term,),
+        needs_prompt=spec.needs_prompt,
+        measures=spec.measures,
+        units=spec.units if plain else "weighted",
+        licence=spec.licence,
+        typical=spec.typical if plain else None,
+        display=spec.display if plain else 1.0,
+        parts=spec.parts,
+        terms=(term,),
     )
 
 
@@ -119,7 +119,18 @@ def _describe_callable(text: str, term: Term) -> RewardInfo:
     words = (getattr(function, "__doc__", None) or term.name).strip().splitlines()[0]
     differentiable = bool(getattr(function, "differentiable", False))
     needs_prompt = bool(getattr(function, "needs_prompt", True))
-    return RewardInfo(text, differentiable, needs_prompt, words, "its own", "your own", None, 1.0, (), (term,))
+    return RewardInfo(
+        text,
+        differentiable,
+        needs_prompt=needs_prompt,
+        measures=words,
+        units="its own",
+        licence="your own",
+        typical=None,
+        display=1.0,
+        parts=(),
+        terms=(term,),
+    )
 
 
 def _check_source(term: Term) -> None:

@@ -141,7 +141,7 @@ def _term(text: str, match: re.Match[str], sign: float) -> Term:
     floor = (match["level"] or BASE) if match["floor"] else ""
     if floor and (match["open"] or match["weight"] or sign < 0):
         raise _unreadable(text, match.start(), "the weight of a floor is found while it trains: leave it out")
-    return Term(weight, name, source, bool(match["open"]), settings, floor)
+    return Term(weight, name, source=source, standardised=bool(match["open"]), settings=settings, floor=floor)
 
 
 def _settings(text: str, match: re.Match[str]) -> Settings:

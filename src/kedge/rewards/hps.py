@@ -45,7 +45,9 @@ class HPS:
         with torch.device("meta"):
             expected = to_open_clip(CLIPModel(config).state_dict())
         check_match(expected, state, checkpoint, "open_clip_config.json")
-        model = build_frozen(lambda: CLIPModel(config), from_open_clip(state), checkpoint, device, dtype)
+        model = build_frozen(
+            lambda: CLIPModel(config), from_open_clip(state), file=checkpoint, device=device, dtype=dtype
+        )
         tokenize = folder_tokenizer(tokenizer, config.text_config, clean_text)
         preprocess = PadPreprocess(config.vision_config.image_size, antialias=antialias)
         self.clip = FrozenCLIP(model, tokenize, preprocess)

@@ -53,7 +53,7 @@ class ImageReward:
         state = {key.removeprefix("blip."): value for key, value in read_state(checkpoint).items()}
         with torch.device("meta"):
             parts = heads(config)
-        self.network = build_network(config, parts, state, checkpoint, device, dtype)
+        self.network = build_network(config, parts, state=state, file=checkpoint, device=device, dtype=dtype)
         self.read = BlipReader(tokenizer, config)
         self.preprocess = blip_preprocess(config)
 

@@ -53,13 +53,22 @@ def create_study(
         raise ValueError(f"two of the models have one name ({', '.join(names)}): a report could not tell them apart")
     planned = plan_pairs(len(sources), len(prompts), design)
     kind = "models" if len(sources) > 1 else "twins" if shared_noise else "siblings"
-    facts = Facts(title, tuple(questions), design, kind, new_token(), new_token() if secret is None else secret)
+    facts = Facts(
+        title,
+        tuple(questions),
+        design=design,
+        kind=kind,
+        owner=new_token(),
+        secret=new_token() if secret is None else secret,
+    )
     with replacing(folder) as draft:
         (draft / PICTURES).mkdir(parents=True)
         records: list[PairRecord] = []
         for start in range(0, len(planned), AT_ONCE):
             pairs = planned[start : start + AT_ONCE]
-            records += _draw(draft / PICTURES, sources, prompts, pairs, design.seed, shared_noise)
+            records += _draw(
+                draft / PICTURES, sources, prompts=prompts, planned=pairs, seed=design.seed, shared_noise=shared_noise
+            )
             if progress is not None:
                 progress(len(records), len(planned))
         write_study(draft, facts, [(source.name, source.facts) for source in sources], records).close()

@@ -163,8 +163,16 @@ def fit_preference(
     scorer.calibrate(margins, votes.train)
     epoch = _train(scorer, votes, settings, progress or (lambda text: None))
     after = _accuracy(scorer, votes.held_out, settings.batch_size)
-    fit = Fit(out, len(everything), len(votes.held_out), before, after, rater_agreement(everything), epoch)
-    _save(scorer, backbone, out, fit, settings)
+    fit = Fit(
+        out,
+        len(everything),
+        held_out=len(votes.held_out),
+        before=before,
+        after=after,
+        raters=rater_agreement(everything),
+        epoch=epoch,
+    )
+    _save(scorer, backbone, out=out, fit=fit, settings=settings)
     return fit
 
 

@@ -79,7 +79,7 @@ def fit_ratings(
     values = torch.tensor([rating.rating for rating in ratings], dtype=torch.float64)
     weights, bias, strength = ridge(features[~judged], values[~judged])
     rank, explained = _agreement((features[judged] @ weights + bias).numpy(), values[judged].numpy())
-    fit = RatingFit(out, len(ratings), int(judged.sum()), rank, explained, strength)
+    fit = RatingFit(out, len(ratings), held_out=int(judged.sum()), rank=rank, explained=explained, strength=strength)
     _save(weights, bias, backbone if keep_backbone else None, fit)
     return fit
 
@@ -140,7 +140,7 @@ def _agreement(predicted: Floats, rated: Floats) -> tuple[Interval | None, float
         return None, explained
     rho = float(np.corrcoef(_ranks(predicted), _ranks(rated))[0, 1])
     z, half = math.atanh(max(-0.999999, min(0.999999, rho))), 1.96 / math.sqrt(len(rated) - 3)
-    return Interval(rho, math.tanh(z - half), math.tanh(z + half), len(rated), 0.95), explained
+    return Interval(rho, math.tanh(z - half), high=math.tanh(z + half), units=len(rated), level=0.95), explained
 
 
 def _ranks(x: Floats) -> Floats:

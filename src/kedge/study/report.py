@@ -52,7 +52,9 @@ def write_study_report(store: Store, out: Path | None = None, *, exclude: Sequen
     chart = preference_chart(analysis.contests, analysis.questions)
     numbers = {"excluded": list(exclude), **to_dict(analysis)}
     files = {
-        "report.html": _html(analysis, store.facts().title, exclude, chart, pair_pictures(store, included)),
+        "report.html": _html(
+            analysis, store.facts().title, exclude=exclude, chart=chart, pictures=pair_pictures(store, included)
+        ),
         "report.md": markdown(analysis, store.facts().title, exclude),
         "report.json": json.dumps(numbers, ensure_ascii=False, indent=2) + "\n",
         "votes.csv": votes_csv(store),

@@ -167,7 +167,9 @@ class Store:
             row = (name.strip() or f"Rater {number + 1}", token, digest(token), time.time())
             rater = db.execute("INSERT INTO rater (name, token, digest, created) VALUES (?, ?, ?, ?)", row).lastrowid
             insert = "INSERT INTO showing (rater, position, pair, swapped, repeat) VALUES (?, ?, ?, ?, ?)"
-            for i, showing in enumerate(assign(facts.design, number, matchups, _shown(db), facts.secret)):
+            for i, showing in enumerate(
+                assign(facts.design, number, matchups=matchups, shown=_shown(db), secret=facts.secret)
+            ):
                 db.execute(insert, (rater, i, showing.pair + 1, showing.swapped, showing.repeat))
         return token
 

@@ -74,7 +74,7 @@ def read_answer(data: Any) -> Answer:
     undone = data.get("undone")
     if undone is not None and not _whole(undone):
         raise Refused(400, "undone must be a whole number from 0")
-    return Answer(position, question, data["choice"], taken, undone)
+    return Answer(position, question, choice=data["choice"], milliseconds=taken, undone=undone)
 
 
 def _whole(number: Any) -> TypeGuard[int]:

@@ -113,11 +113,11 @@ def assemble(
     floored = FlooredReward(reward, state) if isinstance(reward, Weighted) and reward.floors else None
     algorithm: Algorithm = config.algorithm.instance
     counted = CountedReward(floored or reward)  # what is scored for watching is not training's
-    context = replace(_context(config, processes, policy, counted, prompts), state=state)
+    context = replace(_context(config, processes, policy=policy, reward=counted, prompts=prompts), state=state)
     if isinstance(policy, LatentPolicy) and policy.other_sizes:
         sizes = (policy, *policy.other_sizes)
         draw_sizes(context, sizes, seed=config.training.seed, cache_mb=prompt_cache_mb(config))
-    watching = _callbacks(config, sets, folder, reward, processes.device) if processes.main else ()
+    watching = _callbacks(config, sets, folder=folder, reward=reward, device=processes.device) if processes.main else ()
     trainer = Trainer(
         algorithm=Floored(algorithm, floored) if floored else algorithm,
         context=context,

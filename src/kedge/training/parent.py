@@ -92,7 +92,7 @@ def read_parent(path: Path) -> Parent:
     _, state = latest
     step, weights = result_of(*latest)
     lora = load_config(RunFolder(path).config).model.lora
-    return Parent(path, step, saved.sha256, weights, lora, state.get("base"))
+    return Parent(path, step, sha256=saved.sha256, weights=weights, lora=lora, base=state.get("base"))
 
 
 def _words(value: Any) -> str:

@@ -81,7 +81,13 @@ def train(
         if refusal := processes.first(refusal):
             raise FolderTaken(refusal)
         folder, used = processes.first((taken.folder.path, taken.used) if taken else None)
-        run = _Run(config, RunFolder(folder), used, processes, Path(start_from) if start_from else None)
+        run = _Run(
+            config,
+            RunFolder(folder),
+            used=used,
+            processes=processes,
+            start_from=Path(start_from) if start_from else None,
+        )
         try:
             return replace(run.train(callbacks), folder=folder)
         except ValueError:
@@ -226,9 +232,9 @@ def finish(trainer: Trainer, config: RunConfig, folder: RunFolder, outcome: Outc
     card = model_card(
         config,
         trainer.chosen["step"] if trainer.chosen else outcome.step,
-        log,
-        folder.path.name,
-        spent(log),
+        log=log,
+        name=folder.path.name,
+        spent=spent(log),
         base=trainer.base,
         history=trainer.history.sentences(),
     )

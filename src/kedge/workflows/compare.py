@@ -135,7 +135,9 @@ def _with_transfer(evaluator: TargetEvaluator, run: Stored, texts: Sequence[str]
     samplers = other_samplers(load_target(trained_run), texts)
     ours, theirs, role = _both(evaluator, trained_run, "base")
     trained = trained_on(trained_run.config.reward, list(ours.scores))
-    transfer = measure_transfer(evaluator, trained_run.path, samplers, (ours, theirs), trained, trained_run.step)
+    transfer = measure_transfer(
+        evaluator, trained_run.path, samplers=samplers, pair=(ours, theirs), trained=trained, step=trained_run.step
+    )
     return replace(_conclude(trained_run.path, ours, theirs, role), transfer=transfer)
 
 

@@ -84,7 +84,9 @@ def frontier(
     trained = run if isinstance(run, TrainedRun) else load_run(path, device)
     drawn = Drawn()
     if strengths:
-        drawn = draw_strengths(trained.policy, looks[0], strengths, folder.frontier, batch_size)
+        drawn = draw_strengths(
+            trained.policy, looks[0], strengths=strengths, folder=folder.frontier, batch_size=batch_size
+        )
     points = {**drawn.strengths, 0.0: looks[0]} if drawn.strengths else {}  # strength 0 is the base itself
     result = frontier_of(trained.config.reward, looks, points, drawn.kl_share)
     data = write_text(folder.frontier / NUMBERS, json.dumps(result.to_dict(), ensure_ascii=False, indent=1))

@@ -110,7 +110,7 @@ def probe(
     config = _config(name, plain)
     _ = evaluator.plan  # what is missing is told before a model is loaded
     folder = Path(out) if out else Path(f"probe-{Path(name).name}")
-    bearing = _bearing(evaluator, config, steps or (config.steps,), noise, folder)
+    bearing = _bearing(evaluator, config, steps=steps or (config.steps,), noise=noise, folder=folder)
     return _written(bearing, config, measurement, folder)
 
 

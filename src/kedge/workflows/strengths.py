@@ -81,7 +81,9 @@ def _kl_share(policy: Policy, base: Evaluation) -> dict[int, float]:
     noise = draw_noise(policy, torch.Generator().manual_seed(base.seed or 0), len(prompts))
     with torch.no_grad():
         beside = ReferenceSteps(range(policy.steps, 1, -1), exact=False)
-        steps = kl_by_step(rollout(policy, policy.encode(prompts), noise, NO_GRADIENT, beside))
+        steps = kl_by_step(
+            rollout(policy, policy.encode(prompts), noise=noise, backprop=NO_GRADIENT, reference_steps=beside)
+        )
     means = {k: float(values.mean()) for k, values in steps.items()}
     total = sum(means.values())
     return {k: value / total for k, value in means.items()} if total > 0 else {}

@@ -71,9 +71,9 @@ def new_study(
         store = create_study(
             folder,
             sources,
-            texts,
-            parsed,
-            Design(pairs, seed, per_rater, checks),
+            prompts=texts,
+            questions=parsed,
+            design=Design(pairs, seed, per_rater, checks),
             title=title,
             shared_noise=RESEEDED not in against,
             secret=secret,

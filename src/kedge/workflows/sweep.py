@@ -172,7 +172,7 @@ def read_sweep(
         )
     place = out or Path("runs") / f"sweep-{Path(recipe).stem}"
     chosen = tuple(split_rewards(metrics)) if metrics else None
-    return Sweep(recipe, tuple(axes), tuple(fixed), place, count, samples, chosen)
+    return Sweep(recipe, tuple(axes), fixed=tuple(fixed), out=place, count=count, samples=samples, metrics=chosen)
 
 
 def _values(text: str) -> Iterator[str]:

@@ -76,7 +76,7 @@ def load_target(
     if path is not None:
         if overrides:
             raise ValueError(f"{path} is a run, which knows its model: leave out {overrides[0]!r}")
-        run = _load_run(target, path, place, steps, guidance)
+        run = _load_run(target, path, device=place, steps=steps, guidance=guidance)
         return LoadedModel(path.resolve().name, run.policy, run.config.model, tuned=True)
     name = str(target)
     block = {"name": name, "kind": kind or AUTO, "guidance": guidance}

@@ -69,7 +69,9 @@ def train(
             f"{loading[-1]} starts a training while a name in it is looked up: put what is to run below "
             'if __name__ == "__main__":'
         )
-    config, folder = choose(recipe, overrides, out, resume, changes)  # before torch: a typo is answered at once
+    config, folder = choose(
+        recipe, overrides, out=out, resume=resume, changes=changes
+    )  # before torch: a typo is answered at once
     check_folder(RunFolder(folder), resume)
     say(banner(config, folder))
     with waiting("loading libraries"):
@@ -96,7 +98,7 @@ def describe(
     from kedge.training.ownership import check_folder
     from kedge.training.run_folder import RunFolder
 
-    config, folder = choose(recipe, overrides, out, resume, changes)
+    config, folder = choose(recipe, overrides, out=out, resume=resume, changes=changes)
     check_folder(RunFolder(folder), resume)
     facts = [f"into {folder}", *describe_run(config).lines, "memory and time: kedge plan, with the same arguments"]
     return "\n".join([dump(config), *(f"# {fact}" for fact in facts)])

@@ -92,7 +92,7 @@ def verify(
     from kedge.devices import find_device
     from kedge.training.run_folder import environment
 
-    config = _config(model, kind, overrides, steps, device)
+    config = _config(model, kind, overrides=overrides, steps=steps, device=device)
     block = {}
     for key, value in plain(config.model).items():
         if value is not None:

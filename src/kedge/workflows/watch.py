@@ -111,7 +111,7 @@ def live_server(runs: Sequence[Path], host: str = "127.0.0.1", port: int = 8766,
     listening = listen(host, port)
     place = f"http://{host if host not in ('0.0.0.0', '::') else 'THIS-MACHINE'}:{listening.getsockname()[1]}/"
     hosts = ("127.0.0.1", "localhost", "[::1]") if not token else ("*",)
-    app = make_app(folders, _names(folders), Drawer(folders, device), token, hosts)
+    app = make_app(folders, _names(folders), draw=Drawer(folders, device), token=token, hosts=hosts)
     return LiveServer(app, listening, f"{place}{token}/" if token else place)
 
 

@@ -41,7 +41,9 @@ class Interval:
 
     def scaled(self, factor: float) -> Interval:
         """The interval in other units (``factor`` > 0)."""
-        return Interval(self.value * factor, self.low * factor, self.high * factor, self.units, self.level)
+        return Interval(
+            self.value * factor, self.low * factor, high=self.high * factor, units=self.units, level=self.level
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready: infinite ends become null."""

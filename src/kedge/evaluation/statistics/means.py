@@ -44,7 +44,7 @@ def mean_interval(
         raise ValueError(f"method must be 't' or 'bootstrap', not {method!r}")
     known = estimate(np.atleast_2d(x))
     half = known.half_width(level)
-    return Interval(known.value, known.value - half, known.value + half, x.shape[-1], level)
+    return Interval(known.value, known.value - half, high=known.value + half, units=x.shape[-1], level=level)
 
 
 def _bootstrap_t(x: Floats, level: float, seed: int, draws: int) -> Interval:
@@ -52,10 +52,10 @@ def _bootstrap_t(x: Floats, level: float, seed: int, draws: int) -> Interval:
         raise ValueError("the bootstrap over prompts takes one seed's values: use method='t' for several seeds")
     mean = float(x.mean())
     if x.size == 1:
-        return Interval(mean, -math.inf, math.inf, 1, level)
+        return Interval(mean, -math.inf, high=math.inf, units=1, level=level)
     error = float(x.std(ddof=1)) / math.sqrt(x.size)
     if error == 0:
-        return Interval(mean, mean, mean, x.size, level)
+        return Interval(mean, mean, high=mean, units=x.size, level=level)
 
     def studentised(sample: Floats) -> Floats:
         spread = sample.std(axis=1, ddof=1)
@@ -66,7 +66,7 @@ def _bootstrap_t(x: Floats, level: float, seed: int, draws: int) -> Interval:
         return np.where(np.isnan(t), 0.0, t)
 
     low, high = quantiles(bootstrap(x, studentised, seed=seed, draws=draws), level)
-    return Interval(mean, mean - high * error, mean - low * error, x.size, level)
+    return Interval(mean, mean - high * error, high=mean - low * error, units=x.size, level=level)
 
 
 def bootstrap(x: Floats, statistic: Callable[[Floats], Floats], *, seed: int, draws: int) -> Floats:

@@ -98,7 +98,7 @@ def rate_interval(
         low, high = _one_seed(units, x.size, level) if x.ndim == 1 else _several_seeds(units, x.size, level)
     else:
         raise ValueError(f"method must be 'wilson', or 'bootstrap' for one seed's outcomes, not {method!r}")
-    return Interval(rate, low, high, prompts, level)
+    return Interval(rate, low, high=high, units=prompts, level=level)
 
 
 def _one_seed(units: Floats, outcomes: int, level: float) -> tuple[float, float]:

@@ -42,4 +42,6 @@ def ratio_interval(
         return None
     half_linear = mean_a * mean_b - q * sab
     root = math.sqrt(max(0.0, half_linear**2 - quadratic * (mean_a**2 - q * saa)))
-    return Interval(mean_a / mean_b, (half_linear - root) / quadratic, (half_linear + root) / quadratic, n, level)
+    return Interval(
+        mean_a / mean_b, (half_linear - root) / quadratic, high=(half_linear + root) / quadratic, units=n, level=level
+    )

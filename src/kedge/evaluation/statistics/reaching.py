@@ -50,7 +50,9 @@ class Speedup:
     def ratio(self) -> Interval:
         """The geometric mean of theirs / ours with its interval."""
         log = self.log_ratio
-        return Interval(math.exp(log.value), math.exp(log.low), math.exp(log.high), log.units, log.level)
+        return Interval(
+            math.exp(log.value), math.exp(log.low), high=math.exp(log.high), units=log.units, level=log.level
+        )
 
 
 def isotonic(y: ArrayLike, weights: ArrayLike | None = None) -> Floats:

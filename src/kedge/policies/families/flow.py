@@ -123,7 +123,7 @@ def flow_policy(
         backbone,
         text=parts.text,
         denoiser=parts.denoiser,
-        schedule=flow_schedule(scheduler, steps, renoise, dtype, mu),
+        schedule=flow_schedule(scheduler, steps, share=renoise, dtype=dtype, mu=mu),
         guidance=guidance,
         lora=lora,
         size=size,

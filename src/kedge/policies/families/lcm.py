@@ -111,7 +111,7 @@ def lcm_policy(
         )
     dtype = torch.promote_types(pipeline.unet.dtype, torch.float32)
     scheduler = as_scheduler(LCMScheduler, pipeline.scheduler)
-    schedule = consistency_schedule(scheduler, steps, dtype, renoise, timesteps)
+    schedule = consistency_schedule(scheduler, steps, dtype=dtype, share=renoise, timesteps=timesteps)
     return unet_policy(pipeline, schedule, guidance=guidance, lora=lora, size=size)
 
 

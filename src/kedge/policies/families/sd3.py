@@ -64,5 +64,5 @@ def sd3_policy(pipeline: DiffusionPipeline, **settings: Any) -> LatentPolicy:
     space = unet_space(pipeline, network)
     space = replace(space, multiple=space.factor * patch)
     text = SD3Text(pipeline, network.device)
-    parts = FlowParts("Stable Diffusion 3.5 Turbo", text, SD3Transformer(network), space, patch)
+    parts = FlowParts("Stable Diffusion 3.5 Turbo", text, denoiser=SD3Transformer(network), space=space, patch=patch)
     return flow_policy(pipeline, SD3, parts, **settings)

@@ -80,5 +80,5 @@ def tcd_policy(
     refuse_consistency(pipeline)
     dtype = torch.promote_types(pipeline.unet.dtype, torch.float32)
     scheduler = as_scheduler(TCDScheduler, pipeline.scheduler)
-    schedule = tcd_schedule(scheduler, steps, eta, dtype, timesteps)
+    schedule = tcd_schedule(scheduler, steps, eta=eta, dtype=dtype, timesteps=timesteps)
     return unet_policy(pipeline, schedule, guidance=guidance, lora=lora, size=size)

@@ -147,7 +147,7 @@ def _measure(run: Run, home: Path) -> None:
         policy = _policy(run, home, steps)
         for role, measure in wanted.items():
             if measure.steps == steps:
-                _measure_one(run, home, policy, role, measure)
+                _measure_one(run, home, policy=policy, role=role, wanted=measure)
 
 
 def _to_measure(run: Run, home: Path) -> dict[str, Measure]:
@@ -188,7 +188,9 @@ def _measure_one(run: Run, home: Path, policy: Policy, role: str, wanted: Measur
             missing[metric] = str(error)
     prompts = _prompts(wanted)
     keep = min(wanted.keep, len(prompts))
-    plan = Plan(rewards, prompts, wanted.seed, wanted.samples, BATCH, keep)
+    plan = Plan(
+        rewards, prompts, seed=wanted.seed, samples_per_prompt=wanted.samples, batch_size=BATCH, keep_images=keep
+    )
     model = drawn_by(run.config().model)
     measure(policy, plan, name=run.title, model=model, folder=evaluation_folder(home), role=role)
     notes = read_json(home / MEASURED) or {}

@@ -15,6 +15,7 @@ from kedge.training.guard_checks import check_guard
 from kedge.workflows.runner.cost import step_cost
 from kedge_papers import TARGETS
 from kedge_papers.pages.exhibit import Exhibit, save_exhibit
+from kedge_papers.pages.page import page
 from kedge_papers.runner.experiment_set import load_experiment_set
 from kedge_papers.runner.options import MatrixOptions
 from kedge_papers.targets.rocm_figures import preferences
@@ -91,6 +92,21 @@ def test_table_4_has_the_papers_rows_and_columns(tmp_path):
     assert [row[0] for row in rows[:: len(EMOJI.metrics)]] == ["Diffusion", "LCM"]
     columns = [row[1].removesuffix("@emoji") for row in rows[: len(EMOJI.metrics)]]
     assert columns == ["pickscore", "aesthetic", "hpsv2", "clipscore", "blipscore", "imagereward", "oracle"]
+
+
+@pytest.mark.parametrize("name", [name for name in TARGETS if name not in ALIKE])
+def test_a_page_is_drawn_of_what_there_is_so_far(name, tmp_path):
+    """Of no run, of the models before alone, and while the last of them trains: a queue records after each run."""
+    whole = result_of(name, tmp_path)
+    half = list(whole.runs[: len(whole.runs) // 2 + 1])
+    last = half[-1]
+    if last.trained:
+        begun = {column: values[:3] for column, values in last.curve.items()}
+        half[-1] = replace(last, state="partial", step=3, curve=begun, evaluations={}, notes={}, pictures={})
+    for runs in ([], [run for run in whole.runs if not run.trained], half):
+        result = replace(whole, runs=tuple(runs), extra={})
+        text = page(result, TARGETS.get(name).show(result), "figure.png")
+        assert all(f"| `{run.family}` |" in text for run in runs)
 
 
 def test_the_sweep_counts_pictures_that_are_preferred_to_the_base_model(tmp_path):

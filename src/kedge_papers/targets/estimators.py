@@ -219,7 +219,9 @@ def move_away(policy: LatentPolicy, context: Context, nats: float) -> None:
 
 def show(result: Result) -> Exhibit:
     """How far batches agree, for each estimator; and the two ratios of variances."""
-    settings = result.extra["settings"]
+    settings = result.extra.get("settings")
+    if settings is None:
+        return Exhibit()
     lines, ratios = [], []
     for setting, arms in settings.items():
         for name, arm in arms.items():

@@ -13,24 +13,31 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kedge.evaluation.statistics import Interval, mean_interval
-from kedge.evaluation.tables import Cell, Table, display
+from kedge.evaluation.tables import display
 from kedge.workflows.runner.runs import Run
 from kedge_papers.pages.exhibit import COLOURS, Exhibit, canvas, legend
 from kedge_papers.records.curves import points_over_seeds
-from kedge_papers.records.peaks import Peak, cross_fitted
 from kedge_papers.records.result import Result
+from kedge_papers.records.rows import Row
 from kedge_papers.records.run_record import RunRecord
 from kedge_papers.runner.options import MatrixOptions
 from kedge_papers.runner.target import Target
+from kedge_papers.targets.hacking_tables import (
+    AUTO,
+    alarm_table,
+    drift_column,
+    fit_table,
+    fixed,
+    peak_table,
+    regret_table,
+)
 from kedge_papers.targets.rocm_tables import FINAL, consistency_base
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 METHOD, WATCHED = "kl", 66
-AUTO, LOOK = "auto", 10  # steps between two looks of the judges
-PATH_KL = "path_kl"  # what an evaluation logs of a trajectory
+LOOK = 10  # steps between two looks of the judges
 
 
 def runs(options: MatrixOptions) -> tuple[Run, ...]:
@@ -97,64 +104,26 @@ def show(result: Result) -> Exhibit:
         return Exhibit(
             figure=figure, notes=("No model of this world knows the truth: what is drawn is the trained reward.",)
         )
-    return Exhibit((table(rewards, truth),), figure)
+    base = base_row(result)
+    tables = [peak_table(rewards, truth), fit_table(rewards), alarm_table(rewards, truth)]
+    return Exhibit(tuple(filter(None, [*tables, regret_table(rewards, base, truth)])), figure)
 
 
-def strength(run: RunRecord) -> float:
-    """A run's β, in the reward's own numbers."""
-    algorithm = run.config["algorithm"]
-    return float(algorithm["beta"] or 0.0) * float(algorithm.get("beta_unit", 1.0))
-
-
-def by_strength(runs: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
-    """Title → repetitions, from the strongest anchor to none."""
-    groups: dict[str, list[RunRecord]] = {}
-    for run in sorted(runs, key=lambda run: (-strength(run), run.seed)):
-        groups.setdefault(run.title, []).append(run)
-    return groups
+def base_row(result: Result) -> Row | None:
+    """The model before training; None if it was not measured."""
+    for run in result.runs:
+        if not run.trained and FINAL in run.evaluations:
+            return Row(run.title, {0: run.evaluations[FINAL]}, trained=False)
+    return None
 
 
 def _draw(axes: Axes, runs: Sequence[RunRecord], metric: str) -> None:
-    for (title, same), colour in zip(by_strength(runs).items(), COLOURS, strict=False):
+    for (title, same), colour in zip(fixed(runs).items(), COLOURS, strict=False):
         drift, values = points_over_seeds(same, drift_column(same), f"held_out/{metric}")
         if len(drift):
             label = f"β = {title}" if title[:1].isdigit() else title
             axes.plot(np.sqrt(np.maximum(drift, 0)), values.mean(0), "-o", color=colour, markersize=3, label=label)
     axes.set(xlabel="√KL to the base model, nats", ylabel=display(metric).title)
-
-
-def drift_column(runs: Sequence[RunRecord]) -> str:
-    """Which column holds the KL of a trajectory to the base: on the test prompts if it was measured there."""
-    return PATH_KL if any(PATH_KL in run.curve for run in runs) else "kl"
-
-
-def table(rewards: dict[str, list[RunRecord]], truth: str) -> Table:
-    """How far the truth and the trained reward go after the truth's peak; the peak's step is the other seeds'."""
-    lines = []
-    for reward, runs in rewards.items():
-        for title, same in by_strength(runs).items():
-            peak = cross_fitted(same, f"held_out/{reward}", f"held_out/{truth}")
-            if peak is not None:
-                lines.append((f"{display(reward).title}, {title}", _cells(peak)))
-    heads = ("Seeds", "Peak, step", "Truth to its peak", "Truth after it", "Trained reward after it")
-    note = (
-        "Changes on test prompts from one noise, with the 95 % interval over seeds. The step of a seed's peak is that "
-        "at which the mean of the other seeds is highest, so that chance makes no peak; with one seed it is its own, "
-        "and proves nothing. Bold: not 0 beyond chance."
-    )
-    return Table("Trained on, β", heads, heads, tuple(lines), note=note)
-
-
-def _cells(peak: Peak) -> tuple[Cell | None, ...]:
-    changes = [_signed(values) for values in (peak.rise, peak.truth_after, peak.reward_after)]
-    seeds = Cell(Interval(len(peak.steps), -np.inf, np.inf, 1), digits=0)
-    step = Cell(Interval(float(np.mean(peak.steps)), -np.inf, np.inf, 1), digits=0)
-    return seeds, step, *changes
-
-
-def _signed(values: Sequence[float]) -> Cell:
-    interval = mean_interval(list(values))
-    return Cell(interval, style="signed", bold=interval.excludes(0))
 
 
 HACKING = Target("Over-optimisation: trained reward and true preference", "ROCM, section 4.2", runs, show)

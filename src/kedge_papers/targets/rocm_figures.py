@@ -15,7 +15,8 @@ from kedge_papers.records.rows import rows, unit_note, win_rate
 from kedge_papers.records.tables import grouped
 from kedge_papers.runner.options import MatrixOptions
 from kedge_papers.runner.target import Target
-from kedge_papers.targets.hacking import by_strength, sweep
+from kedge_papers.targets.hacking import sweep
+from kedge_papers.targets.hacking_tables import by_strength
 from kedge_papers.targets.rocm_tables import FINAL, PICTURES, bases, consistency_base, table1, trained_on
 
 # Figure 5's panels, in its order.
@@ -66,6 +67,8 @@ def _judges(result: Result) -> list[str]:
 def show_fig4(result: Result) -> Exhibit:
     """Both preferences against β, strong regularisation on the left as in the paper."""
     points = preferences(result)
+    if not points:
+        return Exhibit()
     figure, (axes,) = canvas(size=(6.4, 3.8))
     for judge, colour in zip(_judges(result), COLOURS, strict=False):
         x, y, below, above = [], [], [], []

@@ -156,6 +156,8 @@ def _base_of(matrix: Matrix, run: Run, reward: str) -> Row | None:
 def show(result: Result) -> Exhibit:
     """A table for each reward: every configuration at every rung; what was chosen, ready for the experiment set."""
     grids = tuned(result)
+    if not result.trained:
+        return Exhibit()
     if not grids:  # recorded by another protocol: what each run changed
         table = before_and_after(result.runs, FINAL, trained_metric(result.runs), "Run", lambda run: run.name)
         return Exhibit((table,) if table else ())

@@ -1,0 +1,160 @@
+"""What the sweep over β says in numbers: where the truth peaks, whom the alarm warned, what finding β costs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from kedge.evaluation.over_optimisation import fit_peak
+from kedge.evaluation.statistics import Interval, mean_interval
+from kedge.evaluation.tables import Cell, Table, display
+from kedge_papers.records.curves import points_over_seeds
+from kedge_papers.records.peaks import Peak, cross_fitted, others_peak
+from kedge_papers.records.rows import Row, difference, rows
+from kedge_papers.records.run_record import RunRecord
+from kedge_papers.records.tables import point
+
+FINAL, AUTO = "final", "auto"
+PATH_KL, HELD_OUT = "path_kl", "held_out/"
+FEWEST = 2  # seeds without which nothing is compared
+Rewards = Mapping[str, Sequence[RunRecord]]  # what was trained on → its runs
+
+
+def strength(run: RunRecord) -> float:
+    """A run's β, in the reward's own numbers."""
+    algorithm = run.config["algorithm"]
+    return float(algorithm["beta"] or 0.0) * float(algorithm.get("beta_unit", 1.0))
+
+
+def by_strength(runs: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
+    """Title → repetitions, from the strongest anchor to none; the anchor that finds itself last."""
+    groups: dict[str, list[RunRecord]] = {}
+    for run in sorted(runs, key=lambda run: (run.title == AUTO, -strength(run), run.seed)):
+        groups.setdefault(run.title, []).append(run)
+    return groups
+
+
+def fixed(runs: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
+    """Those with a β that was chosen."""
+    groups = by_strength(runs)
+    groups.pop(AUTO, None)
+    return groups
+
+
+def drift_column(runs: Sequence[RunRecord]) -> str:
+    """Which column holds the KL of a trajectory to the base: on the test prompts if it was measured there."""
+    return PATH_KL if any(PATH_KL in run.curve for run in runs) else "kl"
+
+
+def peak_table(rewards: Rewards, truth: str) -> Table:
+    """How far the truth and the trained reward go after the truth's peak; the peak's step is the other seeds'."""
+    lines = []
+    for reward, runs in rewards.items():
+        for title, same in fixed(runs).items():
+            peak = cross_fitted(same, f"{HELD_OUT}{reward}", f"{HELD_OUT}{truth}")
+            if peak is not None:
+                lines.append((f"{display(reward).title}, {title}", _peak_cells(peak)))
+    heads = ("Seeds", "Peak, step", "Truth to its peak", "Truth after it", "Trained reward after it")
+    note = (
+        "Changes on test prompts from one noise, with the 95 % interval over seeds. The step of a seed's peak is that "
+        "at which the mean of the other seeds is highest, so that chance makes no peak; with one seed it is its own, "
+        "and proves nothing. Bold: not 0 beyond chance."
+    )
+    return Table("Trained on, β", heads, heads, tuple(lines), note=note)
+
+
+def _peak_cells(peak: Peak) -> tuple[Cell | None, ...]:
+    changes = [_signed(values) for values in (peak.rise, peak.truth_after, peak.reward_after)]
+    return point(len(peak.steps), digits=0), point(float(np.mean(peak.steps)), digits=0), *changes
+
+
+def _signed(values: Sequence[float]) -> Cell:
+    interval = mean_interval(list(values))
+    return Cell(interval, style="signed", bold=interval.excludes(0))
+
+
+def fit_table(rewards: Rewards) -> Table | None:
+    """Where each judge peaks as a run without an anchor drifts away, by the curve of Gao et al. 2022."""
+    lines = []
+    for reward, runs in rewards.items():
+        _, same = next(reversed(fixed(runs).items()), ("", []))
+        if len(same) < FEWEST or strength(same[0]) > 0:
+            continue
+        for column in same[0].curve:
+            metric = column.removeprefix(HELD_OUT)
+            drift, values = points_over_seeds(same, drift_column(same), column)
+            if metric == column or len(drift) < FEWEST:
+                continue
+            peak = fit_peak(np.sqrt(np.maximum(drift, 0)), (values - values[:, :1]).T)
+            if peak is not None:
+                where = Cell(Interval(peak.distance, peak.low, peak.high, len(same))) if peak.seen else None
+                cells = (point(peak.alpha), point(peak.beta), where, point(100 * peak.peaked, digits=0))
+                lines.append((f"{display(reward).title}: {display(metric).title}", cells))
+    if not lines:
+        return None
+    heads = ("α", "β", "Peak, √nats", "Draws that peak, %")
+    note = (
+        "R(d) = d (α − β ln d), d = √KL to the base (Gao et al. 2022), of runs without an anchor; the interval is over "
+        "draws of seeds. A dash: no peak within the distances that were reached."
+    )
+    return Table("Trained on: judged by", heads, heads, tuple(lines), "Where each judge peaks", note)
+
+
+def alarm_table(rewards: Rewards, truth: str) -> Table | None:
+    """How often the alarm sounded, when first, and what became of the truth."""
+    lines = []
+    for reward, runs in rewards.items():
+        for title, same in fixed(runs).items():
+            first, changes = [], []
+            for run in same:
+                steps, alarms = run.series("step", "alarm")
+                _, truths = run.series("step", f"{HELD_OUT}{truth}")
+                first += steps[alarms > 0][:1].tolist()
+                changes += [truths[-1] - truths[0]] if len(truths) and len(steps) else []
+            if changes:
+                when = point(float(np.mean(first)), digits=0) if first else None
+                cells = (point(len(first), digits=0), point(len(changes), digits=0), when, _signed(changes))
+                lines.append((f"{display(reward).title}, {title}", cells))
+    heads = ("Warned", "of runs", "first at step", "Truth by the end")
+    note = (
+        "The alarm sees rewards that were not trained on, never the truth; where the truth fell it should have "
+        "sounded, where it rose it should not. Bold: not 0 beyond chance."
+    )
+    return Table("Trained on, β", heads, heads, tuple(lines), "The alarm", note) if lines else None
+
+
+def regret_table(rewards: Rewards, base: Row | None, truth: str) -> Table | None:
+    """What the β that finds itself loses against those that one could have chosen."""
+    lines = []
+    for reward, runs in rewards.items():
+        measured = rows(runs, FINAL)
+        auto = measured.pop(AUTO, None)
+        seeds = _shared([*measured.values(), auto]) if auto and measured else []
+        if auto is None or base is None or len(seeds) < FEWEST:
+            continue
+        means = np.stack([row.scores(truth, seeds).mean(1) for row in measured.values()], axis=1)  # [S, β]
+        own = auto.scores(truth, seeds).mean(1)
+        hindsight = means[np.arange(len(seeds)), [others_peak(means, i) for i in range(len(seeds))]]
+        weakest = means[:, list(measured).index(next(reversed(fixed(runs))))]
+        gain = difference(auto, base, truth)
+        cells = (
+            point(len(seeds), digits=0),
+            Cell(gain, style="signed", bold=gain.excludes(0)),
+            _signed((hindsight - own).tolist()),
+            _signed((weakest - own).tolist()),
+        )
+        lines.append((display(reward).title, cells))
+    heads = ("Seeds", "Truth above the base", "Regret: best β in hindsight", "Regret: weakest β")
+    note = (
+        "The truth of finished models on test prompts. Regret is the other's minus that of the β that found itself; "
+        "the best β in hindsight is chosen by the truth of the other seeds. Bold: not 0 beyond chance."
+    )
+    return Table("Trained on", heads, heads, tuple(lines), "The β that finds itself", note) if lines else None
+
+
+def _shared(measured: Sequence[Row]) -> list[int]:
+    seeds = list(measured[0].repetitions)
+    for row in measured[1:]:
+        seeds = [seed for seed in seeds if seed in row.repetitions]
+    return seeds

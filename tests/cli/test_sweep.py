@@ -63,6 +63,9 @@ def test_what_is_no_sweep_is_refused():
         read_sweep("my.yaml", ["a.b=1"])
     with pytest.raises(ConfigError, match="'seeds' is not key=value"):
         read_sweep("my.yaml", ["seeds"])
+    many = read_sweep("my.yaml", ["training.seed=0..1000"])
+    with pytest.raises(ConfigError, match="1001 runs are too many"):
+        _ = many.matrix
 
 
 def test_a_sweep_trains_measures_and_draws_and_does_nothing_twice(place):

@@ -13,12 +13,13 @@ import torch
 
 from helpers.family_models import FAMILIES as MODELS
 from helpers.family_models import TINY, Builder, build
-from kedge.config import ModelConfig, parse_config, resolve_kind
+from kedge.config import ModelConfig, parse_config, parse_model, resolve_kind
+from kedge.export.diffusers_snippet import diffusers_code
 from kedge.models import ModelParts
 from kedge.policies import load_policy
 from kedge.policies.families import FAMILIES, Family, network_calls
 from kedge.policies.families.backbones import Backbone
-from kedge.policies.families.catalogue import layout_of, layouts
+from kedge.policies.families.catalogue import LCM, layout_of, layouts
 from kedge.policies.latent import LatentPolicy
 from kedge.random_models import build_layout
 from kedge.registry import load_object
@@ -82,6 +83,10 @@ def test_a_backbone_is_that_of_the_random_models(family: Family, tmp_path: Path)
         assert {name for name in pipeline.components if name.startswith("text_enc")} <= set(backbone.text_encoders)
         names = [name for name, _ in policy.network.named_modules()]
         assert all(any(name.endswith(target) for name in names) for target in backbone.lora_targets)
+        adapted = [name for name in names if name.endswith(backbone.lora_targets)]
+        for name, module in policy.network.named_modules():
+            if type(module).__name__.endswith("Attention"):  # in every block: some have one layer for all of it
+                assert any(layer.startswith(f"{name}.") for layer in adapted), name
 
 
 @pytest.mark.parametrize("guidance", [0.0, 1.5])
@@ -104,6 +109,27 @@ def test_a_steps_cost_knows_classifier_free_guidance(block: dict[str, Any]) -> N
         for omega in (0, 1)
     )
     assert guided == 2 * free
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_what_seeds_a_pipelines_steps_is_known(name: str) -> None:
+    """Whether it is its generator or torch's own stream: diffusers' pictures are drawn so in tests/laws."""
+    assert FAMILIES[MODELS[name].kind].seeds_all == (MODELS[name].generator is None)
+
+
+def test_a_single_step_has_the_scheduler_that_draws_no_noise() -> None:
+    file = "ByteDance/SDXL-Lightning/sdxl_lightning_{}step_unet.safetensors"
+    for steps, scheduler in ((1, "EulerDiscreteScheduler"), (2, "EulerAncestralDiscreteScheduler")):
+        block = {"name": "stabilityai/stable-diffusion-xl-base-1.0", "kind": "lightning", "steps": steps}
+        code = diffusers_code(parse_model({**block, "unet": file.format(steps), "prediction_type": "sample"}))
+        assert f"pipe.scheduler = {scheduler}.from_config" in code
+
+
+def test_of_several_parts_the_last_says_what_comes_of_it() -> None:
+    """A UNet distilled with ω as an input, and over it an LCM-LoRA: guidance costs a second evaluation."""
+    unet, both = ModelParts(unet="a"), ModelParts(unet="a", lcm_lora="b")
+    assert (LCM.network_calls(2.0, unet), LCM.network_calls(2.0, both)) == (1, 2)
+    assert LCM.default_guidance(unet) == LCM.guidance > LCM.default_guidance(both) == 0
 
 
 @pytest.mark.parametrize("name", MODELS)

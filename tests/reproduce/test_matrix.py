@@ -20,8 +20,10 @@ from kedge.config import ConfigError
 from kedge.evaluation.records import evaluation_folder, load_record
 from kedge.evaluation.run_log import read_log
 from kedge.files import locked
+from kedge.workflows.runner import cell
 from kedge.workflows.runner.cell import steps_done
 from kedge.workflows.runner.matrix import Matrix
+from kedge.workflows.runner.runs import Measure
 from kedge_papers.records.store import RecordStore
 from kedge_papers.runner.experiment_set import load_experiment_set
 from kedge_papers.runner.options import MatrixOptions
@@ -176,6 +178,17 @@ def test_a_run_has_one_owner_at_a_time(tmp_path):
         assert (ours, theirs) == (True, False)
     with locked(tmp_path / "x") as ours:
         assert ours
+
+
+def test_fewer_prompts_are_drawn_from_all_of_them():
+    """Always the same, and not the first: a named set is sorted."""
+    texts = tuple(f"prompt {i}" for i in range(40))
+    chosen = cell._prompts(Measure(texts, ("redness",), count=10))
+    assert chosen == cell._prompts(Measure(texts, ("darkness",), count=10, seed=3))
+    assert len(set(chosen)) == 10
+    assert set(chosen) <= set(texts)
+    assert max(map(texts.index, chosen)) >= 20
+    assert cell._prompts(Measure(texts, ("redness",), count=99)) == list(texts)
 
 
 def test_runs_have_names_of_their_own(tmp_path):

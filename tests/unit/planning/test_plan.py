@@ -15,11 +15,11 @@ from torch import nn
 from kedge.algorithms.rocm import ROCM
 from kedge.config import RunConfig, parse_config
 from kedge.planning import timing
-from kedge.planning.operations import OperationCost, TensorSpec, count_operations
+from kedge.planning.operations import Operation, OperationCost, TensorSpec, count_operations, counted
 from kedge.planning.plan import forecast_of, plan
 from kedge.planning.skeletons import meta_pipeline
 from kedge.planning.step import StepCost, count_step
-from kedge.planning.timing import Elapsed, Timer
+from kedge.planning.timing import DeviceRates, Elapsed, Timer
 from kedge.policies import load_policy
 from kedge.policies.families.catalogue import LCM, layout_of
 from kedge.policies.random_depth import depth_probabilities
@@ -39,6 +39,13 @@ def test_products_convolutions_and_attention_are_counted_as_by_hand() -> None:
         layer(x), convolution(image), F.scaled_dot_product_attention(heads, heads[:, :, :7], heads[:, :, :7])
     expected = 2 * 4 * 10 * 20 + 2 * 2 * 16 * 16 * 9 * 3 * 8 + 4 * 2 * 8 * 64 * 7 * 40
     assert counter.cost.flops == expected
+
+
+def test_to_look_at_a_tensor_in_another_way_takes_nothing() -> None:
+    x = torch.empty(4, 6, device="meta")
+    with count_operations() as counter:
+        x.view(2, 12).unsqueeze(0).transpose(0, 1)[:1].expand(3, 1, 12).squeeze()
+    assert (counter.cost.calls, counter.cost.traffic, counter.cost.peak) == (0, 0, 0)
 
 
 def test_what_is_computed_on_the_way_is_computed() -> None:
@@ -200,6 +207,23 @@ def test_the_time_of_a_step_is_that_of_its_operations(micro_lcm: Path, monkeypat
         elapsed = timing.seconds(step * times, torch.device("cpu"))
         assert elapsed.best == pytest.approx(1e-3 * step.calls * times, rel=1e-3)
         assert elapsed.usual == pytest.approx(2e-3 * step.calls * times, rel=1e-3)
+
+
+def test_what_cannot_be_timed_takes_its_share_of_what_the_rates_expect(monkeypatch) -> None:
+    """Three products, of which the one of a quarter of the arithmetic cannot be run: as far off as the others."""
+    with torch.device("meta"):
+        a, b = torch.empty(8, 8), torch.empty(8, 16)
+    cost = counted(lambda: (a @ a, a @ b, a @ a))
+    monkeypatch.setattr(timing, "measure_rates", lambda *_: DeviceRates(flops=1.0, bandwidth=float("inf"), call=0.0))
+    monkeypatch.setattr(timing, "LONGEST", 60.0)
+    wide = {operation for operation in cost.operations if operation.args[1].shape == (8, 16)}
+
+    def once(timer: Timer, operation: Operation) -> Elapsed | None:
+        return None if operation in wide else Elapsed(1.0, 2.0)
+
+    monkeypatch.setattr(timing.Timer, "__call__", once)
+    elapsed = timing.seconds(cost, torch.device("cpu"))
+    assert (elapsed.best, elapsed.usual) == pytest.approx((2 * 1.0 * 2, 2 * 2.0 * 2))
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
+import torch
 
 from kedge.config import parse_config
 from kedge.config.workload import workload_of
 from kedge.planning.looks import Looks, looks_of
-from kedge.planning.operations import OperationCost
+from kedge.planning.operations import OperationCost, counted
 from kedge.planning.plan import plan
+from kedge.planning.skeletons import meta_policy
+from kedge.planning.step import count_step
 from kedge.planning.timing import Elapsed
 from kedge.planning.watching import LookCost
 from kedge.training.assemble import assemble
@@ -75,6 +80,20 @@ def test_costs_add_up_by_the_pictures():
     cost = Looks(evaluations=2, prompts=3, pictures=2, grids=1, shown=4).cost(LookCost(draw, base, score), 4)
     assert cost.flops == 100 * 16 / 4 + 60 * 4 / 4 + 10 * 12 / 4
     assert cost.peak == LookCost(draw, base, score).peak == 9
+
+
+def test_a_look_draws_each_step_twice_and_decodes_once(micro_lcm):
+    """The tuned model's step with the base's beside it, which has no adapter to go through; of the base alone, one."""
+    config = config_for(micro_lcm, ROCM, 1, evaluate_every=1, samples_every=0)
+    two, four = (count_step(replace(config, model=replace(config.model, steps=k))).look for k in (2, 4))
+    step, pair = ((getattr(four, part).flops - getattr(two, part).flops) / 2 for part in ("base", "draw"))
+    policy = meta_policy(config.model, 2)
+    x0 = torch.empty(config.watch.batch_size, *policy.latent_shape, device="meta")
+    decoding = counted(lambda: policy.decode(x0)).flops
+    assert min(step, decoding) > 0
+    assert two.base.flops == pytest.approx(2 * step + decoding)
+    assert two.draw.flops == pytest.approx(2 * pair + decoding)
+    assert 1.9 * step < pair < 2 * step
 
 
 def test_a_plan_says_what_watching_takes(micro_lcm, monkeypatch):

@@ -12,7 +12,7 @@ from docs.last_step_table import with_last_step
 from docs.papers_cost import with_cost
 from docs.reference import reference
 from docs.result_pages import write_pages
-from docs.world_tables import with_world
+from docs.world_tables import with_models, with_world
 
 from kedge.config import load_config
 from kedge.config.presets import Preset, presets
@@ -101,7 +101,7 @@ def written() -> dict[Path, str]:
     readme, results = overview.with_name("README.md"), HERE / "results" / "README.md"
     return {
         readme: with_demo(readme.read_text(encoding="utf-8")),
-        results: with_demo(results.read_text(encoding="utf-8")),
+        results: with_models(with_demo(results.read_text(encoding="utf-8"))),
         HERE / "reproduce.md": with_cost((HERE / "reproduce.md").read_text(encoding="utf-8")),
         HERE / "algorithms" / "ppo.md": with_last_step((HERE / "algorithms" / "ppo.md").read_text(encoding="utf-8")),
         HERE / "recipes.md": recipes(),

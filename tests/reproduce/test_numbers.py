@@ -99,9 +99,9 @@ def rounds_to(text: str, value: float) -> bool:
 def loop_values(*names: str) -> list[float]:
     """Everything that the records of the straightforward loop hold, and the ratios that are printed of it."""
     steps, references = 8, 7  # calls of a picture: of the policy, of the reference; all but one of these go back too
-    kept = 2 * steps + references + references - 1
-    values = [64.0, 860.0, 100.0, steps, references, references - 1, kept, kept + steps + references - 1]
-    values.append(values[-1] / kept)
+    passes = 2 * steps + references + references - 1
+    values = [64.0, 860.0, 100.0, steps, references, references - 1, passes, passes + steps + references - 1]
+    values.append(values[-1] / passes)
     for name in names:
         record = json.loads((RESULTS / f"sd15-{name}.json").read_text(encoding="utf-8"))
         operations, seconds, rate = record["floor"]

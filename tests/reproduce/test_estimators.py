@@ -92,10 +92,11 @@ def test_the_last_step_is_judged_by_prompts_of_no_training():
 def test_estimators_are_measured_on_the_bundled_model(tmp_path, monkeypatch):
     """Two batches of two pictures, one horizon: every arm, its ratio, and not measured again."""
     monkeypatch.setattr(estimators, "SAMPLES", 2)
-    monkeypatch.setattr(estimators, "HORIZONS", (2,))
+    monkeypatch.setattr(estimators, "HORIZONS", (1, 2))
     options = MatrixOptions(replace(EMOJI), budget=2)
     extra = estimators.measure(options, None, tmp_path)  # type: ignore[arg-type]
-    assert set(extra["settings"]) == {"K = 2", "divergences"}
+    assert set(extra["settings"]) == {"K = 1", "K = 2", "divergences"}
+    assert set(extra["settings"]["K = 1"]) == {estimators.PATHWISE}  # a policy gradient has no step to score there
     at_two = extra["settings"]["K = 2"]
     assert set(at_two) == {estimators.PATHWISE, estimators.SCORE, estimators.LAST}
     assert (at_two[estimators.SCORE]["scored_steps"], at_two[estimators.LAST]["scored_steps"]) == (1, 2)
@@ -105,7 +106,7 @@ def test_estimators_are_measured_on_the_bundled_model(tmp_path, monkeypatch):
     assert estimators.measure(options, None, tmp_path) == extra  # type: ignore[arg-type]
     assert before == {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
     tables = TARGETS.get("estimators").show(Result("estimators", {}, (), extra)).tables
-    assert [len(table.rows) for table in tables] == [5, 2]
+    assert [len(table.rows) for table in tables] == [6, 2]
 
 
 def test_agreement_counts_that_a_batch_is_in_many_pairs():

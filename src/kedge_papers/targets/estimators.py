@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from kedge.policies.latent import LatentPolicy
 
 BATCHES, SAMPLES = 48, 8
-HORIZONS = (2, 4, 8)
+HORIZONS = (1, 2, 4, 8)  # at 1 no step draws noise that a picture shows: pathwise alone
 CLIP = 1.0  # as the presets
 DRIFT = 10.0  # nats of a trajectory from the base: where the true preference was highest in World 1
 PATHWISE, SCORE, LAST = "pathwise (ROCM)", "score function (RLCM)", "score function, last step scored"
@@ -103,13 +103,12 @@ def _horizon(options: MatrixOptions, steps: int) -> Callable[[], dict[str, Any]]
         policy = _policy(options, steps)
         reward = load_reward(options.experiments.rewards[options.experiments.comparison.reward], policy.device)
         scored = PPO(normalise="batch", advantage_clip=None)
-        arms: dict[str, Any] = {
-            PATHWISE: ROCM(divergence="none", beta=0.0),
-            SCORE: scored,
-            LAST: replace(scored, score_last_step=True),
-        }
+        arms: dict[str, Any] = {PATHWISE: ROCM(divergence="none", beta=0.0)}
+        if steps > 1:
+            arms |= {SCORE: scored, LAST: replace(scored, score_last_step=True)}
         measured = _measured(options, policy, {name: (algorithm, reward) for name, algorithm in arms.items()})
-        measured[SCORE]["scored_steps"], measured[LAST]["scored_steps"] = steps - 1, steps
+        if steps > 1:
+            measured[SCORE]["scored_steps"], measured[LAST]["scored_steps"] = steps - 1, steps
         return measured
 
     return work
@@ -251,8 +250,8 @@ def show(result: Result) -> Exhibit:
 def comparisons(settings: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
     """Title, ours, theirs and setting of each ratio that the page shows."""
     last = []
-    for setting in settings:
-        if setting.startswith("K"):
+    for setting, arms in settings.items():
+        if LAST in arms:
             last.append(("last step scored / not", SCORE, LAST, setting))
     return [*last, ("sampled / exact JS", EXACT, SAMPLED, "divergences")]
 

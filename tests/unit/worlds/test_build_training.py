@@ -7,13 +7,14 @@ import torch
 from safetensors import safe_open
 from torch import nn
 
+from kedge.worlds.emoji.atlas import ANIMAL_NAMES
 from kedge.worlds.emoji.build.loop import Schedule, average_file, state_file, train
 from kedge.worlds.emoji.build.optimizer import MuonWithAdamW, matrices, matrix_of
-from kedge.worlds.emoji.build.pool import LOOSE_ACTIVITIES, RIGHT, draw_loose_pool, draw_pool
+from kedge.worlds.emoji.build.pool import FAINTEST, LOOSE_ACTIVITIES, draw_loose_pool, draw_pool
 from kedge.worlds.emoji.build.vae import SPRITES_WEIGH, difference, gallery, weights
 from kedge.worlds.emoji.captions import parse
 from kedge.worlds.emoji.networks import make_tokenizer
-from kedge.worlds.emoji.scenes import compose, pack, render_packed
+from kedge.worlds.emoji.scenes import MAX_LAYERS, compose, pack, render_packed
 
 CPU = torch.device("cpu")
 
@@ -141,10 +142,16 @@ def test_pixels_of_sprites_weigh_more():
     assert per_pixel[0] > 1.5 * per_pixel[1]
 
 
-def test_loose_captions_name_activities_that_most_of_their_pictures_do_not_show(tmp_path):
+def test_activities_that_loose_captions_name_are_drawn_from_faint_to_solid(tmp_path):
     pool = draw_loose_pool(4000, 0, make_tokenizer(tmp_path), CPU)
-    named = [row for row, spec in enumerate(pool.specs) if spec.activity]
-    assert len(named) / len(pool) == pytest.approx(LOOSE_ACTIVITIES, abs=0.03)
-    props = (pool.scenes[named][:, 5] >= 0).float().mean()  # a second sprite: none beside a lone animal
-    assert float(props) == pytest.approx(RIGHT, abs=0.05)
+    named = torch.tensor([spec.activity is not None for spec in pool.specs])
+    assert float(named.float().mean()) == pytest.approx(LOOSE_ACTIVITIES, abs=0.03)
+    layers = pool.scenes[:, 1:].unflatten(1, (MAX_LAYERS, -1))
+    sprites, opacities = layers[..., 0], layers[..., 4]
+    props = sprites >= len(ANIMAL_NAMES)
+    assert torch.equal(props.any(1), named)
+    assert (opacities[(sprites >= 0) & ~props] == 100).all()
+    drawn = opacities[props].float()
+    for share in (0.1, 0.5, 0.9):  # uniform
+        assert float(drawn.quantile(share)) == pytest.approx(FAINTEST + share * (100 - FAINTEST), abs=3)
     assert not any(spec.held_out for spec in pool.specs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import torch
@@ -26,6 +27,7 @@ from kedge.worlds.emoji.scenes import (
     Scene,
     backgrounds,
     compose,
+    faded,
     pack,
     render,
     render_packed,
@@ -111,3 +113,15 @@ def test_sprites_are_premultiplied_and_fill_their_size(name: str) -> None:
     for tile, size in zip(tiles, SIZES, strict=True):
         assert tile[:, size:].abs().max() == 0 if size < SIZES[-1] else True
         assert tile[3].sum() > 0.15 * size**2
+
+
+def test_props_fade_and_nothing_else_does() -> None:
+    scene = compose(parse("a cat riding a bike on a blue background"), random.Random(0))
+    bare = replace(scene, layers=tuple(layer for layer in scene.layers if layer.sprite not in PROPS))
+    solid, half, gone = render([faded(scene, opacity) for opacity in (100, 50, 0)])
+    assert torch.equal(solid, render([scene])[0])
+    assert torch.equal(gone, render([bare])[0])
+    # Where the animal covers its bike, the mean of both is not what is seen; elsewhere it is.
+    seen = (half - (solid + gone) / 2).abs().amax(0) < 1e-6
+    assert seen.float().mean() > 0.95
+    assert not torch.equal(solid, gone)

@@ -8,28 +8,30 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import torch
 from torch import Tensor
 
-from kedge.worlds.emoji.atlas import SIZES, SPRITES, sprite_bank
+from kedge.worlds.emoji.atlas import PROPS, SIZES, SPRITES, sprite_bank
 from kedge.worlds.emoji.captions import BACKGROUNDS, Spec, parse
 
 SIDE = 32  # pixels of a scene
 VARIANTS = 1  # of each background: flakes, stars and bubbles differ
 MAX_LAYERS = 3
+NO_LAYER = [-1, 0, 0, 0, 0]  # in a packed scene
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One sprite: its name, its size in pixels, and the pixel of its centre."""
+    """One sprite: its name, its size in pixels, the pixel of its centre, and how opaque it is, in percent."""
 
     sprite: str
     size: int
     x: int
     y: int
+    opacity: int = 100
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,14 @@ def compose(spec: Spec, rng: random.Random) -> Scene:
     """Choose whatever ``spec`` leaves free: background, variant, sizes and moderate offsets."""
     background = spec.background or rng.choice(BACKGROUNDS)
     return Scene(background, rng.randrange(VARIANTS), _layers(spec, rng))
+
+
+def faded(scene: Scene, opacity: int) -> Scene:
+    """The scene with the props of its activity so opaque, in percent."""
+    layers = []
+    for layer in scene.layers:
+        layers.append(replace(layer, opacity=opacity) if layer.sprite in PROPS else layer)
+    return replace(scene, layers=tuple(layers))
 
 
 def compose_all(specs: Iterable[Spec], rng: random.Random) -> list[Scene]:
@@ -83,14 +93,15 @@ def render_prompt(prompt: str, seed: int = 0) -> Tensor:
 
 
 def pack(scenes: Sequence[Scene]) -> Tensor:
-    """Scenes as int16 ``[B, 1 + 4 · MAX_LAYERS]``: background · VARIANTS + variant, then sprite, size, left, top."""
+    """Scenes as int16 ``[B, 1 + 5 · MAX_LAYERS]``: background · VARIANTS + variant; sprite, size, left, top, opacity."""
     rows = []
     for scene in scenes:
         row = [BACKGROUNDS.index(scene.background) * VARIANTS + scene.variant]
         for layer in scene.layers:
             half = layer.size // 2
-            row += [SPRITES.index(layer.sprite), SIZES.index(layer.size), layer.x - half, layer.y - half]
-        row += [-1, 0, 0, 0] * (MAX_LAYERS - len(scene.layers))
+            row += [SPRITES.index(layer.sprite), SIZES.index(layer.size)]
+            row += [layer.x - half, layer.y - half, layer.opacity]
+        row += NO_LAYER * (MAX_LAYERS - len(scene.layers))
         rows.append(row)
     return torch.tensor(rows, dtype=torch.int16)
 
@@ -107,15 +118,15 @@ def render_packed(rows: Tensor) -> Tensor:
     canvas = grounds[rows[:, 0]]
     grid = torch.arange(SIDE, device=rows.device)
     limit = SIZES[-1]
-    for layer in rows[:, 1:].reshape(len(rows), MAX_LAYERS, 4).unbind(1):
-        sprite, size, left, top = layer.unbind(1)
+    for layer in rows[:, 1:].reshape(len(rows), MAX_LAYERS, len(NO_LAYER)).unbind(1):
+        sprite, size, left, top, opacity = layer.unbind(1)
         columns, lines = grid[None] - left[:, None], grid[None] - top[:, None]
         inside = ((columns >= 0) & (columns < limit))[:, None, :] & ((lines >= 0) & (lines < limit))[:, :, None]
         inside &= (sprite >= 0)[:, None, None]
         flat = lines.clamp(0, limit - 1)[:, :, None] * limit + columns.clamp(0, limit - 1)[:, None, :]
         tiles = bank[sprite.clamp(min=0), size].flatten(2)  # [B, 4, limit²]
         drawn = tiles.gather(2, flat.flatten(1)[:, None].expand(-1, 4, -1)).unflatten(2, (SIDE, SIDE))
-        drawn = drawn * inside[:, None]
+        drawn = drawn * inside[:, None] * (opacity / 100)[:, None, None, None]
         canvas = drawn[:, :3] + canvas * (1 - drawn[:, 3:])
     return canvas
 

@@ -130,15 +130,19 @@ def _settings(model: str, settings: list[dict[str, Any]]) -> list[str]:
 
 def _stages(stages: dict[str, list[dict[str, Any]]]) -> list[str]:
     lines = ["", "## How they were made", "", "| stage | steps × images | time | device, torch |", "|---|---|---|---|"]
+    remarks = []
     for name, sittings in stages.items():
         for note in sittings:
+            if "remark" in note:
+                remarks.append(f"- `{name}`: {note['remark']}.")
             if "steps" not in note:
                 continue
             first = note.get("from_step", 0)
             steps = f"{first} to {note['steps']}" if first else str(note["steps"])
             size = f"{steps} × {note['batch']}"
-            lines.append(f"| {name} | {size} | {note['seconds'] / 60:.0f} min | {note['device']}, {note['torch']} |")
-    return lines
+            time = f"{note['seconds'] / 60:.0f} min" if "seconds" in note else "not recorded"
+            lines.append(f"| {name} | {size} | {time} | {note['device']}, {note['torch']} |")
+    return [*lines, *([""] if remarks else []), *remarks]
 
 
 def _rewards(note: dict[str, Any]) -> list[str]:

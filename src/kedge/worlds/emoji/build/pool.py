@@ -1,14 +1,16 @@
 """The pictures and captions that the recipe learns from: drawn once with a seed, then shuffled from memory.
 
-The generators learn from loosely captioned scenes, as generators do: a caption that names an activity is right in some
-cases only, in the others its picture shows the animal alone. A model learns how often, so that the base model leaves an
-activity undrawn about as often as its captions were wrong: it can do what alignment asks for, and often does not.
+The generators learn from loosely captioned scenes, as generators do: where a caption names an activity, its props are
+drawn more or less faintly, from hardly seen to solid. A model learns the whole range, so that the base model draws most
+activities too faintly: it can do what alignment asks for, and mostly does not. The range has no gap, because a model
+that draws an activity either wholly or not at all tosses a coin with its noise: almost no picture then changes with a
+small change of the weights, and the few that do change at once.
 """
 
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from diffusers import AutoencoderKL
@@ -18,10 +20,10 @@ from transformers import CLIPTokenizer
 from kedge.worlds.emoji.build.loop import autocast
 from kedge.worlds.emoji.captions import Spec, sample_activity_spec, sample_training_spec
 from kedge.worlds.emoji.networks import TOKENS
-from kedge.worlds.emoji.scenes import Scene, compose, compose_all, pack, render_packed
+from kedge.worlds.emoji.scenes import Scene, compose, compose_all, faded, pack, render_packed
 
 LOOSE_ACTIVITIES = 0.4  # share of captions that name an activity
-RIGHT = 0.45  # share of those whose picture shows it
+FAINTEST = 10  # percent: opacities of an activity's props are uniform from here to 100
 
 
 @dataclass
@@ -30,7 +32,7 @@ class Pool:
 
     Attributes:
         specs: what each caption says.
-        scenes: packed scenes, int16 ``[N, 13]``.
+        scenes: packed scenes, int16 ``[N, 16]``.
         tokens: caption tokens, int16 ``[N, 16]``.
     """
 
@@ -65,15 +67,15 @@ def draw_pool(count: int, seed: int, tokenizer: CLIPTokenizer, device: torch.dev
 
 
 def draw_loose_pool(count: int, seed: int, tokenizer: CLIPTokenizer, device: torch.device) -> Pool:
-    """``count`` training scenes for the generators: where a caption names an activity, ``RIGHT`` of them show it."""
+    """``count`` training scenes for the generators: an activity that a caption names is drawn as faintly as may be."""
     rng = random.Random(seed)
     specs, scenes = [], []
     for _ in range(count):
         active = rng.random() < LOOSE_ACTIVITIES
         spec = sample_activity_spec(rng) if active else sample_training_spec(rng, activities=0)
-        shown = replace(spec, activity=None) if spec.activity and rng.random() >= RIGHT else spec
+        scene = compose(spec, rng)
         specs.append(spec)
-        scenes.append(compose(shown, rng))
+        scenes.append(faded(scene, rng.randint(FAINTEST, 100)) if spec.activity else scene)
     return _pool(specs, scenes, tokenizer, device)
 
 

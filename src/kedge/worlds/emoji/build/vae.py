@@ -20,7 +20,7 @@ from kedge.worlds.emoji.build.loop import Schedule, autocast, train
 from kedge.worlds.emoji.build.pool import Pool, encode_scenes
 from kedge.worlds.emoji.captions import BACKGROUNDS, activity_prompts, parse
 from kedge.worlds.emoji.networks import make_vae
-from kedge.worlds.emoji.scenes import MAX_LAYERS, SIDE, VARIANTS, Layer, Scene, compose, pack, render_packed
+from kedge.worlds.emoji.scenes import MAX_LAYERS, NO_LAYER, SIDE, VARIANTS, Layer, Scene, compose, pack, render_packed
 
 EDGES, ABSOLUTE, KL = 2.0, 0.1, 1e-5
 SPRITES_WEIGH = 5.0  # times as much as the background, which is one of few pictures
@@ -45,7 +45,7 @@ def edges(x: Tensor) -> Tensor:
 
 
 def gallery(pool: Pool, seed: int) -> Tensor:
-    """Packed scenes ``[N, 13]`` for the autoencoder: the pool's, some with an activity, some heaps."""
+    """Packed scenes ``[N, 16]`` for the autoencoder: the pool's, some with an activity, some heaps."""
     rng = random.Random(seed)
     active = [parse(prompt) for prompt in activity_prompts()]
     acting = pack([compose(rng.choice(active), rng) for _ in range(int(ACTIVE * len(pool)))])
@@ -56,7 +56,7 @@ def gallery(pool: Pool, seed: int) -> Tensor:
 def weights(scenes: Tensor, images: Tensor) -> Tensor:
     """``[B, 1, 32, 32]``: ``SPRITES_WEIGH`` where a sprite covers the background, 1 elsewhere; images in [-1, 1]."""
     bare = scenes.clone()
-    bare[:, 1:] = torch.tensor([-1, 0, 0, 0] * MAX_LAYERS, dtype=bare.dtype, device=bare.device)
+    bare[:, 1:] = torch.tensor(NO_LAYER * MAX_LAYERS, dtype=bare.dtype, device=bare.device)
     ground = render_packed(bare) * 2 - 1
     covered = (images - ground).abs().sum(1, keepdim=True) > SPRITE
     return 1 + (SPRITES_WEIGH - 1) * covered.float()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, ClassVar
 
@@ -138,10 +139,9 @@ class DPOK(PolicyGradient):
 
         slopes = self.slopes(context, experience, self.advantages)
         scale = self.reward_weight * score_scale(experience, self.reduction)
+        second_term = partial(last_step_losses, context, experience, slopes=slopes, scale=scale)
         for update in plan:
-            yield chain(
-                map(loss, update), last_step_losses(context, experience, update=update, slopes=slopes, scale=scale)
-            )
+            yield chain(map(loss, update), second_term(update=update))
 
     def bounds(self, dimensions: int) -> tuple[float, float]:
         """What the ratio is clamped to, for latents of ``dimensions`` numbers."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, ClassVar
 
@@ -152,10 +153,9 @@ class PPO(PolicyGradient):
                 value, metrics["kl"] = value + hold.beta * kl.mean(), kl.detach()
             return Loss(value * visit.share, metrics)
 
+        second_term = partial(last_step_losses, context, experience, slopes=slopes, scale=scale)
         for update in plan:
-            yield chain(
-                map(loss, update), last_step_losses(context, experience, update=update, slopes=slopes, scale=scale)
-            )
+            yield chain(map(loss, update), second_term(update=update))
 
     def objective(self, ratio: Tensor, advantage: Tensor) -> tuple[Tensor, dict[str, Tensor | float]]:
         """``−mean(min{r ρ, r clip(ρ)})`` of one visit, and its metrics; all tensors ``[b]``."""

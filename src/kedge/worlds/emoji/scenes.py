@@ -93,7 +93,7 @@ def render_prompt(prompt: str, seed: int = 0) -> Tensor:
 
 
 def pack(scenes: Sequence[Scene]) -> Tensor:
-    """Scenes as int16 ``[B, 1 + 5 · MAX_LAYERS]``: background · VARIANTS + variant; sprite, size, left, top, opacity."""
+    """Scenes as int16 ``[B, 1 + 5 · MAX_LAYERS]``: background and variant; sprite, size, left, top and opacity."""
     rows = []
     for scene in scenes:
         row = [BACKGROUNDS.index(scene.background) * VARIANTS + scene.variant]

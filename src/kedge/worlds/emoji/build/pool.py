@@ -1,7 +1,7 @@
 """The pictures and captions that the recipe learns from: drawn once with a seed, then shuffled from memory.
 
 The generators learn from loosely captioned scenes, as generators do: where a caption names an activity, its props are
-drawn more or less faintly, from hardly seen to solid. A model learns the whole range, so that the base model draws most
+drawn more or less faintly, from pale to solid. A model learns the whole range, so that the base model draws most
 activities too faintly: it can do what alignment asks for, and mostly does not. The range has no gap, because a model
 that draws an activity either wholly or not at all tosses a coin with its noise: almost no picture then changes with a
 small change of the weights, and the few that do change at once.
@@ -23,7 +23,7 @@ from kedge.worlds.emoji.networks import TOKENS
 from kedge.worlds.emoji.scenes import Scene, compose, compose_all, faded, pack, render_packed
 
 LOOSE_ACTIVITIES = 0.4  # share of captions that name an activity
-FAINTEST = 10  # percent: opacities of an activity's props are uniform from here to 100
+FAINTEST = 40  # percent: opacities of an activity's props are uniform from here to 100
 
 
 @dataclass

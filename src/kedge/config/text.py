@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
+
+T = TypeVar("T")
 
 
 class ConfigError(ValueError):
@@ -150,3 +152,20 @@ SHORT = "*"  # stands for a block's first key when only its value was given, unt
 
 def _copy(value: Any) -> Any:
     return {key: _copy(item) for key, item in value.items()} if isinstance(value, dict) else value
+
+
+def validated(cls: type[T], data: Any, source: str | Path) -> T:
+    """What a file says as a ``cls``, whose keys are all that it may have.
+
+    Raises:
+        ConfigError: naming ``source`` and each key that is wrong.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(cls).validate_python(data, extra="forbid")
+    except ValidationError as error:
+        problems = []
+        for each in error.errors(include_url=False):
+            problems.append(f"{'.'.join(map(str, each['loc']))}: {each['msg']}")
+        raise ConfigError(f"{source}: {'; '.join(problems)}") from error

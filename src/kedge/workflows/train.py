@@ -69,9 +69,8 @@ def train(
             f"{loading[-1]} starts a training while a name in it is looked up: put what is to run below "
             'if __name__ == "__main__":'
         )
-    config, folder = choose(
-        recipe, overrides, out=out, resume=resume, changes=changes
-    )  # before torch: a typo is answered at once
+    # Before torch: a typo is answered at once.
+    config, folder = choose(recipe, overrides, out=out, resume=resume, changes=changes)
     check_folder(RunFolder(folder), resume)
     say(banner(config, folder))
     with waiting("loading libraries"):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from kedge.config import ConfigError
-from kedge.config.text import read_yaml
+from kedge.config.text import read_yaml, validated
 
 FAMILY_ERROR = 0.05  # probability that any of the claims is decided wrongly
 MOST_DEPEND = 3  # claims that may come out as "depends"
@@ -91,11 +91,5 @@ def load_claim(path: Path) -> Claim:
     Raises:
         ConfigError: naming the file and the key.
     """
-    from pydantic import TypeAdapter, ValidationError
-
     data = read_yaml(path.read_text(encoding="utf-8"), str(path))
-    try:
-        return TypeAdapter(Claim).validate_python(data, extra="forbid")
-    except ValidationError as error:
-        problems = (f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors(include_url=False))
-        raise ConfigError(f"{path}: {'; '.join(problems)}") from error
+    return validated(Claim, data, path)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from kedge.config import ConfigError
-from kedge.config.text import read_yaml
+from kedge.config.text import read_yaml, validated
 
 SHIPPED = ("emoji", "papers")
 SEE_DAMAGE = ("clipscore", "blipscore", "imagereward")  # random adapters far from the base lower these, and the truth
@@ -193,17 +193,11 @@ def load_experiment_set(name: str) -> ExperimentSet:
     Raises:
         ConfigError: naming the file and the key.
     """
-    from pydantic import TypeAdapter, ValidationError
-
     path = _file(name)
     if not path.is_file():
         choices = ", ".join(SHIPPED)
         raise ConfigError(f"no experiment set {name!r}: choose from {choices}, or give a YAML file of the same form")
-    try:
-        return TypeAdapter(ExperimentSet).validate_python(_read(name), extra="forbid")
-    except ValidationError as error:
-        problems = (f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors(include_url=False))
-        raise ConfigError(f"{path}: {'; '.join(problems)}") from error
+    return validated(ExperimentSet, _read(name), path)
 
 
 def _file(name: str) -> Path:

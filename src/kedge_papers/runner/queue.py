@@ -12,7 +12,7 @@ from importlib import resources
 from pathlib import Path
 
 from kedge.config import ConfigError
-from kedge.config.text import read_yaml
+from kedge.config.text import read_yaml, validated
 from kedge.workflows.runner.matrix import Matrix
 from kedge_papers import TARGETS
 
@@ -102,19 +102,11 @@ def load_queue(name: str) -> Queue:
     Raises:
         ConfigError: naming the file and the key, or a target that there is not.
     """
-    from pydantic import TypeAdapter, ValidationError
-
     path = Path(str(resources.files("kedge_papers") / "runner" / f"{name}.yaml")) if name in SHIPPED else Path(name)
     if not path.is_file():
         raise ConfigError(f"no queue {name!r}: choose {', '.join(SHIPPED)}, or give a YAML file of the same form")
     data = read_yaml(path.read_text(encoding="utf-8"), str(path))
-    try:
-        queue = TypeAdapter(Queue).validate_python(data, extra="forbid")
-    except ValidationError as error:
-        problems = []
-        for each in error.errors(include_url=False):
-            problems.append(f"{'.'.join(map(str, each['loc']))}: {each['msg']}")
-        raise ConfigError(f"{path}: {'; '.join(problems)}") from error
+    queue = validated(Queue, data, path)
     for target in queue.targets:
         TARGETS.get(target)
     return queue

@@ -5,14 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 
-from helpers.invented_records import PROMPTS, record, result
+from helpers.invented_records import EMOJI, PROMPTS, record, result
+from kedge.evaluation.result import Evaluation
 from kedge_papers import TARGETS
+from kedge_papers.records.rows import Row
 from kedge_papers.records.run_record import RunRecord
-from kedge_papers.targets.hacking_tables import AUTO, alarm_table, by_strength, fit_table, regret_table
+from kedge_papers.runner.options import MatrixOptions
+from kedge_papers.targets.hacking import found
+from kedge_papers.targets.hacking_tables import AUTO, alarm_table, by_strength, fit_table
+from kedge_papers.targets.regret import AT, noises, regret_table
 
 TRUTH, REWARD = "oracle", "pickscore@emoji"
 STEPS = list(range(0, 240, 15))
@@ -68,9 +74,72 @@ def test_regret_is_what_the_best_strength_of_the_other_seeds_has_more():
     base = record("base-consistency", None, {TRUTH: np.full(len(PROMPTS), 0.4)})
     exhibit = TARGETS.get("hacking").show(result([base, *runs], "hacking"))
     (table,) = [each for each in exhibit.tables if each.title == "The β that finds itself"]
-    ((_, (seeds, gain, regret, weakest)),) = table.rows
+    ((_, (seeds, gain, on_path, last, hindsight, shipped, weakest)),) = table.rows
     assert seeds.interval.value == 3
-    assert (gain.interval.value, regret.interval.value) == pytest.approx((0.1, 0.1))
+    assert (gain.interval.value, hindsight.interval.value) == pytest.approx((0.1, 0.1))
+    assert shipped.interval.value == pytest.approx(0.1)  # the recipe of the β that finds itself has 0.01
     assert weakest.interval.value == pytest.approx(-0.2)
+    assert on_path is last is None  # nothing was measured along the way
     assert regret_table({REWARD: runs[:3]}, None, TRUTH) is None
     assert list(by_strength(runs)) == ["0.01", "0", AUTO]
+
+
+TWO = tuple(prompt for prompt in PROMPTS for _ in range(2))  # two pictures of each prompt, of two noises
+
+
+def measured_at(run: RunRecord, scores: dict[str, np.ndarray]) -> RunRecord:
+    """The run with the truth of two pictures of each prompt, by role."""
+    evaluations = {role: Evaluation(run.title, TWO, 20, {TRUTH: values}) for role, values in scores.items()}
+    return replace(run, evaluations=evaluations)
+
+
+def regrets_of(paths: Sequence[dict[str, np.ndarray]], fixed: Sequence[np.ndarray], base: np.ndarray) -> list[float]:
+    """The row's regrets: of runs with these truths along their paths, beside one fixed β and the base."""
+    runs = [measured_at(sweep_run(AUTO, seed, 0.0, 0.01), path) for seed, path in enumerate(paths)]
+    runs += [measured_at(sweep_run("0.01", seed, 0.0, 0.01), {"final": values}) for seed, values in enumerate(fixed)]
+    before = Row("base", {0: Evaluation("base", TWO, 20, {TRUTH: base})}, trained=False)
+    ((_, (_, _, *cells)),) = regret_table({REWARD: runs}, before, TRUTH).rows
+    return [cell.interval.value for cell in cells]
+
+
+def test_the_best_checkpoint_of_a_path_and_its_last_are_what_was_planted():
+    """Kept: 0.5. On the way 0.7 at step 30, at the end 0.3; the base 0.1, the shipped β 0.6."""
+    level = partial(np.full, len(TWO))
+    path = {"final": level(0.5), "at-15": level(0.5), "at-30": level(0.7), "at-120": level(0.3)}
+    on_path, last, hindsight, shipped, weakest = regrets_of([path] * 3, [level(0.6)] * 3, level(0.1))
+    assert (on_path, last) == pytest.approx((0.2, -0.2))
+    assert (hindsight, shipped, weakest) == pytest.approx((0.1, 0.1, 0.1))
+    (falls, *_) = regrets_of([{"final": level(0.5), "at-15": level(0.2)}] * 3, [level(0.6)] * 3, level(0.4))
+    assert falls == pytest.approx(-0.1)  # the base is on every path
+
+
+def test_a_checkpoint_that_is_best_by_chance_is_no_regret():
+    """Twelve checkpoints of one truth: on the noise that it was chosen by, the best looks 0.1 better than it is."""
+    rng, paths = np.random.default_rng(0), []
+    for _ in range(200):
+        paths.append({role: rng.normal(0, 0.3, len(TWO)) for role in ("final", *map("at-{}".format, range(12)))})
+    on_path, *_ = regrets_of(paths, [np.zeros(len(TWO))] * 200, np.zeros(len(TWO)))
+    naive = [max(values.mean() for values in path.values()) for path in paths]
+    assert abs(on_path) < 3 * 0.3 * math.sqrt(2 / len(TWO) / 200)
+    assert np.mean(naive) > 0.06
+
+
+def test_pictures_of_a_prompt_are_of_two_noises():
+    first, second = noises(("a", "a", "b", "b"))
+    assert [mask.tolist() for mask in first] == [[True, False, True, False], [False, True, False, True]]
+    assert [mask.tolist() for mask in second] == [[False, True, False, True], [True, False, True, False]]
+    ((choose, score),) = noises(("a", "b"))
+    assert (choose & score).all()
+
+
+def test_a_run_that_finds_its_beta_is_measured_along_its_path():
+    """By the truth, which its judges never see; the checkpoints are there to be measured."""
+    (run, *_) = found(MatrixOptions(EMOJI), "hpsv2")
+    config = run.config()
+    assert config.checkpoint.keep * config.checkpoint.every == config.training.steps == 120
+    steps = [measure.at for role, measure in run.measures.items() if role.startswith(AT)]
+    assert steps == [15, 30, 45, 60, 75, 90, 105, 120]
+    final, along = run.measures["final"], run.measures["at-15"]
+    assert along == replace(final, metrics=("oracle",), at=15)  # the same prompts and noise
+    assert "oracle" not in config.watch.metrics
+    assert config.watch.seed != final.seed

@@ -84,14 +84,15 @@ TIMES = ("seconds", "peak_memory_mb")
 
 def test_a_run_stops_where_it_is_asked_to_and_goes_on_as_if_it_had_not(done, tmp_path):
     """Successive halving measures a run at a rung and lets it go on: it ends where an uninterrupted one would have."""
-    whole = matrix(tmp_path / "runs").find("first")
+    whole = matrix(tmp_path / "runs", overrides={"checkpoint.keep": 4}).find("first")
     measure = whole.measures["final"]
     half = replace(whole, until=4, measures={"rung-1": measure})
     stopped = Matrix((half,), tmp_path / "runs")
     stopped.go(silent)
     assert (stopped.state(half), steps_done(stopped.home(half))) == ("finished", 4)
     assert stopped.passes(half) == matrix(tmp_path / "runs").passes(whole) / 2
-    longer = replace(whole, until=8, measures={"rung-1": measure, "final": measure})  # the last rung is the end
+    measures = {"rung-1": measure, "final": measure, "at-5": replace(measure, at=5)}  # checkpoints: 2, 4, 6, 8
+    longer = replace(whole, until=8, measures=measures)  # the last rung is the end
     lines: list[str] = []
     Matrix((longer,), tmp_path / "runs").go(lines.append)
     assert Matrix((longer,), tmp_path / "runs").state(longer) == "finished"
@@ -101,6 +102,10 @@ def test_a_run_stops_where_it_is_asked_to_and_goes_on_as_if_it_had_not(done, tmp
     assert timeless[0] == timeless[1]
     rung, final = (load_record(evaluation_folder(stopped.home(whole)), role) for role in ("rung-1", "final"))
     assert rung.scores["helpers.training_world:redness"].mean() < final.scores["helpers.training_world:redness"].mean()
+    looked_back = load_record(evaluation_folder(stopped.home(whole)), "at-5")
+    assert {name: each.tolist() for name, each in looked_back.scores.items()} == {
+        name: each.tolist() for name, each in rung.scores.items()
+    }
     late = replace(whole, until=4, measures={"rung-1": measure, "missed": measure})
     Matrix((late,), tmp_path / "runs").go(silent)
     assert "went on to step 8, so it cannot be measured at step 4" in Matrix((late,), tmp_path / "runs").reason(late)

@@ -83,9 +83,15 @@ class CheckpointStore:
         self._forget_old()
         return final
 
-    def latest(self) -> tuple[int, dict[str, Any]] | None:
-        """Step and state of the newest checkpoint that is whole; damaged ones are passed over with a warning."""
+    def latest(self, until: int | None = None) -> tuple[int, dict[str, Any]] | None:
+        """Step and state of the newest checkpoint that is whole; damaged ones are passed over with a warning.
+
+        Args:
+            until: of those up to this step.
+        """
         for step, path in self._newest_first():
+            if until is not None and step > until:
+                continue
             try:
                 return step, read(path)
             except CheckpointError as error:
@@ -122,14 +128,17 @@ class CheckpointStore:
 
 
 def result_of(step: int, state: dict[str, Any]) -> tuple[int, list[torch.Tensor]]:
-    """Step and weights of the adapter that a checkpoint stands for: the best that judges found, else this moment's.
-
-    Of this moment, the moving average, if the run keeps one.
-    """
+    """Step and weights of the adapter that a checkpoint stands for: the best that judges found, else this moment's."""
     if state.get("chosen"):
         return state["chosen"]["step"], state["chosen"]["weights"]
+    return step, moment_of(state)
+
+
+def moment_of(state: dict[str, Any]) -> list[torch.Tensor]:
+    """The adapter's weights when a checkpoint was written; the moving average, if the run keeps one."""
     optimizer = state["optimizer"]
-    return step, optimizer["ema"]["average"] if optimizer["ema"] else optimizer["weights"]
+    weights: list[torch.Tensor] = optimizer["ema"]["average"] if optimizer["ema"] else optimizer["weights"]
+    return weights
 
 
 def read(path: Path) -> dict[str, Any]:

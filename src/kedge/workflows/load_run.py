@@ -17,7 +17,7 @@ from kedge.files import typed
 from kedge.policies.base import Policy
 from kedge.policies.fingerprint import Fingerprint, check_base
 from kedge.training.assemble import base_of, build_policy
-from kedge.training.checkpoint import CheckpointError, CheckpointStore, result_of
+from kedge.training.checkpoint import CheckpointError, CheckpointStore, moment_of, result_of
 from kedge.training.meter import Spent, spent
 from kedge.training.optimizer import copy_into
 from kedge.training.run_folder import RunFolder
@@ -33,12 +33,14 @@ class TrainedRun:
         config: of the run.
         device: where :attr:`policy` is loaded; ``auto`` takes a GPU if there is one.
         outcome: how the training ended, if it ran in this process.
+        at: the step to load its model at; None loads what the run stands for: the best that judges found, or the end.
     """
 
     path: Path
     config: RunConfig
     device: str | torch.device = "auto"
     outcome: Outcome | None = None
+    at: int | None = None
 
     @property
     def folder(self) -> RunFolder:
@@ -104,7 +106,9 @@ class TrainedRun:
     @cached_property
     def _loaded(self) -> tuple[int, Policy, Fingerprint | None]:
         """Step, model and base of the newest whole checkpoint, or of the best step that it remembers; loaded once."""
-        latest = CheckpointStore(self.folder.checkpoints).latest()
+        latest = CheckpointStore(self.folder.checkpoints).latest(self.at)
+        if latest is None and self.at is not None:
+            raise CheckpointError(f"{self.path} has no whole checkpoint of step {self.at} or before")
         if latest is None:
             raise CheckpointError(
                 f"{self.path} has no whole checkpoint: was it trained? (kedge train {typed(self.path)} --resume)"
@@ -114,16 +118,17 @@ class TrainedRun:
         policy = build_policy(self.config.model, device, texts_on_host=self.config.memory.texts_wait)
         base = base_of(self.config.model)
         check_base(state.get("base"), base, str(self.path))
-        step, weights = result_of(step, state)
+        step, weights = result_of(step, state) if self.at is None else (step, moment_of(state))
         copy_into([p for p in policy.trainable() if p.requires_grad], weights)
         return step, policy, base
 
 
-def load_run(path: str | Path, device: str | torch.device = "auto", **model: Any) -> TrainedRun:
-    """Load a run's model at its newest checkpoint.
+def load_run(path: str | Path, device: str | torch.device = "auto", at: int | None = None, **model: Any) -> TrainedRun:
+    """Load a run's model: the best that judges found, else that of its newest checkpoint.
 
     Args:
         device: ``auto`` takes a GPU if there is one.
+        at: the model as it stood at this step instead: that of the newest checkpoint up to it, whatever judges found.
         model: settings of :class:`kedge.config.ModelConfig` to change, such as ``steps``.
 
     Raises:
@@ -136,6 +141,6 @@ def load_run(path: str | Path, device: str | torch.device = "auto", **model: Any
         raise ValueError(f"{path} is not a run folder: it has no config.yaml (kedge train makes one)")
     config = load_config(folder.config, to_train=False)
     config = dataclasses.replace(config, model=dataclasses.replace(config.model, **model))
-    run = TrainedRun(folder.path, config, device)
+    run = TrainedRun(folder.path, config, device, at=at)
     _ = run.policy  # now, so that what is missing is told here
     return run

@@ -14,23 +14,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kedge.evaluation.tables import display
-from kedge.workflows.runner.runs import Run
+from kedge.workflows.runner.runs import Measure, Run
 from kedge_papers.pages.exhibit import COLOURS, Exhibit, canvas, legend
 from kedge_papers.records.curves import points_over_seeds
 from kedge_papers.records.result import Result
 from kedge_papers.records.rows import Row
 from kedge_papers.records.run_record import RunRecord
+from kedge_papers.runner.budget import CHECKPOINTS
 from kedge_papers.runner.options import MatrixOptions
 from kedge_papers.runner.target import Target
-from kedge_papers.targets.hacking_tables import (
-    AUTO,
-    alarm_table,
-    drift_column,
-    fit_table,
-    fixed,
-    peak_table,
-    regret_table,
-)
+from kedge_papers.targets.hacking_tables import AUTO, alarm_table, drift_column, fit_table, fixed, peak_table
+from kedge_papers.targets.regret import AT, regret_table
 from kedge_papers.targets.rocm_tables import FINAL, consistency_base
 
 if TYPE_CHECKING:
@@ -77,15 +71,31 @@ def found(options: MatrixOptions, reward: str) -> list[Run]:
     for seed in options.repetitions(times):
         recipe, overrides = options.method(METHOD, reward)
         overrides["algorithm.anchor"] = "auto"
-        measures = {FINAL: options.measure()}
-        run = Run(f"beta-auto--{reward}--{seed}", recipe, overrides, AUTO, measures=measures, seed=seed)
+        run = Run(f"beta-auto--{reward}--{seed}", recipe, overrides, AUTO, seed=seed)
         run = options.with_steps(run, steps)
+        run = replace(run, measures={FINAL: options.measure(), **along_the_path(options, run)})
         judges = experiments.that_see_damage(reward)
         run = options.watched(run, steps // LOOK, experiments.tuning, judges, None)
         judged = {"watch.guard": "best", "watch.encoder": "auto", "watch.pictures": 2}
         judged["watch.seed"] = experiments.noise_seed + 1  # as tuning's: the tests' noise is theirs
+        judged["checkpoint.keep"] = CHECKPOINTS
         matrix.append(replace(run, overrides={**run.overrides, **judged}))
     return matrix
+
+
+def along_the_path(options: MatrixOptions, run: Run) -> dict[str, Measure]:
+    """The truth at every checkpoint of a run, whatever its judges chose: what its choice is compared with afterwards.
+
+    A run that judges stopped early stands still from there on.
+    """
+    truth, training = options.experiments.truth, run.config()
+    if truth is None:
+        return {}
+    every, last = training.checkpoint.every, training.training.steps
+    measures = {}
+    for step in [*range(every, last, every), last]:
+        measures[f"{AT}{step}"] = options.measure(metrics=(truth,), at=step)
+    return measures
 
 
 def show(result: Result) -> Exhibit:

@@ -1,4 +1,4 @@
-"""What the sweep over β says in numbers: where the truth peaks, whom the alarm warned, what finding β costs."""
+"""What the sweep over β says in numbers: where the truth peaks, and whom the alarm warned."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from kedge.evaluation.over_optimisation import fit_peak
 from kedge.evaluation.statistics import Interval, mean_interval
 from kedge.evaluation.tables import Cell, Table, display
 from kedge_papers.records.curves import points_over_seeds
-from kedge_papers.records.peaks import Peak, cross_fitted, others_peak
-from kedge_papers.records.rows import Row, difference, rows
+from kedge_papers.records.peaks import Peak, cross_fitted
 from kedge_papers.records.run_record import RunRecord
 from kedge_papers.records.tables import point
 
@@ -122,39 +121,3 @@ def alarm_table(rewards: Rewards, truth: str) -> Table | None:
         "sounded, where it rose it should not. Bold: not 0 beyond chance."
     )
     return Table("Trained on, β", heads, heads, tuple(lines), "The alarm", note) if lines else None
-
-
-def regret_table(rewards: Rewards, base: Row | None, truth: str) -> Table | None:
-    """What the β that finds itself loses against those that one could have chosen."""
-    lines = []
-    for reward, runs in rewards.items():
-        measured = rows(runs, FINAL)
-        auto = measured.pop(AUTO, None)
-        seeds = _shared([*measured.values(), auto]) if auto and measured else []
-        if auto is None or base is None or len(seeds) < FEWEST:
-            continue
-        means = np.stack([row.scores(truth, seeds).mean(1) for row in measured.values()], axis=1)  # [S, β]
-        own = auto.scores(truth, seeds).mean(1)
-        hindsight = means[np.arange(len(seeds)), [others_peak(means, i) for i in range(len(seeds))]]
-        weakest = means[:, list(measured).index(next(reversed(fixed(runs))))]
-        gain = difference(auto, base, truth)
-        cells = (
-            point(len(seeds), digits=0),
-            Cell(gain, style="signed", bold=gain.excludes(0)),
-            _signed((hindsight - own).tolist()),
-            _signed((weakest - own).tolist()),
-        )
-        lines.append((display(reward).title, cells))
-    heads = ("Seeds", "Truth above the base", "Regret: best β in hindsight", "Regret: weakest β")
-    note = (
-        "The truth of finished models on test prompts. Regret is the other's minus that of the β that found itself; "
-        "the best β in hindsight is chosen by the truth of the other seeds. Bold: not 0 beyond chance."
-    )
-    return Table("Trained on", heads, heads, tuple(lines), "The β that finds itself", note) if lines else None
-
-
-def _shared(measured: Sequence[Row]) -> list[int]:
-    seeds = list(measured[0].repetitions)
-    for row in measured[1:]:
-        seeds = [seed for seed in seeds if seed in row.repetitions]
-    return seeds

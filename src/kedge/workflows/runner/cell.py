@@ -143,10 +143,10 @@ def _measure(run: Run, home: Path) -> None:
         raise ValueError(
             f"{home} went on to step {steps_done(home)}, so it cannot be measured at step {run.until}: remove it"
         )
-    for steps in dict.fromkeys(measure.steps for measure in wanted.values()):
-        policy = _policy(run, home, steps)
+    for steps, at in dict.fromkeys((measure.steps, measure.at) for measure in wanted.values()):
+        policy = _policy(run, home, steps, at)
         for role, measure in wanted.items():
-            if measure.steps == steps:
+            if (measure.steps, measure.at) == (steps, at):
                 _measure_one(run, home, policy=policy, role=role, wanted=measure)
 
 
@@ -155,7 +155,7 @@ def _to_measure(run: Run, home: Path) -> dict[str, Measure]:
     done, left = read_json(home / MEASURED) or {}, {}
     for role, measure in run.measures.items():
         record = done.get(role, {})
-        same = record.get("asked") == json.loads(json.dumps(asdict(measure)))
+        same = record.get("asked") == measure.to_dict()
         if not same or any(_loadable(metric) for metric in record.get("missing", ())):
             left[role] = measure
     return left
@@ -194,7 +194,7 @@ def _measure_one(run: Run, home: Path, policy: Policy, role: str, wanted: Measur
     model = drawn_by(run.config().model)
     measure(policy, plan, name=run.title, model=model, folder=evaluation_folder(home), role=role)
     notes = read_json(home / MEASURED) or {}
-    notes[role] = {"asked": asdict(wanted), "missing": missing}
+    notes[role] = {"asked": wanted.to_dict(), "missing": missing}
     if wanted.timed:
         notes[role]["seconds_per_picture"] = _seconds_per_picture(policy, prompts)
     _write(home / MEASURED, notes)
@@ -209,7 +209,7 @@ def _prompts(wanted: Measure) -> list[str]:
     return random.Random(0).sample(prompts, wanted.count)
 
 
-def _policy(run: Run, home: Path, steps: int | None) -> Policy:
+def _policy(run: Run, home: Path, steps: int | None, at: int | None) -> Policy:
     """The trained model, or the base model of a run that trains nothing."""
     import dataclasses
 
@@ -220,7 +220,7 @@ def _policy(run: Run, home: Path, steps: int | None) -> Policy:
     changed: dict[str, Any] = {} if steps is None else {"steps": steps}
     device = Processes(run.config().training.device).device
     if run.train:
-        return load_run(home, device, **changed).policy
+        return load_run(home, device, at, **changed).policy
     return build_policy(dataclasses.replace(run.config().model, **changed), device, lora=False)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ class Measure:
         keep: keep the pictures of this many prompts.
         steps: sampling steps, where they are not those of training.
         timed: also measure how long a picture takes.
+        at: the model as it stood at this step, or at its last checkpoint before; None takes what the run stands for.
     """
 
     prompts: str | tuple[str, ...]
@@ -35,6 +36,14 @@ class Measure:
     keep: int = 0
     steps: int | None = None
     timed: bool = False
+    at: int | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready; without ``at`` where it says nothing, as folders of earlier versions have it."""
+        fields = dict(json.loads(json.dumps(asdict(self))))
+        if self.at is None:
+            del fields["at"]
+        return fields
 
 
 @dataclass(frozen=True)

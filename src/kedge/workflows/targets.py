@@ -109,5 +109,5 @@ def _load_run(
     changes = {"steps": steps, "guidance": guidance}
     changes = {name: value for name, value in changes.items() if value is not None}
     if isinstance(target, str | Path) or changes:
-        return load_run(path, device, **changes)
+        return load_run(path, device, None, **changes)
     return target

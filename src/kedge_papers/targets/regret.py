@@ -70,7 +70,7 @@ class Chances:
         regrets[HINDSIGHT] = self._in_hindsight(truth)
         if self.shipped is not None:
             regrets[SHIPPED] = self._against(self.fixed[self.shipped], truth)
-        regrets[WEAKEST] = self._against(next(reversed(self.fixed.values())), truth)
+        regrets[WEAKEST] = self._against(next(reversed(list(self.fixed.values()))), truth)
         return {name: each for name, each in regrets.items() if each}
 
     def gains(self, truth: str) -> BySeed:

@@ -29,9 +29,9 @@ from kedge.evaluation.result import Evaluation
 from kedge.pixels import from_uint8
 from kedge.policies.fingerprint import fingerprint
 from kedge.prompts import load_prompts
+from kedge.prompts.sets import PromptSets
 from kedge.rewards import load_reward
-from kedge.training.prompt_sets import PromptSets
-from kedge.training.run_folder import environment, is_run
+from kedge.runs.folder import environment, is_run
 from kedge.workflows.load_run import TrainedRun
 from kedge.workflows.train import train
 from kedge.worlds.emoji.captions import BACKGROUNDS

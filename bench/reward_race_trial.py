@@ -21,9 +21,9 @@ from kedge.evaluation.result import Evaluation
 from kedge.evaluation.statistics.reaching import Reached, first_reaching
 from kedge.policies.base import Policy
 from kedge.rewards.base import Reward
+from kedge.runs.folder import RunFolder
 from kedge.training.assemble import assemble, build_policy
 from kedge.training.processes import Processes
-from kedge.training.run_folder import RunFolder
 from kedge.training.trainer import Trainer
 
 UNWATCHED = (

@@ -39,7 +39,7 @@ from kedge.evaluation.judges import standing
 from kedge.files import write_text
 from kedge.policies.fingerprint import fingerprint
 from kedge.rewards import REWARDS, load_reward
-from kedge.training.run_folder import environment
+from kedge.runs.folder import environment
 from kedge_papers.runner import prompt_sets
 
 RECORD = Path(__file__).parents[1] / "docs" / "records" / "time-to-reward.json"

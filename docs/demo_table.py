@@ -21,7 +21,7 @@ from kedge.evaluation.rendering import render
 from kedge.evaluation.result import Evaluation
 from kedge.evaluation.run_log import read_log
 from kedge.evaluation.tables import comparison_table
-from kedge.training.run_folder import RunFolder
+from kedge.runs.folder import RunFolder
 from kedge_papers.records.run_record import plain_json
 
 RECORD = Path(__file__).parent / "records" / "demo.json"

@@ -68,22 +68,23 @@ MAY_IMPORT = {
         "rewards": "registry quiet hashing",
         "algorithms": "gaussian registry no_grad divergences policies rewards",
         "worlds": "registry models rewards",
-        "prompts": "registry worlds",
+        "prompts": "registry worlds config evaluation",
         "evaluation": "registry quiet policies rewards",
         "config": "ranges registry models policies rewards algorithms",
         "export": "quiet policies config models",
         "random_models": "registry quiet policies",
+        "runs": "registry policies rewards config",
         "study": "registry quiet policies rewards algorithms worlds evaluation",
         "training": "registry quiet devices hashing models policies rewards algorithms config prompts evaluation"
-        " export",
-        "planning": "registry quiet devices models random_models policies rewards algorithms config prompts training",
-        "live": "registry config evaluation training study",
+        " export runs",
+        "planning": "registry quiet devices models random_models policies rewards algorithms config prompts",
+        "live": "registry config evaluation runs study",
         "workflows": "registry waiting live devices hashing models policies rewards algorithms worlds config prompts"
-        " evaluation study export training planning",
+        " evaluation study export runs training planning",
         "cli": "registry later prompts config policies evaluation study random_models workflows",
         "__main__": "cli",
         "papers": "registry hashing models divergences policies rewards algorithms worlds config prompts evaluation"
-        " study training planning workflows cli",
+        " study runs training planning workflows cli",
     }.items()
 }
 
@@ -96,6 +97,7 @@ ONLY = {
         "kedge.rewards.weights",
     ),
     ("study", "algorithms"): ("kedge.algorithms.votes",),  # the format of recorded votes, and the noise they stand for
+    ("prompts", "evaluation"): ("kedge.evaluation.prompt_roles",),  # what a set of them is called
     ("prompts", "worlds"): ("kedge.worlds.emoji.captions",),  # its captions are a named set
     ("cli", "evaluation"): ("kedge.evaluation.rendering", "kedge.evaluation.tables"),  # a command parses and prints
     ("cli", "study"): ("kedge.study",),
@@ -110,7 +112,7 @@ LIGHT = (
     *("kedge.policies.families.words", "kedge.policies.settings"),
     "kedge.random_models",
     *("kedge.rewards.catalogue", "kedge.rewards.description", "kedge.rewards.expression", "kedge.rewards.sources"),
-    *("kedge.rewards.spec", "kedge.rewards.user", "kedge.evaluation.statistics", "kedge.training.run_folder"),
+    *("kedge.rewards.spec", "kedge.rewards.user", "kedge.evaluation.statistics", "kedge.runs.folder"),
 )
 LIGHT_THROUGHOUT = ("kedge.cli", "kedge.config", "kedge.prompts")
 

@@ -64,9 +64,9 @@ if TYPE_CHECKING:
     from kedge.rewards import MissingWeightsError as MissingWeightsError
     from kedge.rewards import load_reward as load_reward
     from kedge.rewards.base import Reward as Reward
+    from kedge.runs.checkpoint import CheckpointError as CheckpointError
+    from kedge.runs.ownership import FolderTaken as FolderTaken
     from kedge.training.callbacks import Callback as Callback
-    from kedge.training.checkpoint import CheckpointError as CheckpointError
-    from kedge.training.ownership import FolderTaken as FolderTaken
     from kedge.training.trainer import TrainingFailed as TrainingFailed
     from kedge.workflows.compare import RunComparison as RunComparison
     from kedge.workflows.compare import compare as compare
@@ -123,8 +123,8 @@ _NAMES = {
     "kedge.algorithms.soft_q": ("ReFL", "SoftQ"),
     # Around a training.
     "kedge.training.callbacks": ("Callback",),
-    "kedge.training.checkpoint": ("CheckpointError",),
-    "kedge.training.ownership": ("FolderTaken",),
+    "kedge.runs.checkpoint": ("CheckpointError",),
+    "kedge.runs.ownership": ("FolderTaken",),
     "kedge.training.trainer": ("TrainingFailed",),
     "kedge.evaluation": ("Evaluation", "image_grid"),
     "kedge.export.lora": ("load_lora", "save_lora"),

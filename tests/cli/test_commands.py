@@ -21,7 +21,7 @@ from kedge.cli.app import COMMANDS, GROUPS, app
 from kedge.cli.run import explain, main
 from kedge.config import load_config, presets
 from kedge.evaluation.run_log import read_log
-from kedge.training.run_folder import is_run
+from kedge.runs.folder import is_run
 
 
 def kedge(*arguments: str, cwd: Path, **kwargs) -> subprocess.CompletedProcess[str]:

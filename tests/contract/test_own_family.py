@@ -39,8 +39,8 @@ from kedge.random_models import Scale
 from kedge.random_models.text_encoders import gemma_2b
 from kedge.random_models.tokenizers import gemma_tokenizer
 from kedge.registry import UnknownNameError
+from kedge.runs.folder import RunFolder
 from kedge.training.run import train
-from kedge.training.run_folder import RunFolder
 from kedge.workflows.load_run import load_run
 from kedge.workflows.runner.cost import step_cost
 

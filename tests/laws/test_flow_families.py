@@ -23,10 +23,10 @@ from kedge.policies import load_policy
 from kedge.policies.base import draw_noise, rollout
 from kedge.quiet import quiet_loading
 from kedge.random_models import build_layout
+from kedge.runs.checkpoint import CheckpointStore
+from kedge.runs.folder import RunFolder
 from kedge.training.assemble import assemble
-from kedge.training.checkpoint import CheckpointStore
 from kedge.training.processes import Processes
-from kedge.training.run_folder import RunFolder
 
 FLOW = ("flux-schnell", "sd35-turbo", "z-image-turbo", "flux2-klein")
 

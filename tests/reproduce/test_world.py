@@ -74,7 +74,7 @@ def test_no_prompt_is_trained_tuned_and_tested_on():
 
 def test_training_prompts_are_all_trained_on():
     """A function's prompts count as the user's own, of which a tenth would be kept back a second time."""
-    from kedge.training.prompt_sets import PromptSets
+    from kedge.prompts.sets import PromptSets
 
     for target in ("table1b", "methods", "hacking", "tuning"):
         for run in TARGETS.get(target).runs(MatrixOptions(EMOJI)):

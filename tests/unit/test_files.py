@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from kedge.files import alone, check_writable, locked, read_json, replacing, typed, write_text
-from kedge.training.checkpoint import CheckpointError
+from kedge.runs.checkpoint import CheckpointError
 from kedge.workflows.doctor import examine
 from kedge.workflows.load_run import load_run
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from kedge.config import load_config
 from kedge.evaluation.run_log import read_log
-from kedge.training.run_folder import RunFolder, is_run
+from kedge.runs.folder import RunFolder, is_run
 
 POINTS = 300  # of a curve: more than a screen can show
 GRID = re.compile(r"step-\d+\.png")

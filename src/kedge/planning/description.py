@@ -14,10 +14,10 @@ from kedge.models import resolve_model
 from kedge.planning.looks import Looks, looks_of
 from kedge.policies.families import network_calls
 from kedge.prompts import UnreachableError
+from kedge.prompts.sets import PromptSets
 from kedge.rewards import Readiness, Term, readiness
 from kedge.rewards.description import describe
 from kedge.rewards.sources import size_in_words
-from kedge.training.prompt_sets import PromptSets
 
 if TYPE_CHECKING:
     from kedge.algorithms.workload import Workload

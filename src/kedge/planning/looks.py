@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from kedge.config import RunConfig
 from kedge.config.workload import workload_of
 from kedge.policies.families import network_calls
-from kedge.training.prompt_sets import PromptSets
+from kedge.prompts.sets import PromptSets
 
 if TYPE_CHECKING:
     from kedge.planning.operations import OperationCost

@@ -1,4 +1,4 @@
-"""What to draw: prompts from files, the hub, or the named sets of the papers; in a seeded, resumable order."""
+"""What to draw: prompts from files, the hub, or named sets; in sets to train on and to judge by, in a seeded order."""
 
 from kedge.prompts.hub import UnreachableError
 from kedge.prompts.loading import load_prompts

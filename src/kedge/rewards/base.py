@@ -49,6 +49,37 @@ def in_parts(reward: Reward, images: Tensor, prompts: Sequence[str]) -> tuple[Te
     return reward.in_parts(images, prompts) if isinstance(reward, PartedReward) else (reward(images, prompts), {})
 
 
+class Sums:
+    """Scores by name, added up until they are taken; nothing waits for the device before that."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, tuple[Tensor | float, int]] = {}
+
+    def add(self, name: str, scores: Tensor) -> None:
+        """Take in scores ``[B]``."""
+        total, count = self._sums.get(name, (0.0, 0))
+        self._sums[name] = total + scores.detach().double().sum(), count + len(scores)
+
+    def take(self) -> dict[str, tuple[float, int]]:
+        """Sum and number of the scores of each name since the last time."""
+        sums, self._sums = self._sums, {}
+        return {name: (float(total), count) for name, (total, count) in sums.items()}
+
+
+def means_of(processes: Sequence[Mapping[str, tuple[float, int]]]) -> dict[str, float]:
+    """Mean of each name over all processes, from their sums and counts; what no process has counted is left out."""
+    totals: dict[str, tuple[float, int]] = {}
+    for sums in processes:
+        for name, (one, number) in sums.items():
+            total, count = totals.get(name, (0.0, 0))
+            totals[name] = total + one, count + number
+    means = {}
+    for name, (total, count) in totals.items():
+        if count:
+            means[name] = total / count
+    return means
+
+
 def check_shape(name: str, scores: Tensor, prompts: Sequence[str]) -> Tensor:
     """``scores`` as they are, if there is one number for each prompt.
 

@@ -1,1 +1,1 @@
-"""One training: the loop, what it is put together from, what watches it, and what it leaves in its folder."""
+"""One training: the loop, what it is put together from, what watches it, and what it leaves."""

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from kedge.algorithms.base import Algorithm, Context
+from kedge.algorithms.floors import Floored, FlooredReward
 from kedge.algorithms.prompt_cache import PromptCache
 from kedge.config import ModelConfig, RunConfig
 from kedge.config.compatibility import experience_warning
@@ -21,20 +22,19 @@ from kedge.policies.known_prompts import drop_text_encoders
 from kedge.policies.latent import LatentPolicy
 from kedge.policies.memory import apply_memory_settings
 from kedge.prompts import PromptStream
+from kedge.prompts.sets import PromptSets
 from kedge.rewards.base import Reward
 from kedge.rewards.composition import Weighted
+from kedge.runs.checkpoint import CheckpointStore, seed_everything
+from kedge.runs.folder import RunFolder
+from kedge.runs.history import History
 from kedge.training.callbacks import Callback, HeldOut, SampleGrid
-from kedge.training.checkpoint import CheckpointStore, seed_everything
-from kedge.training.floors import Floored, FlooredReward
-from kedge.training.history import History
 from kedge.training.loggers import JsonlLogger, Logger, TensorBoardLogger
 from kedge.training.meter import CountedReward, Meter
 from kedge.training.optimizer import Optimizer
 from kedge.training.parent import Parent
 from kedge.training.processes import Processes
 from kedge.training.progress import Silent, display
-from kedge.training.prompt_sets import PromptSets
-from kedge.training.run_folder import RunFolder
 from kedge.training.several_sizes import draw_sizes
 from kedge.training.trackers import flat_settings, make_trackers, wants_tensorboard
 from kedge.training.trainer import Trainer

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from kedge.rewards.base import PartedReward, Reward, in_parts
+from kedge.rewards.base import PartedReward, Reward, Sums, in_parts, means_of
 from kedge.training.processes import Processes
 from kedge.units import MB
 
@@ -30,7 +30,7 @@ class CountedReward:
     def __init__(self, reward: Reward):
         self.reward, self.images = reward, 0
         self.name, self.differentiable = reward.name, reward.differentiable
-        self._sums: dict[str, tuple[Tensor, int]] = {}
+        self._sums = Sums()
 
     @property
     def summands(self) -> Mapping[str, float]:
@@ -46,14 +46,12 @@ class CountedReward:
         self.images += len(images)
         score, parts = in_parts(self.reward, images, prompts)
         for name, values in parts.items():
-            total, count = self._sums.get(name, (0.0, 0))
-            self._sums[name] = (total + values.detach().double().sum(), count + len(values))
+            self._sums.add(name, values)
         return score, parts
 
     def take_sums(self) -> dict[str, tuple[float, int]]:
         """Of each part: its scores added up, and how many they were, since the last time."""
-        sums, self._sums = self._sums, {}
-        return {name: (float(total), count) for name, (total, count) in sums.items()}
+        return self._sums.take()
 
 
 class Meter:
@@ -99,20 +97,6 @@ class Meter:
         """Go on from the counts that this process and all of them had."""
         self._reward.images = own["images"]
         self._read = sum(one["images"] for one in everyone)
-
-
-def means_of(processes: Sequence[Mapping[str, tuple[float, int]]]) -> dict[str, float]:
-    """Mean of each name over all processes, from their sums and counts; what no process has counted is left out."""
-    totals: dict[str, tuple[float, int]] = {}
-    for sums in processes:
-        for name, (one, number) in sums.items():
-            total, count = totals.get(name, (0.0, 0))
-            totals[name] = total + one, count + number
-    means = {}
-    for name, (total, count) in totals.items():
-        if count:
-            means[name] = total / count
-    return means
 
 
 def forget_peak(device: torch.device) -> None:

@@ -15,6 +15,7 @@ from torch.nn import Parameter
 
 from kedge.algorithms.base import Loss
 from kedge.config import OptimizerConfig
+from kedge.runs.history import Stretch, leaves
 from kedge.training.processes import Processes
 
 
@@ -145,6 +146,20 @@ def schedule_factor(schedule: str, step: int, warmup: int, total: int) -> float:
     if schedule == "cosine":
         return 0.5 * (1 + math.cos(math.pi * progress))
     return 1.0
+
+
+def schedule_jump(past: Stretch, now: Stretch) -> str | None:
+    """What to say where the learning rate jumps, because a schedule runs to another end; None if it does not."""
+    ours, theirs = (dict(leaves(stretch.config)) for stretch in (past, now))
+    steps = [int(config["training.steps"]) for config in (ours, theirs)]
+    schedule = str(theirs["optimizer.schedule"])
+    if steps[0] == steps[1] or schedule == "constant":
+        return None
+    before, after = (schedule_factor(schedule, now.after, int(theirs["optimizer.warmup"]), total) for total in steps)
+    return (
+        f"the {schedule} schedule runs to training.steps: with {steps[1]} instead of {steps[0]} steps the learning "
+        f"rate goes from {before:.2g} to {after:.2g} of optimizer.lr at step {now.after}"
+    )
 
 
 def _accumulate(losses: Iterable[Loss]) -> dict[str, float]:

@@ -12,9 +12,9 @@ from kedge.config import ConfigError, RunConfig, load_config
 from kedge.policies.base import Policy
 from kedge.policies.fingerprint import Fingerprint, check_base
 from kedge.policies.settings import LoraConfig
-from kedge.training.checkpoint import CheckpointError, CheckpointStore, result_of
+from kedge.runs.checkpoint import CheckpointError, CheckpointStore, result_of
+from kedge.runs.folder import RunFolder, is_run
 from kedge.training.optimizer import copy_into
-from kedge.training.run_folder import RunFolder, is_run
 
 
 @dataclass(frozen=True)

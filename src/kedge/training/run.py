@@ -15,25 +15,25 @@ from kedge.config.compatibility import check_experience
 from kedge.config.loading import plain
 from kedge.evaluation.run_log import read_log
 from kedge.export.card import model_card
-from kedge.files import read_json, write_text
+from kedge.files import write_text
 from kedge.hashing import text_hash
 from kedge.policies.fingerprint import Fingerprint
+from kedge.prompts.sets import PromptSets
 from kedge.rewards.contents import reward_contents
+from kedge.runs.checkpoint import CheckpointStore
+from kedge.runs.folder import RunFolder
+from kedge.runs.history import History, Stretch, in_words
+from kedge.runs.own_code import keep_code
+from kedge.runs.ownership import FolderTaken as FolderTaken
+from kedge.runs.ownership import owned
+from kedge.runs.resume import before_histories, check_resume
 from kedge.training.assemble import assemble, base_of
 from kedge.training.callbacks import Callback
-from kedge.training.checkpoint import CheckpointStore
-from kedge.training.guard_checks import check_guard
-from kedge.training.history import History, Stretch, in_words
 from kedge.training.loggers import unused
 from kedge.training.meter import spent
-from kedge.training.own_code import keep_code
-from kedge.training.ownership import FolderTaken as FolderTaken
-from kedge.training.ownership import owned
+from kedge.training.optimizer import schedule_jump
 from kedge.training.parent import Parent, read_parent
 from kedge.training.processes import Processes
-from kedge.training.prompt_sets import PromptSets
-from kedge.training.resume import check_resume, jump
-from kedge.training.run_folder import RunFolder
 from kedge.training.trackers import check_trackers
 from kedge.training.trainer import Outcome, Trainer
 
@@ -165,7 +165,7 @@ class _Run:
             check_resume(past.stretches[-1], now, self.folder.path)
             if self.processes.main and (changed := past.stretches[-1].differences(now)):
                 log.warning("from step %d on: %s", saved.step + 1, in_words(changed))
-                if sentence := jump(past.stretches[-1], now):
+                if sentence := schedule_jump(past.stretches[-1], now):
                     log.warning(sentence)
         return past.gone_on(now)
 
@@ -179,16 +179,6 @@ def contents(config: RunConfig, sets: PromptSets) -> dict[str, str]:
     }
     base = base_of(config.model)
     return hashes | ({"model": base.digest} if base else {})
-
-
-def before_histories(folder: RunFolder) -> History:
-    """What a run of an older version says of itself: its config, and which base it was trained on."""
-    if not folder.config.is_file():
-        return History()
-    environment = folder.path / "env.json"
-    facts = read_json(environment) if environment.is_file() else {}
-    base = (facts.get("base") or {}).get("digest")
-    return History((Stretch(0, plain(load_config(folder.config)), {"model": base} if base else {}),))
 
 
 def start_over(folder: RunFolder) -> None:
@@ -256,3 +246,33 @@ def metadata(config: RunConfig, step: int, base: Fingerprint | None, history: Hi
         "guidance": config.model.omega,
         "seed": config.training.seed,
     }
+
+
+def check_guard(config: RunConfig) -> None:
+    """Refuse to look for the best step without looks or judges, and a distance that doubles until nobody stops it.
+
+    Raises:
+        ConfigError: naming the key and what to write instead.
+    """
+    watch, steps = config.watch, config.training.steps
+    if getattr(config.algorithm.instance, "anchor", None) == "auto" and watch.guard != "best":
+        raise ConfigError(
+            "algorithm.anchor=auto goes farther and farther until judges stop it: set watch.guard=best, "
+            "watch.evaluate_every (10 is usual) and watch.metrics"
+        )
+    if watch.guard != "best":
+        return
+    if not watch.evaluate_every:
+        raise ConfigError("watch.guard=best looks for the best step: set watch.evaluate_every (10 is usual)")
+    if watch.evaluate_every > steps:
+        raise ConfigError(
+            "watch.guard=best would look at step 0 alone, the base: "
+            f"watch.evaluate_every={watch.evaluate_every} is more than training.steps={steps}"
+        )
+    from kedge.evaluation.best_checkpoint import judges_of
+
+    if not judges_of(watch.metrics, [config.reward]):
+        raise ConfigError(
+            f"watch.guard=best needs a judge among watch.metrics ({', '.join(watch.metrics) or 'none'}): a reward that "
+            f"shares neither data nor makers with {config.reward!r} and sees damage, see the table in docs/rewards.md"
+        )

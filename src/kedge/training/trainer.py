@@ -11,9 +11,9 @@ from typing import Any, Literal
 
 from kedge.algorithms.base import Algorithm, Context, Loss
 from kedge.policies.fingerprint import Fingerprint, check_base
+from kedge.runs.checkpoint import CheckpointError, CheckpointStore, random_state, restore_random_state
+from kedge.runs.history import History
 from kedge.training.callbacks import Callback, Watched
-from kedge.training.checkpoint import CheckpointError, CheckpointStore, random_state, restore_random_state
-from kedge.training.history import History
 from kedge.training.interrupt import StopOnSignal
 from kedge.training.loggers import Logger
 from kedge.training.meter import Meter

@@ -162,7 +162,7 @@ def _conclude(run: Path, ours: Evaluation, theirs: Evaluation, role: str) -> Run
     from kedge.evaluation.measure import conclude
     from kedge.evaluation.records import BASE, evaluation_folder
     from kedge.evaluation.report import trained_on, write_report
-    from kedge.training.run_folder import RunFolder
+    from kedge.runs.folder import RunFolder
 
     folder, suffix = evaluation_folder(run), "" if role == BASE else f"-against-{role}"
     comparison = conclude(folder, ours, theirs, suffix)

@@ -34,7 +34,7 @@ def demo(
         count: how many prompts to compare on.
         say: is called with each line that tells what happens.
     """
-    from kedge.training.run_folder import fresh_folder
+    from kedge.runs.folder import fresh_folder
     from kedge.workflows.compare import compare
 
     run = train("emoji-rocm", *overrides, out=out or fresh_folder("demo"))
@@ -54,7 +54,7 @@ def study_demo(out: Path | None = None, pairs: int = 900, steps: int = 40, say: 
         pairs: to judge in the first study.
         steps: of the training.
     """
-    from kedge.training.run_folder import fresh_folder
+    from kedge.runs.folder import fresh_folder
     from kedge.workflows.compare import compare
     from kedge.workflows.study import new_study, report_study, study_summary
     from kedge.workflows.study_fit import fit_summary, fit_votes

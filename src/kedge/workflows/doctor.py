@@ -26,7 +26,7 @@ def _machine() -> Rows:
     import torch
 
     from kedge.devices import find_device
-    from kedge.training.run_folder import environment
+    from kedge.runs.folder import environment
     from kedge.units import GIB
 
     facts = environment(processes=1, device=str(find_device("auto")))

@@ -72,7 +72,7 @@ def frontier(
     from kedge.evaluation.frontier_report import NUMBERS
     from kedge.evaluation.report import write_report
     from kedge.files import write_text
-    from kedge.training.run_folder import RunFolder
+    from kedge.runs.folder import RunFolder
     from kedge.workflows.load_run import TrainedRun, load_run
     from kedge.workflows.strengths import Drawn, draw_strengths
 

@@ -16,11 +16,11 @@ from kedge.evaluation.run_log import read_log
 from kedge.files import typed
 from kedge.policies.base import Policy
 from kedge.policies.fingerprint import Fingerprint, check_base
+from kedge.runs.checkpoint import CheckpointError, CheckpointStore, moment_of, result_of
+from kedge.runs.folder import RunFolder
 from kedge.training.assemble import base_of, build_policy
-from kedge.training.checkpoint import CheckpointError, CheckpointStore, moment_of, result_of
 from kedge.training.meter import Spent, spent
 from kedge.training.optimizer import copy_into
-from kedge.training.run_folder import RunFolder
 from kedge.training.trainer import Outcome
 
 

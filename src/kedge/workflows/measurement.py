@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from kedge.registry import object_path
 from kedge.rewards.expression import split_rewards
-from kedge.training.run_folder import is_run
+from kedge.runs.folder import is_run
 
 if TYPE_CHECKING:
     from kedge.config import RunConfig
     from kedge.evaluation.encoders import Encoder
+    from kedge.prompts.sets import PromptSet
     from kedge.rewards.base import Reward
-    from kedge.training.prompt_sets import PromptSet
 
 EMOJI_METRICS = ("pickscore@emoji", "imagereward@emoji", "blipscore@emoji", "clipscore@emoji", "oracle")
 EMOJI_PROMPTS = "emoji-held-out"
@@ -120,7 +120,7 @@ def choose_prompts(prompts: Prompts | None, count: int | None, targets: Sequence
         ValueError: there are none.
     """
     from kedge.prompts import load_prompts
-    from kedge.training.prompt_sets import PromptSet, PromptSets
+    from kedge.prompts.sets import PromptSet, PromptSets
 
     if prompts:
         source = str(prompts) if isinstance(prompts, Path) else prompts

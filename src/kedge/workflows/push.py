@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from kedge.files import typed
-from kedge.training.run_folder import RunFolder, is_run
+from kedge.runs.folder import RunFolder, is_run
 
 _NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 

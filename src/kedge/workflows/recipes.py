@@ -58,7 +58,7 @@ def choose(
     """
     from kedge.config import ConfigError
     from kedge.config.recipe_path import recipe_path
-    from kedge.training.run_folder import fresh_folder, is_run
+    from kedge.runs.folder import fresh_folder, is_run
 
     path = recipe_path(recipe) if isinstance(recipe, str | Path) else None
     own_run = path.parent if path and path.name == "config.yaml" and is_run(path.parent) else None

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kedge.evaluation.image_folder import is_image_folder, read_image_folder
-from kedge.training.run_folder import is_run
+from kedge.runs.folder import is_run
 from kedge.workflows.measurement import EMOJI_PROMPTS
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def find_prompts(target: str, spec: str | None, seed: int) -> list[str]:
     """The prompts asked for, mixed; else those of a folder of images, of a run's judgement, or of the emoji world."""
     from kedge.config import load_config
     from kedge.prompts import PromptError, load_prompts
-    from kedge.training.prompt_sets import PromptSets
+    from kedge.prompts.sets import PromptSets
 
     path = Path(target)
     if spec is not None:

@@ -135,7 +135,7 @@ class Sweep:
         return load_config(self._recipe, [*self.fixed, *(f"{key}={value}" for key, value in values.items())])
 
     def _measures(self, config: RunConfig) -> dict[str, Measure]:
-        from kedge.training.prompt_sets import PromptSets
+        from kedge.prompts.sets import PromptSets
 
         prompts = PromptSets(config, new=True).drawn(self.count).prompts
         metrics = self.metrics or tuple(dict.fromkeys([config.reward, *config.watch.metrics]))

@@ -86,7 +86,7 @@ def load_target(
 
 def run_path(target: Target) -> Path | None:
     """The run folder of a target; None if it is something else."""
-    from kedge.training.run_folder import is_run
+    from kedge.runs.folder import is_run
 
     if is_policy(target):
         return None

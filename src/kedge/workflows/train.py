@@ -44,7 +44,7 @@ def train(
         overrides: changes as text, such as ``"optimizer.lr=3e-4"``.
         out: the run folder; ``runs/NAME`` by default, with a number behind it where that is taken.
         resume: go on from the newest checkpoint in ``out``, or in the run folder that ``recipe`` is. What may change
-            then: :data:`kedge.training.resume.MAY_CHANGE`.
+            then: :data:`kedge.runs.resume.MAY_CHANGE`.
         start_from: a run folder: a new run starts from its adapter and remembers it as its parent.
         callbacks: what else is to watch the run, see :class:`kedge.training.callbacks.Callback`.
         changes: the same changes as keywords, ``optimizer={"lr": 3e-4}``; functions and classes of one's own as they
@@ -61,8 +61,8 @@ def train(
     """
     from kedge.config import ConfigError
     from kedge.registry import loading
-    from kedge.training.ownership import check_folder
-    from kedge.training.run_folder import RunFolder
+    from kedge.runs.folder import RunFolder
+    from kedge.runs.ownership import check_folder
 
     if loading:
         raise ConfigError(
@@ -94,8 +94,8 @@ def describe(
     """What :func:`train` would do with the same arguments: the resolved recipe, the folder and what it does."""
     from kedge.config import dump
     from kedge.planning.description import describe_run
-    from kedge.training.ownership import check_folder
-    from kedge.training.run_folder import RunFolder
+    from kedge.runs.folder import RunFolder
+    from kedge.runs.ownership import check_folder
 
     config, folder = choose(recipe, overrides, out=out, resume=resume, changes=changes)
     check_folder(RunFolder(folder), resume)

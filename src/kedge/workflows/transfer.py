@@ -129,7 +129,7 @@ def _sampler(loaded: LoadedModel, text: str) -> OtherSampler:
 
 def _beside(text: str) -> Beside:
     """``LORA=0.8``; a run's is its exported adapter."""
-    from kedge.training.run_folder import RunFolder, is_run
+    from kedge.runs.folder import RunFolder, is_run
 
     place, equals, weight = text.rpartition("=")
     try:
@@ -208,7 +208,7 @@ def _tell_card(run: Path, transfer: Transfer) -> None:
     from kedge.evaluation.rendering import render
     from kedge.export.card import with_transfer
     from kedge.files import write_text
-    from kedge.training.run_folder import RunFolder
+    from kedge.runs.folder import RunFolder
 
     card = RunFolder(run).card
     if card.is_file():

@@ -90,7 +90,7 @@ def verify(
     """
     from kedge.config.loading import plain
     from kedge.devices import find_device
-    from kedge.training.run_folder import environment
+    from kedge.runs.folder import environment
 
     config = _config(model, kind, overrides=overrides, steps=steps, device=device)
     block = {}
@@ -155,8 +155,8 @@ def _trained(config: RunConfig, folder: Path) -> dict[str, Any]:
     from safetensors.torch import load_file
 
     from kedge.evaluation.run_log import read_log
+    from kedge.runs.folder import RunFolder
     from kedge.training.run import train
-    from kedge.training.run_folder import RunFolder
 
     outcome = train(config, folder)
     files = RunFolder(folder)

@@ -57,8 +57,8 @@ class Drawer:
         return Image.fromarray(to_uint8(images)[0].numpy())
 
     def _policy(self, run: int) -> Any:
-        from kedge.training.checkpoint import CheckpointStore
-        from kedge.training.run_folder import RunFolder
+        from kedge.runs.checkpoint import CheckpointStore
+        from kedge.runs.folder import RunFolder
         from kedge.workflows.load_run import load_run
 
         steps = tuple(CheckpointStore(RunFolder(self._runs[run]).checkpoints).steps())

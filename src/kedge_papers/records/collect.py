@@ -10,8 +10,8 @@ from kedge.config import RunConfig
 from kedge.config.loading import plain
 from kedge.evaluation.records import evaluation_folder, load_record
 from kedge.evaluation.run_log import read_log
+from kedge.runs.folder import RunFolder
 from kedge.training.assemble import base_of
-from kedge.training.run_folder import RunFolder
 from kedge.workflows.runner.cell import MEASURED, read_json, steps_done
 from kedge.workflows.runner.cost import step_cost
 from kedge.workflows.runner.matrix import Matrix
@@ -72,8 +72,8 @@ def _base(config: RunConfig) -> dict[str, str]:
 
 def this_machine() -> dict[str, Any]:
     """Where this is written."""
+    from kedge.runs.folder import environment
     from kedge.training.processes import Processes
-    from kedge.training.run_folder import environment
 
     machine = _machine(environment(1, str(Processes("auto").device)))
     machine.pop("git", None)  # it may have changed since the runs

@@ -149,7 +149,7 @@ class CommandCall:
 def _passes_per_second(matrix: Matrix, runs: Sequence[Run]) -> float:
     """Measured on what has been trained so far; 0 if nothing has."""
     from kedge.evaluation.run_log import read_log
-    from kedge.training.run_folder import RunFolder
+    from kedge.runs.folder import RunFolder
 
     done = sum(matrix.done(run) for run in runs)
     seconds = sum(line.get("seconds") or 0.0 for run in runs for line in read_log(RunFolder(matrix.home(run)).metrics))

@@ -35,7 +35,7 @@ def world_digest(experiments: ExperimentSet) -> str | None:
 
 def present(experiments: ExperimentSet) -> dict[str, Any]:
     """What is frozen, as it is now."""
-    from kedge.training.run_folder import environment
+    from kedge.runs.folder import environment
 
     claims = text_hash(path.read_text(encoding="utf-8") for path in claim_files())
     return {"world": world_digest(experiments), "claims": claims, "code": environment(1, "cpu").get("git")}

@@ -132,8 +132,8 @@ def _divergences(options: MatrixOptions) -> Callable[[], dict[str, Any]]:
 
 
 def _policy(options: MatrixOptions, steps: int) -> LatentPolicy:
+    from kedge.runs.checkpoint import seed_everything
     from kedge.training.assemble import build_policy
-    from kedge.training.checkpoint import seed_everything
     from kedge.training.processes import Processes
 
     config = consistency_base(options).config()

@@ -13,10 +13,10 @@ from helpers.training_world import recipe
 from kedge.config import RunConfig, parse_config
 from kedge.config.workload import workload_of
 from kedge.evaluation.run_log import read_log
+from kedge.runs.checkpoint import CheckpointStore
+from kedge.runs.folder import RunFolder
 from kedge.training.assemble import assemble
-from kedge.training.checkpoint import CheckpointStore
 from kedge.training.processes import Processes
-from kedge.training.run_folder import RunFolder
 
 ALGORITHMS: dict[str, dict[str, Any]] = {
     "rlcm": {"name": "rlcm", "buffer_size": 4, "min_count": 2},

@@ -16,10 +16,10 @@ from kedge.planning.skeletons import meta_policy
 from kedge.planning.step import count_step
 from kedge.planning.timing import Elapsed
 from kedge.planning.watching import LookCost
+from kedge.prompts.sets import PromptSets
+from kedge.runs.folder import RunFolder
 from kedge.training.assemble import assemble
 from kedge.training.processes import Processes
-from kedge.training.prompt_sets import PromptSets
-from kedge.training.run_folder import RunFolder
 
 ROCM = {"name": "rocm", "divergence": "none", "beta": 0}
 TWICE = {"name": "rlcm", "minibatches": 2, "normalise": "batch"}

@@ -16,7 +16,7 @@ from helpers.training_world import recipe
 from kedge.cli.run import main
 from kedge.config import parse_config
 from kedge.policies.fingerprint import BEFORE_RECORDS, KNOWN, Fingerprint, OtherBaseError, fingerprint
-from kedge.training.checkpoint import CheckpointStore
+from kedge.runs.checkpoint import CheckpointStore
 from kedge.training.run import train
 from kedge.workflows.load_run import load_run
 

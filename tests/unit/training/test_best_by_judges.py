@@ -16,11 +16,11 @@ from kedge.evaluation.diversity import DIVERSITIES, WHERE, WITHIN
 from kedge.evaluation.report import write_report
 from kedge.evaluation.result import Evaluation
 from kedge.evaluation.run_log import read_log
+from kedge.runs.checkpoint import CheckpointStore
+from kedge.runs.folder import RunFolder
 from kedge.training.assemble import assemble
-from kedge.training.checkpoint import CheckpointStore
-from kedge.training.guard_checks import check_guard
 from kedge.training.processes import Processes
-from kedge.training.run_folder import RunFolder
+from kedge.training.run import check_guard
 from kedge.training.trainer import Outcome, Trainer
 from kedge.workflows.frontier import frontier
 from kedge.workflows.load_run import load_run

@@ -11,7 +11,7 @@ from helpers.training_world import recipe
 from kedge.config import parse_config
 from kedge.evaluation.report import write_report
 from kedge.evaluation.run_log import read_log
-from kedge.training.checkpoint import CheckpointStore
+from kedge.runs.checkpoint import CheckpointStore
 from kedge.training.run import train
 
 

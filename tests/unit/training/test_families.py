@@ -15,8 +15,8 @@ from kedge.policies import load_policy
 from kedge.policies.lora import LoraConfig
 from kedge.policies.sampling import draw
 from kedge.registry import UnknownNameError
+from kedge.runs.folder import RunFolder
 from kedge.training.run import train
-from kedge.training.run_folder import RunFolder
 from kedge.workflows.load_run import load_run
 
 ALGORITHMS = {

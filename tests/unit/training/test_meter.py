@@ -17,11 +17,11 @@ from kedge.config import parse_config
 from kedge.config.workload import workload_of
 from kedge.evaluation.run_log import read_log
 from kedge.planning.plan import plan
+from kedge.runs.folder import RunFolder
 from kedge.training.assemble import assemble
 from kedge.training.meter import Spent, forget_peak, peak_memory, spent
 from kedge.training.processes import Processes
 from kedge.training.run import train
-from kedge.training.run_folder import RunFolder
 
 # With 2 × 3 samples for an optimizer step: the settings, and the queries of its first six steps.
 ALGORITHMS: dict[str, tuple[dict[str, Any], list[int]]] = {

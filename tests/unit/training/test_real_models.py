@@ -15,8 +15,8 @@ from helpers.training_world import recipe
 from kedge.cli.app import app
 from kedge.config import parse_config
 from kedge.policies.sampling import draw
+from kedge.runs.folder import RunFolder
 from kedge.training.run import train
-from kedge.training.run_folder import RunFolder
 from kedge.workflows.load_run import load_run
 
 SAVE = {"lcm": save_micro_lcm, "diffusion": save_micro_diffusion}

@@ -18,10 +18,10 @@ from helpers.processes import environment
 from helpers.training_world import recipe
 from kedge.config import RunConfig, parse_config
 from kedge.evaluation.run_log import read_log
+from kedge.runs.checkpoint import CheckpointStore
+from kedge.runs.folder import RunFolder
 from kedge.training.assemble import assemble
-from kedge.training.checkpoint import CheckpointStore
 from kedge.training.processes import Processes
-from kedge.training.run_folder import RunFolder
 from kedge.training.trainer import Outcome, Trainer
 
 WATCHED = {
@@ -184,7 +184,7 @@ from pathlib import Path
 from kedge.config import load_config
 from kedge.training.assemble import assemble
 from kedge.training.processes import Processes
-from kedge.training.run_folder import RunFolder
+from kedge.runs.folder import RunFolder
 folder = RunFolder(Path(sys.argv[1]))
 assemble(load_config(folder.config), folder, Processes("cpu"), resume=True).fit()
 """

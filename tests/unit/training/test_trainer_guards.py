@@ -17,12 +17,12 @@ from helpers.training_world import recipe
 from kedge.algorithms.base import Algorithm, Loss
 from kedge.config import parse_config
 from kedge.evaluation.run_log import read_log
+from kedge.runs.folder import RunFolder
 from kedge.training.assemble import assemble
 from kedge.training.callbacks import Watched
 from kedge.training.processes import Processes
 from kedge.training.progress import Bar, Lines, display
 from kedge.training.run import train
-from kedge.training.run_folder import RunFolder
 from kedge.training.trainer import Outcome, Trainer, TrainingFailed
 
 

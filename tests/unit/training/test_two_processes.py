@@ -20,10 +20,10 @@ from helpers.processes import environment
 from helpers.training_world import recipe
 from kedge.config import parse_config
 from kedge.evaluation.run_log import read_log
+from kedge.runs.checkpoint import CheckpointStore
+from kedge.runs.folder import RunFolder
 from kedge.training.assemble import assemble
-from kedge.training.checkpoint import CheckpointStore
 from kedge.training.processes import Processes
-from kedge.training.run_folder import RunFolder
 
 # Imports everything once; then each line on its input is a pair of processes, forked from it.
 LAUNCHER = """
@@ -33,7 +33,7 @@ import torch
 from kedge.config import load_config
 from kedge.training.assemble import assemble
 from kedge.training.processes import Processes
-from kedge.training.run_folder import RunFolder
+from kedge.runs.folder import RunFolder
 
 def work(folder, mode):
     config = load_config(folder.config)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from kedge import files
 from kedge.files import write_text
-from kedge.training.run_folder import RunFolder
+from kedge.runs.folder import RunFolder
 from kedge.workflows.runner.runs import Measure, Run
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kedge.training.checkpoint import (
+from kedge.runs.checkpoint import (
     CheckpointError,
     CheckpointStore,
     random_state,

@@ -18,9 +18,9 @@ from torch import Tensor
 from kedge.algorithms.base import Algorithm, Context, Loss
 from kedge.algorithms.dual_ascent import DualAscent, Multiplier
 from kedge.policies.base import draw_noise, rollout
+from kedge.rewards.base import Sums, means_of
 from kedge.rewards.composition import Weighted
 from kedge.rewards.expression import BASE
-from kedge.training.meter import means_of
 
 PICTURES = 64  # of the base, on each process
 SHARE = 0.1  # of the spread of what is risen towards: a floor's weight at first
@@ -40,7 +40,7 @@ class FlooredReward:
     def __init__(self, reward: Weighted, state: dict[str, Any]):
         self.reward, self._state = reward, state
         self.name, self.differentiable = reward.name, reward.differentiable
-        self._sums: dict[str, tuple[Tensor | float, int]] = {}
+        self._sums = Sums()
 
     @property
     def summands(self) -> Mapping[str, float]:
@@ -63,14 +63,12 @@ class FlooredReward:
         for name, floor in self._floors.items():
             total = total + floor["multiplier"]["value"] * (parts[name] - floor["level"]) / floor["spread"]
             parts[f"weight of {name}"] = torch.full((len(images),), floor["multiplier"]["value"])
-            before, count = self._sums.get(name, (0.0, 0))
-            self._sums[name] = before + parts[name].detach().double().sum(), count + len(images)
+            self._sums.add(name, parts[name])
         return total, parts
 
     def take_sums(self) -> dict[str, tuple[float, int]]:
         """Of each floor: its scores added up, and how many they were, since the last time."""
-        sums, self._sums = self._sums, {}
-        return {name: (float(total), count) for name, (total, count) in sums.items()}
+        return self._sums.take()
 
 
 class Floored:

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 from kedge.files import remove, replacing
-from kedge.training.history import History
+from kedge.runs.history import History
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ import pytest
 
 from helpers.training_world import recipe
 from kedge.config import ConfigError, load_config, parse_config
-from kedge.training.own_code import own_files
+from kedge.runs.own_code import own_files
 from kedge.training.run import train
 from kedge.workflows.load_run import load_run
 from kedge.workflows.sample import sample

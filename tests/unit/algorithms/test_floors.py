@@ -10,15 +10,15 @@ import torch
 
 from helpers.training_world import recipe
 from kedge.algorithms.dual_ascent import DualAscent, Multiplier
+from kedge.algorithms.floors import STATE, FlooredReward
 from kedge.config import ConfigError, load_config, parse_config
 from kedge.evaluation.run_log import read_log
 from kedge.rewards import parse
 from kedge.rewards.composition import Custom, Summand, Weighted
 from kedge.rewards.scale import Scale
+from kedge.runs.folder import RunFolder
 from kedge.training.assemble import assemble
-from kedge.training.floors import STATE, FlooredReward
 from kedge.training.processes import Processes
-from kedge.training.run_folder import RunFolder
 
 
 def weighted():

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kedge.files import locked, remove, remove_drafts
-from kedge.training.run_folder import RunFolder, numbered
+from kedge.runs.folder import RunFolder, numbered
 
 LOCK = ".lock"
 

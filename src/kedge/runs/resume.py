@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kedge.config import ConfigError
-from kedge.files import typed
-from kedge.training.history import Stretch, leaves
-from kedge.training.optimizer import schedule_factor
+from kedge.config import ConfigError, load_config
+from kedge.config.loading import plain
+from kedge.files import read_json, typed
+from kedge.runs.folder import RunFolder
+from kedge.runs.history import History, Stretch
 
 # How long, how fast, how much at once, what is watched and kept: blocks and keys that may change at any resume.
 MAY_CHANGE = (
@@ -58,20 +59,6 @@ def check_resume(past: Stretch, now: Stretch, run: Path) -> None:
     )
 
 
-def jump(past: Stretch, now: Stretch) -> str | None:
-    """What to say where the learning rate jumps, because a schedule runs to another end; None if it does not."""
-    ours, theirs = (dict(leaves(stretch.config)) for stretch in (past, now))
-    steps = [int(config["training.steps"]) for config in (ours, theirs)]
-    schedule = str(theirs["optimizer.schedule"])
-    if steps[0] == steps[1] or schedule == "constant":
-        return None
-    before, after = (schedule_factor(schedule, now.after, int(theirs["optimizer.warmup"]), total) for total in steps)
-    return (
-        f"the {schedule} schedule runs to training.steps: with {steps[1]} instead of {steps[0]} steps the learning "
-        f"rate goes from {before:.2g} to {after:.2g} of optimizer.lr at step {now.after}"
-    )
-
-
 def allowed(key: str, past: Stretch, now: Stretch) -> bool:
     """Whether a key that differs may differ."""
     if key == "contents of model":
@@ -87,3 +74,13 @@ def allowed(key: str, past: Stretch, now: Stretch) -> bool:
 
 def _below(key: str, blocks: tuple[str, ...]) -> bool:
     return any(key == block or key.startswith(f"{block}.") for block in blocks)
+
+
+def before_histories(folder: RunFolder) -> History:
+    """What a run of an older version says of itself: its config, and which base it was trained on."""
+    if not folder.config.is_file():
+        return History()
+    environment = folder.path / "env.json"
+    facts = read_json(environment) if environment.is_file() else {}
+    base = (facts.get("base") or {}).get("digest")
+    return History((Stretch(0, plain(load_config(folder.config)), {"model": base} if base else {}),))

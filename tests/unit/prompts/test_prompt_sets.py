@@ -15,7 +15,7 @@ from helpers.training_world import recipe
 from kedge.config import load_config, parse_config
 from kedge.evaluation.run_log import read_log
 from kedge.planning.plan import plan
-from kedge.training.prompt_sets import PromptSets, split
+from kedge.prompts.sets import PromptSets, split
 from kedge.training.run import train
 from kedge.workflows.measurement import choose_prompts
 

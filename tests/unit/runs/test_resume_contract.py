@@ -13,8 +13,8 @@ import yaml
 from helpers.training_world import recipe
 from kedge.config import parse_config
 from kedge.evaluation.run_log import read_log
-from kedge.training.checkpoint import CheckpointStore
-from kedge.training.resume import ResumeRefused
+from kedge.runs.checkpoint import CheckpointStore
+from kedge.runs.resume import ResumeRefused
 from kedge.training.run import train
 
 HELD_OUT = {"watch__held_out": {"source": ["a hen", "a fox", "an owl"]}, "watch__evaluate_every": 2}

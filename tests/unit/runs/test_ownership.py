@@ -13,13 +13,13 @@ import pytest
 from helpers.training_world import recipe
 from kedge.config import parse_config
 from kedge.files import locked, remove_drafts
-from kedge.training.ownership import LOCK, FolderTaken, owned
+from kedge.runs.ownership import LOCK, FolderTaken, owned
 from kedge.training.run import train
 
 HOLD = """
 import sys
 from pathlib import Path
-from kedge.training.ownership import owned
+from kedge.runs.ownership import owned
 with owned(Path(sys.argv[1]), resume=False) as mine:
     print("mine", flush=True)
     sys.stdin.readline()

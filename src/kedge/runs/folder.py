@@ -19,7 +19,7 @@ from kedge import __version__
 from kedge.config import RunConfig, dump
 from kedge.files import write_text
 from kedge.policies.fingerprint import Fingerprint
-from kedge.training.history import History
+from kedge.runs.history import History
 
 PACKAGES = ("torch", "diffusers", "transformers", "peft", "accelerate", "safetensors", "numpy", "Pillow")
 
@@ -42,7 +42,7 @@ class RunFolder:
 
     @property
     def checkpoints(self) -> Path:
-        """See :mod:`kedge.training.checkpoint`."""
+        """See :mod:`kedge.runs.checkpoint`."""
         return self.path / "checkpoints"
 
     @property
@@ -77,7 +77,7 @@ class RunFolder:
 
     @property
     def code(self) -> Path:
-        """Copies of the user's own files that it was made with: see :mod:`kedge.training.own_code`."""
+        """Copies of the user's own files that it was made with: see :mod:`kedge.runs.own_code`."""
         return self.path / "code"
 
     @property
@@ -92,7 +92,7 @@ class RunFolder:
 
     @property
     def history(self) -> Path:
-        """How it was trained, stretch by stretch: see :mod:`kedge.training.history`."""
+        """How it was trained, stretch by stretch: see :mod:`kedge.runs.history`."""
         return self.path / "history.json"
 
     @property

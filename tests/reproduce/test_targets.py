@@ -23,7 +23,7 @@ from kedge_papers.targets.rocm_figures import preferences
 REST = ("D3PO", "DPOK", "Diffusion", "LCM")
 ALIKE = ("table1a", "table1c", "table1d", "rlcm-fig5")  # their neighbours draw the same way
 SEVERAL = ("table1b", "fig4", "rlcm-fig7")
-ELSEWHERE = ("fig3", "estimators")  # votes and gradients are not in the runs: they have tests of their own
+ELSEWHERE = ("fig3", "estimators", "dimension")  # votes and gradients are not in the runs: they have tests of their own
 
 
 @pytest.mark.parametrize("seeds", [1, 2])

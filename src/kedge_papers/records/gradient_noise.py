@@ -91,3 +91,25 @@ def variance_ratio(ours: GradientNoise, theirs: GradientNoise, scale: float = 1.
     error = math.sqrt((n - 1) / n * float(((left_out - left_out.mean()) ** 2).sum()))
     half = two_sided_quantile(0.95, n - 1) * error
     return Interval(value, value - half, value + half, n)
+
+
+def noise_to_signal(gradients: ArrayLike) -> Interval:
+    """ln(tr Var(g) / ‖E g‖²) of gradients ``[N, D]``, each of a batch of its own, with its jackknife's interval.
+
+    Both parts are unbiased, so that from few batches of a noisy estimator the signal may come out negative: then the
+    interval is without bounds.
+    """
+    noise = gradient_noise(gradients)
+    squared = np.square(noise.norm)  # their mean is E‖g‖²
+    others = squared - np.array(noise.variance)  # their mean is ‖E g‖², over pairs
+    n = len(squared)
+    if n < FEWEST:
+        return Interval(0.0, -math.inf, math.inf, n)
+    signal = np.append((n * others.mean() - 2 * others) / (n - 2), others.mean())  # of all batches but one; of all
+    total = np.append((n * squared.mean() - squared) / (n - 1), squared.mean())
+    if (signal <= 0).any() or (total <= signal).any():
+        return Interval(0.0, -math.inf, math.inf, n)
+    logs = np.log(total / signal - 1)
+    error = math.sqrt((n - 1) / n * float(((logs[:-1] - logs[:-1].mean()) ** 2).sum()))
+    half = two_sided_quantile(0.95, n - 1) * error
+    return Interval(float(logs[-1]), float(logs[-1]) - half, float(logs[-1]) + half, n)

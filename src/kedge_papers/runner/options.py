@@ -91,9 +91,16 @@ class MatrixOptions:
             )
         return spreads.get(reward, 1.0)
 
-    def row(self, method: str, reward: str, seed: int, measures: Mapping[str, Measure]) -> Run:
-        """A run of ROCM's Table 1: a method, trained on a reward for the budget in network passes."""
+    def row(
+        self, method: str, reward: str, seed: int, measures: Mapping[str, Measure], chosen: Overrides | None = None
+    ) -> Run:
+        """A run of ROCM's Table 1: a method, trained on a reward for the budget in network passes.
+
+        Args:
+            chosen: what tuning chose for a method that is this one under another name.
+        """
         recipe, overrides = self.method(method, reward)
+        overrides |= chosen or {}
         title = self.experiments.methods[method].title
         return self.with_passes(Run(f"{method}--{reward}--{seed}", recipe, overrides, title, True, measures, seed))
 

@@ -31,8 +31,9 @@ def js(options: MatrixOptions) -> tuple[Run, ...]:
     """Table 1's row of JS, and the same with the paper's estimator at a β of equal strength."""
     measures = {FINAL: options.measure()}
     matrix = [consistency_base(options)]
+    chosen = options.experiments.tuned.get(REWARD, {}).get("kl", {})  # per dimension JS is KL's regulariser
     for seed in options.repetitions():
-        exact = options.row("js", REWARD, seed, measures)
+        exact = options.row("js", REWARD, seed, measures, chosen)
         rocm = exact.config().algorithm.instance
         beta = rocm.weight / rocm.beta_unit * equal_strength(*_latents(exact))
         sampled = {**exact.overrides, "algorithm.divergence": "js_sampled", "algorithm.beta": float(f"{beta:.3g}")}

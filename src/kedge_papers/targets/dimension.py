@@ -60,7 +60,8 @@ class Chain:
 
         from kedge.policies.families.lcm import consistency_schedule
 
-        self.steps, self.latent_shape = steps, (dimensions, 1, 1)
+        self.steps = steps
+        self.latent_shape: tuple[int, ...] = (dimensions, 1, 1)
         self.device, self.dtype = torch.device("cpu"), torch.float64
         self.schedule = consistency_schedule(LCMScheduler(**SCHEDULE), steps, torch.float64)
         self.theta = torch.nn.Parameter(torch.zeros(self.latent_shape, dtype=torch.float64))
@@ -204,7 +205,8 @@ def _cell(logs: Logs) -> Cell | None:
     """A dash where the noise hides the signal: records have no infinities, so that bounds are null there."""
     if None in logs or math.inf in logs:
         return None
-    return Cell(Interval(*np.exp(logs).tolist(), 1))
+    value, low, high = np.exp(np.array(logs, dtype=float)).tolist()
+    return Cell(Interval(value, low, high, 1))
 
 
 def exponent(sizes: Sequence[int], logs: Sequence[Logs]) -> Interval | None:

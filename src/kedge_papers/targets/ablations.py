@@ -33,7 +33,7 @@ def js(options: MatrixOptions) -> tuple[Run, ...]:
     matrix = [consistency_base(options)]
     chosen = options.experiments.tuned.get(REWARD, {}).get("kl", {})  # per dimension JS is KL's regulariser
     for seed in options.repetitions():
-        exact = options.row("js", REWARD, seed, measures, chosen)
+        exact = options.row("js", REWARD, seed, measures=measures, chosen=chosen)
         rocm = exact.config().algorithm.instance
         beta = rocm.weight / rocm.beta_unit * equal_strength(*_latents(exact))
         sampled = {**exact.overrides, "algorithm.divergence": "js_sampled", "algorithm.beta": float(f"{beta:.3g}")}

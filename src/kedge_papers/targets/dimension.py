@@ -16,6 +16,7 @@ import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,7 +38,6 @@ from kedge_papers.targets.rocm_tables import consistency_base
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from kedge.gaussian import Gaussian
     from kedge.policies.base import Conditioning
 
 Logs = Sequence[float | None]
@@ -63,7 +63,11 @@ class Chain:
         self.steps = steps
         self.latent_shape: tuple[int, ...] = (dimensions, 1, 1)
         self.device, self.dtype = torch.device("cpu"), torch.float64
-        self.schedule = consistency_schedule(LCMScheduler(**SCHEDULE), steps, torch.float64)
+        one, zero = torch.ones([], dtype=torch.float64), torch.zeros([], dtype=torch.float64)
+        self.schedule = {}
+        for k, step in consistency_schedule(LCMScheduler(**SCHEDULE), steps, torch.float64).items():
+            # The network's output is the prediction: without the boundary condition of Eq. (7).
+            self.schedule[k] = replace(step, c_skip=zero, c_out=one, prediction_type="sample")
         self.theta = torch.nn.Parameter(torch.zeros(self.latent_shape, dtype=torch.float64))
         self._adapted = True
 
@@ -75,13 +79,9 @@ class Chain:
 
         return Conditioning({"row": torch.zeros(len(prompts), 1)})
 
-    def transition(self, x: Tensor, k: int, cond: Conditioning) -> Gaussian:
+    def transition(self, x: Tensor, k: int, cond: Conditioning) -> Any:
         """N(α_{k-1} (x_k + θ), σ²_{k-1} I)."""
-        from kedge.gaussian import Gaussian
-
-        step = self.schedule[k]
-        predicted = x + self.theta if self._adapted else x
-        return Gaussian(step.next_alpha * predicted, step.std)
+        return self.schedule[k].gaussian(x, x + self.theta if self._adapted else x)
 
     @contextmanager
     def reference(self) -> Iterator[None]:
@@ -130,9 +130,9 @@ def measure(options: MatrixOptions, matrix: Matrix, folder: Path) -> Mapping[str
     work: dict[str, Callable[[], dict[str, list[float]]]] = {}
     for reward in REWARDS:
         for size in SIZES:
-            work[f"{reward}, D = {size}"] = partial(noise_of, reward, size, STEPS, batches)
+            work[f"{reward}, D = {size}"] = partial(noise_of, reward, dimensions=size, steps=STEPS, batches=batches)
     for steps in HORIZONS:
-        work[f"K = {steps}"] = partial(noise_of, DIRECTION, AT, steps, batches)
+        work[f"K = {steps}"] = partial(noise_of, DIRECTION, dimensions=AT, steps=steps, batches=batches)
     measured = {}
     for name, do in work.items():
         path = folder / f"{name}.json"
@@ -190,7 +190,7 @@ def show(result: Result) -> Exhibit:
         f"tr Var(g) / ‖E g‖² of one sample's gradient, from {result.extra['batches']} batches of "
         f"{result.extra['samples']}; K = {STEPS}; ± is half of the 95 % interval over batches."
     )
-    by_size = Table("Estimator: reward", heads, heads, tuple(lines), note=note)
+    by_size = Table("Estimator: reward", heads, heads, rows=tuple(lines), note=note)
     return Exhibit((by_size, _horizons(settings)), figure)
 
 
@@ -198,7 +198,8 @@ def _horizons(settings: Mapping[str, Any]) -> Table:
     heads, lines = tuple(f"K = {steps}" for steps in HORIZONS), []
     for estimator in (PATHWISE, SCORE):
         lines.append((estimator, tuple(_cell(settings[head][estimator]) for head in heads)))
-    return Table("Estimator", heads, heads, tuple(lines), f"{DIRECTION.capitalize()}, D = {AT}", "As above.")
+    title = f"{DIRECTION.capitalize()}, D = {AT}"
+    return Table("Estimator", heads, heads, rows=tuple(lines), title=title, note="As above.")
 
 
 def _cell(logs: Logs) -> Cell | None:

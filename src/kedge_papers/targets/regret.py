@@ -140,7 +140,7 @@ def chances(runs: Sequence[RunRecord], base: Row | None, truth: str) -> Chances 
     for title in fixed:
         if np.isclose(strength(groups[title][0]), recipes, rtol=1e-6):
             shipped = title
-    known = Chances(own, fixed, path_of(groups[AUTO], own), shipped, base)
+    known = Chances(own, fixed, path=path_of(groups[AUTO], own), shipped=shipped, base=base)
     return known if fixed and len(known.seeds) >= FEWEST else None
 
 
@@ -173,7 +173,9 @@ def regret_table(rewards: Mapping[str, Sequence[RunRecord]], base: Row | None, t
         if mean:
             lines.append(("mean", _cells(len(mean), _signed(mean), both)))
     heads = ("Seeds", "Truth above the base", *(f"Regret: {choice}" for choice in CHOICES))
-    return Table("Trained on", heads, heads, tuple(lines), "The β that finds itself", NOTE) if lines else None
+    if not lines:
+        return None
+    return Table("Trained on", heads, heads, rows=tuple(lines), title="The β that finds itself", note=NOTE)
 
 
 def _cells(seeds: int, above: Cell, regrets: Mapping[str, BySeed]) -> tuple[Cell | None, ...]:

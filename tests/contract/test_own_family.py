@@ -29,6 +29,7 @@ from kedge.planning.plan import plan
 from kedge.policies import load_policy
 from kedge.policies.base import Conditioning
 from kedge.policies.families import FAMILIES, Backbone, Family, Layout, detect_kind, find, register
+from kedge.policies.families.backbones import ATTENTION
 from kedge.policies.families.catalogue import SANA_SPRINT, find_layout
 from kedge.policies.latent import LatentPolicy
 from kedge.policies.sampling import draw
@@ -222,6 +223,23 @@ def test_its_name_is_a_kind_with_its_own_defaults(folder: Path) -> None:
     text = document(config_for(folder)).replace("\n  # ", " ")
     assert "3 for sana-flow" in text
     assert "sana-flow" in next(line for line in text.splitlines() if "Families: " in line)
+
+
+def test_an_adapter_made_in_python_is_on_its_layers(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    policy = load_policy("sana-flow", folder, steps=2, lora=LoraConfig(rank=2))
+    assert {name.split(".lora_")[0].rpartition(".")[2] for name in policy.adapter.weights} == {"to_q", "to_v"}
+    assert policy.adapter.targets == ("to_q", "to_v")
+    narrow = load_policy("sana-flow", folder, steps=2, lora=LoraConfig(rank=2, targets=("to_q",)))
+    assert len(narrow.adapter.weights) == len(policy.adapter.weights) // 2
+
+
+def given_lora(model: Any, *, lora: LoraConfig, **settings: Any) -> Any:
+    """A policy function of one's own that looks at the adapter only."""
+    return lora
+
+
+def test_a_policy_of_ones_own_is_always_given_layers() -> None:
+    assert load_policy("test_own_family:given_lora", "x", steps=2, guidance=0, lora=LoraConfig()).targets == ATTENTION
 
 
 def test_it_may_be_named_by_its_module_without_being_registered(folder: Path) -> None:

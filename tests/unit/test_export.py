@@ -26,9 +26,7 @@ PROMPTS = ["a cat", "the fox at night"]
 ABOUT = {"base_model": "micro", "reward": "0.7*hpsv2", "seed": 3, "algorithm": {"name": "rocm", "beta": 1e-4}}
 
 
-def tuned(
-    folder: Path, kind: str = "lcm", alpha: float = 32, targets: tuple[str, ...] = LoraConfig.targets
-) -> LatentPolicy:
+def tuned(folder: Path, kind: str = "lcm", alpha: float = 32, targets: tuple[str, ...] | None = None) -> LatentPolicy:
     """A policy whose adapter is random and strong."""
     lora = LoraConfig(rank=8, alpha=alpha, targets=targets)
     policy = load_policy(kind, folder, steps=4, guidance=7.5, lora=lora, eta=0.0)

@@ -12,15 +12,16 @@ from typing import Any
 from kedge.config.schema import ModelConfig, RunConfig
 from kedge.config.text import ConfigError
 from kedge.policies.families import AUTO, detect_kind
+from kedge.policies.families.backbones import ATTENTION
 
 
 def resolve(config: RunConfig) -> RunConfig:
-    """The config with the kind that its model is; one that says so already stays as it is.
+    """The config with the kind that its model is and the layers of its adapter; what says so already stays as it is.
 
     Raises:
         ConfigError: for a kind that does not exist, a model that cannot be found, or one that Kedge cannot load.
     """
-    return replace(config, model=resolve_kind(config.model))
+    return replace(config, model=_with_targets(resolve_kind(config.model)))
 
 
 def resolve_kind(model: ModelConfig) -> ModelConfig:
@@ -39,12 +40,12 @@ def resolve_kind(model: ModelConfig) -> ModelConfig:
 
 def complete(model: ModelConfig, block: Mapping[str, Any]) -> ModelConfig:
     """A resolved model with what is usual for its kind, where the recipe's ``model`` block says nothing."""
-    family = model.family
-    if family is None:
-        return model
-    lora = block.get("lora") or {}
-    if "targets" not in lora:
-        model = replace(model, lora=replace(model.lora, targets=family.backbone.lora_targets))
-    if "steps" in block:
+    family, model = model.family, _with_targets(model)
+    if family is None or "steps" in block:
         return model
     return replace(model, steps=family.steps if model.timesteps is None else len(model.timesteps))
+
+
+def _with_targets(model: ModelConfig) -> ModelConfig:
+    layers = ATTENTION if model.family is None else model.family.backbone.lora_targets
+    return replace(model, lora=model.lora.on(layers))

@@ -135,8 +135,8 @@ def _check(written: Mapping[str, Layer], name: str, layers: Mapping[str, Layer])
 
 def _diffusers_metadata(policy: Policy, rank: int) -> dict[str, str]:
     """The adapter's shape as diffusers stores it; α = r, since the scale is in the weights."""
-    config, network = _adapter(policy).config, _latent(policy).backbone.network
-    facts = {"r": rank, "lora_alpha": rank, "target_modules": list(config.targets)}
+    targets, network = _adapter(policy).targets, _latent(policy).backbone.network
+    facts = {"r": rank, "lora_alpha": rank, "target_modules": list(targets)}
     shape = {f"{network}.{name}": fact for name, fact in facts.items()}
     return {"lora_adapter_metadata": json.dumps(shape, sort_keys=True)}
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from kedge.models import ModelParts
 from kedge.policies.families import AUTO, FAMILIES, Family, default_guidance, detect_kind, find
+from kedge.policies.families.backbones import ATTENTION
 from kedge.registry import load_object
 
 if TYPE_CHECKING:
@@ -51,7 +52,8 @@ def load_policy(
         model: as for :func:`kedge.models.resolve_model`.
         steps: K.
         guidance: ω of ROCM's Eq. 4; diffusers' ``guidance_scale`` is ω + 1. None is the model's own.
-        lora: the adapter to add; None leaves the model as it is, with nothing to train.
+        lora: the adapter to add, on the family's layers unless it names others (a policy of your own is always given
+            some); None leaves the model as it is, with nothing to train.
         dtype: of the networks. Latents, the adapter and all step arithmetic stay in float32 (float64 with float64).
         eta: DDIM's η in [0, 1], for the families that take it.
         renoise: r in [0, 1], for the families that take it: a step draws r of the next level's noise afresh.
@@ -76,6 +78,7 @@ def load_policy(
     settings: dict[str, Any] = {"steps": steps, "guidance": guidance, "lora": lora, "eta": eta}
     family = find(kind)
     if family is None:
+        settings["lora"] = lora.on(ATTENTION) if lora else None
         optional: dict[str, Any] = {"size": size, "parts": parts, "renoise": renoise, "timesteps": timesteps}
         optional["quantize"] = quantize
         optional = {name: value for name, value in optional.items() if value not in (None, ModelParts(), 1.0)}
@@ -124,6 +127,7 @@ def make_policy(
     for name, value in further.items():
         if name in family.keys:
             taken[name] = value
+    lora = lora.on(family.backbone.lora_targets) if lora else None
     first, *others = several(size) or (size,)
     # The adapter comes last: whoever makes a policy freezes the networks first.
     policies = [family.policy(pipeline, steps=steps, guidance=guidance, size=other, **taken) for other in others]

@@ -69,7 +69,7 @@ class LatentPolicy:
         self.dtype = torch.promote_types(self.network_dtype, torch.float32)
         self.space = space or unet_space(pipeline, self.network)
         self.latent_shape: tuple[int, ...] = self.space.shape(size)
-        self.adapter = Adapter(self.network, lora) if lora else None
+        self.adapter = Adapter(self.network, lora.on(backbone.lora_targets)) if lora else None
         self.decoder: Callable[[Tensor], Tensor] = self._decode
         self.straight_through = True
         self.other_sizes: tuple[LatentPolicy, ...] = ()

@@ -14,6 +14,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor
 from torch.nn import Parameter
 
+from kedge.policies.families.backbones import ATTENTION
 from kedge.policies.settings import LoraConfig
 from kedge.registry import suggest
 
@@ -43,16 +44,18 @@ class Adapter:
 
     Attributes:
         config: rank, α and targets.
+        targets: the endings of its layers' names, ROCM's where ``config`` has none.
         weights: the parameters by name (``….to_q.lora_A.weight``), the same objects for the adapter's whole life.
     """
 
     def __init__(self, network: ModelMixin, config: LoraConfig):
-        self.config = config
+        self.targets = config.targets or ATTENTION
+        self.config = config.on(self.targets)
         network.add_adapter(
             peft.LoraConfig(
                 r=config.rank,
                 lora_alpha=config.alpha,
-                target_modules=list(config.targets),
+                target_modules=list(self.targets),
                 init_lora_weights="gaussian",
             ),
             NAME,
@@ -141,7 +144,7 @@ class Adapter:
             hint = suggest(key, missing if unknown else unknown)
             raise ValueError(
                 f"this adapter has other layers: {len(missing)} missing, {len(unknown)} unknown, as {key!r}.{hint} "
-                f"Was it made with targets {', '.join(self.config.targets)} on this model?"
+                f"Was it made with targets {', '.join(self.targets)} on this model?"
             )
         for name, weight in self.weights.items():
             if state[name].shape != weight.shape:

@@ -5,10 +5,10 @@ These are the blocks ``model.lora``, ``backprop``, ``memory`` and ``speed`` of a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from kedge.policies.families.backbones import ATTENTION
 from kedge.ranges import Count, Positive, Share, Whole
 
 Precision = Literal["float32", "bfloat16", "float16"]
@@ -25,25 +25,30 @@ class LoraConfig:
     Attributes:
         rank: r, the inner dimension of B A; the paper uses 16.
         alpha: α; the update is scaled by α / r. The paper uses 32.
-        targets: the layers that get an adapter, by the endings of their names; left out, those that suit the model.
+        targets: the layers that get an adapter, by the endings of their names; null takes those of the
+            model's family, for most of them the attention layers.
     """
 
     rank: Count = 16
     alpha: Positive = 32
-    targets: tuple[str, ...] = ATTENTION
+    targets: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.rank < 1:
             raise ValueError(f"lora.rank must be 1 or more, not {self.rank}")
         if self.alpha <= 0:
             raise ValueError(f"lora.alpha must be positive, not {self.alpha}")
-        if not self.targets:
+        if self.targets is not None and not self.targets:
             raise ValueError("lora.targets is empty: name at least one kind of layer, such as to_q")
 
     @property
     def scale(self) -> float:
         """α / r."""
         return self.alpha / self.rank
+
+    def on(self, layers: Sequence[str]) -> LoraConfig:
+        """The same adapter, on the layers with these endings if it names none itself."""
+        return self if self.targets else replace(self, targets=tuple(layers))
 
 
 @dataclass(frozen=True)

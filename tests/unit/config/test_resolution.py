@@ -11,6 +11,8 @@ from helpers.training_world import recipe
 from kedge.algorithms.rocm import ROCM
 from kedge.config import ConfigError, ModelConfig, RunConfig, dump, load_config, parse_config, parse_model, resolve
 from kedge.config.schema import AlgorithmChoice
+from kedge.policies.families import FAMILIES
+from kedge.policies.families.backbones import ATTENTION
 from kedge.policies.settings import LoraConfig
 
 
@@ -55,10 +57,21 @@ def test_what_a_recipe_leaves_out_is_what_is_usual_for_the_kind() -> None:
     ):
         assert (parse_model({"name": name}).kind, parse_model({"name": name}).steps) == (kind, steps)
         assert parse_model({"name": name, "steps": 5}).steps == 5
-        assert parse_model({"name": name, "lora": {"rank": 3}}).lora == LoraConfig(rank=3)
+        assert parse_model({"name": name, "lora": {"rank": 3}}).lora == LoraConfig(3, targets=ATTENTION)
     assert parse_model({"name": "a/b", "kind": "lcm", "steps": 5}, ["steps=6"]).steps == 6
     own = parse_config(recipe(model={"kind": "helpers.training_world:load", "name": "x"})).model
     assert (own.family, own.steps, own.kind) == (None, 8, "helpers.training_world:load")
+
+
+@pytest.mark.parametrize("kind", ["flux2-klein", "lcm", "helpers.training_world:load"])
+def test_an_adapter_that_names_no_layers_gets_the_familys(kind: str) -> None:
+    layers = FAMILIES[kind].backbone.lora_targets if ":" not in kind else ATTENTION
+    assert ("to_qkv_mlp_proj" in layers) == (kind == "flux2-klein")
+    assert resolve(run_of(name="x", kind=kind)).model.lora.targets == layers
+    for lora in ({}, {"rank": 3}, {"targets": None}):
+        assert parse_model({"name": "x", "kind": kind, "lora": lora}).lora.targets == layers
+    own = LoraConfig(targets=("to_q",))
+    assert resolve(run_of(name="x", kind=kind, lora=own)).model.lora == own
 
 
 def test_another_name_of_a_family_becomes_its_name() -> None:

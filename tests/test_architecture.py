@@ -66,7 +66,7 @@ MAY_IMPORT = {
         "divergence_strength": "gaussian divergences",
         "policies": "gaussian ranges registry models quiet hashing",
         "rewards": "registry quiet hashing",
-        "algorithms": "gaussian registry no_grad divergences policies rewards",
+        "algorithms": "gaussian registry no_grad divergences divergence_strength policies rewards",
         "worlds": "registry models rewards",
         "prompts": "registry worlds config evaluation",
         "evaluation": "registry quiet policies rewards",

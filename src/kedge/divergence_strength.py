@@ -24,7 +24,15 @@ from kedge.gaussian import Gaussian, Reduction
 _TINY = 1e-6  # x near which the slope is that at 0, to six digits
 
 
-def expected(name: str, squared: float, dimensions: int, reduction: Reduction | None = None, **settings: Any) -> float:
+def expected(
+    name: str,
+    squared: float,
+    dimensions: int,
+    reduction: Reduction | None = None,
+    *,
+    std: float = 1.0,
+    **settings: Any,
+) -> float:
     """E D(p ‖ q) of one step whose means are δ² = ``squared`` apart, over the noise of a sampled estimate.
 
     Args:
@@ -32,6 +40,7 @@ def expected(name: str, squared: float, dimensions: int, reduction: Reduction | 
         squared: δ² = ‖mean_p − mean_q‖² / std², summed over dimensions: twice the step's KL in nats.
         dimensions: D.
         reduction: None takes the divergence's own.
+        std: of the step; all but Fisher's are functions of δ alone.
         settings: of the divergence.
 
     Raises:
@@ -42,7 +51,7 @@ def expected(name: str, squared: float, dimensions: int, reduction: Reduction | 
     divergence = make_divergence(name, reduction, **settings)
     if name == "js_sampled":
         return _sampled(squared, dimensions, reduction or "mean")
-    p, q = _apart(torch.tensor([squared], dtype=torch.float64), dimensions)
+    p, q = _apart(torch.tensor([squared], dtype=torch.float64), dimensions, std)
     return float(divergence(p, q))
 
 
@@ -95,11 +104,11 @@ def _slope(name: str, x: float, **settings: Any) -> float:
     return float(torch.autograd.grad(value.sum(), squared)[0])
 
 
-def _apart(squared: Tensor, dimensions: int) -> tuple[Gaussian, Gaussian]:
-    """Two Gaussians of unit variance whose means are δ² apart, in equal parts along every dimension."""
-    offset = (squared / dimensions).sqrt()[:, None].expand(-1, dimensions)
-    one = torch.ones([], dtype=squared.dtype)
-    return Gaussian(offset, one), Gaussian(torch.zeros_like(offset), one)
+def _apart(squared: Tensor, dimensions: int, std: float = 1.0) -> tuple[Gaussian, Gaussian]:
+    """Two Gaussians of one standard deviation whose means are δ² apart, in equal parts along every dimension."""
+    offset = std * (squared / dimensions).sqrt()[:, None].expand(-1, dimensions)
+    width = torch.full([], std, dtype=squared.dtype)
+    return Gaussian(offset, width), Gaussian(torch.zeros_like(offset), width)
 
 
 def _sampled(squared: float, dimensions: int, reduction: Reduction) -> float:

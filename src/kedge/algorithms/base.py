@@ -70,6 +70,10 @@ def alone(items: list[Any]) -> list[Any]:
     return items
 
 
+def unheard(sentence: str) -> None:
+    """:attr:`Context.say` where nobody listens."""
+
+
 @dataclass
 class Context:
     """What the trainer lends to an algorithm.
@@ -82,6 +86,7 @@ class Context:
         processes, process: how many processes train together, and which of them this one is, from 0.
         gather: joins the lists of all processes, in order of process; every process calls it with a list as long as
             the others' and gets the same answer (``accelerate.utils.gather_object``).
+        say: a line for the user; the first process's alone are shown.
         cache: of encoded prompts.
         first_size: of several sizes of pictures, the policy at the one to evaluate; None where there is one size.
     """
@@ -97,6 +102,7 @@ class Context:
     processes: int = 1
     process: int = 0
     gather: Callable[[list[Any]], list[Any]] = alone
+    say: Callable[[str], None] = unheard
     cache: PromptEncoder = field(default_factory=PromptCache)
     first_size: Policy | None = None
 

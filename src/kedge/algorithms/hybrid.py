@@ -26,6 +26,7 @@ from kedge.algorithms.checks import check_positive
 from kedge.algorithms.control_variate import Explained, explain, remember
 from kedge.algorithms.experience import score
 from kedge.algorithms.rocm import ROCM
+from kedge.algorithms.strength import StrengthCheck
 from kedge.algorithms.surrogate import RIDGE, RidgeSurrogate, Surrogate, frozen_reward
 from kedge.algorithms.target import Hold
 from kedge.algorithms.workload import Passes, Workload
@@ -107,16 +108,23 @@ class Hybrid(ROCM):
         if context.backprop.last_steps == 0:
             raise ValueError("hybrid learns through the trajectory: backprop.last_steps must be 1 or more, or null")
         hold = self.hold(context, self.weight, make_divergence(self.divergence, self.reduction))
+        check = StrengthCheck(context, self)
         surrogate = self._load(context)
         news: list[tuple[str, float, float]] = []
-        yield self._losses(context, hold, surrogate, news)
+        yield self._losses(context, hold, check, surrogate, news)
         hold.close()
+        check.close()
         everyone = context.gather(news)
         context.state[STATE] = remember(context.state.get(STATE, {}), everyone, self.buffer_size)
         surrogate.close(context)
 
     def _losses(
-        self, context: Context, hold: Hold, surrogate: Surrogate, news: list[tuple[str, float, float]]
+        self,
+        context: Context,
+        hold: Hold,
+        check: StrengthCheck,
+        surrogate: Surrogate,
+        news: list[tuple[str, float, float]],
     ) -> Iterator[Loss]:
         pairs = context.state.get(STATE, {})
         for _ in range(context.accumulation):
@@ -131,6 +139,7 @@ class Hybrid(ROCM):
             path = slopes * values - hold.beta * divergence  # η S − β Σ D
             news += zip(prompts, rewards.tolist(), values.detach().double().tolist(), strict=True)
             surrogate.observe(rewards)
+            check.observe(trajectory, rewards)
             baseline = _column(fits, "baseline", values) if pairs else without_own(rewards)
             residual = rewards - slopes * values.detach() - baseline
             yield Loss(

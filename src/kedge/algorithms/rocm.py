@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import torch
 
 from kedge.algorithms.base import Context, Loss, Needs
+from kedge.algorithms.strength import NATS, StrengthCheck, divergence_at
 from kedge.algorithms.target import Anchored, Hold
 from kedge.algorithms.workload import Passes, Workload
 from kedge.divergences import make_divergence
@@ -112,6 +113,24 @@ class ROCM(Anchored):
         return self.beta * self.beta_unit
 
     @property
+    def unit(self) -> float:
+        """What β counts in, in the reward's own numbers."""
+        return self.beta_unit
+
+    def price(self, stds: Sequence[float], dimensions: int) -> float | None:
+        """What 10 nats of path KL cost, β Σ D, in what β counts in; None without noise, a β, or with a goal.
+
+        Args:
+            stds: of the steps that draw noise.
+            dimensions: D of the latents.
+        """
+        held = [*stds, self.last_step_std] if self._holds_last_step else list(stds)
+        if self.divergence == "none" or self.goal or not self.weight or not held:
+            return None
+        cost = divergence_at(NATS, self.divergence, held, dimensions, self.reduction)
+        return self.weight / self.beta_unit * cost
+
+    @property
     def exact(self) -> bool:
         """Whether the gradient flows through the reference; with β = 0 the divergence is measured only."""
         return self.reference_gradient == "exact" and (self.weight > 0 or self.goal is not None)
@@ -158,14 +177,17 @@ class ROCM(Anchored):
         if context.backprop.last_steps == 0:
             raise ValueError("rocm learns through the trajectory: backprop.last_steps must be 1 or more, or null")
         divergence = make_divergence(self.divergence, self.reduction)
-        hold = self.hold(context, self.weight, divergence)
-        yield (self._loss(context, hold) for _ in range(context.accumulation))  # lines 5 to 14, a micro-batch at a time
+        hold, check = self.hold(context, self.weight, divergence), StrengthCheck(context, self)
+        # Lines 5 to 14, a micro-batch at a time.
+        yield (self._loss(context, hold, check) for _ in range(context.accumulation))
         hold.close()
+        check.close()
 
-    def _loss(self, context: Context, hold: Hold) -> Loss:
+    def _loss(self, context: Context, hold: Hold, check: StrengthCheck) -> Loss:
         prompts = context.prompts.take(context.batch_size)  # line 6: conditions c_i
         noise = context.noise(len(prompts))  # line 8: ε^(i) ~ N(0, I)
         reward, divergence, trajectory = self._walk(context, prompts, noise, hold.beta)
+        check.observe(trajectory, reward)
         objective = (reward - hold.beta * divergence).mean()  # line 13: 1/B Σ_i [R_i − λ D_i], Eq. (10) with − for +
         return Loss(
             -objective / context.accumulation,

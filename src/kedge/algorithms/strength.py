@@ -1,0 +1,118 @@
+"""Whether β holds anything: what a distance from the base costs, in standard deviations of the reward.
+
+A β is a number in two units, the divergence's and the reward's. KL's β under a Hellinger distance per dimension is some
+two thousand times too small for latents of 512 dimensions: nothing is held, and every other number looks as usual. So
+the cost of one distance, a path KL of :data:`NATS`, is compared with how much the reward varies.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from kedge.algorithms.base import Context
+from kedge.divergence_strength import expected
+from kedge.gaussian import Reduction
+from kedge.policies.base import Trajectory
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+NATS = 10.0
+LEAST = 3e-4  # standard deviations for NATS nats: below, one of them pays for a drift of more than 30,000 nats
+USUAL = 0.1  # the paper scales β so that the penalty is an order of magnitude below the reward (page 5)
+SCORES = 16
+STATE = "first_scores"  # of Context.state: the scores so far; None once they were looked at
+
+
+def divergence_at(
+    nats: float, name: str, stds: Sequence[float], dimensions: int, reduction: Reduction | None = None
+) -> float:
+    """Σ_k D_f where the path KL is ``nats``, spread evenly over the steps that draw noise and over dimensions.
+
+    Args:
+        name: of the divergence.
+        stds: of those steps.
+        dimensions: D of the latents.
+        reduction: None takes the divergence's own.
+    """
+    total = 0.0
+    for std in stds:
+        total += expected(name, 2 * nats / len(stds), dimensions, reduction, std=std)
+    return total
+
+
+class Priced(Protocol):
+    """An algorithm whose β weighs a divergence."""
+
+    def price(self, stds: Sequence[float], dimensions: int) -> float | None:
+        """What :data:`NATS` nats cost, in what β counts in; None where there is nothing to look at.
+
+        Args:
+            stds: of the steps that draw noise.
+            dimensions: D of the latents.
+        """
+
+    @property
+    def unit(self) -> float:
+        """What β counts in, in the reward's own numbers."""
+
+
+class StrengthCheck:
+    """Says once in a run, as soon as :data:`SCORES` pictures are scored, that β holds next to nothing.
+
+    One for each batch of experience; the scores so far live in ``context.state``. The values are read when the batch is
+    over, so that no step waits for them.
+    """
+
+    def __init__(self, context: Context, algorithm: Priced):
+        self._context, self._algorithm = context, algorithm
+        self._scores: list[Tensor] = []
+        self._stds: list[Tensor] = []
+        self._dimensions = 0
+
+    def observe(self, trajectory: Trajectory, rewards: Tensor) -> None:
+        """Take in some of the batch's samples, ``[b]``."""
+        if self._context.state.get(STATE, []) is not None and not rewards.is_meta:
+            self._scores.append(rewards.detach())
+            self._stds = [transition.std for transition in trajectory.transitions]
+            self._dimensions = trajectory.x0[0].numel()
+
+    def close(self) -> None:
+        """The batch is over: look, if there are scores enough."""
+        if not self._scores:
+            return
+        scores: list[float] = self._context.state.setdefault(STATE, [])
+        for rewards in self._scores:
+            scores += rewards.double().tolist()
+        if len(scores) < SCORES:
+            return
+        self._context.state[STATE] = None
+        noisy = list(filter(None, map(float, self._stds)))
+        price, spread = self._algorithm.price(noisy, self._dimensions), statistics.stdev(scores)
+        if price is None or not spread > 0:
+            return
+        if sentence := verdict(price, self._algorithm.unit, spread, len(scores)):
+            self._context.say(sentence)
+
+
+def verdict(price: float, unit: float, spread: float, count: int = 0) -> str | None:
+    """What to say of a β that is too small; None of one that is not.
+
+    Args:
+        price: what :data:`NATS` nats cost, in what β counts in.
+        unit: that, in the reward's own numbers.
+        spread: the reward's standard deviation, in its own numbers.
+        count: of the scores that it was measured on; 0 where it was stated.
+    """
+    share = price * unit / spread
+    if share >= LEAST:
+        return None
+    source = f", measured on the first {count} pictures" if count else ""
+    raised = f"algorithm.beta {USUAL / share:.2g} times as large" if share else "a larger algorithm.beta"
+    return (
+        f"β holds next to nothing: {NATS:g} nats away from the base cost {share:.1g} standard deviations of the reward "
+        f"({spread:.3g}{source}). A tenth of one takes {raised}; β of one divergence is not that of another: "
+        f"algorithm.beta=null takes the paper's, algorithm.target={{nats: {NATS:g}}} finds one"
+    )

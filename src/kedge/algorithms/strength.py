@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from kedge.algorithms.base import Context
 from kedge.divergence_strength import expected
@@ -43,6 +43,7 @@ def divergence_at(
     return total
 
 
+@runtime_checkable
 class Priced(Protocol):
     """An algorithm whose β weighs a divergence."""
 
@@ -113,6 +114,6 @@ def verdict(price: float, unit: float, spread: float, count: int = 0) -> str | N
     raised = f"algorithm.beta {USUAL / share:.2g} times as large" if share else "a larger algorithm.beta"
     return (
         f"β holds next to nothing: {NATS:g} nats away from the base cost {share:.1g} standard deviations of the reward "
-        f"({spread:.3g}{source}). A tenth of one takes {raised}; β of one divergence is not that of another: "
-        f"algorithm.beta=null takes the paper's, algorithm.target={{nats: {NATS:g}}} finds one"
+        f"({spread:.3g}{source}). A tenth of one takes {raised}; algorithm.target={{nats: {NATS:g}}} finds β itself. "
+        "What holds with one divergence may be nothing with another"
     )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import psutil
 import torch
 
+from kedge.algorithms.strength import NATS, Priced, verdict
 from kedge.config import RunConfig
 from kedge.config.workload import workload_of
 from kedge.devices import find_device
@@ -134,7 +135,19 @@ def _forecast(config: RunConfig, forecast: Forecast) -> Iterator[str]:
     yield f"time: {_time(forecast, config.training.steps)}"
     if not forecast.present or (forecast.device == "cpu" and step.flops > LARGE):
         yield f"time on an {H100.name}: {_computed(step, config.training.steps)}"
+    algorithm, price = config.algorithm.instance, forecast.cost.price
+    if price is not None and isinstance(algorithm, Priced):
+        yield _anchor(price, algorithm.unit)
     yield f"disk: {max(1, round(forecast.disk / MB))} MB for checkpoints and adapters"
+
+
+def _anchor(price: float, unit: float) -> str:
+    """How strongly β holds; with a unit, which is a standard deviation of the reward, whether that is anything."""
+    cost = f"anchor: {NATS:g} nats away from the base cost {price:.2g}"
+    if unit == 1:
+        return f"{cost} in the reward's own numbers; its first pictures say whether that holds anything"
+    weak = verdict(price, unit, spread=unit)
+    return f"{cost} standard deviations of the reward" if weak is None else f"warning: {weak}"
 
 
 def _time(forecast: Forecast, steps: int) -> str:

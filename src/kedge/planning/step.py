@@ -6,12 +6,14 @@ sampling steps are counted, and multiplied by the passes that it states.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
 from kedge.algorithms.base import Context
+from kedge.algorithms.strength import Priced
 from kedge.algorithms.workload import Passes, Workload
 from kedge.config import RunConfig
 from kedge.config.workload import workload_of
@@ -21,6 +23,7 @@ from kedge.planning.networks import Networks, networks_of
 from kedge.planning.operations import OperationCost, count_operations, counted
 from kedge.planning.skeletons import MetaReward
 from kedge.planning.watching import PROMPT, LookCost, count_look
+from kedge.policies.latent import LatentPolicy
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,8 @@ class StepCost:
         step: one optimizer step, with its share of gathering experience.
         look: a batch of pictures to look at while it trains.
         prompt: bytes of one encoded prompt.
+        price: what ten nats away from the base cost, in what β counts in; None without a β, and where a schedule is too
+            long to be gone through.
         unknown: what is left out, in words: rewards without a skeleton, and what the algorithm does not state.
     """
 
@@ -38,6 +43,7 @@ class StepCost:
     step: OperationCost
     look: LookCost
     prompt: int
+    price: float | None
     unknown: tuple[str, ...]
 
 
@@ -62,8 +68,21 @@ def count_step(config: RunConfig) -> StepCost | None:
             run.policy, [*(scored or [run.reward]), *others] if config.watch.evaluate_every else [], run.prompt, config
         ),
         prompt=run.prompt.bytes,
+        price=_price(config, run.policy),
         unknown=(*dict.fromkeys(unknown), *_unstated(config)),
     )
+
+
+def _price(config: RunConfig, policy: LatentPolicy) -> float | None:
+    algorithm, x = config.algorithm.instance, torch.empty(1, *policy.latent_shape, device="meta")
+    if policy.steps < config.model.steps or not isinstance(algorithm, Priced):
+        return None
+    stds = []
+    for step in policy.schedule.values():
+        std = float(step.gaussian(x, x).std)
+        if std:
+            stds.append(std)
+    return algorithm.price(stds, math.prod(policy.latent_shape))
 
 
 def _step(config: RunConfig, run: MetaRun, scored: Sequence[MetaReward]) -> OperationCost:

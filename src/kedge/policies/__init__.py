@@ -52,8 +52,7 @@ def load_policy(
         model: as for :func:`kedge.models.resolve_model`.
         steps: K.
         guidance: ω of ROCM's Eq. 4; diffusers' ``guidance_scale`` is ω + 1. None is the model's own.
-        lora: the adapter to add, on the family's layers unless it names others (a policy of your own is always given
-            some); None leaves the model as it is, with nothing to train.
+        lora: the adapter to add, on the family's layers unless it names others; None leaves nothing to train.
         dtype: of the networks. Latents, the adapter and all step arithmetic stay in float32 (float64 with float64).
         eta: DDIM's η in [0, 1], for the families that take it.
         renoise: r in [0, 1], for the families that take it: a step draws r of the next level's noise afresh.
@@ -75,14 +74,14 @@ def load_policy(
     kind = detect_kind(model, parts) if kind == AUTO else kind
     if guidance is None:
         guidance = default_guidance(kind, model, parts)
-    settings: dict[str, Any] = {"steps": steps, "guidance": guidance, "lora": lora, "eta": eta}
+    settings: dict[str, Any] = {"steps": steps, "guidance": guidance, "eta": eta}
     family = find(kind)
     if family is None:
-        settings["lora"] = lora.on(ATTENTION) if lora else None
         optional: dict[str, Any] = {"size": size, "parts": parts, "renoise": renoise, "timesteps": timesteps}
         optional["quantize"] = quantize
         optional = {name: value for name, value in optional.items() if value not in (None, ModelParts(), 1.0)}
-        policy: Policy = load_object(kind)(model, device=torch.device(device), dtype=dtype, **settings, **optional)
+        settings |= {**optional, "device": torch.device(device), "dtype": dtype}
+        policy: Policy = load_object(kind)(model, lora=lora and lora.on(ATTENTION), **settings)
         return policy
     _warn_of_guidance(family, guidance, parts or ModelParts())
     from kedge.policies.loading import Place, load_pipeline
@@ -92,7 +91,7 @@ def load_policy(
         model, parts or ModelParts(), torch.device(device), dtype, quantize=quantize, texts_on_host=texts_on_host
     )
     settings |= {"renoise": renoise, "timesteps": timesteps, "prediction_type": prediction_type}
-    latent = make_policy(kind, load_pipeline(place, family), size=size, **settings)
+    latent = make_policy(kind, load_pipeline(place, family), lora=lora, size=size, **settings)
     if texts_on_host:
         fetch_texts(latent)
     return latent

@@ -113,9 +113,7 @@ def assemble(
     floored = FlooredReward(reward, state) if isinstance(reward, Weighted) and reward.floors else None
     algorithm: Algorithm = config.algorithm.instance
     counted = CountedReward(floored or reward)  # what is scored for watching is not training's
-    shown = display() if processes.main else Silent()
-    context = _context(config, processes, policy=policy, reward=counted, prompts=prompts)
-    context = replace(context, state=state, say=shown.say)
+    context = replace(_context(config, processes, policy=policy, reward=counted, prompts=prompts), state=state)
     if isinstance(policy, LatentPolicy) and policy.other_sizes:
         sizes = (policy, *policy.other_sizes)
         draw_sizes(context, sizes, seed=config.training.seed, cache_mb=prompt_cache_mb(config))
@@ -127,7 +125,7 @@ def assemble(
         meter=Meter(counted, processes),
         processes=processes,
         store=CheckpointStore(folder.checkpoints, config.checkpoint.keep),
-        display=shown,
+        display=display() if processes.main else Silent(),
         steps=config.training.steps,
         patience=config.training.patience,
         checkpoint_every=config.checkpoint.every,

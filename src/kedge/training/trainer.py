@@ -85,6 +85,9 @@ class Trainer:
     _saved: int = field(default=-1, init=False)
     _stop_reason: str = field(default="", init=False)
 
+    def __post_init__(self) -> None:
+        self.context.say = self.display.say
+
     def fit(self) -> Outcome:
         """Train to the end, to a signal, or until a callback stops it; a checkpoint is saved in each case.
 

@@ -184,6 +184,21 @@ def test_a_forecast_says_everything_in_words(micro_lcm: Path, monkeypatch) -> No
         assert "computed from its data sheet, not measured" in text
 
 
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"beta": 0.01}, "anchor: 10 nats away from the base cost 0.1 in the reward's own numbers"),
+        ({"beta": 0.01, "beta_unit": 1.6}, "anchor: 10 nats away from the base cost 0.1 standard deviations"),
+        ({"beta": 1e-5, "beta_unit": 1.6, "divergence": "hellinger"}, "warning: β holds next to nothing: 10 nats"),
+        ({"divergence": "none"}, None),
+    ],
+)
+def test_what_a_distance_costs_is_told(micro_lcm: Path, monkeypatch, settings: dict, words: str | None) -> None:
+    monkeypatch.setattr("kedge.planning.plan.seconds", lambda *_: Elapsed(12.0, 12.0))
+    text = "\n".join(plan(config_for(micro_lcm, algorithm={"name": "rocm", **settings})))
+    assert words in text if words else "nats" not in text
+
+
 def test_the_rates_of_a_device_are_measured_once() -> None:
     cpu = torch.device("cpu")
     rates = timing.measure_rates(cpu, torch.float32)

@@ -244,3 +244,11 @@ def test_a_gradient_of_exactly_nothing_is_told(tmp_path, capsys):
     climb = {"name": "helpers.training_world:Climb", "beta": 0}
     trainer_for(tmp_path, training__steps=1, reward="helpers.training_world:flat", algorithm=climb).fit()
     assert "step 1: the gradient is exactly 0" in capsys.readouterr().err
+
+
+def test_a_beta_that_holds_nothing_is_told(tmp_path, capsys):
+    weak = {"name": "rocm", "divergence": "hellinger", "beta": 1e-6}
+    trainer_for(tmp_path, training__steps=9, algorithm=weak).fit()
+    said = " ".join(capsys.readouterr().err.split())
+    assert said.count("β holds next to nothing") == 1
+    assert "measured on the first 16 pictures" in said

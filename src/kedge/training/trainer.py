@@ -85,9 +85,6 @@ class Trainer:
     _saved: int = field(default=-1, init=False)
     _stop_reason: str = field(default="", init=False)
 
-    def __post_init__(self) -> None:
-        self.context.say = self.display.say
-
     def fit(self) -> Outcome:
         """Train to the end, to a signal, or until a callback stops it; a checkpoint is saved in each case.
 
@@ -95,6 +92,7 @@ class Trainer:
             TrainingFailed: if gradients stay infinite, or the algorithm yields no updates.
         """
         self.display.start(self.step, self.steps)
+        self.context.say = self.display.say
         try:
             for logger in self.loggers:
                 logger.start(self.step)

@@ -111,7 +111,7 @@ class Hybrid(ROCM):
         check = StrengthCheck(context, self)
         surrogate = self._load(context)
         news: list[tuple[str, float, float]] = []
-        yield self._losses(context, hold, check, surrogate, news)
+        yield self._losses(context, hold, check=check, surrogate=surrogate, news=news)
         hold.close()
         check.close()
         everyone = context.gather(news)

@@ -127,7 +127,7 @@ class ROCM(Anchored):
         held = [*stds, self.last_step_std] if self._holds_last_step else list(stds)
         if self.divergence == "none" or self.goal or not self.weight or not held:
             return None
-        cost = divergence_at(NATS, self.divergence, held, dimensions, self.reduction)
+        cost = divergence_at(NATS, self.divergence, held, dimensions=dimensions, reduction=self.reduction)
         return self.weight / self.beta_unit * cost
 
     @property

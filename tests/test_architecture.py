@@ -25,6 +25,7 @@ SOURCE = Path(__file__).parents[1] / "src"
 FILE_LINES = 300
 FUNCTION_LINES = 70
 POSITIONAL = 110  # calls with more than four arguments by their place
+DENSE = 3  # statements with two comprehensions, or a choice inside one
 COMPREHENSIONS = 20  # in 1,000 lines that are neither empty nor comments
 # Words for files, classes and functions that only we would know → the field's.
 PRIVATE = {
@@ -161,6 +162,18 @@ class Module:
         return sum(isinstance(node, kinds) for node in ast.walk(self.tree))
 
     @property
+    def dense(self) -> Iterator[int]:
+        """Lines of statements with more than one comprehension, and of comprehensions with a choice inside."""
+        kinds = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+        for statement in ast.walk(self.tree):
+            if not isinstance(statement, ast.stmt):
+                continue
+            inside = [node for node in expressions(statement) if isinstance(node, kinds)]
+            choices = [node for each in inside for node in ast.walk(element(each)) if isinstance(node, ast.IfExp)]
+            if len(inside) > 1 or choices:
+                yield statement.lineno
+
+    @property
     def long_calls(self) -> list[int]:
         """Lines of calls with more than four arguments by place; not those of a tensor's sizes, nor unpacked ones."""
         lines = []
@@ -185,6 +198,23 @@ class Module:
         for node in ast.walk(self.tree):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 yield node.name, (node.end_lineno or node.lineno) - node.lineno + 1
+
+
+def expressions(statement: ast.stmt) -> Iterator[ast.AST]:
+    """What a statement is made of, without the statements inside it."""
+    waiting = list(ast.iter_child_nodes(statement))
+    while waiting:
+        node = waiting.pop()
+        if not isinstance(node, ast.stmt):
+            yield node
+            waiting += ast.iter_child_nodes(node)
+
+
+def element(comprehension: ast.AST) -> ast.AST:
+    """What a comprehension makes for each item; of a mapping, the pair."""
+    if isinstance(comprehension, ast.DictComp):
+        return ast.Tuple([comprehension.key, comprehension.value])
+    return comprehension.elt  # type: ignore[attr-defined]
 
 
 def modules() -> list[Module]:
@@ -412,6 +442,29 @@ def test_comprehensions_stay_few():
         f"{1000 * total / code:.1f} comprehensions in 1,000 lines, more than {COMPREHENSIONS}: unfold some into loops "
         f"or named functions. Most are in {worst}"
     )
+
+
+def test_a_comprehension_stands_alone_and_chooses_nothing():
+    """Two in one statement, or a choice inside one, have to be read twice: a loop is not."""
+    places = [f"{module.name}:{line}" for module in MODULES for line in module.dense]
+    assert len(places) <= DENSE, f"{len(places)} statements, more than {DENSE}, are better loops; all: {places}"
+
+
+@pytest.mark.parametrize(
+    ("text", "dense"),
+    [
+        ("x = [f(a) for a in b]", 0),
+        ("x = [a for a in b if a]", 0),
+        ("x = [a if a else 0 for a in b]", 1),
+        ("x = {a: 1 if a else 0 for a in b}", 1),
+        ("x = [[a for a in b] for b in c]", 1),
+        ("x = sum(a for a in b), sum(a for a in c)", 1),
+        ("def f():\n    x = [a for a in b]\n    return [a for a in x]", 0),
+    ],
+)
+def test_a_dense_statement_is_noticed(tmp_path, text, dense):
+    (tmp_path / "x.py").write_text(text)
+    assert len(list(Module("kedge.x", tmp_path / "x.py").dense)) == dense
 
 
 def test_more_than_four_arguments_have_their_names():

@@ -12,6 +12,7 @@ import numpy as np
 from kedge.evaluation.diversity import DIVERSITIES, remaining_share
 from kedge.evaluation.result import Evaluation
 from kedge.evaluation.statistics import Floats, Interval, holm, paired_difference, paired_p, unit_means, win_rate
+from kedge.files import finite_or_null
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class Change:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
-        numbers = {key: x if math.isfinite(x) else None for key, x in _scalars(self).items()}
+        numbers = finite_or_null(_scalars(self))
         intervals = {key: getattr(self, key).to_dict() for key in ("ours", "theirs", "difference", "wins")}
         return {"metric": self.metric, **intervals, **numbers}
 

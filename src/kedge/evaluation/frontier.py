@@ -135,16 +135,17 @@ class Frontier:
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
         joint = self.joint()
+        peaks = {metric: peak.to_dict() for metric, peak in self.peaks.items()}
         return {
             "trained": self.trained,
             "judges": list(self.judges),
             "advice": self.advice(),
             "steps": list(map(Point.to_dict, self.steps)),
             "strengths": list(map(Point.to_dict, self.strengths)),
-            "peaks": {metric: peak.to_dict() for metric, peak in self.peaks.items()},
+            "peaks": peaks,
             "all_rise": list(joint.all_rise),
             "hacked": list(joint.hacked),
-            "kl_share": {str(k): share for k, share in self.kl_share.items()},
+            "kl_share": dict(zip(map(str, self.kl_share), self.kl_share.values(), strict=True)),
         }
 
 

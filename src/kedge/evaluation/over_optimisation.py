@@ -11,13 +11,13 @@ replacement, and the curve fitted again; draws that do not peak before the last 
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from kedge.evaluation.statistics import Floats
+from kedge.files import finite_or_null
 
 DRAWS = 1000
 LEVEL = 0.95
@@ -56,7 +56,7 @@ class Peak:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
-        return {key: value if math.isfinite(value) else None for key, value in asdict(self).items()}
+        return finite_or_null(asdict(self))
 
 
 def fit_peak(distances: Floats, changes: Floats, *, seed: int = 0) -> Peak | None:

@@ -7,6 +7,7 @@ under the first digits of their key: ``tuned-1f3a90c2.json``.
 from __future__ import annotations
 
 import glob
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +24,7 @@ BASE, TUNED = "base", "tuned"
 
 def file_name(name: str) -> str:
     """A name of a model as the name of a file."""
-    return "".join(c if c.isalnum() or c in "._-" else "-" for c in name).strip(".") or "model"
+    return re.sub(r"[^\w.-]", "-", name).strip(".") or "model"
 
 
 def evaluation_folder(run: Path) -> Path:

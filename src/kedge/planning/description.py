@@ -120,7 +120,9 @@ def _rewards(config: RunConfig) -> Iterator[str]:
     terms: list[Term] = []
     for text in (config.reward, *config.watch.metrics):
         terms += describe(text).terms
-    names = [f"{term.name}@emoji" if term.source else term.name for term in terms]
+    names = []
+    for term in terms:
+        names.append(f"{term.name}@emoji" if term.source else term.name)
     state = {item.name: item for item in readiness(names)}
     missing: dict[str, int] = {}
     for term, name in zip(terms, names, strict=True):

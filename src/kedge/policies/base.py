@@ -110,21 +110,20 @@ def draw_noise(policy: Policy, generators: torch.Generator | Sequence[torch.Gene
     Row 0 is x_K; row i is the noise of the i-th step. It is drawn in the order in which diffusers' pipelines draw, so
     the same generator (one, or one per sample) gives the same pictures there.
     """
-    shape = (batch, *policy.latent_shape)
     arrange = policy.arranged if isinstance(policy, ArrangingPolicy) else None
 
-    def draw(generator: torch.Generator, shape: tuple[int, ...]) -> Tensor:
+    def draw(generator: torch.Generator, count: int = 1) -> Tensor:
+        shape = (count, *policy.latent_shape)
         return torch.randn(shape, generator=generator, device=generator.device, dtype=policy.dtype).to(policy.device)
 
     def stacked(rows: list[Tensor]) -> Tensor:
         return torch.stack(rows[:1] + (list(map(arrange, rows[1:])) if arrange else rows[1:]))
 
     if isinstance(generators, torch.Generator):
-        return stacked([draw(generators, shape) for _ in range(policy.steps)])
+        return stacked([draw(generators, batch) for _ in range(policy.steps)])
     if len(generators) != batch:
         raise ValueError(f"{len(generators)} generators for a batch of {batch}: give one, or one per sample")
-    rows = [[draw(generator, (1, *policy.latent_shape)) for generator in generators] for _ in range(policy.steps)]
-    return stacked([torch.cat(row) for row in rows])
+    return stacked([torch.cat(list(map(draw, generators))) for _ in range(policy.steps)])
 
 
 @dataclass(frozen=True)

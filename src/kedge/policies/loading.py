@@ -160,9 +160,8 @@ def _variant(where: Path | str, parts: ModelParts) -> str | None:
 
 def _only_variant(folders: list[Path]) -> str | None:
     """``fp16`` if all weights are in ``….fp16.safetensors``; None if there are unmarked ones, or several variants."""
-    names = []
+    marks: set[str | None] = set()
     for folder in folders:
         for file in folder.glob("*.safetensors"):
-            names.append(file.name)
-    marks = {name.split(".")[1] if name.count(".") > 1 else None for name in names}
+            marks.add(file.name.split(".")[1] if file.name.count(".") > 1 else None)
     return marks.pop() if len(marks) == 1 else None

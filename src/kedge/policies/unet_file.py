@@ -49,7 +49,7 @@ def load_unet_file(path: Path, base: Path | str, dtype: torch.dtype) -> UNet2DCo
     config: dict[str, Any] = dict(UNet2DConditionModel.load_config(base, subfolder="unet"))
     config["time_cond_proj_dim"] = weights[OMEGA].shape[1] if OMEGA in weights else None
     if any(name.startswith((ORIGINAL, "input_blocks.")) for name in weights):
-        prefixed = {name if name.startswith(ORIGINAL) else ORIGINAL + name: value for name, value in weights.items()}
+        prefixed = {ORIGINAL + name.removeprefix(ORIGINAL): value for name, value in weights.items()}
         weights = convert_ldm_unet_checkpoint(prefixed, config)
     with torch.device("meta"):
         network = UNet2DConditionModel.from_config(config)

@@ -205,10 +205,6 @@ def split(prompts: Sequence[str], tuning: int, test: int, *, seed: int = 0) -> t
             "keep fewer from training"
         )
     drawn = random.Random(f"sets {seed}").sample(different, tuning + test)
-    sets = set(drawn[:tuning]), set(drawn[tuning:])
-    withheld = sets[0] | sets[1]
-    return (
-        [prompt for prompt in prompts if prompt not in withheld],
-        [prompt for prompt in different if prompt in sets[0]],
-        [prompt for prompt in different if prompt in sets[1]],
-    )
+    to_watch, to_judge = set(drawn[:tuning]), set(drawn[tuning:])
+    train = [prompt for prompt in prompts if prompt not in to_watch | to_judge]
+    return train, list(filter(to_watch.__contains__, different)), list(filter(to_judge.__contains__, different))

@@ -79,7 +79,10 @@ def _table(delimiters: str) -> Callable[[Path, str | None], list[str]]:
                 )
             return [row[0] for row in table.rows]
         place = table.header.index(choose_column(table.header, column, str(path)))
-        return [row[place] if place < len(row) else "" for row in table.rows]
+        prompts = []
+        for row in table.rows:
+            prompts.append(row[place] if place < len(row) else "")  # a row may be cut short
+        return prompts
 
     return read
 

@@ -28,7 +28,9 @@ def load(text: str, device: Any = "cpu", dtype: torch.dtype = torch.float32) -> 
     terms = parse(text)
     if len(terms) == 1 and terms[0].weight == 1 and not terms[0].standardised:
         return _load_term(terms[0], device, dtype)
-    scales = [natural_scale(term) if term.standardised else Scale() for term in terms]
+    scales = []
+    for term in terms:
+        scales.append(natural_scale(term) if term.standardised else Scale())
     summands = []
     for term, scale in zip(terms, scales, strict=True):
         name = replace(term, standardised=False, floor="").text

@@ -67,8 +67,10 @@ class ImageReward:
 
 def to_published(network: BlipNetwork) -> StateDict:
     """The state dict of a network with an ``mlp`` head, as ``ImageReward.pt`` has it."""
-    state = blip_to_published(network.state_dict())
-    return {key if key.startswith("mlp.") else f"blip.{key}": value for key, value in state.items()}
+    state = {}
+    for key, value in blip_to_published(network.state_dict()).items():
+        state[key if key.startswith("mlp.") else f"blip.{key}"] = value
+    return state
 
 
 def heads(config: BlipConfig) -> dict[str, nn.Module]:

@@ -35,7 +35,7 @@ LUMA = (
     (72, 92, 95, 98, 112, 100, 103, 99),
 )
 CHROMA_CORNER = ((17, 18, 24, 47), (18, 21, 26, 66), (24, 26, 56, 99), (47, 66, 99, 99))
-CHROMA = tuple(tuple(CHROMA_CORNER[i][j] if i < 4 and j < 4 else 99 for j in range(8)) for i in range(8))
+CHROMA = (*((*row, 99, 99, 99, 99) for row in CHROMA_CORNER), *((99,) * 8,) * 4)
 
 
 def jpeg_rate(images: Tensor) -> Tensor:

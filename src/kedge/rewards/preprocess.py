@@ -42,9 +42,12 @@ def centre_crop(images: Tensor, size: int, offset: Offset = "floor") -> Tensor:
         offset: where the middle is when an odd number of pixels is cut: transformers rounds the offset down,
             torchvision to the nearest (halves to even).
     """
-    slack = [side - size for side in images.shape[-2:]]
-    top, left = (cut // 2 if offset == "floor" else round(cut / 2) for cut in slack)
+    top, left = (_half(side - size, offset) for side in images.shape[-2:])
     return images[..., top : top + size, left : left + size]
+
+
+def _half(pixels: int, offset: Offset) -> int:
+    return pixels // 2 if offset == "floor" else round(pixels / 2)
 
 
 def normalise(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:

@@ -153,7 +153,7 @@ def environment(processes: int, device: str) -> dict[str, Any]:
     """Versions, hardware and the state of the source, for whoever repeats the run."""
     import torch
 
-    cuda = torch.cuda.is_available()
+    devices = range(torch.cuda.device_count() if torch.cuda.is_available() else 0)
     return {
         "kedge": __version__,
         "python": platform.python_version(),
@@ -163,7 +163,7 @@ def environment(processes: int, device: str) -> dict[str, Any]:
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "device": device,
-        "accelerators": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if cuda else [],
+        "accelerators": list(map(torch.cuda.get_device_name, devices)),
         "cuda": torch.version.cuda,
         "processes": processes,
         "git": _git_state(),

@@ -115,7 +115,7 @@ def _drawn_apart(
                 rows.append(i)
         if rows:
             copies = [planned[i].repetition for i in rows]
-            drawn = source.pictures([texts[i] for i in rows], [seeds[i] for i in rows], copies)
+            drawn = source.pictures(list(map(texts.__getitem__, rows)), list(map(seeds.__getitem__, rows)), copies)
             pictures.update(zip(product([index], rows), drawn, strict=True))
     first, second = [], []
     for i, pair in enumerate(planned):
@@ -129,7 +129,8 @@ def _save_alike(folder: Path, *pair: Image.Image) -> list[str]:
 
     Those of other proportions are padded, never stretched.
     """
-    size = max(image.width for image in pair), max(image.height for image in pair)
+    widths, heights = zip(*(image.size for image in pair), strict=True)
+    size = max(widths), max(heights)
     names = []
     for image in pair:
         names.append(f"{secrets.token_hex(16)}.png")

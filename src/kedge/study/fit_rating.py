@@ -109,7 +109,9 @@ def ridge(features: Tensor, values: Tensor) -> tuple[Tensor, Tensor, float]:
 def _held_out(ratings: Sequence[Rating], share: float, seed: int) -> Tensor:
     """Which ratings are kept from fitting, ``[N]``: all of a prompt, or of a picture where there are few prompts."""
     by_prompt = len({rating.prompt for rating in ratings}) >= FEWEST
-    keys = [rating.prompt if by_prompt else str(rating.image) for rating in ratings]
+    keys = []
+    for rating in ratings:
+        keys.append(rating.prompt if by_prompt else str(rating.image))
     units = sorted(set(keys))
     if len(units) < 3:
         raise ValueError(f"ratings of {len(units)} pictures are too few to learn from")

@@ -129,11 +129,13 @@ def progress(store: Store) -> dict[str, Any]:
     for row in pairs:
         shown = row["votes"] / questions
         by_pair.append({"id": row["id"], "prompt": row["prompt"], "votes": shown, "wanted": row["wanted"]})
+    questioned = [question.title for question in facts.questions]
+    models = db.execute("SELECT name FROM model ORDER BY id")
     return {
         "title": facts.title,
         "open": store.is_open(),
-        "questions": [question.title for question in facts.questions],
-        "models": [row["name"] for row in db.execute("SELECT name FROM model ORDER BY id")],
+        "questions": questioned,
+        "models": [row["name"] for row in models],
         "twins": facts.kind == "twins",
         "raters": by_rater,
         "pairs": by_pair,

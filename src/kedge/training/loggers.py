@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TextIO
 from torch import Tensor
 
 from kedge.evaluation.run_log import log_lines
-from kedge.files import replacing
+from kedge.files import finite_or_null, replacing
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -59,8 +58,7 @@ class JsonlLogger:
     def log(self, step: int, numbers: dict[str, float]) -> None:
         """Write one line, at once."""
         assert self._file is not None  # the run has started
-        finite = {name: value if math.isfinite(value) else None for name, value in numbers.items()}
-        self._file.write(json.dumps({"step": step, **finite}) + "\n")
+        self._file.write(json.dumps({"step": step, **finite_or_null(numbers)}) + "\n")
         self._file.flush()
 
     def image(self, step: int, name: str, image: Tensor) -> None:

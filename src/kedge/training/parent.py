@@ -67,11 +67,12 @@ class Parent:
         Raises:
             ConfigError: its adapter has another shape.
         """
-        ours = []
+        ours, shapes = [], []
         for parameter in policy.trainable():
             if parameter.requires_grad:
                 ours.append(parameter)
-        if [tuple(p.shape) for p in ours] != [tuple(w.shape) for w in self.weights]:
+                shapes.append(parameter.shape)
+        if shapes != [weight.shape for weight in self.weights]:
             raise ConfigError(f"--from {self.run}: the adapter there has another shape: train the same model.kind")
         copy_into(ours, self.weights)
 

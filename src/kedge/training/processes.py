@@ -60,7 +60,9 @@ class Processes:
         if self.count == 1:
             return
         # A process whose losses did not touch a parameter still takes part in the sum.
-        gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in parameters]
+        gradients = []
+        for parameter in parameters:
+            gradients.append(parameter.grad if parameter.grad is not None else torch.zeros_like(parameter))
         with self._together():
             flat = self._accelerator.reduce(torch.cat([g.flatten() for g in gradients]), reduction="mean")
         for parameter, part in zip(parameters, flat.split([g.numel() for g in gradients]), strict=True):

@@ -80,7 +80,10 @@ def choose_metrics(metrics: Metrics | None, targets: Sequence[str]) -> list[Metr
     if isinstance(metrics, str):
         metrics = split_rewards(metrics)
     if metrics:
-        return [item if isinstance(item, str) else (_name(item), item) for item in dict.fromkeys(metrics)]
+        chosen: list[Metric] = []
+        for item in dict.fromkeys(metrics):
+            chosen.append(item if isinstance(item, str) else (_name(item), item))
+        return chosen
     config = first_config(targets)
     if config is not None:
         extra = config.watch.metrics or (EMOJI_METRICS if config.model.name.startswith("emoji-") else ())

@@ -59,8 +59,12 @@ class TargetEvaluator:
         if ":" not in (self.plain.kind or ""):
             _check_exist(self._paths)
         self._metrics = choose_metrics(measurement.metrics, self._paths)
-        self.names = [metric if isinstance(metric, str) else metric[0] for metric in self._metrics]
-        self._fresh = measurement.fresh or any(not isinstance(metric, str) for metric in self._metrics)
+        self.names: list[str] = []
+        self._fresh = measurement.fresh
+        for metric in self._metrics:
+            self.names.append(metric if isinstance(metric, str) else metric[0])
+            if not isinstance(metric, str):  # an object may be another than last time's of the same name
+                self._fresh = True
 
     @cached_property
     def rewards(self) -> dict[str, Reward]:

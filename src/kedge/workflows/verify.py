@@ -166,22 +166,24 @@ def _trained(config: RunConfig, folder: Path) -> dict[str, Any]:
             log.append(line)
     # The first step also waits for what is set up once: kernels, compilation, encoded prompts.
     later = [line["seconds"] for line in log[1:] or log]
+    skipped = [line.get("skipped", 0) for line in log]
+    memory = [line["peak_memory_mb"] for line in log]
     weights = load_file(files.lora / "pytorch_lora_weights.safetensors")
-    ups = []
+    norms = []
     for name, tensor in weights.items():
         if ".lora_B." in name or ".lora.up." in name:
-            ups.append(tensor)
+            norms.append(tensor.float().norm())
     measured = {
         "steps": outcome.step,
-        "skipped": max(line.get("skipped", 0) for line in log),
-        "peak_memory_mb": max(line["peak_memory_mb"] for line in log),
+        "skipped": max(skipped),
+        "peak_memory_mb": max(memory),
         "seconds_a_step": statistics.median(later),
         "seconds_of_the_first_step": log[0]["seconds"],
         "rewards": _column(log, "reward"),
         "gradient_norms": _column(log, "gradient_norm"),
         "divergences": _column(log, "divergence"),
-        "adapter_moved": float(torch.stack([up.float().norm() for up in ups]).norm()),
-        "adapter_layers": len(ups),
+        "adapter_moved": float(torch.stack(norms).norm()),
+        "adapter_layers": len(norms),
         "exported": sorted(path.name for path in files.lora.iterdir()),
     }
     return {"measured": measured, "picture": _picture(sorted(files.samples.glob("step-*.png"))[-1])}

@@ -21,7 +21,10 @@ def judged(claims: Sequence[Claim], results: Mapping[str, Result], older: Mappin
         older: the same, from before; they only show what they would say.
     """
     now, before = judge_all(claims, results), judge_all(claims, older, looks=False)
-    return [new if new.answer != MISSING else old for new, old in zip(now, before, strict=True)]
+    latest = []
+    for new, old in zip(now, before, strict=True):
+        latest.append(new if new.answer != MISSING else old)
+    return latest
 
 
 def claims_table(judgements: Sequence[Judgement], results: Mapping[str, Result], link: Callable[[str], str]) -> str:

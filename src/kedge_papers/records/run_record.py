@@ -139,7 +139,10 @@ def curve(log: Iterable[Mapping[str, float | None]], queries: float) -> dict[str
         if i % every == 0 or known.keys() - COLUMNS or i == len(lines) - 1:
             thinned.append(line)
             names |= known
-    return {name: [line.get(name) for line in thinned] for name in names}
+    columns = {}
+    for name in names:
+        columns[name] = [line.get(name) for line in thinned]
+    return columns
 
 
 def digest(text: str | bytes) -> str:

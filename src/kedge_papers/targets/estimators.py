@@ -186,7 +186,10 @@ def batch_gradient(algorithm: Algorithm, context: Context) -> tuple[np.ndarray, 
         loss.value.backward()
         if "penalty" in loss.metrics:
             penalties.append(float(torch.as_tensor(loss.metrics["penalty"]).mean()))
-    flat = [p.grad.flatten() if p.grad is not None else torch.zeros_like(p).flatten() for p in parameters]
+    flat = []
+    for parameter in parameters:
+        gradient = parameter.grad if parameter.grad is not None else torch.zeros_like(parameter)
+        flat.append(gradient.flatten())
     return torch.cat(flat).cpu().numpy(), float(np.mean(penalties)) if penalties else 0.0
 
 

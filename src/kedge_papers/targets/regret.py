@@ -169,7 +169,9 @@ def regret_table(rewards: Mapping[str, Sequence[RunRecord]], base: Row | None, t
         lines.append((display(reward).title, _cells(len(known.seeds), above, regrets[-1])))
     if len(lines) > 1:
         mean = _mean(gains)
-        both = {choice: _mean([each.get(choice, {}) for each in regrets]) for choice in CHOICES}
+        both = {}
+        for choice in CHOICES:
+            both[choice] = _mean([each.get(choice, {}) for each in regrets])
         if mean:
             lines.append(("mean", _cells(len(mean), _signed(mean), both)))
     heads = ("Seeds", "Truth above the base", *(f"Regret: {choice}" for choice in CHOICES))

@@ -17,7 +17,7 @@ import yaml
 
 from kedge.config import ConfigError
 from kedge.evaluation.records import evaluation_folder, load_record
-from kedge.evaluation.tables import Table, display
+from kedge.evaluation.tables import Cell, Table, display
 from kedge.workflows.runner.matrix import OVER, Matrix
 from kedge.workflows.runner.runs import Measure, Run
 from kedge_papers.pages.exhibit import COLOURS, Exhibit, canvas
@@ -175,7 +175,9 @@ def _table(result: Result, reward: str, grids: Sequence[Tuned]) -> Table:
             depth = max([depth, *(rung + 1 for rung in rungs)])  # none of a configuration that diverged at once
     for each in grids:
         for name, rungs in each.grid.items() if each.reward == reward else ():
-            rises = [point(rungs[rung].rise, 2) if rung in rungs else None for rung in range(depth)]
+            rises: list[Cell | None] = []
+            for rung in range(depth):
+                rises.append(point(rungs[rung].rise, 2) if rung in rungs else None)
             worst = point(max(rungs[max(rungs)].falls), 2) if rungs else None
             mark = " (diverged)" if name in each.diverged else ""
             if name == each.choice:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from kedge.files import finite_or_null
 
 Floats = NDArray[np.float64]
 
@@ -47,7 +48,7 @@ class Interval:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready: infinite ends become null."""
-        return {key: x if math.isfinite(x) else None for key, x in asdict(self).items()}
+        return finite_or_null(asdict(self))
 
 
 def checked(values: ArrayLike) -> Floats:

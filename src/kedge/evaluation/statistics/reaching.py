@@ -125,9 +125,8 @@ def speedup(ours: Sequence[Reached], theirs: Sequence[Reached], *, level: float 
     if any(each.x <= 0 for each in (*ours, *theirs)):
         raise ValueError("the level is reached before the first step: choose a higher one")
     ratios = [math.log(b.x / a.x) for a, b in zip(ours, theirs, strict=True)]
-    return Speedup(
-        mean_interval(ratios, level=level),
-        tuple(ratios),
-        sum(each.censored for each in ours),
-        sum(each.censored for each in theirs),
-    )
+    return Speedup(mean_interval(ratios, level=level), tuple(ratios), _censored(ours), _censored(theirs))
+
+
+def _censored(series: Sequence[Reached]) -> int:
+    return sum(each.censored for each in series)

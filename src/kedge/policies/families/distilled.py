@@ -66,6 +66,12 @@ TCD = Family(
     ),
 )
 
+
+def _files(pattern: str, *steps: int) -> tuple[str, ...]:
+    """What files for so many steps are called."""
+    return tuple(map(pattern.format, steps))
+
+
 HYPER_SD = Family(
     name="hyper-sd",
     title="Hyper-SD's LoRAs for 2, 4 and 8 steps",
@@ -84,13 +90,13 @@ HYPER_SD = Family(
         Layout(
             "sdxl-hyper-sd-lora",
             "kedge.random_models.few_step:sdxl_lora",
-            tuple(f"{HYPER_FILES}SDXL-{steps}steps-lora.safetensors" for steps in (8, 4, 2)),
+            _files(HYPER_FILES + "SDXL-{}steps-lora.safetensors", 8, 4, 2),
             part=LORA,
         ),
         Layout(
             "sd15-hyper-sd-lora",
             "kedge.random_models.few_step:sd15_lora",
-            tuple(f"{HYPER_FILES}SD15-{steps}steps-lora.safetensors" for steps in (8, 4, 2)),
+            _files(HYPER_FILES + "SD15-{}steps-lora.safetensors", 8, 4, 2),
             part=LORA,
         ),
     ),
@@ -117,7 +123,7 @@ LIGHTNING = Family(
             "sdxl-lightning-unet",
             "kedge.random_models.few_step:sdxl_unet_file",
             (
-                *(f"{LIGHTNING_FILES}{steps}step_unet.safetensors" for steps in (4, 8, 2)),
+                *_files(LIGHTNING_FILES + "{}step_unet.safetensors", 4, 8, 2),
                 f"{LIGHTNING_FILES}1step_unet_x0.safetensors",
             ),
             part=UNET,
@@ -125,7 +131,7 @@ LIGHTNING = Family(
         Layout(
             "sdxl-lightning-lora",
             "kedge.random_models.few_step:sdxl_lora",
-            tuple(f"{LIGHTNING_FILES}{steps}step_lora.safetensors" for steps in (4, 8, 2)),
+            _files(LIGHTNING_FILES + "{}step_lora.safetensors", 4, 8, 2),
             part=LORA,
         ),
     ),

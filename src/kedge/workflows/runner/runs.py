@@ -78,7 +78,10 @@ class Run:
     def arguments(self) -> list[str]:
         """The overrides as they are typed: ``key=value``."""
         changes = {**({"training.seed": self.seed} if self.train else {}), **self.overrides}
-        return [f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in changes.items()]
+        words = []
+        for key, value in changes.items():
+            words.append(f"{key}={value if isinstance(value, str) else json.dumps(value)}")
+        return words
 
     def config(self) -> RunConfig:
         """Everything that it will be told."""

@@ -26,6 +26,7 @@ TARGETS = Registry(
         "rlcm-fig7": "kedge_papers.targets.rlcm_figures:FIG7",
         "rlcm-fig8": "kedge_papers.targets.rlcm_figures:FIG8",
         "demo": "kedge_papers.targets.demo:DEMO",
+        "black-box": "kedge_papers.targets.black_box:BLACK_BOX",
         "dimension": "kedge_papers.targets.dimension:DIMENSION",
         "estimators": "kedge_papers.targets.estimators:ESTIMATORS",
         "methods": "kedge_papers.targets.methods:METHODS",

@@ -93,6 +93,23 @@ class Sweep:
 
 
 @dataclass(frozen=True)
+class BlackBox:
+    """Rewards without a gradient, each with a differentiable one that explains it.
+
+    Attributes:
+        rewards: reward → surrogate.
+        methods: what is compared on them.
+        queries: reward queries of each run.
+        evaluations: of the test prompts along a run, equally far apart.
+    """
+
+    rewards: dict[str, str]
+    methods: dict[str, Method]
+    queries: float
+    evaluations: int
+
+
+@dataclass(frozen=True)
 class Grid:
     """What tuning chooses from, by successive halving: the same for every method and reward.
 
@@ -134,7 +151,7 @@ class ExperimentSet:
         rows: reward → which of them are trained on it; all where it is not listed.
         tuned: reward → method → what tuning chose, on top of everything else.
         tasks: RLCM's four.
-        comparison, sweep, grid: see there.
+        comparison, sweep, grid, black_box: see there.
     """
 
     about: str
@@ -153,6 +170,7 @@ class ExperimentSet:
     comparison: Comparison
     sweep: Sweep
     grid: Grid
+    black_box: BlackBox | None = None
     tuning: str | None = None
     truth: str | None = None
     test_count: int | None = None
@@ -172,12 +190,30 @@ class ExperimentSet:
         """The methods that are trained on a reward, in Table 1's order."""
         return tuple(self.rows.get(reward, tuple(self.methods)))
 
-    def judges(self, reward: str) -> tuple[str, str]:
+    @property
+    def black_boxes(self) -> Mapping[str, str]:
+        """Reward without a gradient → its surrogate."""
+        return self.black_box.rewards if self.black_box else {}
+
+    def method_of(self, method: str, reward: str) -> Method:
+        """A method as it is trained on a reward."""
+        if self.black_box and reward in self.black_box.rewards:
+            return self.black_box.methods[method]
+        return self.methods[method]
+
+    def registered(self, reward: str) -> str:
+        """The name under which Kedge knows a reward of the papers; one without a gradient has one name."""
+        return reward if reward in self.black_boxes else self.rewards[reward]
+
+    def judges(self, reward: str) -> tuple[str, ...]:
         """The two held-out rewards that see damage and have a say in tuning; BLIPScore for one that is trained on.
+        None of a reward without a gradient: a file size is no matter of taste.
 
         Random adapters far from the base lose the truth, CLIPScore and ImageReward, while PickScore, HPSv2 and the
         aesthetic score hardly fall.
         """
+        if reward in self.black_boxes:
+            return ()
         first = "blipscore" if reward == "clipscore" else "clipscore"
         second = "blipscore" if reward == "imagereward" else "imagereward"
         return self.rewards[first], self.rewards[second]

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from kedge.algorithms.hybrid import Hybrid
 from kedge.algorithms.rocm import ROCM
 from kedge.config import ConfigError
 from kedge.workflows.runner.runs import Measure, Run
@@ -69,13 +70,22 @@ class MatrixOptions:
     def method(self, method: str, reward: str) -> tuple[str, Overrides]:
         """Recipe and overrides of a method on a reward: its own, what tuning chose, and the unit of its β."""
         experiments = self.experiments
-        chosen = experiments.methods[method]
+        chosen = experiments.method_of(method, reward)
         overrides = {**experiments.shared, **chosen.overrides, **experiments.tuned.get(reward, {}).get(method, {})}
-        overrides |= {"reward": experiments.rewards[reward], "prompts": experiments.train}
+        overrides["prompts"] = experiments.train
         algorithm = Run(method, chosen.recipe, overrides).config().algorithm.instance
+        overrides["reward"] = experiments.registered(reward)
+        if reward in experiments.black_boxes:
+            return chosen.recipe, overrides | self._surrogate(algorithm, experiments.black_boxes[reward])
         if isinstance(algorithm, ROCM) and algorithm.beta:
             overrides["algorithm.beta_unit"] = self.unit(reward)
         return chosen.recipe, overrides
+
+    def _surrogate(self, algorithm: object, surrogate: str) -> Overrides:
+        """How an algorithm makes use of a reward's surrogate: beside it, in its place, or not at all."""
+        if isinstance(algorithm, Hybrid):
+            return {"algorithm.surrogate": surrogate}
+        return {"reward": surrogate} if isinstance(algorithm, ROCM) else {}
 
     def unit(self, reward: str) -> float:
         """What β counts in: the standard deviation of a reward's scores, or the reward's own numbers as published.

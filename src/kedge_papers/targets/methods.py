@@ -59,9 +59,9 @@ def show(result: Result) -> Exhibit:
     figure, (queries, time, true) = canvas(3, size=(4.2, 3.4))
     scale, unit = time_unit(result.trained)
     for (title, same), colour in zip(methods.items(), COLOURS, strict=False):
-        _line(queries, same, "queries", f"held_out/{trained}", colour, title)
-        _line(time, same, "seconds", f"held_out/{trained}", colour, title, scale)
-        _line(true, same, "queries", f"held_out/{truth}", colour, title)
+        draw_line(queries, same, "queries", f"held_out/{trained}", colour, title)
+        draw_line(time, same, "seconds", f"held_out/{trained}", colour, title, scale)
+        draw_line(true, same, "queries", f"held_out/{truth}", colour, title)
     reward = f"{display(trained).title}, test prompts"
     queries.set(xlabel="reward queries", ylabel=reward)
     time.set(xlabel=f"training time, {unit}", ylabel=reward)
@@ -79,7 +79,9 @@ def trained_metric(runs: Sequence[RunRecord]) -> str:
     raise ValueError("no run was trained")
 
 
-def _line(axes: Axes, same: Sequence[RunRecord], x: str, y: str, colour: str, label: str, scale: float = 1.0) -> None:
+def draw_line(
+    axes: Axes, same: Sequence[RunRecord], x: str, y: str, colour: str, label: str, scale: float = 1.0
+) -> None:
     """The mean over seeds at each evaluation, and their standard deviation."""
     where, value = points_over_seeds(same, x, y)
     if not len(where):

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
 
 def tuned_pairs(experiments: ExperimentSet) -> list[tuple[str, str]]:
-    """Every method on every reward that the tables train it on, those of the comparison and of the sweep over β."""
+    """Every method on every reward that the tables train it on, those of the comparison, the sweep and black boxes."""
     pairs: dict[tuple[str, str], None] = {}
     for reward in experiments.rows:
         for method in experiments.rows_of(reward):
@@ -57,6 +57,9 @@ def tuned_pairs(experiments: ExperimentSet) -> list[tuple[str, str]]:
         pairs[method, experiments.comparison.reward] = None
     for reward in experiments.sweep.rewards:
         pairs[SWEPT, reward] = None
+    for reward in experiments.black_boxes:
+        for method in experiments.black_box.methods if experiments.black_box else ():
+            pairs[method, reward] = None
     return list(pairs)
 
 
@@ -71,7 +74,7 @@ def measure_of(options: MatrixOptions, reward: str) -> Measure:
     experiments = options.experiments
     if experiments.tuning is None:
         raise ConfigError(f"{options.name}: no tuning prompts, because every hyper-parameter of it is published")
-    metrics = (experiments.rewards[reward], *experiments.judges(reward))
+    metrics = (experiments.registered(reward), *experiments.judges(reward))
     return options.measure(experiments.tuning, metrics=metrics, count=options.count, seed=experiments.noise_seed + 1)
 
 
@@ -96,7 +99,7 @@ def at_rung(options: MatrixOptions, candidate: Candidate, rung: int, seed: int) 
     """
     grid, measure = options.experiments.grid, measure_of(options, candidate.reward)
     recipe, overrides = options.method(candidate.method, candidate.reward)
-    title = options.experiments.methods[candidate.method].title
+    title = options.experiments.method_of(candidate.method, candidate.reward).title
     name, horizon = f"{candidate.name}--{SEED + seed}", options.budget or grid.queries[-1]
     run = Run(name, recipe, {**overrides, **candidate.overrides}, title, seed=SEED + seed)
     queries = horizon * grid.queries[rung] / grid.queries[-1]
@@ -178,7 +181,7 @@ def _table(result: Result, reward: str, grids: Sequence[Tuned]) -> Table:
             rises: list[Cell | None] = []
             for rung in range(depth):
                 rises.append(point(rungs[rung].rise, 2) if rung in rungs else None)
-            worst = point(max(rungs[max(rungs)].falls), 2) if rungs else None
+            worst = point(rungs[max(rungs)].worst, 2) if rungs else None
             mark = " (diverged)" if name in each.diverged else ""
             if name == each.choice:
                 mark = " (untrainable)" if each.untrainable else " (chosen)"

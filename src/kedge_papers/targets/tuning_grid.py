@@ -55,14 +55,19 @@ class Standing:
     falls: tuple[float, ...]
 
     @property
+    def worst(self) -> float:
+        """The largest fall; 0 where nobody judges."""
+        return max(self.falls, default=0.0)
+
+    @property
     def qualifies(self) -> bool:
         """Whether no judge fell."""
-        return max(self.falls) == 0
+        return self.worst == 0
 
     @property
     def order(self) -> tuple[bool, float, float]:
         """Larger is better: those that qualify by their rise, then the others by how little they fell."""
-        return self.qualifies, self.rise if self.qualifies else -max(self.falls), self.rise
+        return self.qualifies, self.rise if self.qualifies else -self.worst, self.rise
 
 
 def rung_role(rung: int) -> str:

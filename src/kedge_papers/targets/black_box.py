@@ -118,8 +118,10 @@ def sooner_table(reward: str, methods: Mapping[str, Sequence[RunRecord]]) -> Tab
 def _above(
     ends: Mapping[str, Row], methods: Mapping[str, Sequence[RunRecord]], method: str, reward: str
 ) -> Cell | None:
-    hybrid, other = (ends.get(methods[name][0].title) if name in methods else None for name in (HYBRID, method))
-    if method == HYBRID or hybrid is None or other is None or not several_seeds(hybrid, other):
+    if method == HYBRID or HYBRID not in methods:
+        return None
+    hybrid, other = (ends.get(methods[name][0].title) for name in (HYBRID, method))
+    if hybrid is None or other is None or not several_seeds(hybrid, other):
         return None
     apart = difference(hybrid, other, reward)
     return Cell(apart, style="signed", bold=apart.excludes(0))

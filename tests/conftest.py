@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from kedge.policies.families import FAMILIES
+
+
+def pytest_collection_finish() -> None:
+    """What is imported by now stays: the garbage collection before each training need not look through it."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -10,6 +10,7 @@ import platform
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -170,8 +171,9 @@ def environment(processes: int, device: str) -> dict[str, Any]:
     }
 
 
+@cache
 def _git_state() -> dict[str, Any] | None:
-    """Commit of Kedge's own source, when it runs from a checkout."""
+    """Commit of Kedge's own source, when it runs from a checkout: as it was when this process first said so."""
 
     def git(*arguments: str) -> str:
         package = Path(__file__).parent

@@ -5,10 +5,14 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from kedge.policies.families import FAMILIES
+
+if TYPE_CHECKING:
+    from helpers.family_models import Builder
 
 
 def pytest_collection_finish() -> None:
@@ -39,6 +43,15 @@ def micro_diffusion(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from helpers.micro_models import save_micro_diffusion
 
     return save_micro_diffusion(tmp_path_factory.mktemp("models") / "micro-diffusion")
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Builder:
+    """Builds the tiny model of a family when it is first asked for; every test has the same, so none writes into it."""
+    from helpers.family_models import build
+
+    folder = tmp_path_factory.mktemp("families")
+    return lambda name: build(name, folder)
 
 
 @pytest.fixture

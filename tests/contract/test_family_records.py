@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from helpers.family_models import FAMILIES as MODELS
-from helpers.family_models import TINY, Builder, build
+from helpers.family_models import TINY, Builder
 from kedge.config import ModelConfig, parse_config, parse_model, resolve_kind
 from kedge.export.diffusers_snippet import diffusers_code
 from kedge.models import ModelParts
@@ -26,12 +26,6 @@ from kedge.registry import load_object
 from kedge.workflows.runner.cost import step_cost
 
 PAGE = (Path(__file__).parents[2] / "docs" / "models.md").read_text(encoding="utf-8")
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Builder:
-    folder = tmp_path_factory.mktemp("families")
-    return lambda name: build(name, folder)
 
 
 @pytest.mark.parametrize("family", FAMILIES.values(), ids=list(FAMILIES))

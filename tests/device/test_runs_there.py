@@ -10,7 +10,6 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from helpers.family_models import build
 from helpers.training_world import recipe
 from kedge.cli.app import app
 from kedge.config import parse_config
@@ -47,12 +46,6 @@ RUNS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 if os.environ.get("KEDGE_TEST_DEVICE", "cuda") == "cuda":  # nobody compiles for an emulated device
     RUNS["rocm, compiled"] = ("sd15-lcm", {"algorithm": ROCM, "speed": {"compile": True}})
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory):
-    folder = tmp_path_factory.mktemp("families")
-    return lambda name: build(name, folder)
 
 
 def settings(built: Any, changes: dict[str, Any], device: torch.device | str, steps: int) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from copy import deepcopy
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,9 @@ from kedge.policies.base import Backprop, Conditioning
 
 PROMPTS = ("cat", "dog", "fox")
 TARGETS = torch.tensor([-0.8, 0.0, 0.8], dtype=torch.float64)
+
+
+PRETRAINED: dict[tuple[torch.dtype, int], dict[str, Tensor]] = {}  # each base is trained once
 
 
 class TinyLCM(AdapterSwitch):
@@ -33,7 +37,10 @@ class TinyLCM(AdapterSwitch):
             nn.init.zeros_(self.adapter[-1].weight)
             nn.init.zeros_(self.adapter[-1].bias)
             self.base.to(dtype), self.adapter.to(dtype)
-            self._pretrain(train)
+            if (dtype, train) not in PRETRAINED:
+                self._pretrain(train)
+                PRETRAINED[dtype, train] = deepcopy(self.base.state_dict())
+        self.base.load_state_dict(PRETRAINED[dtype, train])
         self.base.requires_grad_(False)
 
     def _pretrain(self, updates: int) -> None:

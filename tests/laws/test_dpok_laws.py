@@ -7,11 +7,10 @@ import itertools
 
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch.distributions import Independent, Normal, kl_divergence
 
 from helpers.pretrained_toy import TinyLCM, brightness, context, gradients, prompt_only, train
+from helpers.two_processes import in_two_processes
 from kedge.algorithms.baseline import Baseline
 from kedge.algorithms.dpok import DPOK
 from kedge.algorithms.experience import explore
@@ -202,26 +201,16 @@ def test_it_learns():
     assert history[-1]["reward"] > history[0]["reward"] + 0.05
 
 
-def _process(rank: int, path: str, results) -> None:
-    dist.init_process_group("gloo", init_method=f"file://{path}", rank=rank, world_size=2)
-
-    def gather(items):
-        parts = [None, None]
-        dist.all_gather_object(parts, items)
-        return parts[0] + parts[1]
-
+def _learn(rank: int, gather):
     ctx = context(seed=rank, processes=2, process=rank, gather=gather)
     for update in DPOK(policy_steps=1).updates(ctx):
         list(update)
-    results[rank] = {name: tensor.tolist() for name, tensor in ctx.state["value"]["network"].items()}
-    dist.destroy_process_group()
+    return {name: tensor.tolist() for name, tensor in ctx.state["value"]["network"].items()}
 
 
 def test_two_processes_keep_one_baseline(tmp_path):
-    with mp.Manager() as manager:
-        results = manager.dict()
-        mp.spawn(_process, args=(str(tmp_path / "rendezvous"), results), nprocs=2)
-        assert results[0] == results[1]
+    one, other = in_two_processes(_learn, tmp_path)
+    assert one == other
 
 
 @pytest.mark.parametrize(

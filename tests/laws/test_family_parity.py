@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from helpers.family_models import FAMILIES, PROMPTS, Builder, build, pictures, policy_of
+from helpers.family_models import FAMILIES, PROMPTS, Builder, pictures, policy_of
 from helpers.toys import Cycle
 from kedge.algorithms.base import Context
 from kedge.algorithms.rocm import ROCM
@@ -29,12 +29,6 @@ class Brightness:
 
     def __call__(self, images: Tensor, prompts: list[str]) -> Tensor:
         return images.flatten(1).mean(1)
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Builder:
-    folder = tmp_path_factory.mktemp("families")
-    return lambda name: build(name, folder)
 
 
 # A network and a step that other families have, together.

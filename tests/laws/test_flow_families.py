@@ -31,12 +31,6 @@ from kedge.training.processes import Processes
 FLOW = ("flux-schnell", "sd35-turbo", "z-image-turbo", "flux2-klein")
 
 
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Builder:
-    folder = tmp_path_factory.mktemp("flow")
-    return lambda name: build(name, folder)
-
-
 def plain(built: Built) -> DiffusionPipeline:
     """The pipeline as its folder has it, which is sampled by Euler's method."""
     with quiet_loading():

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from helpers.family_models import build
+from helpers.family_models import Builder
 from helpers.gradient_ways import PLAIN, Contrast, Way, gradient, lend, policy_for, relative
 from helpers.toys import PROMPTS, ToyPolicy, toy_context
 from kedge.algorithms.rocm import ROCM
@@ -206,9 +206,9 @@ def test_text_encoders_are_dropped_and_what_they_said_is_known(micro_lcm: Path, 
         drop_text_encoders(policy_for(micro_lcm, PLAIN), ["a", "b"], 1)
 
 
-def test_the_vae_of_sana_decodes_in_tiles(tmp_path: Path) -> None:
+def test_the_vae_of_sana_decodes_in_tiles(models: Builder) -> None:
     """A tile as large as the picture changes nothing; of smaller ones, the gradient is that of the blend."""
-    built = build("sana-sprint", tmp_path)
+    built = models("sana-sprint")
     policy = load_policy("sana-sprint", built.folder, steps=1, size=256, dtype="float64")
     z = torch.randn(1, *policy.latent_shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     whole = policy.decoder(z)
@@ -282,9 +282,9 @@ def test_pairs_call_the_network_once_for_both(micro_lcm: Path) -> None:
     assert not torch.allclose(p.mean, q.mean)
 
 
-def test_a_decoder_that_diffusers_cannot_recompute_is_recomputed_all_the_same(tmp_path: Path) -> None:
+def test_a_decoder_that_diffusers_cannot_recompute_is_recomputed_all_the_same(models: Builder) -> None:
     """SANA's: the same pictures and gradient, and less kept for it."""
-    folder = build("sana-sprint", tmp_path).folder
+    folder = models("sana-sprint").folder
 
     def pulled(memory: MemorySettings) -> tuple[Tensor, Tensor, int]:
         policy = load_policy("sana-sprint", folder, steps=2, guidance=3.5, dtype="float64")

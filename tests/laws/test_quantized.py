@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 import kedge
-from helpers.family_models import build, pictures, policy_of
+from helpers.family_models import Builder, pictures, policy_of
 from helpers.gradient_ways import PLAIN, Way, gradient, relative
 from helpers.training_world import recipe
 from kedge.config import ConfigError, parse_config
@@ -78,8 +78,8 @@ def test_pictures_and_gradients_are_those_of_what_the_bits_stand_for(kind: str, 
 
 
 @pytest.mark.parametrize("kind", WITH)
-def test_transformers_too(kind: str, tmp_path: Path) -> None:
-    built = build("flux2-klein", tmp_path)
+def test_transformers_too(kind: str, models: Builder) -> None:
+    built = models("flux2-klein")
     quantized, plain, _ = pair_of(built.folder, kind)
     assert (pictures(quantized, 3) - pictures(plain, 3)).abs().max() < 1e-4
     fresh = policy_of(built, 2, quantize=kind)

@@ -122,7 +122,6 @@ def test_if_every_configuration_does_damage_the_least_goes_on():
 def finish(options: MatrixOptions, matrix: Matrix, rises: dict[str, float]) -> None:
     """Write what each run would have left if it had been trained as far as it goes."""
     import json
-    from dataclasses import asdict
 
     for run in matrix.runs:
         home = matrix.home(run)
@@ -131,7 +130,7 @@ def finish(options: MatrixOptions, matrix: Matrix, rises: dict[str, float]) -> N
             if role not in measured:
                 rise = rises.get(run.name.removesuffix("--1000"), 0.0)
                 save_record(evaluation_folder(home), Evaluation(run.name, PROMPTS, 0, scores(rise)), role)
-                measured[role] = {"asked": asdict(measure), "missing": {}}
+                measured[role] = {"asked": measure.to_dict(), "missing": {}}
         home.mkdir(parents=True, exist_ok=True)
         (home / MEASURED).write_text(json.dumps(measured))
         if run.train:

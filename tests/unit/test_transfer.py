@@ -10,7 +10,7 @@ import torch
 from typer.testing import CliRunner
 
 import kedge
-from helpers.family_models import build, pictures, policy_of
+from helpers.family_models import Builder, pictures, policy_of
 from helpers.training_world import recipe
 from kedge.cli.app import app
 from kedge.evaluation.transfer import Transfer, read_transfer
@@ -122,9 +122,9 @@ def test_a_policy_of_ones_own_has_its_own_sampler(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["sd15-lcm", "flux2-klein", "sana-sprint"])
-def test_a_second_lora_adds_what_it_adds_and_leaves_no_trace(name: str, tmp_path: Path) -> None:
+def test_a_second_lora_adds_what_it_adds_and_leaves_no_trace(name: str, models: Builder, tmp_path: Path) -> None:
     """At half its weight it is what an adapter at half its strength is; afterwards nothing has changed."""
-    built = build(name, tmp_path)
+    built = models(name)
     other = policy_of(built, 2, drift=0.05)
     save_lora(other, tmp_path / "lora", {"base_model": "tiny"})
     policy = policy_of(built, 2)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from kedge.config import fields
 from kedge.config.compatibility import check
@@ -19,7 +18,16 @@ from kedge.config.recipe_path import recipe_path
 from kedge.config.renamed import renamed
 from kedge.config.resolution import complete, resolve_kind
 from kedge.config.schema import AlgorithmChoice, ModelConfig, RunConfig
-from kedge.config.text import SHORT, ConfigError, OverrideError, apply_overrides, read_recipe_text, read_yaml
+from kedge.config.text import (
+    SHORT,
+    ConfigError,
+    OverrideError,
+    adapter,
+    apply_overrides,
+    in_words,
+    read_recipe_text,
+    read_yaml,
+)
 from kedge.rewards.expression import with_floors
 
 __all__ = ["ConfigError", "dump", "load_config", "parse_config", "parse_model"]
@@ -208,29 +216,8 @@ def _check_keys(
             _check_keys(value, inner, full)
 
 
-@lru_cache(maxsize=256)
-def _adapter(cls: type) -> TypeAdapter[Any]:
-    """A matrix of runs is made of the same blocks again and again, and pydantic reads a class in 10 ms."""
-    return TypeAdapter(cls)
-
-
 def _build(value: Any, cls: type, path: str) -> Any:
     try:
-        return _adapter(cls).validate_python(value)
+        return adapter(cls).validate_python(value)
     except ValidationError as error:
-        lines = []
-        for problem in error.errors(include_url=False):
-            keys = []
-            for part in problem["loc"]:
-                if _is_key(part):
-                    keys.append(str(part))
-            message = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
-            value_got = "" if problem["type"] == "value_error" else f" (got {problem['input']!r})"
-            lines.append(f"{'.'.join([path, *keys])}: {message}{value_got}")
-        raise ConfigError("; ".join(dict.fromkeys(lines))) from error
-
-
-def _is_key(part: str | int) -> bool:
-    """Not the name of a type: pydantic puts that of each branch of a union into the location."""
-    text = str(part)
-    return text.isdigit() or (text.isidentifier() and text.islower() and text not in ("str", "int", "float", "bool"))
+        raise ConfigError(in_words(error, path)) from error

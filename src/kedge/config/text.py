@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
+from pydantic import TypeAdapter, ValidationError
 
 T = TypeVar("T")
 
@@ -160,12 +162,34 @@ def validated(cls: type[T], data: Any, source: str | Path) -> T:
     Raises:
         ConfigError: naming ``source`` and each key that is wrong.
     """
-    from pydantic import TypeAdapter, ValidationError
-
     try:
         return TypeAdapter(cls).validate_python(data, extra="forbid")
     except ValidationError as error:
-        problems = []
-        for each in error.errors(include_url=False):
-            problems.append(f"{'.'.join(map(str, each['loc']))}: {each['msg']}")
-        raise ConfigError(f"{source}: {'; '.join(problems)}") from error
+        raise ConfigError(f"{source}: {in_words(error)}") from error
+
+
+@lru_cache(maxsize=256)
+def adapter(cls: type) -> TypeAdapter[Any]:
+    """A matrix of runs is made of the same blocks again and again, and pydantic reads a class in 10 ms."""
+    return TypeAdapter(cls)
+
+
+def in_words(error: ValidationError, *place: str) -> str:
+    """``algorithm.beta: should be a valid number (got 'x')`` of everything that is wrong.
+
+    Args:
+        place: the keys that lead to what was validated.
+    """
+    lines = []
+    for problem in error.errors(include_url=False):
+        keys = [*place, *map(str, filter(_is_key, problem["loc"]))]
+        message = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
+        value_got = "" if problem["type"] == "value_error" else f" (got {problem['input']!r})"
+        lines.append(f"{'.'.join(keys)}: {message}{value_got}" if keys else f"{message}{value_got}")
+    return "; ".join(dict.fromkeys(lines))
+
+
+def _is_key(part: str | int) -> bool:
+    """Not the name of a type: pydantic puts that of each branch of a union into the location."""
+    text = str(part)
+    return not (text in ("str", "int", "float", "bool") or "[" in text or text[:1].isupper())

@@ -14,7 +14,7 @@ from kedge.files import write_text
 from kedge.workflows.runner.matrix import Matrix
 from kedge_papers.records.collect import collect
 from kedge_papers.records.result import Result
-from kedge_papers.runner.experiment_set import ExperimentSet, Overrides
+from kedge_papers.runner.experiment_set import ExperimentSet
 from kedge_papers.targets.rocm_tables import FINAL
 from kedge_papers.targets.tuning_grid import as_overrides, tuned
 
@@ -50,20 +50,24 @@ def spreads_of(experiments: ExperimentSet, home: Path) -> Settings:
 
 def with_settings(experiments: ExperimentSet, settings: Settings) -> ExperimentSet:
     """The experiment set with what was settled in place of its own."""
-    both: dict[str, dict[str, Overrides]] = {reward: dict(methods) for reward, methods in experiments.tuned.items()}
-    for reward, methods in settings.get("tuned", {}).items():
-        both[reward] = {**both.get(reward, {}), **methods}
-    return replace(experiments, tuned=both, spreads=dict(settings.get("spreads", experiments.spreads)))
+    both = _merged([{"tuned": experiments.tuned, "spreads": experiments.spreads}, settings])
+    return replace(experiments, tuned=both["tuned"], spreads=both["spreads"])
 
 
 def write_settings(folder: Path, base: str, settings: Sequence[Settings]) -> Path:
     """Everything that is settled, as an experiment set for ``kedge reproduce --config``."""
-    together: dict[str, Any] = {"from": base}
-    for each in settings:
-        for key, value in each.items():
-            entries = together.setdefault(key, {})
-            for name, entry in value.items():
-                entries[name] = {**entries.get(name, {}), **entry} if isinstance(entry, dict) else entry
+    together = {"from": base, **_merged(settings)}
     path = folder / FILE
     write_text(path, "# What Table 4 and tuning settled.\n" + yaml.safe_dump(together, sort_keys=False))
     return path
+
+
+def _merged(settings: Sequence[Settings]) -> dict[str, dict[str, Any]]:
+    """Key → reward → what was settled for it last; of what is settled method by method, each method's last."""
+    together: dict[str, dict[str, Any]] = {}
+    for each in settings:
+        for key, by_reward in each.items():
+            entries = together.setdefault(key, {})
+            for reward, entry in by_reward.items():
+                entries[reward] = {**entries.get(reward, {}), **entry} if isinstance(entry, Mapping) else entry
+    return together

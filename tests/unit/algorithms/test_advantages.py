@@ -9,11 +9,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from hypothesis import given
 from hypothesis import strategies as st
 
+from helpers.two_processes import in_two_processes
 from kedge.algorithms.advantages import Advantages, standardise, standardise_running, zero_share
 
 PROMPTS = ["cat", "dog", "a fox riding a bike", "a fox riding a bike, at night"]
@@ -119,28 +118,17 @@ def test_a_resumed_run_continues_as_if_nothing_had_happened():
     assert straight.state == resumed.state
 
 
-def _process(rank: int, path: str, results) -> None:
-    dist.init_process_group("gloo", init_method=f"file://{path}", rank=rank, world_size=2)
-
-    def gather(items):
-        parts = [None, None]
-        dist.all_gather_object(parts, items)
-        return parts[0] + parts[1]
-
+def _half(rank: int, gather):
     ctx, ours, own = context(gather, rank), Advantages("prompt", 8, 3), []
     for prompts, rewards in batches(10, 12):
         half = slice(6 * rank, 6 * rank + 6)
         own.append(ours(ctx, prompts[half], rewards[half]).tolist())
-    results[rank] = (own, ctx.state)
-    dist.destroy_process_group()
+    return own, ctx.state
 
 
 def test_two_processes_share_their_statistics(tmp_path):
     """Each has half of every batch; together they do exactly what one process does."""
-    with mp.Manager() as manager:
-        results = manager.dict()
-        mp.spawn(_process, args=(str(tmp_path / "rendezvous"), results), nprocs=2)
-        (first, state), (second, other_state) = results[0], results[1]
+    (first, state), (second, other_state) = in_two_processes(_half, tmp_path)
     ctx, ours = context(), Advantages("prompt", 8, 3)
     alone = [ours(ctx, prompts, rewards).tolist() for prompts, rewards in batches(10, 12)]
     assert [a + b for a, b in zip(first, second, strict=True)] == alone

@@ -10,7 +10,7 @@ import pytest
 import torch
 from huggingface_hub import constants
 
-from helpers.family_models import FAMILIES, TINY, Builder, build
+from helpers.family_models import FAMILIES, TINY, Builder
 from kedge.config import ConfigError, parse_config
 from kedge.models import ModelParts
 from kedge.policies import detect_kind, load_policy
@@ -18,12 +18,6 @@ from kedge.policies.families import default_guidance
 from kedge.policies.latent import LatentPolicy
 from kedge.random_models import build_layout
 from kedge.registry import UnknownNameError
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Builder:
-    folder = tmp_path_factory.mktemp("families")
-    return lambda name: build(name, folder)
 
 
 def cache(folder: Path, owner_and_name: str, hub: Path) -> None:

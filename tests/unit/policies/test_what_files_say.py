@@ -25,7 +25,7 @@ from diffusers import (
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from helpers.family_models import Builder, build
+from helpers.family_models import Builder
 from helpers.micro_models import NOISE_SCHEDULE
 from kedge.models import ModelParts, hub_file, resolve_model
 from kedge.policies import detect_kind, load_policy
@@ -39,12 +39,6 @@ from kedge.registry import UnknownNameError
 LAYER = "mid_block.attentions.0.transformer_blocks.0.attn1.to_q"
 OTHER = "down_blocks.0.resnets.0.conv1"  # a convolution
 RANK = 4
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Builder:
-    folder = tmp_path_factory.mktemp("families")
-    return lambda name: build(name, folder)
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from helpers.family_models import FAMILIES, Builder, build
+from helpers.family_models import FAMILIES, Builder
 from helpers.training_world import recipe
 from kedge.config import ModelConfig, parse_config, parse_model, resolve_kind
 from kedge.planning.skeletons import meta_policy
@@ -39,12 +39,6 @@ EVERY = [(name, algorithm) for name in FAMILIES for algorithm in ALGORITHMS]
 
 def quick(name: str, algorithm: str) -> bool:
     return name in (QUICK_RLCM if algorithm == "rlcm" else QUICK)
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Builder:
-    folder = tmp_path_factory.mktemp("families")
-    return lambda name: build(name, folder)
 
 
 @pytest.mark.parametrize(

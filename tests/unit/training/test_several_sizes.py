@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from helpers.family_models import Builder, build
+from helpers.family_models import Builder
 from helpers.training_world import recipe
 from kedge.algorithms.base import Context
 from kedge.algorithms.prompt_cache import PromptCache
@@ -36,12 +36,6 @@ def brightness(images: Tensor, prompts: list[str]) -> Tensor:
 
 
 brightness.differentiable = True  # type: ignore[attr-defined]
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Builder:
-    folder = tmp_path_factory.mktemp("families")
-    return lambda name: build(name, folder)
 
 
 def config_for(built: Any, algorithm: Any, **changes: Any) -> RunConfig:

@@ -5,6 +5,7 @@ Sampled with noise, as diffusers' scheduler does it too, or without (``model.ren
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from kedge.policies.families.backbones import ATTENTION, Backbone, KohyaNames
@@ -59,33 +60,33 @@ def _distilled(files: ModelFiles) -> bool:
     return bool(files.index.get("is_distilled"))
 
 
-FLUX_SCHNELL = Family(
+# Distilled without guidance; sampled as diffusers' flow-matching scheduler does it.
+few_step_flow = partial(
+    Family,
+    guidance=0.0,
+    renoise=STOCHASTIC,
+    seeds_all=True,
+    comfyui=COMFYUI,
+    scheduler=FLOW_SCHEDULER,
+)
+
+FLUX_SCHNELL = few_step_flow(
     name="flux-schnell",
     title="FLUX.1-schnell",
     make="kedge.policies.families.flux:flux_policy",
     backbone=FLUX,
     steps=4,
-    guidance=0.0,
-    renoise=STOCHASTIC,
-    seeds_all=True,
-    comfyui=COMFYUI,
-    scheduler=FLOW_SCHEDULER,
     call=_of_256_tokens,
     name_marks=("flux.1-schnell",),
     layouts=(Layout("flux-schnell", "kedge.random_models.flux:flux_schnell", ("black-forest-labs/FLUX.1-schnell",)),),
 )
 
-SD35_TURBO = Family(
+SD35_TURBO = few_step_flow(
     name="sd35-turbo",
     title="Stable Diffusion 3.5 Turbo",
     make="kedge.policies.families.sd3:sd3_policy",
     backbone=SD3,
     steps=4,
-    guidance=0.0,
-    renoise=STOCHASTIC,
-    seeds_all=True,
-    comfyui=COMFYUI,
-    scheduler=FLOW_SCHEDULER,
     call=_even_sigmas,
     recognises=_few_steps,
     name_marks=("3.5-large-turbo", "3.5-medium-turbo"),
@@ -103,34 +104,24 @@ SD35_TURBO = Family(
     ),
 )
 
-Z_IMAGE_TURBO = Family(
+Z_IMAGE_TURBO = few_step_flow(
     name="z-image-turbo",
     title="Z-Image-Turbo",
     make="kedge.policies.families.z_image:z_image_policy",
     backbone=Z_IMAGE,
     steps=8,
-    guidance=0.0,
-    renoise=STOCHASTIC,
-    seeds_all=True,
-    comfyui=COMFYUI,
-    scheduler=FLOW_SCHEDULER,
     call=_unguided,
     recognises=_few_steps,
     name_marks=("z-image-turbo", "emoji-flow"),
     layouts=(Layout("z-image-turbo", "kedge.random_models.z_image:z_image_turbo", ("Tongyi-MAI/Z-Image-Turbo",)),),
 )
 
-FLUX2_KLEIN = Family(
+FLUX2_KLEIN = few_step_flow(
     name="flux2-klein",
     title="FLUX.2 [klein]",
     make="kedge.policies.families.flux2:flux2_policy",
     backbone=FLUX2,
     steps=4,
-    guidance=0.0,
-    renoise=STOCHASTIC,
-    seeds_all=True,
-    comfyui=COMFYUI,
-    scheduler=FLOW_SCHEDULER,
     recognises=_distilled,
     name_marks=("flux.2-klein-4b", "flux.2-klein-9b"),
     layouts=(

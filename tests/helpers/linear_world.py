@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
 
+from helpers.adapter_switch import AdapterSwitch
 from helpers.toys import Cycle
 from kedge.algorithms.base import Algorithm, Context
 from kedge.gaussian import Gaussian
 from kedge.policies.base import Conditioning
 
 
-class Shifted:
+class Shifted(AdapterSwitch):
     """x_{k-1} = x_k / 2 + θ + ε over latents ``[4, 1, 1]``, no noise at k = 1; the path KL is (K − 1) |θ|² / 2."""
 
     steps, latent_shape, device, dtype = 4, (4, 1, 1), torch.device("cpu"), torch.float64
@@ -22,7 +22,6 @@ class Shifted:
 
     def __init__(self) -> None:
         self.theta = nn.Parameter(torch.zeros(4, 1, 1, dtype=self.dtype))
-        self._adapted = True
 
     def encode(self, prompts: Sequence[str]) -> Conditioning:
         return Conditioning({"row": torch.zeros(len(prompts), 1)})
@@ -33,12 +32,6 @@ class Shifted:
 
     def x0_weight(self, k: int) -> float:
         return 0.5
-
-    @contextmanager
-    def reference(self) -> Iterator[None]:
-        before, self._adapted = self._adapted, False
-        yield
-        self._adapted = before
 
     def decode(self, x0: Tensor) -> Tensor:
         return x0

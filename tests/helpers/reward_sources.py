@@ -19,7 +19,7 @@ from kedge.rewards import REWARDS, load_reward
 from kedge.rewards.alignment import Alignment
 from kedge.rewards.patches import PatchPreprocess
 from kedge.rewards.preprocess import CropPreprocess
-from kedge.rewards.text_cache import TextCache
+from kedge.rewards.texts import TextCache
 from kedge.worlds.emoji.captioner import CaptionServer
 
 WRITERS = {

@@ -23,14 +23,25 @@ from kedge.gaussian import Gaussian
 from kedge.policies.base import Backprop, Conditioning, rollout
 
 
+def words(prompts: Sequence[str]) -> Tensor:
+    """Eight numbers for each prompt, from its letters, ``[B, 8]``."""
+    return torch.stack(
+        [torch.randn(8, generator=torch.Generator().manual_seed(zlib.crc32(p.encode()))) for p in prompts]
+    )
+
+
 class Paint(AdapterSwitch):
-    """K-step generator of 8×8 pictures: latents are the pictures, a linear base plus a low-rank adapter."""
+    """K-step generator of 8×8 pictures: latents are the pictures, a linear base plus a low-rank adapter.
+
+    Attributes:
+        calls: how many latents the network has seen.
+    """
 
     latent_shape = (3, 8, 8)
     dtype = torch.float32
 
     def __init__(self, steps: int, device: torch.device, rank: int):
-        self.steps, self.device = steps, torch.device(device)
+        self.steps, self.device, self.calls = steps, torch.device(device), 0
         size = 3 * 8 * 8
         with torch.random.fork_rng():
             torch.manual_seed(0)
@@ -40,10 +51,10 @@ class Paint(AdapterSwitch):
         nn.init.zeros_(self.up.weight)
 
     def encode(self, prompts: Sequence[str]) -> Conditioning:
-        rows = [torch.randn(8, generator=torch.Generator().manual_seed(zlib.crc32(p.encode()))) for p in prompts]
-        return Conditioning({"words": torch.stack(rows).to(self.device)})
+        return Conditioning({"words": words(prompts).to(self.device)})
 
     def transition(self, x: Tensor, k: int, cond: Conditioning) -> Gaussian:
+        self.calls += len(x)
         seen = torch.cat([x.flatten(1), cond.tensors["words"]], dim=1)
         out = self.base(seen) + (self.up(self.down(seen)) if self._adapted else 0)
         std = torch.tensor(0.0 if k == 1 else 0.3, device=self.device)

@@ -21,7 +21,7 @@ from kedge.rewards.blip import (
 )
 from kedge.rewards.preprocess import check_batch
 from kedge.rewards.skeleton import Paths, Skeleton
-from kedge.rewards.text_cache import TextCache
+from kedge.rewards.texts import TextCache
 from kedge.rewards.weights import Device, read_state
 
 

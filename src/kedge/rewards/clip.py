@@ -17,8 +17,7 @@ from kedge.files import read_json
 from kedge.rewards.openclip import VIT_B_32, VIT_H_14, VIT_L_14, to_clip_config
 from kedge.rewards.preprocess import CropPreprocess, PadPreprocess, check_batch, read_preprocess
 from kedge.rewards.skeleton import Paths, Skeleton, on_meta
-from kedge.rewards.text_cache import TextCache
-from kedge.rewards.text_cleaning import clean_text
+from kedge.rewards.texts import TextCache, clean_text
 from kedge.rewards.weights import Device, at_least_float32, build_frozen, read_folder, without
 from kedge.vocabulary import check_vocabulary
 

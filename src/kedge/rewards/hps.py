@@ -14,7 +14,7 @@ from kedge.rewards.clip import FrozenCLIP, folder_tokenizer, meta_clip
 from kedge.rewards.openclip import VIT_H_14, architecture, from_open_clip, to_clip_config, to_open_clip
 from kedge.rewards.preprocess import PadPreprocess
 from kedge.rewards.skeleton import Paths, Skeleton
-from kedge.rewards.text_cleaning import clean_text
+from kedge.rewards.texts import clean_text
 from kedge.rewards.weights import Device, WrongWeightsError, build_frozen, check_match, read_state, without
 
 

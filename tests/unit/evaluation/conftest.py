@@ -1,4 +1,4 @@
-"""A small real policy: three Gaussian steps from noise to a coloured picture, with an adapter that can be off."""
+"""The painter of test runs, set to paint the colour that a prompt stands for; its adapter paints it stronger."""
 
 from __future__ import annotations
 
@@ -8,38 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from helpers.adapter_switch import AdapterSwitch
-from kedge.gaussian import Gaussian
-from kedge.policies.base import Conditioning
+from helpers.training_world import Paint, words
 
-COLOURS = {"red": (1.0, 0.0, 0.0), "green": (0.0, 1.0, 0.0), "blue": (0.0, 0.0, 1.0)}
-
-
-class PaintPolicy(AdapterSwitch):
-    """Paints the colour named in the prompt, faintly; its adapter paints it stronger."""
-
-    def __init__(self, adapter: float = 0.0):
-        self.steps, self.latent_shape = 3, (3, 8, 8)
-        self.device, self.dtype = torch.device("cpu"), torch.float32
-        self.adapter = torch.nn.Parameter(torch.tensor(adapter))
-        self.calls = 0
-
-    def encode(self, prompts: Sequence[str]) -> Conditioning:
-        rows = [next((c for word, c in COLOURS.items() if word in prompt), (0.5, 0.5, 0.5)) for prompt in prompts]
-        return Conditioning({"colour": torch.tensor(rows)})
-
-    def transition(self, x: Tensor, k: int, cond: Conditioning) -> Gaussian:
-        self.calls += len(x)
-        strength = 0.3 + (self.adapter if self._adapted else 0.0)
-        target = cond.tensors["colour"][:, :, None, None] * 2 - 1
-        mean = 0.6 * x + strength * target
-        return Gaussian(mean, torch.tensor(0.0 if k == 1 else 0.3))
-
-    def decode(self, x0: Tensor) -> Tensor:
-        return torch.nn.functional.interpolate(torch.sigmoid(x0), scale_factor=2)
-
-    def trainable(self) -> list[torch.nn.Parameter]:
-        return [self.adapter]
+COLOURS = torch.randn(3, 8, generator=torch.Generator().manual_seed(0)) / 8**0.5  # of a prompt's words
 
 
 class ColourReward:
@@ -52,8 +23,7 @@ class ColourReward:
 
     def __call__(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
         self.seen.append(images)
-        colours = torch.tensor([next((c for w, c in COLOURS.items() if w in p), (0.5,) * 3) for p in prompts])
-        return -(images.mean((2, 3)) - colours).square().sum(1)
+        return ((images.mean((2, 3)) - 0.5) * (words(prompts) @ COLOURS.T)).sum(1)
 
 
 class Brightness:
@@ -64,8 +34,15 @@ class Brightness:
 
 
 @pytest.fixture
-def policy() -> PaintPolicy:
-    return PaintPolicy(adapter=0.2)
+def policy() -> Paint:
+    policy = Paint(3, torch.device("cpu"), rank=8)
+    pixels = COLOURS.repeat_interleave(64, 0)
+    with torch.no_grad():
+        policy.base.weight.copy_(torch.cat([0.6 * torch.eye(192), 0.3 * pixels], dim=1))
+        policy.base.bias.zero_()
+        policy.down.weight.copy_(torch.cat([torch.zeros(8, 192), torch.eye(8)], dim=1))
+        policy.up.weight.copy_(0.2 * pixels)
+    return policy
 
 
 @pytest.fixture

@@ -35,9 +35,9 @@ def test_base_and_tuned_are_paired(policy, rewards, prompts) -> None:
     base = evaluate(policy, rewards, prompts, seed=3, batch_size=2, reference=True)
     tuned = evaluate(policy, rewards, prompts, seed=3, batch_size=2)
     assert (base.name, tuned.name) == ("base", "tuned")
-    assert (tuned.scores["colour"] > base.scores["colour"])[:3].all()
+    assert (tuned.scores["colour"] > base.scores["colour"]).all()
     with torch.no_grad():
-        policy.adapter.zero_()
+        policy.up.weight.zero_()
     assert same(evaluate(policy, rewards, prompts, seed=3, batch_size=2), base)
 
 
@@ -48,7 +48,7 @@ def test_scores_are_those_of_the_policy_on_that_noise(policy, rewards) -> None:
     image = policy.decode(rollout(policy, policy.encode(["blue"]), noise).x0)
     rounded = (image * 255).round() / 255
     assert result.scores["bright"][3] == pytest.approx(float(rounded.mean()), abs=1e-6)
-    assert result.images.shape == (2, 16, 16, 3)
+    assert result.images.shape == (2, 8, 8, 3)
     assert result.scores["bright"][0] == pytest.approx(float(from_uint8(result.images[:1]).mean()), abs=1e-6)
 
 
@@ -181,7 +181,7 @@ def test_saved_images_score_as_the_policy_did(policy, rewards, prompts, tmp_path
     scored = evaluate_images(paths, prompts, rewards, batch_size=2, keep_images=2)
     for name in rewards:
         assert scored.scores[name] == pytest.approx(drawn.scores[name], abs=1e-6)
-    assert scored.images.shape == (2, 16, 16, 3)
+    assert scored.images.shape == (2, 8, 8, 3)
     assert scored.seed is None
 
 

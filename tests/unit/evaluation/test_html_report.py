@@ -13,7 +13,7 @@ from PIL import Image
 
 from kedge.evaluation import evaluate, image_grid
 from kedge.evaluation.picture_files import save_picture
-from kedge.evaluation.records import evaluation_folder, load_record, save_record
+from kedge.evaluation.records import BASE, TUNED, evaluation_folder, load_record, save_record
 from kedge.evaluation.report import trained_on, write_report
 
 VOID = {"meta", "img", "br", "path", "use"}
@@ -86,7 +86,9 @@ def test_a_finished_run(run: Path) -> None:
     text, page = read(path)
     assert path == run / "report.html"
     assert path.read_text().partition("<h2>Pictures</h2>")[2].count("<img") == 2 * 4
-    assert page.images[:2] == ["base: a green thing", "tuned: a green thing"]  # brightness fell there most
+    base, tuned = (load_record(evaluation_folder(run), name) for name in (BASE, TUNED))
+    fallen = tuned.prompts[(tuned.values("bright") - base.values("bright"))[:4].argmin()]  # of those with a picture
+    assert page.images[:2] == [f"base: {fallen}", f"tuned: {fallen}"]
     for piece in (
         "my-run",
         "rocm kl",

@@ -157,7 +157,7 @@ def test_text_features_are_computed_once(tmp_path):
 
 
 def test_text_cache_forgets_the_oldest():
-    from kedge.rewards.text_cache import TextCache
+    from kedge.rewards.texts import TextCache
 
     calls = []
     cache = TextCache(lambda prompt: (calls.append(prompt), torch.ones(1, 2))[1], capacity=2)

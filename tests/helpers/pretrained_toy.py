@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from helpers.adapter_switch import AdapterSwitch
+from helpers.toys import Cycle
 from kedge.algorithms.base import Algorithm, Context
 from kedge.gaussian import Gaussian
 from kedge.policies.base import Backprop, Conditioning
@@ -111,24 +112,12 @@ def prompt_only(images: Tensor, prompts: Sequence[str]) -> Tensor:
     return torch.tensor([float(PROMPTS.index(prompt)) for prompt in prompts])
 
 
-class Cycle:
-    """cat, dog, fox, cat, …"""
-
-    def __init__(self) -> None:
-        self.place = 0
-
-    def take(self, n: int) -> list[str]:
-        taken = [PROMPTS[(self.place + i) % len(PROMPTS)] for i in range(n)]
-        self.place += n
-        return taken
-
-
 def context(policy: TinyLCM | None = None, reward=brightness, *, seed: int = 0, **settings) -> Context:
     settings = {"batch_size": 6, "accumulation": 2} | settings
     return Context(
         policy=policy or TinyLCM(),
         reward=FunctionReward(reward),
-        prompts=Cycle(),
+        prompts=Cycle(PROMPTS),
         generator=torch.Generator().manual_seed(seed),
         backprop=Backprop(),
         **settings,

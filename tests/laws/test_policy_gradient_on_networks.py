@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from helpers.micro_models import save_micro_diffusion, save_micro_lcm
-from helpers.pretrained_toy import Cycle, FunctionReward, brightness
+from helpers.pretrained_toy import PROMPTS, FunctionReward, brightness
+from helpers.toys import Cycle
 from kedge.algorithms.base import Context
 from kedge.algorithms.d3po import D3PO
 from kedge.algorithms.dpok import DPOK
@@ -41,7 +42,7 @@ def ctx(policy):
     return Context(
         policy=policy,
         reward=FunctionReward(brightness),
-        prompts=Cycle(),
+        prompts=Cycle(PROMPTS),
         generator=torch.Generator().manual_seed(0),
         backprop=Backprop(),
         batch_size=2,

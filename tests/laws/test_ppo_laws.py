@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from helpers.pretrained_toy import Cycle, TinyLCM, brightness, context, gradients, prompt_only, train
+from helpers.pretrained_toy import PROMPTS, TinyLCM, brightness, context, gradients, prompt_only, train
+from helpers.toys import Cycle
 from kedge.algorithms.experience import explore
 from kedge.algorithms.ppo import DDPO, PPO, RLCM, noised
 from kedge.algorithms.schedule import MicroBatch
@@ -180,7 +181,7 @@ def test_the_policy_gradient_is_the_pathwise_one_without_what_runs_through_step_
     missing, whole = [], []
     for seed in range(120):
         ctx = context(policy, seed=500 + seed, batch_size=96, accumulation=1)
-        prompts, noise = Cycle().take(96), draw_noise(policy, torch.Generator().manual_seed(500 + seed), 96)
+        prompts, noise = Cycle(PROMPTS).take(96), draw_noise(policy, torch.Generator().manual_seed(500 + seed), 96)
         cond = policy.encode(prompts)
         trajectory = rollout(policy, cond, noise, Backprop())
         rewards = brightness(policy.decode(trajectory.x0), prompts)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from helpers.pretrained_toy import Cycle, TinyLCM
+from helpers.pretrained_toy import PROMPTS, TinyLCM
+from helpers.toys import Cycle
 from kedge.algorithms.advantages import Advantages
 from kedge.algorithms.base import Context
 from kedge.algorithms.combination import combined_advantages
@@ -22,7 +23,7 @@ ADVANTAGES = Advantages(scope="batch", clip=None)
 
 def context(reward):
     generator = torch.Generator().manual_seed(3)
-    return Context(policy=TinyLCM(), reward=reward, prompts=Cycle(), generator=generator, batch_size=4)
+    return Context(policy=TinyLCM(), reward=reward, prompts=Cycle(PROMPTS), generator=generator, batch_size=4)
 
 
 def bright(images, prompts):

@@ -60,6 +60,26 @@ def test_code_and_tests_that_a_page_names_exist(page):
     assert missing(page.read_text(encoding="utf-8"), ROOT / "src" / "kedge", ROOT / "tests") == []
 
 
+def rows_without_tests(page: str) -> list[str]:
+    """Rows of a page's tables whose last cell is neither tests by their full names nor says that there is none."""
+    unheld = []
+    for line in page.splitlines():
+        cells = re.split(r"\s\|(?:\s|$)", line.removeprefix("| "))
+        body = line.startswith("| ") and cells[0] != "case"
+        if body and not re.fullmatch(r"`[\w/]+\.py::test_\w+`(, `[\w/]+\.py::test_\w+`)*|no test(: .+)?", cells[-2]):
+            unheld.append(line)
+    return unheld
+
+
+def test_every_case_on_robustness_names_its_tests_in_full():
+    page = (DOCS / "robustness.md").read_text(encoding="utf-8")
+    assert rows_without_tests(page) == []
+    assert page.count(" | no test") <= 3
+    first = page.index("| two runs in one folder")
+    for cell in ("`unit/test_files.py`", "…::test_damaged_json_is_named", "–"):
+        assert len(rows_without_tests(f"{page[:first]}| a case | before | now | {cell} |\n{page[first:]}")) == 1
+
+
 def test_the_page_on_the_papers_names_them():
     page = (DOCS / "paper.md").read_text(encoding="utf-8")
     assert len(re.findall(r"`[\w/]+\.py:[\w.]+`", page)) > 40

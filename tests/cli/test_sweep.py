@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import yaml
 from typer.testing import CliRunner
@@ -19,6 +24,7 @@ from kedge.evaluation import Evaluation
 from kedge.evaluation.grouped import group_interval, grouped_table
 from kedge.evaluation.rendering import render
 from kedge.evaluation.statistics import mean_interval
+from kedge.runs.checkpoint import CheckpointStore
 from kedge.workflows.sweep import read_sweep, slurm_script
 
 AXES = ("algorithm.beta=0.1,5", "training.seed=0..1")
@@ -93,6 +99,29 @@ def test_a_sweep_trains_measures_and_draws_and_does_nothing_twice(place):
     kedge("sweep", "my.yaml", *AXES)
     assert {name: (folder / "runs" / name / "metrics.jsonl").read_bytes() for name in logs} == logs
     assert json.loads((folder / "table.json").read_text())["rows"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_saves_and_ends_runs_at_once_and_none_goes_on_alone(place, number):
+    """Real processes: one of the sweep and one of each run."""
+    arguments = ["sweep", "my.yaml", "training.seed=0..1", "training.steps=1000000", "--jobs", "2"]
+    tests = str(Path(__file__).parents[1])
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*sys.path, tests])}
+    process = subprocess.Popen([sys.executable, "-m", "kedge", *arguments], env=environment)
+    logs = [place / "runs" / "sweep-my" / "runs" / f"seed-{seed}" / "metrics.jsonl" for seed in (0, 1)]
+    while not all(log.is_file() and log.read_text().count("\n") > 5 for log in logs):
+        assert process.poll() is None
+        time.sleep(0.5)
+    children = psutil.Process(process.pid).children(recursive=True)
+    assert len(children) == 2
+    process.send_signal(number)
+    assert process.wait(timeout=120) == 128 + number
+    assert not any(child.is_running() for child in children)
+    for log in logs:
+        saved = CheckpointStore(log.parent / "checkpoints").newest()
+        assert saved.step == json.loads(log.read_text().splitlines()[-1])["step"]
 
 
 def test_a_listed_run_is_one_run_and_what_is_missing_is_named(place):

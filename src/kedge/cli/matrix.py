@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Sequence
-from signal import SIGINT, SIGTERM, default_int_handler, signal
+from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 import typer
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from kedge.workflows.runner.runs import Run
 
 FAILED = 1
-INTERRUPTED = 128 + SIGINT  # as shells count
+SHELL = 128  # plus a signal's number: the shell's code for a program that it ended, 130 for Ctrl-C
 
 
 def go(matrix: Matrix) -> None:
@@ -46,7 +47,7 @@ def spread(
     if share is None and jobs in (None, 1):
         go(matrix)
         return
-    signal(SIGTERM, default_int_handler)  # as Ctrl-C: the runs' own processes are told, save and end
+    ends = _ends_like_ctrl_c()
     try:
         if share is None:
             matrix.spread(jobs or 1, command)
@@ -55,10 +56,27 @@ def spread(
 
             spread_on_ray(matrix, command, share, jobs)
     except Interrupted as stop:
-        stopped(str(stop))
+        stopped(str(stop), next(iter(ends), signal.SIGINT))
 
 
-def stopped(message: str) -> NoReturn:
+def _ends_like_ctrl_c() -> list[int]:
+    """From now on SIGTERM and a lost terminal do as Ctrl-C: the runs' own processes are told, save and end.
+
+    Returns the signals of that kind that came, which is empty as yet.
+    """
+    came: list[int] = []
+
+    def end(number: int, frame: FrameType | None) -> None:
+        came.append(number)
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # by nohup, which means to outlive its terminal
+            signal.signal(number, end)
+    return came
+
+
+def stopped(message: str, number: int = signal.SIGINT) -> NoReturn:
     """Say that a signal ended the work, and how it goes on; exits as shells expect it."""
     print(f"{message}. Go on with the same command")
-    raise typer.Exit(INTERRUPTED)
+    raise typer.Exit(SHELL + number)

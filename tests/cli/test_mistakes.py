@@ -32,7 +32,7 @@ MISTAKES: list[tuple[tuple[str, ...], tuple[str, ...]]] = [
     (("train", "indent.yaml"), ("indent.yaml", "line 3, column 2", "lora:", "indentation")),
     (("train", "fast.yaml"), ("fast.yaml", "optimizer.lr", "'fast'", "number")),
     (("train", "empty.yaml"), ("empty.yaml", "model:", "reward:")),
-    (("train", "nowhere.yaml"), ("nowhere.txt",)),
+    (("train", "nowhere.yaml"), ("prompts: ", "no such prompt file", "nowhere.txt")),
     (("train", "runs/none", "--resume"), ("runs/none", "no run", "Runs in runs: first")),
     (("train", "runs/frist", "--resume"), ("runs/frist", "Did you mean 'first'")),
     (("train", "folder"), ("folder", "not a run folder", "config.yaml", "kedge train")),

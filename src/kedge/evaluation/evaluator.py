@@ -155,6 +155,8 @@ def _score(
             scores[name] = checked_scores(name, reward(images, prompts).detach().double(), prompts).tolist()
         except RewardError as error:
             raise ScoringFailed(name, str(error)) from error
+        except ValueError as error:  # of one that ships: prompts that it does not understand, say
+            raise ScoringFailed(name, f"the metric {name} cannot score this: {error}") from error
     statistics = {name: values.tolist() for name, values in image_statistics(images).items()}
     features = encoder(images).tolist() if encoder else None
     rows = []

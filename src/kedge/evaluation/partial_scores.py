@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
+from kedge.files import telling_full_disk
+
 Row = dict[str, Any]
 
 
@@ -19,6 +21,7 @@ class PartialScores:
 
     Raises:
         ValueError: if the file belongs to another evaluation; the message names what differs.
+        DiskFullError: if there is no room for it, here and in :meth:`add`. What was recorded before stays.
     """
 
     def __init__(self, path: Path | None, header: Mapping[str, Any]):
@@ -27,19 +30,21 @@ class PartialScores:
             return
         header = json.loads(json.dumps(header))
         lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        if lines:
-            self._read(lines, header)
-        else:
+        if not self._read(lines, header):
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(header) + "\n", encoding="utf-8")
+            with telling_full_disk(path.parent):
+                path.write_text(json.dumps(header) + "\n", encoding="utf-8")
 
-    def _read(self, lines: list[str], header: Mapping[str, Any]) -> None:
+    def _read(self, lines: list[str], header: Mapping[str, Any]) -> bool:
+        """Whether there is a header, and so something to go on from."""
         parsed = []
         for line in lines:
             try:
                 parsed.append(json.loads(line))
             except json.JSONDecodeError:
-                break  # the line being written when the process was killed
+                break  # the line being written when the process was killed, or the disk full
+        if not parsed and json.dumps(header).startswith("".join(lines)):  # nothing, or not even the whole header
+            return False
         stored = parsed[0] if parsed and isinstance(parsed[0], dict) else {}
         differing = []
         for key in sorted({*stored, *header}):
@@ -55,6 +60,7 @@ class PartialScores:
             assert self.path is not None
             with self.path.open("w", encoding="utf-8") as file:
                 _write(file, parsed)
+        return True
 
     def _take(self, rows: list[Row]) -> None:
         for row in rows:
@@ -68,7 +74,7 @@ class PartialScores:
         """Record finished samples, each with its ``index``."""
         self._take(rows)
         if self.path is not None:
-            with self.path.open("a", encoding="utf-8") as file:
+            with telling_full_disk(self.path.parent), self.path.open("a", encoding="utf-8") as file:
                 _write(file, rows)
 
     def finish(self) -> None:

@@ -54,7 +54,7 @@ def load_prompts(
     if count is None or count == len(prompts):
         return prompts
     if count > len(prompts):
-        raise PromptError(f"prompts.count is {count}, but {name} has only {len(prompts)}")
+        raise PromptError(f"count is {count}, but {name} has only {len(prompts)}")
     return random.Random(seed).sample(prompts, count)
 
 

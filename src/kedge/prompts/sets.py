@@ -15,7 +15,7 @@ from functools import cached_property
 
 from kedge.config import PromptsConfig, RunConfig
 from kedge.evaluation.prompt_roles import HELD_OUT, TRAIN_PROMPTS, Role, words
-from kedge.prompts import load_prompts
+from kedge.prompts import PromptError, load_prompts
 from kedge.prompts.named import NAMED
 
 log = logging.getLogger(__name__)
@@ -43,16 +43,26 @@ class PromptSet:
         return TRAIN_PROMPTS if self.role == "train" else HELD_OUT
 
 
-def prompts_of(config: PromptsConfig) -> list[str]:
-    """The prompts of a ``prompts`` block, before anything is kept from them."""
-    return load_prompts(
-        config.source,
-        column=config.column,
-        split=config.split,
-        count=config.count,
-        seed=config.seed,
-        local=config.local,
-    )
+def prompts_of(config: PromptsConfig, key: str = "prompts") -> list[str]:
+    """The prompts of a ``prompts`` block, before anything is kept from them.
+
+    Args:
+        key: where in a recipe the block stands, for messages.
+
+    Raises:
+        PromptError: naming ``key``, what is missing, and what to give instead.
+    """
+    try:
+        return load_prompts(
+            config.source,
+            column=config.column,
+            split=config.split,
+            count=config.count,
+            seed=config.seed,
+            local=config.local,
+        )
+    except PromptError as error:
+        raise type(error)(f"{key}: {error}") from error
 
 
 class PromptSets:
@@ -98,7 +108,8 @@ class PromptSets:
     def tuning(self) -> PromptSet:
         """To watch the training by: ``watch.held_out``, or those kept from the training prompts, or some of these."""
         if self.config.watch.held_out is not None:
-            return self._apart(prompts_of(self.config.watch.held_out), self.train, "tuning", "watch.held_out")
+            key = "watch.held_out"
+            return self._apart(prompts_of(self.config.watch.held_out, key), self.train, "tuning", key)
         if self._parts[1]:
             return PromptSet(self._parts[1], "tuning")
         return PromptSet(self.train[:WATCHED], "train")
@@ -115,7 +126,7 @@ class PromptSets:
         """To judge the model by: ``watch.test``, or those kept from the training prompts, or those it is watched by."""
         if self.config.watch.test is not None:
             seen = [*self.train, *(self.tuning.prompts if self.tuning.role == "tuning" else ())]
-            return self._apart(prompts_of(self.config.watch.test), seen, "test", "watch.test")
+            return self._apart(prompts_of(self.config.watch.test, "watch.test"), seen, "test", "watch.test")
         if self._parts[2]:
             return PromptSet(self._parts[2], "test")
         if self.tuning.role == "train":

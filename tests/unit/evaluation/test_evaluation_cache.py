@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import subprocess
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,6 +22,7 @@ from kedge.rewards.user import load_callable
 from kedge.training.run import train
 from kedge.workflows.compare import compare
 from kedge.workflows.evaluate import evaluate
+from kedge.workflows.load_run import load_run
 
 PROMPTS = ["a hen", "a fox", "an owl", "a cow"]
 CODE = "CALLS = []\ndef calm(images, prompts):\n    CALLS.append(len(images))\n    return {} * images.mean((1, 2, 3))\n"
@@ -115,3 +121,39 @@ def test_damaged_and_mismatched_records_do_not_end_a_report(trained):
     assert mean(trained, metric, samples=4) is not None
     compare(str(trained), "base", metric, PROMPTS, samples=4, encoder="none", device="cpu")
     assert Evaluation.load(base).seed == 0
+
+
+@contextmanager
+def read_only(folder: Path) -> Iterator[None]:
+    """Inside, nothing can be written there: by a mount for root, who may write whatever a mode says."""
+    if os.geteuid() == 0:
+        if shutil.which("mount") is None or subprocess.run(["mount", "--bind", folder, folder]).returncode:
+            pytest.skip("mounting is not allowed here")
+        subprocess.run(["mount", "-o", "remount,ro,bind", folder], check=True)
+    places = [folder, *filter(Path.is_dir, folder.rglob("*"))]
+    for place in places if os.geteuid() else ():
+        place.chmod(0o500)
+    try:
+        yield
+    finally:
+        for place in places if os.geteuid() else ():
+            place.chmod(0o700)
+        if os.geteuid() == 0:
+            subprocess.run(["umount", folder], check=True)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes and mounts as POSIX has them")
+def test_a_run_on_a_read_only_disk_is_measured_but_not_compared(tmp_path, caplog):
+    run = tmp_path / "run"
+    train(parse_config(recipe(training__steps=1)), run)
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    with read_only(run):
+        assert mean(run, "helpers.training_world:darkness") < 1
+        assert f"{run} is read-only: the evaluation is not kept" in caplog.text
+        with pytest.raises(ValueError, match=r"report\.html cannot be written: .* is read-only"):
+            compare(str(run), metrics="helpers.training_world:darkness", prompts=PROMPTS, encoder="none")
+        with pytest.raises(OSError, match=r"Read-only|Permission"):
+            load_run(run).save_lora()
+        with pytest.raises(OSError, match=r"Read-only|Permission|cannot be written"):
+            train(parse_config(recipe(training__steps=2)), run, resume=True)
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before

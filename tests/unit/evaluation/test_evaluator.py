@@ -9,9 +9,10 @@ from PIL import Image
 
 from kedge.evaluation import Evaluation, compare, evaluate, evaluate_images
 from kedge.evaluation.diversity import BETWEEN, DIVERSITIES, WITHIN
-from kedge.evaluation.evaluator import sample_seed
+from kedge.evaluation.evaluator import ScoringFailed, sample_seed
 from kedge.pixels import from_uint8
 from kedge.policies.base import draw_noise, rollout
+from kedge.rewards import load_reward
 
 
 def same(a: Evaluation, b: Evaluation) -> bool:
@@ -93,6 +94,19 @@ def test_a_stopped_evaluation_goes_on_where_it_was(policy, prompts, tmp_path) ->
     assert len(partial_scores.read_text().splitlines()) == 1 + len(prompts)
 
 
+def test_a_cut_header_begins_anew_and_a_foreign_file_stays(policy, rewards, prompts, tmp_path) -> None:
+    partial_scores = tmp_path / "part.jsonl"
+    whole = evaluate(policy, rewards, prompts, seed=1, batch_size=2, partial_scores=partial_scores)
+    header = partial_scores.read_text().splitlines()[0]
+    for left in ("", header[:20]):  # the disk was full
+        partial_scores.write_text(left)
+        assert same(evaluate(policy, rewards, prompts, seed=1, batch_size=2, partial_scores=partial_scores), whole)
+    partial_scores.write_text("my notes")
+    with pytest.raises(ValueError, match="another evaluation"):
+        evaluate(policy, rewards, prompts, seed=1, batch_size=2, partial_scores=partial_scores)
+    assert partial_scores.read_text() == "my notes"
+
+
 def test_a_batch_of_which_a_part_is_finished_is_done_again(policy, rewards, prompts, tmp_path) -> None:
     """Its size may differ from that of the stopped evaluation."""
     partial_scores = tmp_path / "part.jsonl"
@@ -164,6 +178,12 @@ def test_bad_scores_are_named(policy, prompts) -> None:
         evaluate(policy, {}, prompts, seed=0, batch_size=4)
     with pytest.raises(ValueError, match="needs prompts"):
         evaluate(policy, {}, [], seed=0, batch_size=4)
+
+
+def test_a_metric_that_does_not_understand_a_prompt_is_named(policy) -> None:
+    with pytest.raises(ScoringFailed, match=r"^the metric oracle cannot score this: 'red': no animal 'red'") as failed:
+        evaluate(policy, {"oracle": load_reward("oracle")}, ["red"], seed=0, batch_size=1)
+    assert failed.value.metric == "oracle"
 
 
 def test_unknown_metric_lists_what_there_is(policy, rewards, prompts) -> None:

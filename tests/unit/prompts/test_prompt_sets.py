@@ -50,6 +50,16 @@ def test_no_prompt_is_in_two_sets_and_none_is_lost(prompts, tuning, test, seed):
     assert sets == split(prompts, tuning, test, seed=seed)
 
 
+@pytest.mark.parametrize("key", ["held_out", "test"])
+def test_what_is_wrong_with_prompts_names_their_key(tmp_path, key):
+    block = {"source": str(own_file(tmp_path, 2)), "count": 24}
+    sets = PromptSets(parse_config(recipe(**{f"watch__{key}": block})))
+    with pytest.raises(ValueError, match=rf"^watch\.{key}: count is 24, but .*mine\.txt has only 2$"):
+        assert sets.tuning.role != sets.test.role
+    with pytest.raises(ValueError, match=r"^prompts: count is 24"):
+        PromptSets(parse_config(recipe(prompts=block)))
+
+
 def test_something_must_be_left_to_train_on():
     with pytest.raises(ValueError, match="only 3 different"):
         split(["a", "b", "c", "a"], 2, 1)

@@ -94,7 +94,7 @@ def test_a_draw_is_seeded_and_has_no_repeats(tmp_path):
     assert ten == load_prompts("animals-45", count=10, seed=1)
     assert ten != load_prompts("animals-45", count=10, seed=2)
     assert len(set(ten)) == 10
-    with pytest.raises(PromptError, match=r"prompts\.count is 50, but animals-45 has only 45"):
+    with pytest.raises(PromptError, match=r"^count is 50, but animals-45 has only 45"):
         load_prompts("animals-45", count=50)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from kedge.evaluation.best_checkpoint import judges_of
 from kedge.evaluation.judges import standing
-from kedge.evaluation.losses import jury_change, narrowing
+from kedge.evaluation.losses import jury_change, narrowing, remaining
 from kedge.evaluation.over_optimisation import Peak, fit_peak
 from kedge.evaluation.result import Evaluation
 from kedge.evaluation.statistics import Floats, Interval, mean_interval, unit_means
@@ -34,6 +34,7 @@ class Point:
         changes: metric → ``[P]``: paired change in standard deviations of the base's scores, prompt by prompt.
         jury: ``[P]``: the judges' mean change.
         narrowed: where its pictures vary less than the base's, beyond chance; empty if nowhere or not measured.
+        remaining: diversity → which share of the base's is left.
     """
 
     label: float
@@ -41,6 +42,7 @@ class Point:
     changes: dict[str, Floats]
     jury: Floats
     narrowed: str = ""
+    remaining: dict[str, Interval] = field(default_factory=dict)
 
     def rise(self, metric: str) -> Interval:
         """Mean change with its 95 % interval over prompts."""
@@ -55,8 +57,14 @@ class Point:
         """JSON-ready."""
         rises = {metric: self.rise(metric).to_dict() for metric in self.changes}
         distance = self.distance if math.isfinite(self.distance) else None
-        judges = self.height.to_dict()
-        return {"label": self.label, "distance": distance, "rises": rises, "judges": judges, "narrowed": self.narrowed}
+        return {
+            "label": self.label,
+            "distance": distance,
+            "rises": rises,
+            "judges": self.height.to_dict(),
+            "narrowed": self.narrowed,
+            "remaining": {name: share.to_dict() for name, share in self.remaining.items()},
+        }
 
 
 @dataclass(frozen=True)
@@ -94,12 +102,12 @@ class Frontier:
     @property
     def best_step(self) -> Point:
         """Where the judges' mean is highest, of those whose pictures vary as the base's do: itself among them."""
-        return max(self.steps, key=lambda point: (not point.narrowed, point.height.value))
+        return _best(self.steps)
 
     @property
     def best_strength(self) -> Point | None:
         """The same over strengths; None where none were drawn."""
-        return max(self.strengths, key=lambda point: point.height.value) if self.strengths else None
+        return _best(self.strengths) if self.strengths else None
 
     def joint(self) -> Joint:
         """Shares of prompts at the last step."""
@@ -127,9 +135,11 @@ class Frontier:
             reasons.append(f"at the last step ({last.label:g}) {_sigma(last.height)}")
         if liked.narrowed:
             reasons.append(f"at step {liked.label:g}, which they like better, pictures vary less: {liked.narrowed}")
-        if chosen is not None:
+        if chosen is not None and chosen.label > 0:
             parts.append(f"use strength {chosen.label:g}")
             reasons.append(f"of the strengths drawn at the end of training they like it best, {_sigma(chosen.height)}")
+        elif chosen is not None:
+            reasons.append("at the end of training they like no strength better than the base")
         return f"{', '.join(parts)}, because {'; '.join(reasons)}.".replace("-", "−")
 
     def to_dict(self) -> dict[str, Any]:
@@ -210,7 +220,8 @@ def _point(label: float, now: Evaluation, base: Evaluation, judges: Sequence[str
             changes[metric] = unit_means((now.scores[metric] - values) / spread, now.prompts)
     distance = math.sqrt(float(now.distances[PATH_KL].mean())) if PATH_KL in now.distances else math.nan
     jury = unit_means(jury_change(judges, now, base), now.prompts)
-    return Point(label, distance, changes=changes, jury=jury, narrowed=narrowing(now, base))
+    alike = {"narrowed": narrowing(now, base), "remaining": remaining(now, base)}
+    return Point(label, distance, changes=changes, jury=jury, **alike)
 
 
 def _peaks(steps: Sequence[Point]) -> dict[str, Peak]:
@@ -223,6 +234,11 @@ def _peaks(steps: Sequence[Point]) -> dict[str, Peak]:
         if peak is not None:
             peaks[metric] = peak
     return peaks
+
+
+def _best(points: Sequence[Point]) -> Point:
+    """Where the judges' mean is highest, of those whose pictures vary as the base's do."""
+    return max(points, key=lambda point: (not point.narrowed, point.height.value))
 
 
 def _share(flags: Any) -> tuple[float, float, float]:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from kedge.evaluation.charts import Curve, curve_chart
+from kedge.evaluation.diversity import DIVERSITIES, WHERE
 from kedge.evaluation.frontier import Frontier, Point
 from kedge.evaluation.report_parts import sample_picture, table_html
 from kedge.evaluation.statistics import Interval
@@ -25,22 +26,45 @@ _NOTE = (
 
 def frontier_table(frontier: Frontier) -> Table:
     """Steps and strengths down; distance, rewards and judges across."""
-    metrics = tuple(frontier.steps[0].changes)
-    headers = ("√KL", *(display(metric).title for metric in metrics), "judges")
+    points = {"step": frontier.steps, "strength": frontier.strengths}
+    return _points_table({kind: list(map(Point.to_dict, each)) for kind, each in points.items()})
+
+
+def _points_table(points: Mapping[str, Sequence[Mapping[str, Any]]]) -> Table:
+    """Of points as ``frontier.json`` has them, by what they are labelled as."""
+    first = next(iter(points.values()))[0]
+    metrics, varied = tuple(first["rises"]), []
+    for name in DIVERSITIES:
+        if any(name in point.get("remaining", {}) for each in points.values() for point in each):
+            varied.append(name)
+    left = (f"% left {WHERE[name]}" for name in varied)
+    headers = ("√KL", *(display(metric).title for metric in metrics), "judges", *left)
     rows = []
-    for kind, points in (("step", frontier.steps), ("strength", frontier.strengths)):
-        for point in points:
-            rows.append((f"{kind} {point.label:g}", _cells(point, metrics)))
-    return Table("", headers, ("distance", *metrics, "judges"), tuple(rows), note=_NOTE)
+    for kind, each in points.items():
+        for point in each:
+            rows.append((f"{kind} {point['label']:g}", _cells(point, metrics, varied)))
+    note = f"{_NOTE} % left: of the base's diversity." if varied else _NOTE
+    return Table("", headers, keys=("distance", *metrics, "judges", *varied), rows=tuple(rows), note=note)
 
 
-def _cells(point: Point, metrics: Sequence[str]) -> tuple[Cell | None, ...]:
-    distance = Interval(point.distance, -math.inf, math.inf, 1)  # no interval is shown
-    cells: list[Cell | None] = [Cell(distance, digits=2) if math.isfinite(point.distance) else None]
+def _cells(point: Mapping[str, Any], metrics: Sequence[str], varied: Sequence[str]) -> tuple[Cell | None, ...]:
+    cells: list[Cell | None] = [None]
+    if point["distance"] is not None:  # of which no interval is shown
+        cells = [Cell(Interval(point["distance"], -math.inf, math.inf, 1), digits=2)]
     for metric in metrics:
-        known = metric in point.changes
-        cells.append(Cell(point.rise(metric), digits=2, style="signed") if known else None)
-    return (*cells, Cell(point.height, digits=3, style="signed"))
+        known = point["rises"].get(metric)
+        cells.append(Cell(_interval(known), digits=2, style="signed") if known else None)
+    cells.append(Cell(_interval(point["judges"]), digits=3, style="signed"))
+    for name in varied:
+        share = point["remaining"].get(name)
+        cells.append(Cell(_interval(share), scale=100, digits=0) if share else None)
+    return tuple(cells)
+
+
+def _interval(data: Mapping[str, Any]) -> Interval:
+    """Of one prompt it has no ends, which JSON cannot say."""
+    low, high = (end if data[key] is None else data[key] for key, end in (("low", -math.inf), ("high", math.inf)))
+    return Interval(data["value"], low, high, data["units"])
 
 
 def frontier_section(run: Path) -> list[str]:
@@ -51,6 +75,9 @@ def frontier_section(run: Path) -> list[str]:
     data = read_json(path)
     parts = ["<h2>How far to go</h2>", f'<p class="lead">{escape(data["advice"])}</p>', _charts(data)]
     parts.append(table_html(_peaks(data)) if data["peaks"] else "")
+    if data["strengths"]:
+        parts.append("<h3>The adapter at several strengths</h3>")
+        parts.append(table_html(_points_table({"strength": data["strengths"]})))
     parts.append(f"<p>{escape(_shares(data))}</p>")
     parts.append(f"<p>{escape(_steps(data['kl_share']))}</p>" if data["kl_share"] else "")
     worst = run / FOLDER / WORST

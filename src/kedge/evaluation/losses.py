@@ -10,7 +10,7 @@ from kedge.evaluation.comparison import comparable, mean_in_spreads
 from kedge.evaluation.diversity import BETWEEN, DIVERSITIES, WHERE, WITHIN, remaining_share
 from kedge.evaluation.guard import ALIKE, JURY, Verdict
 from kedge.evaluation.result import Evaluation
-from kedge.evaluation.statistics import Floats
+from kedge.evaluation.statistics import Floats, Interval
 
 WORST_PAIRS, ALIKE_PROMPTS, MANY_PROMPTS = 6, 4, 8
 
@@ -62,13 +62,20 @@ def narrowing(ours: Evaluation, theirs: Evaluation) -> str:
     That is where the whole interval of the share that is kept lies below :data:`~kedge.evaluation.guard.ALIKE`.
     """
     places = []
+    for name, share in remaining(ours, theirs).items():
+        if share.high < ALIKE:
+            limits = f"({100 * share.low:.0f}–{100 * share.high:.0f})"
+            places.append(f"{100 * share.value:.0f} % {WHERE[name]} {limits}")
+    return ", ".join(places)
+
+
+def remaining(ours: Evaluation, theirs: Evaluation) -> dict[str, Interval]:
+    """Which share of their diversity ours still has, of each that one encoder measured in both."""
+    shares = {}
     for name in DIVERSITIES:
         if name in ours.statistics and comparable(ours, theirs, name):
-            share = remaining_share(ours.values(name), theirs.values(name), ours.prompts)
-            if share.high < ALIKE:
-                limits = f"({100 * share.low:.0f}–{100 * share.high:.0f})"
-                places.append(f"{100 * share.value:.0f} % {WHERE[name]} {limits}")
-    return ", ".join(places)
+            shares[name] = remaining_share(ours.values(name), theirs.values(name), ours.prompts)
+    return shares
 
 
 def _by_prompt(prompts: Sequence[str], change: Floats) -> list[list[int]]:

@@ -12,6 +12,7 @@ import numpy as np
 from kedge.evaluation.picture_files import save_picture
 
 if TYPE_CHECKING:
+    from kedge.evaluation.encoders import Encoder
     from kedge.evaluation.result import Evaluation
     from kedge.policies.base import Policy
 
@@ -50,7 +51,7 @@ def draw_strengths(
     from kedge.workflows.measurement import load_metrics
     from kedge.workflows.progress_bar import progress_bar
 
-    rewards = load_metrics(list(base.scores), str(policy.device))
+    rewards, encoder = load_metrics(list(base.scores), str(policy.device)), _encoder(base, str(policy.device))
     pictures = int(base.facts.get("samples_per_prompt", 1))
     assert base.seed is not None
     drawn = {}
@@ -65,10 +66,23 @@ def draw_strengths(
                 seed=base.seed,
                 batch_size=batch_size,
                 samples_per_prompt=pictures,
+                encoder=encoder,
                 keep_images=MOST_PICTURES // pictures if strength in (0.0, 1.0) else 0,
                 progress=progress,
             )
     return Drawn(drawn, _kl_share(policy, base), _worst(drawn, list(rewards), folder))
+
+
+def _encoder(base: Evaluation, device: str) -> Encoder | None:
+    """The one that measured how much the look's pictures vary; None if none did, or it is not here any more."""
+    from kedge.evaluation.encoders import load_encoder
+    from kedge.rewards import MissingWeightsError
+
+    name = base.facts.get("encoder")
+    try:
+        return load_encoder(str(name), device) if name else None
+    except MissingWeightsError:
+        return None
 
 
 def _kl_share(policy: Policy, base: Evaluation) -> dict[int, float]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from kedge.evaluation.diversity import BETWEEN, WITHIN
 from kedge.evaluation.frontier import Frontier, frontier
 from kedge.evaluation.frontier_report import frontier_section, frontier_table
 from kedge.evaluation.over_optimisation import fit_peak
@@ -78,6 +80,39 @@ def hacked() -> Frontier:
     }
     strengths = {0.0: look(0.0), 0.5: look(2.0, pickscore=0.7, imagereward=0.25), 1.0: looks[30]}
     return frontier(TRAINED, looks, strengths, {4: 0.5, 3: 0.3, 2: 0.2})
+
+
+def varying(now: Evaluation, within: float, encoder: str = "emoji") -> Evaluation:
+    """The look with that much diversity within a prompt."""
+    statistics = {WITHIN: np.full(len(PROMPTS), within), BETWEEN: np.full(len(PROMPTS), 0.6)}
+    return replace(now, statistics=statistics, facts={**now.facts, "encoder": encoder})
+
+
+def test_a_strength_whose_pictures_grew_alike_is_told_and_not_advised(tmp_path: Path):
+    """Judges like strength 1 best, where half of the diversity within a prompt is left."""
+    base, last = varying(look(0.0), 0.4), varying(look(4.0, pickscore=1.0, imagereward=0.5), 0.2)
+    half = varying(look(1.0, pickscore=0.5, imagereward=0.3), 0.39)
+    result = frontier(TRAINED, {0: base, 10: half, 20: last}, {0.0: base, 0.5: half, 1.0: last})
+    assert result.best_strength.label == 0.5
+    rows, table = dict(frontier_table(result).rows), frontier_table(result)
+    assert table.headers[-2:] == ("% left within a prompt", "% left between prompts")
+    assert [cell.interval.value for cell in rows["strength 1"][-2:]] == pytest.approx([0.5, 1.0])
+    assert rows["strength 1"][-2].texts()[0] == "50"
+    other = frontier(TRAINED, {0: base, 10: half}, {1.0: varying(last, 0.2, encoder="another")})
+    assert dict(frontier_table(other).rows)["strength 1"][-1] is None  # two encoders' numbers are not compared
+    (tmp_path / "frontier").mkdir()
+    (tmp_path / "frontier" / "frontier.json").write_text(json.dumps(result.to_dict()))
+    page = "\n".join(frontier_section(tmp_path))
+    assert "The adapter at several strengths" in page
+    assert "% left within a prompt" in page
+    assert page.count("<td>strength ") == 3
+
+
+def test_no_strength_is_advised_where_the_base_is_liked_best():
+    looks = {0: look(0.0), 10: look(1.0, pickscore=0.5, imagereward=0.3), 20: look(4.0, imagereward=-0.4)}
+    advice = frontier(TRAINED, looks, {0.0: look(0.0), 1.0: looks[20]}).advice()
+    assert advice.startswith("Stop at step 10, because")
+    assert "no strength better than the base" in advice
 
 
 def test_judges_advise_and_the_truth_does_not():

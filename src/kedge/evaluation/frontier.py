@@ -133,6 +133,8 @@ class Frontier:
         reasons = [f"there the judges ({', '.join(self.judges)}) say {_sigma(best.height)} over the base"]
         if best.label != last.label:
             reasons.append(f"at the last step ({last.label:g}) {_sigma(last.height)}")
+        if best.height.low <= 0:
+            reasons[0] += ", which chance explains as well"
         if liked.narrowed:
             reasons.append(f"at step {liked.label:g}, which they like better, pictures vary less: {liked.narrowed}")
         if chosen is not None and chosen.label > 0:

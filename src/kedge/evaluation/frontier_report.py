@@ -37,13 +37,14 @@ def _points_table(points: Mapping[str, Sequence[Mapping[str, Any]]]) -> Table:
     for name in DIVERSITIES:
         if any(name in point.get("remaining", {}) for each in points.values() for point in each):
             varied.append(name)
-    left = (f"% left {WHERE[name]}" for name in varied)
+    left = (f"% {WHERE[name].split()[0]}" for name in varied)
     headers = ("√KL", *(display(metric).title for metric in metrics), "judges", *left)
     rows = []
     for kind, each in points.items():
         for point in each:
             rows.append((f"{kind} {point['label']:g}", _cells(point, metrics, varied)))
-    note = f"{_NOTE} % left: of the base's diversity." if varied else _NOTE
+    note = f"{_NOTE} % within, between: what is left of the base's diversity within a prompt and between prompts."
+    note = note if varied else _NOTE
     return Table("", headers, keys=("distance", *metrics, "judges", *varied), rows=tuple(rows), note=note)
 
 
@@ -116,10 +117,10 @@ def _series(points: Sequence[Mapping[str, Any]], metric: str) -> tuple[list[floa
 
 
 def _peaks(data: Mapping[str, Any]) -> Table:
-    rows = []
+    rows, first = [], min((point["distance"] for point in data["steps"] if point["distance"]), default=0.0)
     for metric, peak in data["peaks"].items():
         cells: list[Cell | None] = [None]
-        if peak["distance"] is not None and peak["distance"] <= peak["farthest"]:
+        if peak["distance"] is not None and first <= peak["distance"] <= peak["farthest"]:
             cells = [Cell(Interval(peak["distance"], peak["low"], peak["high"], 1), digits=1)]
         share = Cell(Interval(peak["peaked"], -math.inf, math.inf, 1), scale=100, digits=0)
         rows.append((display(metric).title, (*cells, share)))
@@ -129,7 +130,7 @@ def _peaks(data: Mapping[str, Any]) -> Table:
         ("peak", "seen"),
         tuple(rows),
         note="R(d) = d (α − β ln d), d = √KL (Gao et al. 2022), fitted to the steps; ± over 1,000 draws of prompts. "
-        "–: no peak before the last step. The second column is the share of draws whose curve has one.",
+        "–: no peak between the first look and the last. The second column is the share of draws whose curve has one.",
     )
 
 

@@ -114,7 +114,10 @@ def _worst(drawn: dict[float, Evaluation], metrics: Sequence[str], folder: Path)
     if ours.images is None or theirs.images is None or not judges:
         return None
     shown = min(len(ours.images), len(theirs.images))
-    rows = np.argsort(jury_change(judges, ours, theirs)[:shown])[:WORST]
+    change = jury_change(judges, ours, theirs)[:shown]
+    rows = [row for row in np.argsort(change)[:WORST] if change[row] < 0]
+    if not rows:
+        return None
     columns = {"base": theirs.images[rows], "tuned": ours.images[rows]}
     folder.mkdir(parents=True, exist_ok=True)
     save_picture(image_grid(columns, [ours.prompts[row] for row in rows]), folder / NAME)

@@ -16,6 +16,7 @@ from kedge.evaluation.frontier import Frontier, frontier
 from kedge.evaluation.frontier_report import frontier_section, frontier_table
 from kedge.evaluation.over_optimisation import fit_peak
 from kedge.evaluation.result import Evaluation
+from kedge.workflows.strengths import _worst
 
 PROMPTS = tuple(f"prompt {i}" for i in range(30))
 RNG = np.random.default_rng(0)
@@ -95,7 +96,7 @@ def test_a_strength_whose_pictures_grew_alike_is_told_and_not_advised(tmp_path: 
     result = frontier(TRAINED, {0: base, 10: half, 20: last}, {0.0: base, 0.5: half, 1.0: last})
     assert result.best_strength.label == 0.5
     rows, table = dict(frontier_table(result).rows), frontier_table(result)
-    assert table.headers[-2:] == ("% left within a prompt", "% left between prompts")
+    assert table.headers[-2:] == ("% within", "% between")
     assert [cell.interval.value for cell in rows["strength 1"][-2:]] == pytest.approx([0.5, 1.0])
     assert rows["strength 1"][-2].texts()[0] == "50"
     other = frontier(TRAINED, {0: base, 10: half}, {1.0: varying(last, 0.2, encoder="another")})
@@ -104,7 +105,7 @@ def test_a_strength_whose_pictures_grew_alike_is_told_and_not_advised(tmp_path: 
     (tmp_path / "frontier" / "frontier.json").write_text(json.dumps(result.to_dict()))
     page = "\n".join(frontier_section(tmp_path))
     assert "The adapter at several strengths" in page
-    assert "% left within a prompt" in page
+    assert "% within" in page
     assert page.count("<td>strength ") == 3
 
 
@@ -113,6 +114,25 @@ def test_no_strength_is_advised_where_the_base_is_liked_best():
     advice = frontier(TRAINED, looks, {0.0: look(0.0), 1.0: looks[20]}).advice()
     assert advice.startswith("Stop at step 10, because")
     assert "no strength better than the base" in advice
+
+
+def test_what_chance_explains_as_well_is_said_so():
+    """The judge likes half of the prompts as much better as it likes the other half worse, and a little more."""
+    doubtful, clear = look(1.0, pickscore=0.5), look(1.0, pickscore=0.5, imagereward=0.3)
+    doubtful.scores[JUDGE][::2] += 1.0
+    doubtful.scores[JUDGE][1::2] -= 0.9
+    assert "which chance explains as well" in frontier(TRAINED, {0: look(0.0), 10: doubtful}).advice()
+    assert "chance" not in frontier(TRAINED, {0: look(0.0), 10: clear}).advice()
+
+
+def test_a_peak_nearer_than_the_first_look_is_not_told(tmp_path: Path):
+    """The curve rises at first whatever it is fitted to: what lies before the first look was not seen."""
+    data = hacked().to_dict()
+    peak = {**data["peaks"][JUDGE], "distance": 0.2, "low": 0.1, "high": 0.3}
+    (tmp_path / "frontier").mkdir()
+    (tmp_path / "frontier" / "frontier.json").write_text(json.dumps({**data, "peaks": {JUDGE: peak}}))
+    page = "\n".join(frontier_section(tmp_path))
+    assert "<td>ImageReward</td><td>–</td>" in page
 
 
 def test_judges_advise_and_the_truth_does_not():
@@ -183,3 +203,18 @@ def test_table_and_report_tell_the_same(tmp_path: Path):
     assert "step 4: 50 %, step 3: 30 %, step 2: 20 %" in page
     assert "data:image/png" in page
     assert "on 0 % (0–11) of the prompts; the trained one rose while the others fell on 100 % (89–100)" in page
+
+
+def test_only_what_the_judges_marked_down_is_shown(tmp_path: Path):
+    """Three pictures fell, the others rose; where none fell there is nothing to show."""
+    base, now = look(0.0), look(1.0, imagereward=0.5)
+    images = RNG.integers(0, 255, (len(PROMPTS), 8, 8, 3)).astype(np.uint8)
+    base, now = replace(base, images=images), replace(now, images=images)
+    metrics = [TRAINED, JUDGE]
+    assert _worst({0.0: base, 1.0: now}, metrics, tmp_path / "none") is None
+    now.scores[JUDGE][:3] -= 5.0
+    one, all_twenty = _worst({0.0: base, 1.0: now}, metrics, tmp_path / "three"), look(1.0, imagereward=-1.0)
+    twenty = _worst({0.0: base, 1.0: replace(all_twenty, images=images)}, metrics, tmp_path / "twenty")
+    assert one is not None
+    assert twenty is not None
+    assert Image.open(one).height < Image.open(twenty).height / 4

@@ -222,8 +222,9 @@ def _point(label: float, now: Evaluation, base: Evaluation, judges: Sequence[str
             changes[metric] = unit_means((now.scores[metric] - values) / spread, now.prompts)
     distance = math.sqrt(float(now.distances[PATH_KL].mean())) if PATH_KL in now.distances else math.nan
     jury = unit_means(jury_change(judges, now, base), now.prompts)
-    alike = {"narrowed": narrowing(now, base), "remaining": remaining(now, base)}
-    return Point(label, distance, changes=changes, jury=jury, **alike)
+    return Point(
+        label, distance, changes=changes, jury=jury, narrowed=narrowing(now, base), remaining=remaining(now, base)
+    )
 
 
 def _peaks(steps: Sequence[Point]) -> dict[str, Peak]:

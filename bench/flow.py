@@ -122,10 +122,10 @@ def measure(way: str, setting: Setting, folder: str) -> Row:
     from kedge.training.meter import peak_memory
 
     pipeline, score = build(setting)
-    made = (
-        straightforward(setting, pipeline, score) if way == "straightforward" else ours(way, setting, pipeline, score)
-    )
-    step, weights = made
+    if way == "straightforward":
+        step, weights = straightforward(setting, pipeline, score)
+    else:
+        step, weights = ours(way, setting, pipeline, score)
     repeat_initial(weights)
     move_adapter(weights)
     device, path = torch.device(setting.device), None

@@ -64,7 +64,8 @@ def _cells(point: Mapping[str, Any], metrics: Sequence[str], varied: Sequence[st
 
 def _interval(data: Mapping[str, Any]) -> Interval:
     """Of one prompt it has no ends, which JSON cannot say."""
-    low, high = (end if data[key] is None else data[key] for key, end in (("low", -math.inf), ("high", math.inf)))
+    low = -math.inf if data["low"] is None else data["low"]
+    high = math.inf if data["high"] is None else data["high"]
     return Interval(data["value"], low, high, data["units"])
 
 

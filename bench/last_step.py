@@ -24,6 +24,7 @@ from kedge.algorithms.base import Algorithm, Context
 from kedge.algorithms.ppo import PPO
 from kedge.algorithms.rocm import ROCM
 from kedge.evaluation.t_distribution import two_sided_quantile
+from kedge.models import BUNDLED
 from kedge.policies import load_policy
 from kedge.policies.base import Backprop
 from kedge.policies.fingerprint import fingerprint
@@ -61,7 +62,7 @@ def main() -> None:
 def measured(steps: int, batches: int) -> dict[str, list[float]]:
     """Of one number of steps: value, low and high (95 % over batches) of each quantity."""
     torch.manual_seed(0)
-    policy = load_policy("lcm", MODEL, steps=steps, guidance=1.0, lora=LoraConfig())
+    policy = load_policy("lcm", MODEL, steps=steps, guidance=BUNDLED[MODEL], lora=LoraConfig())
     reward, prompts = load_reward(REWARD), load_prompts(PROMPTS)
     unscored = PPO(normalise="batch", advantage_clip=None)
     pathwise = ROCM(divergence="none", beta=0.0)

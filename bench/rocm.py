@@ -65,7 +65,7 @@ def measure(mode: str, steps: int, batch: int) -> tuple[float, float, float]:
 
     from kedge.algorithms.base import Context
     from kedge.algorithms.rocm import ROCM
-    from kedge.models import BUNDLED_GUIDANCE
+    from kedge.models import BUNDLED
     from kedge.policies import load_policy
     from kedge.policies.base import Backprop
     from kedge.policies.memory import apply_memory_settings
@@ -77,7 +77,7 @@ def measure(mode: str, steps: int, batch: int) -> tuple[float, float, float]:
 
     torch.manual_seed(0)
     way = MODES[mode]
-    policy = load_policy("lcm", "emoji-lcm", steps=8, guidance=BUNDLED_GUIDANCE, lora=LoraConfig(), dtype=way.dtype)
+    policy = load_policy("lcm", "emoji-lcm", steps=8, guidance=BUNDLED["emoji-lcm"], lora=LoraConfig(), dtype=way.dtype)
     apply_memory_settings(policy, MemorySettings(**way.memory))
     reward = load_reward("pickscore@emoji", dtype=getattr(torch, way.dtype))
     stream = PromptStream(train_prompts(), 0, True)

@@ -15,7 +15,7 @@ import kedge
 def train(steps=80, batch_size=8, prompts="emoji-activities-train", log=print):
     """Returns the policy, whose adapter is trained, and the mean reward of each step."""
     torch.manual_seed(0)  # of the adapter
-    policy = kedge.load_policy("lcm", "emoji-lcm", steps=8, guidance=1.0, lora=kedge.LoraConfig(rank=16, alpha=32))
+    policy = kedge.load_policy("lcm", "emoji-lcm", steps=8, lora=kedge.LoraConfig(rank=16, alpha=32))
     context = kedge.Context(
         policy,
         reward=kedge.load_reward("pickscore@emoji"),

@@ -9,10 +9,9 @@ from pathlib import Path
 from kedge.registry import UnknownNameError, suggest
 
 ASSETS = Path(str(files("kedge"))) / "worlds" / "emoji" / "assets"
-BUNDLED = {"emoji-lcm": 1.0, "emoji-diffusion": 1.0}  # name → the ω that it looks best at
+BUNDLED = {"emoji-lcm": 3.0, "emoji-diffusion": 1.0}  # name → its ω where nobody chooses one
 if (ASSETS / "emoji-flow" / "model_index.json").is_file():  # ships if it was built
     BUNDLED["emoji-flow"] = 0.0
-BUNDLED_GUIDANCE = BUNDLED["emoji-lcm"]
 
 
 LORA_KEYS = ("lcm_lora", "few_step_lora")

@@ -5,7 +5,7 @@ import torch
 from diffusers import LatentConsistencyModelPipeline, StableDiffusionPipeline, ZImagePipeline
 
 from helpers.family_models import pictures
-from kedge.models import BUNDLED_GUIDANCE, resolve_model
+from kedge.models import BUNDLED, resolve_model
 from kedge.policies import load_policy
 from kedge.policies.base import draw_noise, rollout
 from kedge.worlds.emoji.atlas import ASSETS
@@ -42,12 +42,12 @@ def test_kedge_draws_what_plain_diffusers_draws(name, steps):
     theirs = pipeline(
         PROMPTS,
         num_inference_steps=steps,
-        guidance_scale=BUNDLED_GUIDANCE + 1,
+        guidance_scale=BUNDLED[name] + 1,
         generator=torch.Generator().manual_seed(3),
         output_type="pt",
     ).images
     # η = 0: the pipeline draws no noise between steps
-    policy = load_policy(name.removeprefix("emoji-"), name, steps=steps, guidance=BUNDLED_GUIDANCE, eta=0.0)
+    policy = load_policy(name.removeprefix("emoji-"), name, steps=steps, guidance=BUNDLED[name], eta=0.0)
     noise = draw_noise(policy, torch.Generator().manual_seed(3), len(PROMPTS))
     with torch.no_grad():
         ours = policy.decode(rollout(policy, policy.encode(PROMPTS), noise).x0)
@@ -66,7 +66,7 @@ def test_kedge_draws_the_flow_model_as_plain_diffusers_does():
 
 
 def draw(name: str, steps: int, prompts: list[str]) -> torch.Tensor:
-    policy = load_policy(name.removeprefix("emoji-"), name, steps=steps, guidance=BUNDLED_GUIDANCE, eta=0.0)
+    policy = load_policy(name.removeprefix("emoji-"), name, steps=steps, guidance=BUNDLED[name], eta=0.0)
     noise = draw_noise(policy, torch.Generator().manual_seed(0), len(prompts))
     with torch.no_grad():
         return policy.decode(rollout(policy, policy.encode(prompts), noise).x0)

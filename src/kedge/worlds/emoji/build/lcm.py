@@ -16,7 +16,7 @@ from kedge.worlds.emoji.build.pool import Pool, tokenize
 from kedge.worlds.emoji.networks import GUIDANCE_WIDTH, make_scheduler, make_unet
 
 SKIP, HUBER, OMEGA = 120, 1e-3, (0.0, 4.0)
-SLOW = 0.995  # decay of the target network; a quick target feeds a short training its own early errors
+SLOW = 0.985  # decay of the target network; a quick target feeds a short training its own early errors
 
 
 def guidance_embedding(w: Tensor, width: int = GUIDANCE_WIDTH) -> Tensor:

@@ -10,14 +10,14 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
 
-from kedge.models import BUNDLED_GUIDANCE
+from kedge.models import BUNDLED
 from kedge.worlds.emoji.build.preview import grid, sample
 from kedge.worlds.emoji.captions import activity_prompts, held_out_prompts, parse, sample_training_spec
 from kedge.worlds.emoji.oracle import Oracle, OracleParts
 from kedge.worlds.emoji.scenes import compose_all, render
 
 STEPS = {"emoji-diffusion": 20, "emoji-lcm": 8, "emoji-flow": 4}
-OMEGA = {"emoji-diffusion": BUNDLED_GUIDANCE, "emoji-lcm": BUNDLED_GUIDANCE, "emoji-flow": 0.0}
+OMEGA = {"emoji-diffusion": BUNDLED["emoji-diffusion"], "emoji-lcm": BUNDLED["emoji-lcm"], "emoji-flow": 0.0}
 FEW_STEPS = (1, 2, 4)  # of the consistency model, besides its 8
 FLOW_STEPS = (1, 2, 8)  # of the flow model, besides its 4
 OMEGAS = (0.0, 1.0, 2.0, 3.0, 4.0)
@@ -98,7 +98,7 @@ def measure_models(folder: Path, *, seed: int, count: int = 500, device: str = "
 
 def measure_settings(folder: Path, *, seed: int, device: str = "cpu") -> list[dict[str, Any]]:
     """The consistency model at fewer steps, and at every ω."""
-    settings = [(steps, BUNDLED_GUIDANCE) for steps in FEW_STEPS]
+    settings = [(steps, OMEGA["emoji-lcm"]) for steps in FEW_STEPS]
     settings += [(STEPS["emoji-lcm"], omega) for omega in OMEGAS]
     return _measure_each(folder / "emoji-lcm", settings, seed=seed, device=device)
 

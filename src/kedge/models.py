@@ -9,7 +9,7 @@ from pathlib import Path
 from kedge.registry import UnknownNameError, suggest
 
 ASSETS = Path(str(files("kedge"))) / "worlds" / "emoji" / "assets"
-BUNDLED = {"emoji-lcm": 3.0, "emoji-diffusion": 1.0}  # name → its ω where nobody chooses one
+BUNDLED = {"emoji-lcm": 2.0, "emoji-diffusion": 1.0}  # name → its ω where nobody chooses one
 if (ASSETS / "emoji-flow" / "model_index.json").is_file():  # ships if it was built
     BUNDLED["emoji-flow"] = 0.0
 

@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 KNOWN = {
     "ba10fbe13f2839bbb1c0f27e733231aa57bd77c4f782c0b506900ee94f0ca9f6": "emoji-lcm of world 1",
     "2763bd73d56a74f1923a7c33744164a7d1df55657de391e33648ef135f5d3455": "emoji-diffusion of world 1",
+    "9a1294406b9b655c1798d8aa61a127bd1ac279059d3b0a028a6fc4ca614d0cdf": "emoji-lcm of world 2",
+    "3e3e62bea02af7bc31c4e5445085dc0b71752ea6dc590092343bfd8bff2636aa": "emoji-diffusion of world 2",
 }
 # Runs of bundled models that do not say what they were trained on are from the time of these.
 BEFORE_RECORDS = {

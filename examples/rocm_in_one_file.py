@@ -1,6 +1,6 @@
 """ROCM in one file: Algorithm 2 of arXiv 2503.06171, line by line, with torch, diffusers and peft alone.
 
-    python examples/rocm_in_one_file.py --steps 80 --out fox-lora
+    python examples/rocm_in_one_file.py --steps 150 --out fox-lora
 
 It trains the bundled emoji model towards the bundled PickScore: minutes on a CPU. Nothing of Kedge is imported; the
 first steps are those of ``kedge train`` to rounding, which a test checks.
@@ -105,7 +105,7 @@ def train(steps=150, batch_size=8, beta=1.6e-2, lr=1.5e-3, sampling_steps=4, gui
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=80)
+    parser.add_argument("--steps", type=int, default=150)
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--beta", type=float, default=1e-2)
     parser.add_argument("--lr", type=float, default=5e-4)

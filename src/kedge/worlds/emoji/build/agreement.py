@@ -15,12 +15,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kedge.models import BUNDLED
 from kedge.rewards import REWARDS, load_reward
 from kedge.worlds.emoji.atlas import ASSETS
 from kedge.worlds.emoji.build.pictures import Pictures, altered, repeated
 from kedge.worlds.emoji.build.preference import agreement
 from kedge.worlds.emoji.build.preview import sample
+from kedge.worlds.emoji.build.quality import OMEGA, STEPS
 from kedge.worlds.emoji.captions import parse, train_prompts
 from kedge.worlds.emoji.oracle import Oracle
 
@@ -104,7 +104,8 @@ def wrong_prompts(pictures: Pictures, *, seed: int) -> tuple[Tensor, list[str]]:
 def write_scales(folder: Path, *, seed: int, count: int = 256, file: Path = ASSETS / "scales.json") -> None:
     """Mean and deviation of each reward over the consistency model's pictures: where standardised rewards look."""
     prompts = train_prompts()[:count]
-    drawn = sample(folder / "emoji-lcm", prompts, steps=8, omega=BUNDLED["emoji-lcm"], seed=seed, device="cpu")
+    model = "emoji-lcm"
+    drawn = sample(folder / model, prompts, steps=STEPS[model], omega=OMEGA[model], seed=seed, device="cpu")
     images = torch.from_numpy(drawn).permute(0, 3, 1, 2)
     scales = {}
     for name in (*world_rewards(), REST):

@@ -13,13 +13,15 @@ Hellinger saturates: those are other regularisers.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 
 from kedge.divergences import jensen_shannon, make_divergence
 from kedge.gaussian import Gaussian, Reduction
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _TINY = 1e-6  # x near which the slope is that at 0, to six digits
 

@@ -109,7 +109,7 @@ def test_the_banner_tells_what_will_be_trained_before_anything_loads():
     text = "\n".join(banner(config, Path("runs/my")))
     for words in (
         "runs/my",
-        "emoji-lcm (lcm, 8 steps)",
+        "emoji-lcm (lcm, 4 steps)",
         "pickscore@emoji, by rocm, divergence kl",
         "60 steps",
         "seed 0",

@@ -149,12 +149,12 @@ def test_the_penalties_of_all_divergences_are_equal_for_small_drifts():
     """What emoji.yaml promises: each β times its divergence is KL's β times δ²/2, on average over the steps."""
     import torch
 
-    from kedge.config import ModelConfig
+    from kedge.config import load_config
     from kedge.divergences import make_divergence
     from kedge.gaussian import Gaussian
     from kedge.training.assemble import build_policy
 
-    policy = build_policy(ModelConfig(), torch.device("cpu"), lora=False)
+    policy = build_policy(load_config(EMOJI.bases["consistency"].recipe).model, torch.device("cpu"), lora=False)
     x, cond, penalty = torch.zeros(1, *policy.latent_shape), policy.encode(["a cat"]), {}
     for name in ("kl", "js", "hellinger", "fisher"):
         overrides = EMOJI.methods[name].overrides

@@ -195,13 +195,12 @@ def methods_set(lane: Lane):
 def finish_base(matrix: Matrix, run, deviation: float) -> None:
     """Write what Table 4's run of a model before training would have left."""
     import json
-    from dataclasses import asdict
 
     home, values = matrix.home(run), deviation * np.array([-1.0, 1.0] * 200) * np.sqrt(399 / 400)
     (measure,) = run.measures.values()
     prompts = tuple(f"a cat {i}" for i in range(len(values)))
     save_record(evaluation_folder(home), Evaluation("x", prompts, 0, dict.fromkeys(measure.metrics, values)), "final")
-    (home / MEASURED).write_text(json.dumps({"final": {"asked": asdict(measure), "missing": {}}}))
+    (home / MEASURED).write_text(json.dumps({"final": {"asked": measure.to_dict(), "missing": {}}}))
 
 
 def recorded(rises: dict[str, list[float]], falls: tuple[float, float] = (0.0, 0.0)):

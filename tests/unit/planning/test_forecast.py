@@ -34,6 +34,7 @@ def forecast(monkeypatch: pytest.MonkeyPatch):
             step=OperationCost(peak=STEP),
             look=LookCost(OperationCost(peak=LOOK), OperationCost(), OperationCost(peak=1)),
             prompt=PROMPT,
+            price=None,
             unknown=(),
         )
         monkeypatch.setattr(module, "count_step", lambda config: cost)

@@ -1,6 +1,6 @@
 """ROCM in one file: Algorithm 2 of arXiv 2503.06171, line by line, with torch, diffusers and peft alone.
 
-    python examples/rocm_in_one_file.py --steps 150 --out fox-lora
+    python examples/rocm_in_one_file.py --steps 120 --out fox-lora
 
 It trains the bundled emoji model towards the bundled PickScore: minutes on a CPU. Nothing of Kedge is imported; the
 first steps are those of ``kedge train`` to rounding, which a test checks.
@@ -44,7 +44,7 @@ def consistency_function(network, scheduler, x, t, text, omega):
     return c_out * x0 + c_skip * x
 
 
-def train(steps=150, batch_size=8, beta=1.6e-2, lr=1.5e-3, sampling_steps=4, guidance=2.0, seed=0, log=print):
+def train(steps=120, batch_size=8, beta=1.6e-2, lr=2e-3, sampling_steps=4, guidance=2.0, seed=0, log=print):
     """Algorithm 2; returns the pipeline, whose UNet carries the trained LoRA, and a line of numbers for each step."""
     pipe = LatentConsistencyModelPipeline.from_pretrained(ASSETS / "emoji-lcm", torch_dtype=torch.float32)
     unet, vae, scheduler = pipe.unet, pipe.vae, pipe.scheduler
@@ -105,7 +105,7 @@ def train(steps=150, batch_size=8, beta=1.6e-2, lr=1.5e-3, sampling_steps=4, gui
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=150)
+    parser.add_argument("--steps", type=int, default=120)
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--beta", type=float, default=1e-2)
     parser.add_argument("--lr", type=float, default=5e-4)

@@ -12,7 +12,7 @@ import torch
 import kedge
 
 
-def train(steps=150, batch_size=8, prompts="emoji-activities-train", log=print):
+def train(steps=120, batch_size=8, prompts="emoji-activities-train", log=print):
     """Returns the policy, whose adapter is trained, and the mean reward of each step."""
     torch.manual_seed(0)  # of the adapter
     policy = kedge.load_policy("lcm", "emoji-lcm", steps=4, lora=kedge.LoraConfig(rank=16, alpha=32))
@@ -25,7 +25,7 @@ def train(steps=150, batch_size=8, prompts="emoji-activities-train", log=print):
         batch_size=batch_size,
     )
     algorithm = kedge.ROCM(divergence="kl", beta=1.6e-2)
-    optimizer = torch.optim.AdamW(policy.trainable(), lr=1.5e-3, weight_decay=0.0)
+    optimizer = torch.optim.AdamW(policy.trainable(), lr=2e-3, weight_decay=0.0)
     history = []
     while len(history) < steps:
         for losses in algorithm.updates(context):  # a batch of experience: the losses of each optimizer step
@@ -41,7 +41,7 @@ def train(steps=150, batch_size=8, prompts="emoji-activities-train", log=print):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=150)
+    parser.add_argument("--steps", type=int, default=120)
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--out", default="rocm-lora", help="the folder for the LoRA")
     options = parser.parse_args()

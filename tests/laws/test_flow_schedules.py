@@ -16,7 +16,7 @@ from kedge.config import load_config
 from kedge.config.presets import preset as preset_named
 from kedge.policies.families.flow import dynamic_shift, flow_schedule
 from kedge.policies.families.lcm import consistency_schedule
-from kedge.policies.gaussian_step import GaussianStep
+from kedge.policies.steps import GaussianStep
 
 STATIC = {"schnell": 1.0, "shift 3": 3.0}  # FLUX.1-schnell; Z-Image-Turbo and Stable Diffusion 3.5 Turbo
 KLEIN = {"klein 512": 32 * 32, "klein 1024": 64 * 64}  # tokens of a picture

@@ -11,7 +11,7 @@ from kedge.config import ConfigError, parse_config
 from kedge.policies.families.diffusion import ddim_schedule
 from kedge.policies.families.lcm import consistency_schedule
 from kedge.policies.families.sana_sprint import trigflow_schedule
-from kedge.policies.gaussian_step import Noise, ancestral, ddim, renoise
+from kedge.policies.steps import Noise, ancestral, ddim, renoise
 
 SIGMA, NEXT_SIGMA = torch.tensor(0.8, dtype=torch.float64), torch.tensor(0.6, dtype=torch.float64)
 SPLITS = {

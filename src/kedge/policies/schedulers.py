@@ -6,9 +6,13 @@ may sample from it, which the family decides.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from diffusers import SchedulerMixin
+
+from kedge.policies.steps import PREDICTION_TYPES
+from kedge.quiet import without_remarks
 
 # What the network was trained on. Any of it taken otherwise is another model.
 TRAINED_ON = (
@@ -65,3 +69,38 @@ def _refusal(key: str, scheduler: SchedulerMixin, before: Any, cls: type, after:
         f"scheduler/scheduler_config.json sets {key}: {before!r}, which {cls.__name__} would take for {after!r}: Kedge "
         "cannot sample this model"
     )
+
+
+def set_timesteps(scheduler: Any, steps: int, timesteps: Sequence[int] | None) -> None:
+    """Have diffusers' scheduler take ``steps`` steps of its own choice, or these.
+
+    Raises:
+        ValueError: for times that the network was not trained on.
+    """
+    if timesteps is None:
+        scheduler.set_timesteps(steps)
+        return
+    most = scheduler.config.num_train_timesteps
+    if timesteps[0] >= most:
+        raise ValueError(f"model.timesteps starts at {timesteps[0]}, but this model's times are 0 to {most - 1}")
+    with without_remarks():
+        scheduler.set_timesteps(timesteps=list(timesteps))
+
+
+def refuse_clipping(scheduler: Any) -> None:
+    """Latents are not bounded: clipping the predicted x_0 would be no Gaussian mean worth differentiating.
+
+    Raises:
+        ValueError: if the scheduler's config asks for it.
+    """
+    for key in ("clip_sample", "thresholding"):
+        if scheduler.config.get(key):
+            raise ValueError(
+                f"scheduler/scheduler_config.json sets {key}: true, which latent models do not use; set it to false"
+            )
+
+
+def check_prediction_type(name: str) -> None:
+    """Raises ValueError for a convention that is not one of :data:`PREDICTION_TYPES`."""
+    if name not in PREDICTION_TYPES:
+        raise ValueError(f"prediction_type {name!r} in scheduler_config.json: expected {', '.join(PREDICTION_TYPES)}")

@@ -10,11 +10,10 @@ from torch import Tensor
 
 from kedge.policies.families.distilled import HYPER_SD
 from kedge.policies.families.unet import refuse_consistency, unet_policy
-from kedge.policies.gaussian_step import GaussianStep, ddim
 from kedge.policies.latent import LatentPolicy
-from kedge.policies.schedulers import as_scheduler
+from kedge.policies.schedulers import as_scheduler, check_prediction_type, refuse_clipping
 from kedge.policies.settings import LoraConfig
-from kedge.policies.steps import check_prediction_type, check_steps, refuse_clipping, schedule_of
+from kedge.policies.steps import GaussianStep, check_steps, ddim, schedule_of
 
 
 def ddim_schedule(scheduler: DDIMScheduler, steps: int, eta: float, dtype: torch.dtype) -> dict[int, GaussianStep]:

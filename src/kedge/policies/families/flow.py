@@ -17,14 +17,13 @@ from diffusers import DiffusionPipeline, FlowMatchEulerDiscreteScheduler
 from diffusers.pipelines.flux.pipeline_flux import calculate_shift
 from torch import Tensor
 
-from kedge.policies import gaussian_step
+from kedge.policies import steps as sampling_steps
 from kedge.policies.denoiser import Denoiser
 from kedge.policies.families.backbones import Backbone
-from kedge.policies.gaussian_step import GaussianStep
 from kedge.policies.latent import LatentPolicy
 from kedge.policies.latent_space import PATCH, LatentSpace
 from kedge.policies.settings import LoraConfig
-from kedge.policies.steps import FLOW, check_steps, schedule_of
+from kedge.policies.steps import FLOW, GaussianStep, check_steps, schedule_of
 from kedge.policies.text import Encode
 
 LEAST_SIGMA = 0.05  # a noisy step below weighs its divergence by more than 180, beside 0.5 to 5 elsewhere
@@ -53,7 +52,7 @@ def flow_schedule(
 
     def constants(i: int, t: Tensor) -> tuple[Tensor, ...]:
         sigma, next_sigma = sigmas[i], sigmas[i + 1]
-        return 1 - sigma, sigma, 1 - next_sigma, *gaussian_step.renoise(next_sigma, share)
+        return 1 - sigma, sigma, 1 - next_sigma, *sampling_steps.renoise(next_sigma, share)
 
     return schedule_of(GaussianStep, scheduler.timesteps, constants, prediction_type=FLOW, dtype=dtype)
 

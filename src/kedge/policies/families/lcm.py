@@ -11,11 +11,10 @@ from diffusers import DiffusionPipeline, LCMScheduler
 from torch import Tensor
 
 from kedge.policies.families.unet import embeds_guidance, refuse_consistency, unet_policy
-from kedge.policies.gaussian_step import GaussianStep, renoise
 from kedge.policies.latent import LatentPolicy
-from kedge.policies.schedulers import as_scheduler
+from kedge.policies.schedulers import as_scheduler, check_prediction_type, refuse_clipping, set_timesteps
 from kedge.policies.settings import LoraConfig
-from kedge.policies.steps import check_prediction_type, check_steps, refuse_clipping, schedule_of, set_timesteps
+from kedge.policies.steps import GaussianStep, check_steps, renoise, schedule_of
 
 log = logging.getLogger(__name__)
 

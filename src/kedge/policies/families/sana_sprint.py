@@ -13,10 +13,9 @@ from torch import Tensor
 
 from kedge.policies.base import Conditioning
 from kedge.policies.families.catalogue import SANA
-from kedge.policies.gaussian_step import GaussianStep, renoise
 from kedge.policies.latent import LatentPolicy
 from kedge.policies.settings import LoraConfig
-from kedge.policies.steps import check_steps, schedule_of
+from kedge.policies.steps import GaussianStep, check_steps, renoise, schedule_of
 from kedge.policies.text import GemmaText
 
 FIRST, SECOND_OF_TWO = 1.57080, 1.3  # angles of SanaSprintPipeline: where it starts, and the middle of two steps

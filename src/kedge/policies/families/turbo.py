@@ -15,11 +15,10 @@ from torch import Tensor
 
 from kedge.policies.families.distilled import LIGHTNING
 from kedge.policies.families.unet import refuse_consistency, unet_policy
-from kedge.policies.gaussian_step import GaussianStep, ancestral
 from kedge.policies.latent import LatentPolicy
-from kedge.policies.schedulers import as_scheduler
+from kedge.policies.schedulers import as_scheduler, check_prediction_type
 from kedge.policies.settings import LoraConfig
-from kedge.policies.steps import check_prediction_type, check_steps, predicted_noise, predicted_x0, schedule_of
+from kedge.policies.steps import GaussianStep, ancestral, check_steps, predicted_noise, predicted_x0, schedule_of
 
 
 @dataclass(frozen=True)

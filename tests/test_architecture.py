@@ -98,7 +98,7 @@ ONLY = {
         "kedge.rewards.weights",
     ),
     ("study", "algorithms"): ("kedge.algorithms.votes",),  # the format of recorded votes, and the noise they stand for
-    ("prompts", "evaluation"): ("kedge.evaluation.prompt_roles",),  # what a set of them is called
+    ("prompts", "evaluation"): ("kedge.evaluation.run_log",),  # what a set of them is called
     ("prompts", "worlds"): ("kedge.worlds.emoji.captions",),  # its captions are a named set
     ("cli", "evaluation"): ("kedge.evaluation.rendering", "kedge.evaluation.tables"),  # a command parses and prints
     ("cli", "study"): ("kedge.study",),

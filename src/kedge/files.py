@@ -7,13 +7,12 @@ import glob
 import itertools
 import json
 import logging
-import math
 import os
 import shlex
 import shutil
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -156,14 +155,6 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8-sig"))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is damaged, or no JSON: {error}") from error
-
-
-def finite_or_null(numbers: Mapping[str, float]) -> dict[str, float | None]:
-    """As JSON has them: it knows no infinity and no NaN, which become null."""
-    plain: dict[str, float | None] = {}
-    for name, value in numbers.items():
-        plain[name] = value if math.isfinite(value) else None
-    return plain
 
 
 def text_lines(path: Path) -> list[str]:

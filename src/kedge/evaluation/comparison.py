@@ -11,8 +11,8 @@ import numpy as np
 
 from kedge.evaluation.diversity import DIVERSITIES, remaining_share
 from kedge.evaluation.result import Evaluation
+from kedge.evaluation.run_log import finite_or_null
 from kedge.evaluation.statistics import Floats, Interval, holm, paired_difference, paired_p, unit_means, win_rate
-from kedge.files import finite_or_null
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ from kedge.evaluation.encoders import Encoder
 from kedge.evaluation.evaluator import Progress, evaluate
 from kedge.evaluation.grid import image_grid
 from kedge.evaluation.picture_files import save_picture
-from kedge.evaluation.prompt_roles import Role
 from kedge.evaluation.records import add_record, file_name, find_record
 from kedge.evaluation.result import Evaluation
+from kedge.evaluation.run_log import Role
 from kedge.files import alone, write_text
 from kedge.policies.base import Policy
 from kedge.rewards.base import Reward
@@ -32,7 +32,7 @@ class Plan:
 
     Attributes:
         rewards: name → reward.
-        role: what the prompts are to the training, see :mod:`kedge.evaluation.prompt_roles`.
+        role: what the prompts are to the training, see :mod:`kedge.evaluation.run_log`.
         seed, samples_per_prompt, batch_size, keep_images, encoder: as in :func:`kedge.evaluation.evaluate`.
         contents: of rewards and encoder by name, a hash of what decides their numbers besides the name.
     """

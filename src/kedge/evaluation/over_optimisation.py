@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from kedge.evaluation.run_log import finite_or_null
 from kedge.evaluation.statistics import Floats
-from kedge.files import finite_or_null
 
 DRAWS = 1000
 LEVEL = 0.95

@@ -20,8 +20,8 @@ from kedge.evaluation.diversity import BETWEEN, WITHIN
 from kedge.evaluation.guard import JURY, Verdict
 from kedge.evaluation.losses import shown_losses
 from kedge.evaluation.picture_files import description_of
-from kedge.evaluation.prompt_roles import logged
 from kedge.evaluation.result import Evaluation
+from kedge.evaluation.run_log import logged
 from kedge.evaluation.tables import DISTANCES, Cell, Table, display
 
 PAIRS = 16  # pictures shown

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kedge.evaluation.prompt_roles import words
+from kedge.evaluation.run_log import words
 from kedge.evaluation.statistics import Floats, Interval, mean_interval
 from kedge.files import write_text
 

@@ -1,11 +1,23 @@
-"""The log of a run, ``metrics.jsonl``: numbers by name, one JSON object for each optimizer step."""
+"""The log of a run, ``metrics.jsonl``: numbers by name, one JSON object for each optimizer step.
+
+Names and facts say what the prompts that were measured on are to the model: training prompts are never called held-out.
+"""
 
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 Line = dict[str, float | None]
+Role = Literal["train", "tuning", "test", "given"]
+
+_WORDS = {"train": "training prompts", "tuning": "held-out prompts", "test": "test prompts"}
+# Logs name what was measured while training by the prompts that it was measured on: ``held_out/pickscore``.
+HELD_OUT, TRAIN_PROMPTS = "held_out", "train_prompts"
+_LOGGED = {HELD_OUT: "held-out prompts", TRAIN_PROMPTS: "training prompts"}
 
 
 def read_log(path: Path) -> list[Line]:
@@ -33,3 +45,22 @@ def _parsed(text: bytes) -> Line | None:
         return None
     whole = isinstance(line, dict) and isinstance(line.get("step"), int | float)
     return line if whole else None
+
+
+def finite_or_null(numbers: Mapping[str, float]) -> dict[str, float | None]:
+    """As JSON has them: it knows no infinity and no NaN, which become null."""
+    plain: dict[str, float | None] = {}
+    for name, value in numbers.items():
+        plain[name] = value if math.isfinite(value) else None
+    return plain
+
+
+def words(role: str | None) -> str:
+    """``training prompts``, ``held-out prompts``, ``test prompts``; just ``prompts`` where nobody knows."""
+    return _WORDS.get(role or "", "prompts")
+
+
+def logged(key: str) -> tuple[str, str] | None:
+    """The prompts, in words, and the metric of a log's key: ``held_out/oracle`` → (held-out prompts, oracle)."""
+    prefix, _, metric = key.partition("/")
+    return (_LOGGED[prefix], metric) if prefix in _LOGGED and metric else None

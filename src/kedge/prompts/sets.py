@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from kedge.config import PromptsConfig, RunConfig
-from kedge.evaluation.prompt_roles import HELD_OUT, TRAIN_PROMPTS, Role, words
+from kedge.evaluation.run_log import HELD_OUT, TRAIN_PROMPTS, Role, words
 from kedge.prompts import PromptError, load_prompts
 from kedge.prompts.named import NAMED
 

@@ -20,8 +20,8 @@ from kedge.evaluation.encoders import Encoder
 from kedge.evaluation.evaluator import ScoringFailed
 from kedge.evaluation.guard import JURY, Verdict
 from kedge.evaluation.picture_files import save_picture
-from kedge.evaluation.prompt_roles import HELD_OUT, TRAIN_PROMPTS, Role, words
 from kedge.evaluation.repeated_looks import Alarm
+from kedge.evaluation.run_log import HELD_OUT, TRAIN_PROMPTS, Role, words
 from kedge.policies.base import Policy
 from kedge.rewards.base import Reward
 

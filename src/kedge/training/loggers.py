@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from torch import Tensor
 
-from kedge.evaluation.run_log import log_lines
-from kedge.files import finite_or_null, replacing
+from kedge.evaluation.run_log import finite_or_null, log_lines
+from kedge.files import replacing
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter

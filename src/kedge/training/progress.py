@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Column
 
-from kedge.evaluation.prompt_roles import logged
+from kedge.evaluation.run_log import logged
 from kedge.units import duration
 
 SHOWN = ("reward", "divergence")  # from the training step; held-out rewards are added as they come

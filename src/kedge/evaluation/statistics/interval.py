@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from kedge.files import finite_or_null
+from kedge.evaluation.run_log import finite_or_null
 
 Floats = NDArray[np.float64]
 

@@ -21,7 +21,7 @@ POINTS = 1000
 ALWAYS = ("format", "name", "seed", "facts", "summary", "prompts", "scores", "statistics")  # of an evaluation
 COLUMNS = (  # and held_out/…
     *("step", "seconds", "queries", "reward", "divergence", "kl", "path_kl", "rms_x0", "peak_memory_mb"),
-    *("alarm", "judges", "best_step"),
+    *("alarm", "judges", "best_step", "distance_nats"),
 )
 
 

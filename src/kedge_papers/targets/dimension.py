@@ -45,7 +45,7 @@ BATCHES, SAMPLES = 96, 32
 SIZES = (16, 64, 256, 1024, 4096)
 STEPS = 8
 HORIZONS = (2, 4, 8, 16)
-AT = 512  # latents of the emoji world's models: where the horizons are compared
+AT = 512  # latents where the horizons are compared
 # Stable Diffusion's schedule, which latent consistency models keep.
 SCHEDULE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 DIRECTION, EVERYWHERE, AVERAGE = "one direction", "every latent alike", "the average, saturating"
@@ -173,16 +173,16 @@ def show(result: Result) -> Exhibit:
     settings = result.extra.get("settings")
     if settings is None:
         return Exhibit()
-    figure, (axes,) = canvas(size=(5.2, 3.8))
+    figure, (axes,) = canvas(size=(8.4, 4.2))
     lines, colours = [], iter(COLOURS)
     for reward in REWARDS:
         colour = next(colours)
-        for estimator, style in ((PATHWISE, "-o"), (SCORE, "--s")):
+        for estimator, style, short in ((PATHWISE, "-o", "pathwise"), (SCORE, "--s", "score")):
             logs = [settings[f"{reward}, D = {size}"][estimator] for size in SIZES]
             cells, slope = [_cell(values) for values in logs], exponent(SIZES, logs)
             lines.append((f"{estimator}: {reward}", (*cells, Cell(slope, digits=2) if slope else None)))
             heights = np.exp([values[0] for values in logs])
-            axes.plot(SIZES, heights, style, color=colour, markersize=4, label=f"{estimator}: {reward}")
+            axes.plot(SIZES, heights, style, color=colour, markersize=4, label=f"{short}, {reward.split(',')[0]}")
     axes.set(xscale="log", yscale="log", xlabel="latents, D", ylabel="samples until noise equals signal")
     legend(axes)
     heads = (*(f"D = {size}" for size in SIZES), "exponent of D")

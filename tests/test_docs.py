@@ -80,6 +80,14 @@ def test_every_case_on_robustness_names_its_tests_in_full():
         assert len(rows_without_tests(f"{page[:first]}| a case | before | now | {cell} |\n{page[first:]}")) == 1
 
 
+def test_the_page_on_expectations_has_all_of_them_and_names_tests_in_full():
+    page = (DOCS / "expectations.md").read_text(encoding="utf-8")
+    states = re.findall(r"^\| (\d+) \| .+ \| (done|partly|no|written) \| .+ \|$", page, re.MULTILINE)
+    assert [int(number) for number, _ in states] == list(range(1, 35))
+    assert "…" not in page
+    assert not re.search(r"\.py`", page)
+
+
 def test_the_page_on_the_papers_names_them():
     page = (DOCS / "paper.md").read_text(encoding="utf-8")
     assert len(re.findall(r"`[\w/]+\.py:[\w.]+`", page)) > 40

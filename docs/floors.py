@@ -96,7 +96,8 @@ def picture(house: House) -> str:
     """The floors as SVG: boxes, and arrows to what is imported directly."""
     rows, links = _spots(house)
     _untangle(rows, links)
-    width = max(sum(spot.width + GAP for spot in row) for row in rows) + 2 * MARGIN
+    tools = "small tools, for everybody: " + "  ".join(house.ground)
+    width = max(LETTER * len(tools), *(sum(spot.width + GAP for spot in row) for row in rows)) + 2 * MARGIN
     centre = {}
     for level, row in enumerate(rows):
         free = (width - 2 * MARGIN - sum(spot.width for spot in row)) / len(row)
@@ -107,7 +108,7 @@ def picture(house: House) -> str:
     height = MARGIN + len(rows) * FLOOR + BOX + MARGIN
     shapes = [_arrow(*centre[upper], *centre[lower], head=not lower.to, tail=bool(upper.to)) for upper, lower in links]
     shapes += [_box(*centre[spot], spot.width, spot.part) for row in rows for spot in row if not spot.to]
-    shapes.append(_ground(width, height - MARGIN - BOX, "  ".join(house.ground)))
+    shapes.append(_ground(width, height - MARGIN - BOX, tools))
     return HEAD.format(width=round(width), height=round(height)) + "\n".join(shapes) + "\n</svg>\n"
 
 
@@ -167,9 +168,9 @@ def _arrow(x: float, y: float, to_x: float, to_y: float, *, head: bool, tail: bo
     return f'<path d="{path}" fill="none" stroke="#8a9aa0" stroke-width="1.3"{end}/>'
 
 
-def _ground(width: float, y: float, names: str) -> str:
+def _ground(width: float, y: float, text: str) -> str:
     return (
         f'<rect x="{MARGIN}" y="{y:.1f}" width="{width - 2 * MARGIN:.1f}" height="{BOX}" rx="6" fill="#ffffff"'
         f' stroke="#90a4ae" stroke-dasharray="4 3"/><text x="{width / 2:.1f}" y="{y + BOX / 2 + 5:.1f}" fill="#56666d">'
-        f"small tools, for everybody: {names}</text>"
+        f"{text}</text>"
     )

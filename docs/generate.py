@@ -10,6 +10,7 @@ from docs.damage_table import with_damage
 from docs.demo_table import with_demo
 from docs.last_step_table import with_last_step
 from docs.papers_cost import with_cost
+from docs.random_depth_table import with_random_depth
 from docs.reference import reference
 from docs.result_pages import write_pages
 from docs.world_tables import with_models, with_world
@@ -104,6 +105,7 @@ def written() -> dict[Path, str]:
         results: with_models(with_demo(results.read_text(encoding="utf-8"))),
         HERE / "reproduce.md": with_cost((HERE / "reproduce.md").read_text(encoding="utf-8")),
         HERE / "algorithms" / "ppo.md": with_last_step((HERE / "algorithms" / "ppo.md").read_text(encoding="utf-8")),
+        HERE / "memory.md": with_random_depth((HERE / "memory.md").read_text(encoding="utf-8")),
         HERE / "recipes.md": recipes(),
         HERE / "rewards.md": with_world(with_damage((HERE / "rewards.md").read_text(encoding="utf-8"))),
         HERE / "api" / "README.md": reference(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from docs import floors
+from docs import floors, guidance_picture
 from docs.damage_table import with_damage
 from docs.demo_table import with_demo
 from docs.last_step_table import with_last_step
@@ -13,6 +13,7 @@ from docs.papers_cost import with_cost
 from docs.random_depth_table import with_random_depth
 from docs.reference import reference
 from docs.result_pages import write_pages
+from docs.seeds_table import SHORT, with_seeds
 from docs.world_tables import with_models, with_world
 
 from kedge.config import load_config
@@ -101,8 +102,8 @@ def written() -> dict[Path, str]:
     overview = HERE.parent / "ARCHITECTURE.md"
     readme, results = overview.with_name("README.md"), HERE / "results" / "README.md"
     return {
-        readme: with_demo(readme.read_text(encoding="utf-8")),
-        results: with_models(with_demo(results.read_text(encoding="utf-8"))),
+        readme: with_seeds(readme.read_text(encoding="utf-8"), seeds=3, metrics=SHORT),
+        results: with_models(with_seeds(with_seeds(with_demo(results.read_text(encoding="utf-8"))), "hacking")),
         HERE / "reproduce.md": with_cost((HERE / "reproduce.md").read_text(encoding="utf-8")),
         HERE / "algorithms" / "ppo.md": with_last_step((HERE / "algorithms" / "ppo.md").read_text(encoding="utf-8")),
         HERE / "memory.md": with_random_depth((HERE / "memory.md").read_text(encoding="utf-8")),
@@ -117,4 +118,5 @@ def written() -> dict[Path, str]:
 if __name__ == "__main__":
     for file, text in written().items():
         file.write_text(text, encoding="utf-8")
+    guidance_picture.PICTURE.write_bytes(guidance_picture.drawn())
     write_pages()

@@ -10,28 +10,35 @@ from docs.marked import filled
 from kedge.evaluation.statistics import Interval
 from kedge.evaluation.tables import decimals, display
 
-RECORD = Path(__file__).parent / "records" / "emoji-rocm.json"
+RECORDS = Path(__file__).parent / "records"
+PRESETS = {  # marks on the pages → the preset of their record, and what it is
+    "seeds": ("emoji-rocm", "ROCM with KL towards a learned preference model"),
+    "hacking": ("emoji-hacking", "the same without an anchor"),
+}
+SHORT = ("pickscore@emoji", "imagereward@emoji", "blipscore@emoji", "oracle")  # what fits on the README's first screen
 
 
-def with_seeds(page: str, name: str, seeds: int | None) -> str:
-    """A page with what stands between the marks ``name``: so many seeds, or all of the record's."""
-    return filled(page, name, RECORD.name, text(seeds))
+def with_seeds(page: str, name: str = "seeds", *, seeds: int | None = None, metrics: tuple[str, ...] = ()) -> str:
+    """A page with what stands between the marks ``name``: so many seeds and these metrics, or all of the record's."""
+    return filled(page, name, f"{PRESETS[name][0]}.json", text(name, seeds=seeds, metrics=metrics))
 
 
-def text(seeds: int | None = None) -> str:
+def text(name: str = "seeds", *, seeds: int | None = None, metrics: tuple[str, ...] = ()) -> str:
     """What was run, the table with a column for each seed, the verdicts."""
-    record = json.loads(RECORD.read_text(encoding="utf-8"))
+    preset, what = PRESETS[name]
+    record = json.loads((RECORDS / f"{preset}.json").read_text(encoding="utf-8"))
     rows = record["seeds"][:seeds]
     steps, seconds = record["steps"], [row["seconds"] for row in rows]
     lines = [
-        f"{steps} steps of ROCM with KL towards a learned preference model ({min(seconds):.0f} to {max(seconds):.0f} "
+        f"{steps} steps of {what} ({min(seconds):.0f} to {max(seconds):.0f} "
         f"seconds of training and looking on {record['environment']['threads']} x86 core), measured on "
         f"{record['prompts']} captions that it neither trained on nor watched, of animals that no model has seen at "
         f"these activities, {record['pictures']} pictures each:\n",
         "| | base | " + " | ".join(f"seed {row['seed']}" for row in rows) + " |",
         "|:---|---:|" + "---:|" * len(rows),
     ]
-    for metric, (mean, _) in record["base"].items():
+    for metric in metrics or record["base"]:
+        mean, _ = record["base"][metric]
         differences = [Interval(**row["changes"][metric]["difference"]) for row in rows]
         digits = decimals(differences)
         cells = [f"{each.value:+.{digits}f} ± {each.half_width:.{digits}f}" for each in differences]

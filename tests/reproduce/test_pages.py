@@ -19,8 +19,11 @@ from docs.result_pages import (
     with_index,
     with_section,
 )
+from docs.seeds_table import SHORT
+from docs.seeds_table import text as seeds_text
 
 from helpers.invented_records import result_of
+from kedge.config import load_config
 from kedge.evaluation.tables import display
 from kedge.policies.fingerprint import KNOWN
 from kedge_papers.pages.exhibit import LARGEST
@@ -104,14 +107,13 @@ def test_a_readme_without_the_section_stays_as_it_is(tmp_path):
     assert with_section(once, published) == once
 
 
-def test_the_demo_in_the_readme_is_what_its_record_says():
+def test_the_demo_on_the_page_of_results_is_what_its_record_says():
     """Every number of the section: from the scores of the pictures, which base and tuned model drew from one noise."""
     record = json.loads((ROOT / "docs" / "records" / "demo.json").read_text(encoding="utf-8"))
     block = demo_text()
-    for path in (ROOT / "README.md", RESULTS / "README.md"):
-        text = path.read_text(encoding="utf-8")
-        assert text.count(block) == 1, "run `make docs`"
-        assert with_demo(text) == text
+    text = (RESULTS / "README.md").read_text(encoding="utf-8")
+    assert text.count(block) == 1, "run `make docs`"
+    assert with_demo(text) == text
     for metric, scores in record["base"]["scores"].items():
         change = np.mean(np.subtract(record["tuned"]["scores"][metric], scores))
         row = next(line for line in block.splitlines() if line.startswith(f"| {display(metric).title} "))
@@ -129,3 +131,26 @@ def test_the_try_it_section_says_no_other_number():
     section = (ROOT / "README.md").read_text(encoding="utf-8").split("## Try it")[1].split("## Use it")[0]
     outside = section.replace(demo_text(), "")
     assert re.findall(r"\d[\d.]*", re.sub(r"<!--.*?-->", "", outside)) == ["3.11"]
+
+
+@pytest.mark.parametrize(
+    ("page", "name", "seeds", "metrics"),
+    [
+        (ROOT / "README.md", "seeds", 3, SHORT),
+        (RESULTS / "README.md", "seeds", None, ()),
+        (RESULTS / "README.md", "hacking", None, ()),
+    ],
+)
+def test_the_demo_over_seeds_is_what_its_record_says(page, name, seeds, metrics):
+    """Every seed's cell is the mean difference over its pictures' prompts, and the verdicts are the runs'."""
+    preset = {"seeds": "emoji-rocm", "hacking": "emoji-hacking"}[name]
+    record = json.loads((ROOT / "docs" / "records" / f"{preset}.json").read_text(encoding="utf-8"))
+    block = seeds_text(name, seeds=seeds, metrics=metrics)
+    assert page.read_text(encoding="utf-8").count(block) == 1, "run `make docs`"
+    rows = record["seeds"][:seeds]
+    for metric in metrics or record["base"]:
+        row = next(line for line in block.splitlines() if line.startswith(f"| {display(metric).title} |"))
+        shown = [float(cell.split("±")[0].replace("−", "-")) for cell in row.split("|")[3:-1]]
+        assert shown == pytest.approx([each["changes"][metric]["difference"]["value"] for each in rows], abs=0.006)
+    assert f"| Verdict | | {' | '.join(each['verdict'] for each in rows)} |" in block
+    assert record["steps"] == load_config(preset).training.steps, "the preset changed: python -m bench.demo"

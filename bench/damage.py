@@ -23,6 +23,7 @@ from kedge.evaluation.encoders import load_encoder
 from kedge.evaluation.evaluator import evaluate
 from kedge.evaluation.result import Evaluation
 from kedge.evaluation.statistics import mean_interval
+from kedge.models import BUNDLED
 from kedge.policies import load_policy
 from kedge.policies.base import draw_noise, rollout
 from kedge.policies.fingerprint import fingerprint
@@ -33,7 +34,7 @@ from kedge.rewards import REWARDS, load_reward
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 RECORD = Path(__file__).parents[1] / "docs" / "records" / "damage.json"
-MODEL, STEPS, OMEGA = "emoji-lcm", 8, 1.0
+MODEL, STEPS = "emoji-lcm", 4
 TARGETS = (20.0, 70.0)  # nats
 SEED, BATCH = 20_260, 16
 CLOSE = 0.05  # of the target
@@ -48,7 +49,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
 
-    policy = load_policy("lcm", MODEL, steps=STEPS, guidance=OMEGA, lora=LoraConfig(rank=16, alpha=32))
+    policy = load_policy("lcm", MODEL, steps=STEPS, guidance=BUNDLED[MODEL], lora=LoraConfig(rank=16, alpha=32))
     assert isinstance(policy, LatentPolicy)
     prompts = load_prompts("emoji-held-out", count=arguments.prompts)
     rewards = {name: load_reward(name) for name in judges()}

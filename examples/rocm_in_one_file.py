@@ -44,7 +44,7 @@ def consistency_function(network, scheduler, x, t, text, omega):
     return c_out * x0 + c_skip * x
 
 
-def train(steps=120, batch_size=8, beta=1.6e-2, lr=2e-3, sampling_steps=4, guidance=2.0, seed=0, log=print):
+def train(steps=120, batch_size=8, beta=2e-2, lr=1.5e-3, sampling_steps=4, guidance=2.0, seed=0, log=print):
     """Algorithm 2; returns the pipeline, whose UNet carries the trained LoRA, and a line of numbers for each step."""
     pipe = LatentConsistencyModelPipeline.from_pretrained(ASSETS / "emoji-lcm", torch_dtype=torch.float32)
     unet, vae, scheduler = pipe.unet, pipe.vae, pipe.scheduler

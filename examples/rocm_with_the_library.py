@@ -24,8 +24,8 @@ def train(steps=120, batch_size=8, prompts="emoji-activities-train", log=print):
         backprop=kedge.Backprop(),  # last_steps=2 truncates, checkpoint=True recomputes each step
         batch_size=batch_size,
     )
-    algorithm = kedge.ROCM(divergence="kl", beta=1.6e-2)
-    optimizer = torch.optim.AdamW(policy.trainable(), lr=2e-3, weight_decay=0.0)
+    algorithm = kedge.ROCM(divergence="kl", beta=2e-2)
+    optimizer = torch.optim.AdamW(policy.trainable(), lr=1.5e-3, weight_decay=0.0)
     history = []
     while len(history) < steps:
         for losses in algorithm.updates(context):  # a batch of experience: the losses of each optimizer step

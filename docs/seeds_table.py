@@ -42,7 +42,8 @@ def text(name: str = "seeds", *, seeds: int | None = None, metrics: tuple[str, .
         differences = [Interval(**row["changes"][metric]["difference"]) for row in rows]
         digits = decimals(differences)
         cells = [f"{each.value:+.{digits}f} ± {each.half_width:.{digits}f}" for each in differences]
-        lines.append(f"| {display(metric).title} | {mean:.{digits}f} | {' | '.join(cells)} |".replace("-", "−"))
+        numbers = " | ".join([f"{mean:.{digits}f}", *cells]).replace("-", "−")
+        lines.append(f"| {display(metric).title} | {numbers} |")
     for metric, change in rows[0]["changes"].items():
         if "remaining" in change:
             cells = [f"{100 * row['changes'][metric]['remaining']['value']:.0f} %" for row in rows]

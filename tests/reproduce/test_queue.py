@@ -67,6 +67,21 @@ def test_a_lane_does_everything_in_order_and_records_it(tmp_path):
     assert reproduce("--queue", str(path), "--out", str(out), "--draw").output.split()
 
 
+def test_a_base_model_alone_begins_no_target_that_trains(tmp_path):
+    """Its run is of many targets: their pages stood there, empty, as soon as the first of them had measured it."""
+    text = (
+        f"experiments: emoji\nstages: [{{target: {TARGET!r}, runs: [base]}}, {{target: {TARGET!r}, runs: [first]}}]\n"
+    )
+    path = queue(tmp_path, text)
+    lane = Lane(load_queue(str(path)), tmp_path / "out")
+    (base,) = (run for run in lane.stage(0)[1].runs if run.name == "base")
+    alone = Lane(Queue(lane.queue.experiments, (Stage(TARGET, ("base",)),)), tmp_path / "out")
+    alone.go(lambda line: None)
+    assert not base.train
+    assert lane.result(TARGET) is None
+    assert alone.result(TARGET) is not None
+
+
 def test_a_killed_lane_goes_on_where_it_was(tmp_path):
     """The first run is killed in its sixth step: the records say how far it was, and the same command finishes it."""
     out, path = tmp_path / "out", queue(tmp_path)

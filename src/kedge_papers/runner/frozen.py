@@ -22,12 +22,14 @@ def world_digest(experiments: ExperimentSet) -> str | None:
     A run's record names the weights that it started from. This names what it was scored by, too.
     """
     from kedge.worlds.emoji.atlas import ASSETS
+    from kedge.worlds.emoji.build.card import RECORD
 
     if not all(reward.endswith("@emoji") for reward in experiments.rewards.values()):
         return None
     lines = []
     for file in sorted(ASSETS.rglob("*")):
-        words = file.parent == ASSETS and file.suffix in (".md", ".txt")  # card and licence: nothing computes with them
+        # Card, its record and licence: nothing computes with them.
+        words = file.parent == ASSETS and (file.suffix in (".md", ".txt") or file.name == RECORD)
         if file.is_file() and not words:
             lines.append(f"{file.relative_to(ASSETS).as_posix()} {file_hash(file)}")
     return text_hash(lines)

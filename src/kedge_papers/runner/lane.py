@@ -205,22 +205,30 @@ class Lane:
             return result
 
     def result(self, target: str) -> Result | None:
-        """The runs of all stages of a target that have begun; None if there is none."""
+        """The runs of all stages of a target that have begun; None if there is none.
+
+        A base model's run is of many targets: alone it begins those that have nothing else to do.
+        """
         runs: dict[str, RunRecord] = {}
         sheets: dict[str, bytes] = {}
         facts: dict[str, Any] = {}
+        extra = self._more(target)["extra"]
+        nothing_else, trained = True, False
         for position, stage in enumerate(self.queue.stages):
             known = self.stage(position) if stage.target == target else None
             if known is None:
                 continue
             call, matrix = known
+            nothing_else = nothing_else and call.target.more is None and not any(run.train for run in matrix.runs)
             for run in matrix.runs:
                 if matrix.state(run) != "waiting":
+                    trained = trained or run.train
                     runs[run.name], pictures = collect(matrix, run)
                     sheets |= pictures if call.target.pictures else {}
             if stage.seeds >= facts.get("seeds", 0):
                 facts = call.facts()
-        return Result(target, facts, tuple(runs.values()), self._more(target)["extra"], sheets) if runs else None
+        begun = extra or nothing_else or trained
+        return Result(target, facts, tuple(runs.values()), extra, sheets) if runs and begun else None
 
     def publish(self, folder: Path) -> list[str]:
         """Put all targets' records, partial as they are, among those of another folder; returns their names."""

@@ -15,6 +15,11 @@ PRESETS = {  # marks on the pages → the preset of their record, and what it is
     "seeds": ("emoji-rocm", "ROCM with KL towards a learned preference model"),
     "hacking": ("emoji-hacking", "the same without an anchor"),
 }
+SIGNS = {  # what the alarm reads → its word in the table
+    "jury": "judges",
+    "diversity_within": "variety within a prompt",
+    "diversity_between": "variety between prompts",
+}
 SHORT = ("pickscore@emoji", "imagereward@emoji", "blipscore@emoji", "oracle")  # what fits on the README's first screen
 
 
@@ -48,6 +53,25 @@ def text(name: str = "seeds", *, seeds: int | None = None, metrics: tuple[str, .
         if "remaining" in change:
             cells = [f"{100 * row['changes'][metric]['remaining']['value']:.0f} %" for row in rows]
             lines.append(f"| {display(metric).title}, of the base's | 100 % | {' | '.join(cells)} |")
+    if not metrics:
+        shares = [_most_changed(row["backgrounds"], record["backgrounds"]["base"]) for row in rows]
+        lines.append(f"| A background's share changed by at most, of the base's | | {' | '.join(shares)} |")
+        lines.append(f"| The alarm sounded first at step | | {' | '.join(_alarm(row['first_signs']) for row in rows)} |")
     lines.append(f"| Verdict | | {' | '.join(row['verdict'] for row in rows)} |")
     lines.append("\n± is half of the 95 % interval over prompts; differences are paired (same prompts, same noise).")
     return "\n".join(lines) + "\n"
+
+
+def _most_changed(tuned: dict[str, float], base: dict[str, float]) -> str:
+    changes = [abs(tuned[name] / base[name] - 1) for name in base]
+    return f"{100 * max(changes):.0f} %"
+
+
+def _alarm(first_signs: dict[str, int | None]) -> str:
+    """The step of the alarm, and of what had fallen before it."""
+    sounded = first_signs["alarm"]
+    if sounded is None:
+        return "–"
+    signs = {SIGNS[name.partition("/")[2]]: step for name, step in first_signs.items() if "/" in name}
+    earlier = [f"{sign} {step}" for sign, step in signs.items() if step is not None and step < sounded]
+    return f"{sounded} ({', '.join(earlier)})" if earlier else str(sounded)

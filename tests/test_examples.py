@@ -66,7 +66,9 @@ def test_rocm_in_one_file_is_kedges(one_file, prompts, tmp_path):
     assert ours.keys() == theirs.keys()
     moved = max(float(weight.detach().abs().max()) for name, weight in theirs.items() if "lora_B" in name)
     assert moved > 1e-3
-    assert max(float((ours[name] - theirs[name]).detach().abs().max()) for name in ours) < 0.05 * moved
+    apart = sum(float((ours[name] - theirs[name]).detach().square().sum()) for name in ours) ** 0.5
+    whole = sum(float(theirs[name].detach().square().sum()) for name in theirs if "lora_B" in name) ** 0.5
+    assert apart < 0.02 * whole  # Adam makes whole steps of gradients that are rounding alone
 
 
 def test_the_loop_with_the_library_is_it_too(one_file, prompts):

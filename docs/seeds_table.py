@@ -56,7 +56,9 @@ def text(name: str = "seeds", *, seeds: int | None = None, metrics: tuple[str, .
     if not metrics:
         shares = [_most_changed(row["backgrounds"], record["backgrounds"]["base"]) for row in rows]
         lines.append(f"| A background's share changed by at most, of the base's | | {' | '.join(shares)} |")
-        lines.append(f"| The alarm sounded first at step | | {' | '.join(_alarm(row['first_signs']) for row in rows)} |")
+        lines.append(
+            f"| The alarm sounded first at step | | {' | '.join(_alarm(row['first_signs']) for row in rows)} |"
+        )
     lines.append(f"| Verdict | | {' | '.join(row['verdict'] for row in rows)} |")
     lines.append("\n± is half of the 95 % interval over prompts; differences are paired (same prompts, same noise).")
     return "\n".join(lines) + "\n"

@@ -17,6 +17,7 @@ from helpers import tiny_rewards
 from helpers.live_reward import serving_reward
 from kedge.rewards import REWARDS, load_reward
 from kedge.rewards.alignment import Alignment
+from kedge.rewards.clip import _LOADED
 from kedge.rewards.patches import PatchPreprocess
 from kedge.rewards.preprocess import CropPreprocess
 from kedge.rewards.texts import TextCache
@@ -86,4 +87,5 @@ def in_double(reward: Any) -> Any:
                 setattr(holder, name, replace(value, quantize=False))
             elif isinstance(value, TextCache):
                 setattr(holder, name, TextCache(value._encode))
+    _LOADED.clear()  # who loads the same CLIP next does not get this one
     return reward

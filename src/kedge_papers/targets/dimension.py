@@ -12,7 +12,6 @@ D grows, because then nothing is left of the pathwise gradient's noise.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -29,6 +28,7 @@ from kedge.workflows.runner.matrix import Matrix
 from kedge.workflows.runner.runs import Run
 from kedge_papers.pages.exhibit import COLOURS, Exhibit, canvas, legend
 from kedge_papers.records.gradient_noise import noise_to_signal
+from kedge_papers.records.measured_once import measured_once
 from kedge_papers.records.result import Result
 from kedge_papers.runner.options import MatrixOptions
 from kedge_papers.runner.target import Target
@@ -133,14 +133,7 @@ def measure(options: MatrixOptions, matrix: Matrix, folder: Path) -> Mapping[str
             work[f"{reward}, D = {size}"] = partial(noise_of, reward, dimensions=size, steps=STEPS, batches=batches)
     for steps in HORIZONS:
         work[f"K = {steps}"] = partial(noise_of, DIRECTION, dimensions=AT, steps=steps, batches=batches)
-    measured = {}
-    for name, do in work.items():
-        path = folder / f"{name}.json"
-        if not path.is_file():
-            folder.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(do()), encoding="utf-8")
-        measured[name] = json.loads(path.read_text(encoding="utf-8"))
-    return {"settings": measured, "batches": batches, "samples": SAMPLES}
+    return {"settings": measured_once(folder, work), "batches": batches, "samples": SAMPLES}
 
 
 def noise_of(reward: str, dimensions: int, steps: int, batches: int) -> dict[str, list[float]]:

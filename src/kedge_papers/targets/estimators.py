@@ -6,7 +6,6 @@ gradient there, at a random adapter ten nats away. Arms share prompts and noise,
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,6 +20,7 @@ from kedge.workflows.runner.matrix import Matrix
 from kedge.workflows.runner.runs import Run
 from kedge_papers.pages.exhibit import Exhibit
 from kedge_papers.records.gradient_noise import GradientNoise, gradient_noise, variance_ratio
+from kedge_papers.records.measured_once import measured_once
 from kedge_papers.records.result import Result
 from kedge_papers.records.tables import point
 from kedge_papers.runner.options import MatrixOptions
@@ -78,14 +78,12 @@ def measure(options: MatrixOptions, matrix: Matrix, folder: Path) -> Mapping[str
     """The noise of every arm; each setting is written down when it is done, and not measured again."""
     settings: dict[str, Callable[[], dict[str, Any]]] = {f"K = {k}": _horizon(options, k) for k in HORIZONS}
     settings["divergences"] = _divergences(options)
-    measured = {}
-    for name, work in settings.items():
-        path = folder / f"{name}.json"
-        if not path.is_file():
-            folder.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(work()), encoding="utf-8")
-        measured[name] = json.loads(path.read_text(encoding="utf-8"))
-    return {"settings": measured, "batches": _batches(options), "samples": SAMPLES, "drift": DRIFT}
+    return {
+        "settings": measured_once(folder, settings),
+        "batches": _batches(options),
+        "samples": SAMPLES,
+        "drift": DRIFT,
+    }
 
 
 def _batches(options: MatrixOptions) -> int:

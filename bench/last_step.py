@@ -23,7 +23,6 @@ import torch
 from kedge.algorithms.base import Algorithm, Context
 from kedge.algorithms.ppo import PPO
 from kedge.algorithms.rocm import ROCM
-from kedge.evaluation.t_distribution import two_sided_quantile
 from kedge.models import BUNDLED
 from kedge.policies import load_policy
 from kedge.policies.base import Backprop
@@ -31,7 +30,7 @@ from kedge.policies.fingerprint import fingerprint
 from kedge.policies.latent import LoraConfig
 from kedge.prompts import PromptStream, load_prompts
 from kedge.rewards import load_reward
-from kedge_papers.records.gradient_noise import gradient_noise, variance_ratio
+from kedge_papers.records.gradient_noise import gradient_noise, jackknifed, variance_ratio
 
 RECORD = Path(__file__).parents[1] / "docs" / "records" / "last-step.json"
 MODEL, REWARD, PROMPTS = "emoji-lcm", "pickscore@emoji", "emoji-activities-train"
@@ -114,12 +113,9 @@ def cosine_of_seen(whole: np.ndarray, last: np.ndarray) -> float:
 
 def jackknife(whole: np.ndarray, last: np.ndarray, statistic: Callable[..., float]) -> list[float]:
     """A statistic of means over batches, with Student's 95 % interval by the jackknife."""
-    count = len(whole)
-    value = statistic(whole, last)
-    without = [statistic(np.delete(whole, i, 0), np.delete(last, i, 0)) for i in range(count)]
-    error = math.sqrt((count - 1) / count * float(((np.array(without) - np.mean(without)) ** 2).sum()))
-    half = two_sided_quantile(0.95, count - 1) * error
-    return [value, value - half, value + half]
+    without = [statistic(np.delete(whole, i, 0), np.delete(last, i, 0)) for i in range(len(whole))]
+    interval = jackknifed(statistic(whole, last), without)
+    return [interval.value, interval.low, interval.high]
 
 
 if __name__ == "__main__":

@@ -23,7 +23,6 @@ import torch
 from bench.last_step import MODEL, PROMPTS, REWARD, SEED
 from kedge.algorithms.base import Context
 from kedge.algorithms.rocm import ROCM
-from kedge.evaluation.t_distribution import two_sided_quantile
 from kedge.models import BUNDLED
 from kedge.policies import load_policy
 from kedge.policies.base import Backprop
@@ -31,7 +30,7 @@ from kedge.policies.fingerprint import fingerprint
 from kedge.policies.latent import LoraConfig
 from kedge.prompts import PromptStream, load_prompts
 from kedge.rewards import load_reward
-from kedge_papers.records.gradient_noise import gradient_noise, variance_ratio
+from kedge_papers.records.gradient_noise import gradient_noise, jackknifed, variance_ratio
 from kedge_papers.targets.dimension import DIRECTION, REWARDS, Chain, Toy
 from kedge_papers.targets.estimators import Fixed, batch_gradient
 
@@ -121,9 +120,8 @@ def along(ours: np.ndarray, full: np.ndarray) -> list[float]:
     for i in range(count):
         left = [gram.sum() - gram[i].sum() - gram[:, i].sum() for gram in (crossed, own)]
         without[i] = left[0] / left[1]
-    error = math.sqrt((count - 1) / count * float(((without - without.mean()) ** 2).sum()))
-    half = two_sided_quantile(0.95, count - 1) * error
-    return [float(value), float(value - half), float(value + half)]
+    interval = jackknifed(float(value), without)
+    return [interval.value, interval.low, interval.high]
 
 
 if __name__ == "__main__":

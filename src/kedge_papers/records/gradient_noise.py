@@ -88,9 +88,7 @@ def variance_ratio(ours: GradientNoise, theirs: GradientNoise, scale: float = 1.
     if any((ratio <= 0).any() for ratio in without):  # an unbiased estimate from few batches may be negative
         return Interval(0.0, -math.inf, math.inf, n)
     left_out, value = np.log(without[0]), float(np.log(without[1])[0])
-    error = math.sqrt((n - 1) / n * float(((left_out - left_out.mean()) ** 2).sum()))
-    half = two_sided_quantile(0.95, n - 1) * error
-    return Interval(value, value - half, value + half, n)
+    return jackknifed(value, left_out)
 
 
 def noise_to_signal(gradients: ArrayLike) -> Interval:
@@ -110,6 +108,18 @@ def noise_to_signal(gradients: ArrayLike) -> Interval:
     if (signal <= 0).any() or (total <= signal).any():
         return Interval(0.0, -math.inf, math.inf, n)
     logs = np.log(total / signal - 1)
-    error = math.sqrt((n - 1) / n * float(((logs[:-1] - logs[:-1].mean()) ** 2).sum()))
-    half = two_sided_quantile(0.95, n - 1) * error
-    return Interval(float(logs[-1]), float(logs[-1]) - half, float(logs[-1]) + half, n)
+    return jackknifed(float(logs[-1]), logs[:-1])
+
+
+def jackknifed(value: float, without: ArrayLike) -> Interval:
+    """A statistic with Student's 95 % interval by the jackknife.
+
+    Args:
+        value: of all N units.
+        without: ``[N]``, of all units but one.
+    """
+    left_out = np.asarray(without, dtype=np.float64)
+    count = len(left_out)
+    error = math.sqrt((count - 1) / count * float(((left_out - left_out.mean()) ** 2).sum()))
+    half = two_sided_quantile(0.95, count - 1) * error
+    return Interval(value, value - half, value + half, count)

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from docs.headline import ALT, FIGURE, save_figure, sentences
+
 from kedge_papers import TARGETS
 from kedge_papers.claims.claim import load_claims
 from kedge_papers.claims.claims_page import claims_table, judged, summary, with_whole_tables
@@ -71,6 +73,7 @@ def write_pages(folder: Path = RESULTS) -> None:
         else:
             figure.unlink(missing_ok=True)
         (folder / f"{name}.md").write_text(each.text(exhibit), encoding="utf-8")
+    save_figure(_split(everything)[0], folder)
     (folder / "conclusions.md").write_text(conclusions(everything), encoding="utf-8")
     for path, rewrite in ((folder / "README.md", with_index), (folder.parents[1] / "README.md", with_section)):
         path.write_text(rewrite(path.read_text(encoding="utf-8"), everything), encoding="utf-8")
@@ -92,12 +95,14 @@ def conclusions(everything: Mapping[str, Published]) -> str:
 
 
 def section(everything: Mapping[str, Published]) -> str:
-    """The README's section, between its markers: how many claims came out how."""
-    judgements = judged(load_claims(), *_split(everything))
-    sentence = summary(judgements, _split(everything)[0])
-    return "\n".join(
-        [START, f"{sentence} [Each claim, what was measured, and the verdict](docs/results/conclusions.md).", END]
-    )
+    """The README's section, between its markers: what came out, and how many claims came out how."""
+    results = _split(everything)[0]
+    counts = summary(judged(load_claims(), *_split(everything)), results)
+    lines = [" ".join(sentences(results))]
+    if (RESULTS / FIGURE).is_file():
+        lines.append(f"![{ALT}](docs/results/{FIGURE})")
+    lines.append(f"{counts} [Each claim, what was measured, and the verdict](docs/results/conclusions.md).")
+    return "\n".join([START, "\n\n".join(filter(None, lines)), END])
 
 
 def _split(everything: Mapping[str, Published]) -> tuple[dict[str, Result], dict[str, Result]]:

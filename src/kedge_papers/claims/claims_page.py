@@ -75,17 +75,17 @@ def _numbers(judgement: Judgement) -> str:
 def summary(judgements: Sequence[Judgement], results: Mapping[str, Result]) -> str:
     """How many claims came out how, in a sentence; those that older records alone speak of are not counted."""
     counts = Counter(_kind(each, results) for each in judgements)
-    names = {
-        HOLDS: "hold",
-        FAILS: "do not hold",
-        DEPENDS: "depend",
-        OPEN: "are undecided",
-        MISSING: "are not measured yet",
+    names = {  # of one, of several
+        HOLDS: ("holds", "hold"),
+        FAILS: ("does not hold", "do not hold"),
+        DEPENDS: ("depends", "depend"),
+        OPEN: ("is undecided", "are undecided"),
+        MISSING: ("is not measured yet", "are not measured yet"),
     }
     phrases = []
-    for kind in names:
+    for kind, (one, several) in names.items():
         if counts[kind]:
-            phrases.append(f"{counts[kind]} {names[kind]}")
+            phrases.append(f"{counts[kind]} {one if counts[kind] == 1 else several}")
     return f"Of {len(judgements)} claims, {', '.join(phrases)}."
 
 

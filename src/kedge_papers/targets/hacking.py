@@ -107,7 +107,7 @@ def show(result: Result) -> Exhibit:
     truth = result.facts["truth"]
     figure, panels = canvas(max(1, len(rewards)), size=(4.2, 3.6))
     for panel, (reward, same) in zip(panels, rewards.items(), strict=False):
-        _draw(panel, same, truth or reward)
+        draw_drift(panel, same, truth or reward)
         panel.set_title(f"trained on {display(reward).title}", fontsize=9)
     legend(panels[0])
     if not truth:
@@ -127,7 +127,8 @@ def base_row(result: Result) -> Row | None:
     return None
 
 
-def _draw(axes: Axes, runs: Sequence[RunRecord], metric: str) -> None:
+def draw_drift(axes: Axes, runs: Sequence[RunRecord], metric: str) -> None:
+    """A metric along each strength of the anchor, against the drift from the base; the mean over seeds."""
     for (title, same), colour in zip(fixed(runs).items(), COLOURS, strict=False):
         drift, values = points_over_seeds(same, drift_column(same), f"held_out/{metric}")
         if len(drift):

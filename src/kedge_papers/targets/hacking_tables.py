@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from kedge.evaluation.over_optimisation import Peak as FittedPeak
 from kedge.evaluation.over_optimisation import fit_peak
 from kedge.evaluation.statistics import Interval, mean_interval
 from kedge.evaluation.tables import Cell, Table, display
@@ -73,22 +74,33 @@ def _signed(values: Sequence[float]) -> Cell:
     return Cell(interval, style="signed", bold=interval.excludes(0))
 
 
+def unanchored(runs: Sequence[RunRecord]) -> list[RunRecord]:
+    """The repetitions without an anchor; none if there are not enough to fit a curve to."""
+    _, same = next(reversed(fixed(runs).items()), ("", []))
+    return same if len(same) >= FEWEST and strength(same[0]) == 0 else []
+
+
+def drift_peak(runs: Sequence[RunRecord], column: str) -> FittedPeak | None:
+    """The curve of Gao et al. 2022 through one column of repetitions; None where there is nothing to fit."""
+    drift, values = points_over_seeds(runs, drift_column(runs), column)
+    if len(drift) < FEWEST:
+        return None
+    return fit_peak(np.sqrt(np.maximum(drift, 0)), (values - values[:, :1]).T)
+
+
 def fit_table(rewards: Rewards) -> Table | None:
     """Where each judge peaks as a run without an anchor drifts away, by the curve of Gao et al. 2022."""
     lines = []
     for reward, runs in rewards.items():
-        _, same = next(reversed(fixed(runs).items()), ("", []))
-        if len(same) < FEWEST or strength(same[0]) > 0:
-            continue
-        for column in same[0].curve:
-            metric = column.removeprefix(HELD_OUT)
-            drift, values = points_over_seeds(same, drift_column(same), column)
-            if metric == column or len(drift) < FEWEST:
+        same = unanchored(runs)
+        for column in same[0].curve if same else ():
+            if not column.startswith(HELD_OUT):
                 continue
-            peak = fit_peak(np.sqrt(np.maximum(drift, 0)), (values - values[:, :1]).T)
+            peak = drift_peak(same, column)
             if peak is not None:
                 where = Cell(Interval(peak.distance, peak.low, peak.high, len(same))) if peak.seen else None
                 cells = (point(peak.alpha), point(peak.beta), where, point(100 * peak.peaked, digits=0))
+                metric = column.removeprefix(HELD_OUT)
                 lines.append((f"{display(reward).title}: {display(metric).title}", cells))
     if not lines:
         return None

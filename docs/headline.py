@@ -18,7 +18,7 @@ from kedge_papers.records.peaks import cross_fitted
 from kedge_papers.records.result import Result
 from kedge_papers.records.speed import shown_ratio, sooner
 from kedge_papers.targets.hacking import draw_drift
-from kedge_papers.targets.hacking_tables import drift_column, drift_peak, unanchored
+from kedge_papers.targets.hacking_tables import drift_peak, unanchored
 from kedge_papers.targets.methods import draw_line, level_unit, trained_metric
 
 if TYPE_CHECKING:

@@ -233,6 +233,7 @@ _SPECS = (
         typical=(0.4, 0.95),
         parts=(parts.DEBERTA,),
         source="server",
+        world_server="captioner",
     ),
     RewardSpec(
         "oracle",

@@ -205,8 +205,8 @@ def _readiness_published(spec: RewardSpec) -> Readiness:
 def _readiness_in_world(spec: RewardSpec) -> Readiness:
     try:
         locate(spec, "emoji")
-        if spec.source == "server" and not (world_assets() / "captioner" / "config.json").is_file():
-            raise MissingWeightsError(f"the emoji world's captioner is not at {world_assets() / 'captioner'}")
+        if spec.world_server and not (world_assets() / spec.world_server / "config.json").is_file():
+            raise MissingWeightsError(f"the emoji world has no {world_assets() / spec.world_server}")
     except MissingWeightsError as error:
         return Readiness(f"{spec.name}@emoji", False, spec.parts, str(error))
     return Readiness(f"{spec.name}@emoji", True)

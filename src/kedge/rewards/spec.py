@@ -67,6 +67,7 @@ class RewardSpec:
         options: further keywords of the factory.
         settings: keywords that users may give as ``NAME(key=value)``, with their defaults, whose types they have.
         source: the meaning of SOURCE: ``weights`` (path or hub id), ``server`` (address), or ``none``.
+        world_server: of a reward that asks a server: the bundled model that stands in for one in the emoji world.
     """
 
     name: str
@@ -87,11 +88,17 @@ class RewardSpec:
     options: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, str | float] = field(default_factory=dict)
     source: str = "none"
+    world_server: str | None = None
 
     @property
     def in_world(self) -> bool:
         """Whether the emoji world has one of its own."""
         return bool(self.parts) and all(part.bundled for part in self.parts)
+
+    @property
+    def bundled(self) -> tuple[str, ...]:
+        """Where everything that ``NAME@emoji`` computes with lies, among the emoji world's assets."""
+        return tuple(filter(None, (*(part.bundled for part in self.parts), self.world_server)))
 
     def read_settings(self, written: Settings) -> dict[str, str | float]:
         """Keywords for the factory.

@@ -20,9 +20,9 @@ from kedge_papers.records.collect import collect, this_machine
 from kedge_papers.records.result import Result
 from kedge_papers.records.run_record import RunRecord
 from kedge_papers.records.store import RecordStore
-from kedge_papers.runner.frozen import world_digest
 from kedge_papers.runner.options import MatrixOptions
 from kedge_papers.runner.target import Target
+from kedge_papers.runner.world_digest import world_digest
 
 
 @dataclass(frozen=True)

@@ -8,31 +8,13 @@ from typing import Any
 
 from kedge.config import ConfigError
 from kedge.files import read_json, write_text
-from kedge.hashing import file_hash, text_hash
+from kedge.hashing import text_hash
 from kedge_papers.claims.claim import claim_files
 from kedge_papers.runner.experiment_set import ExperimentSet
+from kedge_papers.runner.world_digest import world_digest
 
 FROZEN = "frozen.json"
 SHOWN = 12  # hexadecimal digits that people get to see
-
-
-def world_digest(experiments: ExperimentSet) -> str | None:
-    """Of everything that the bundled world computes with: generators, rewards, sprites; None for models from elsewhere.
-
-    A run's record names the weights that it started from. This names what it was scored by, too.
-    """
-    from kedge.worlds.emoji.atlas import ASSETS
-    from kedge.worlds.emoji.build.card import RECORD
-
-    if not all(reward.endswith("@emoji") for reward in experiments.rewards.values()):
-        return None
-    lines = []
-    for file in sorted(ASSETS.rglob("*")):
-        # Card, its record and licence: nothing computes with them.
-        words = file.parent == ASSETS and (file.suffix in (".md", ".txt") or file.name == RECORD)
-        if file.is_file() and not words:
-            lines.append(f"{file.relative_to(ASSETS).as_posix()} {file_hash(file)}")
-    return text_hash(lines)
 
 
 def present(experiments: ExperimentSet) -> dict[str, Any]:

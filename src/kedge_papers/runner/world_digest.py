@@ -91,8 +91,8 @@ def _files(assets: Path, parts: Iterable[str]) -> Iterator[Path]:
 
 def _scales(file: Path, parts: set[str]) -> str:
     """The file's text, as it is written, without the rewards that are loaded from anything else."""
-    kept = {}
-    for name, scale in json.loads(file.read_text(encoding="utf-8")).items():
-        if name in REWARDS and parts.issuperset(map(_top, REWARDS[name].bundled)):
-            kept[name] = scale
-    return json.dumps(kept, indent=1) + "\n"
+    scales = json.loads(file.read_text(encoding="utf-8"))
+    for name in list(scales):
+        if name not in REWARDS or not parts.issuperset(map(_top, REWARDS[name].bundled)):
+            del scales[name]
+    return json.dumps(scales, indent=1) + "\n"

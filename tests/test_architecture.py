@@ -25,7 +25,7 @@ SOURCE = Path(__file__).parents[1] / "src"
 FILE_LINES = 300
 FUNCTION_LINES = 70
 POSITIONAL = 110  # calls with more than four arguments by their place
-DENSE = 3  # statements with two comprehensions, or a choice inside one
+DENSE = 0  # statements with two comprehensions, or a choice inside one
 COMPREHENSIONS = 20  # in 1,000 lines that are neither empty nor comments
 # Words for files, classes and functions that only we would know → the field's.
 PRIVATE = {

@@ -1,8 +1,5 @@
 """How far one sampling step has moved from the reference's: D_f(p_k^θ ‖ p_k^ref) of ROCM (Eq. 11, Table 3).
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
 Both are Gaussians with one covariance std² I. They differ along one line only, so every f-divergence is a function of
 the distance δ = ‖mean_p − mean_q‖ / std alone:
 

@@ -66,8 +66,10 @@ def train_bert(
     """
     torch.manual_seed(seed)
     rng = random.Random(seed)
-    captions = [str(sample_training_spec(rng)) for _ in range(CAPTIONS)]
-    texts = [FRAME.format(caption) if i % 2 else caption for i, caption in enumerate(captions)]
+    texts = []
+    for i in range(CAPTIONS):
+        caption = str(sample_training_spec(rng))
+        texts.append(FRAME.format(caption) if i % 2 else caption)
     ids = read(tokenizer, texts, LONGEST).to(device)
     mask, pad = tokenizer.mask_token_id, tokenizer.pad_token_id
     model = make_bert(tokenizer).to(device)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -116,8 +116,8 @@ class Training:
     def save(self, folder: Path, name: str) -> None:
         """The exact state, and the average beside it; each whole or not at all."""
         state = {
-            "modules": {key: module.state_dict() for key, module in self.modules.items()},
-            "followers": {key: follower.state_dict() for key, follower in self.followers.items()},
+            "modules": _state_dicts(self.modules),
+            "followers": _state_dicts(self.followers),
             "optimizer": self.optimizer.state_dict(),
             "generator": self.generator.get_state(),
             "average": self.average,
@@ -219,12 +219,19 @@ def train(
     return training.average
 
 
+def _state_dicts(modules: Mapping[str, nn.Module]) -> dict[str, dict[str, Tensor]]:
+    return {key: module.state_dict() for key, module in modules.items()}
+
+
 @torch.no_grad()
 def _follow(average: dict[str, dict[str, Tensor]], modules: dict[str, nn.Module], decay: float) -> None:
     for key, module in modules.items():
-        own = module.state_dict()
-        floating = [k for k in own if own[k].is_floating_point()]
-        torch._foreach_lerp_([average[key][k] for k in floating], [own[k].float() for k in floating], 1 - decay)
+        slow, quick = [], []
+        for name, value in module.state_dict().items():
+            if value.is_floating_point():
+                slow.append(average[key][name])
+                quick.append(value.float())
+        torch._foreach_lerp_(slow, quick, 1 - decay)
 
 
 @torch.no_grad()

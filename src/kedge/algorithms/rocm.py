@@ -114,11 +114,13 @@ class ROCM(Anchored):
 
     @property
     def unit(self) -> float:
-        """What β counts in, in the reward's own numbers."""
+        """The unit of β, in the reward's own numbers."""
         return self.beta_unit
 
     def price(self, stds: Sequence[float], dimensions: int) -> float | None:
-        """What 10 nats of path KL cost, β Σ D, in what β counts in; None without noise, a β, or with a goal.
+        """The penalty β Σ D of a path KL of 10 nats, in units of :attr:`unit`.
+
+        None without noise, without a β, or where β is searched for.
 
         Args:
             stds: of the steps that draw noise.
@@ -137,7 +139,7 @@ class ROCM(Anchored):
 
     @property
     def needs_noise(self) -> bool:
-        """Whether it takes a divergence where a sampler without noise has none."""
+        """Whether it takes the divergence of steps that draw noise, which a deterministic sampler has not."""
         return self.divergence != "none" and self.reference_steps != 0
 
     @property
@@ -168,7 +170,7 @@ class ROCM(Anchored):
         )
 
     def rehearse(self, context: Context) -> Iterator[Iterable[Loss]]:
-        """The step itself: no value decides anything in it."""
+        """The step itself: nothing in it depends on a value."""
         fixed = self if self.goal is None else replace(self, beta=1.0, target=None, anchor=None)
         return fixed.updates(context)
 
@@ -222,12 +224,12 @@ class ROCM(Anchored):
                 return reward, divergence + self._last_divergence(policy, trajectory), trajectory
 
     def _terms(self, steps: int) -> int:
-        """How many divergences are taken along a trajectory, k = K, …, 2."""
+        """How many of the K − 1 divergences along a trajectory are computed."""
         most = steps - 1 if self.reference_steps is None else self.reference_steps
         return 0 if self.divergence == "none" else min(most, steps - 1)
 
     def _steps(self, context: Context) -> list[int]:
-        """Where the divergence is taken: k = K, …, 2, or a random subset of ``reference_steps`` of them."""
+        """At which k the divergence is computed: K, …, 2, or a random subset of ``reference_steps`` of them."""
         every = list(range(context.policy.steps, 1, -1)) if self.divergence != "none" else []
         if self.reference_steps is None or self.reference_steps >= len(every):
             return every
@@ -252,7 +254,7 @@ class ROCM(Anchored):
         if not self._holds_last_step:
             return 0.0
         p, q = trajectory.step(1)[2], trajectory.references[1]
-        # The means differ by this times x̂_0 − x̂_0_ref. Without it: by what is decoded.
+        # The means differ by weight · (x̂_0 − x̂_0_ref). Where the weight is unknown, the means themselves are compared.
         weight = policy.x0_weight(1) if isinstance(policy, PredictingPolicy) else None
         std = torch.tensor(self.last_step_std, dtype=p.mean.dtype)
         predicted, reference = (Gaussian(step.mean / (weight or 1.0), std) for step in (p, q))

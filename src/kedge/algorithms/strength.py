@@ -1,8 +1,8 @@
-"""Whether β holds anything: what a distance from the base costs, in standard deviations of the reward.
+"""Is β large enough to matter? The penalty of a fixed drift, in standard deviations of the reward.
 
-A β is a number in two units, the divergence's and the reward's. KL's β under a Hellinger distance per dimension is some
-two thousand times too small for latents of 512 dimensions: nothing is held, and every other number looks as usual. So
-the cost of one distance, a path KL of :data:`NATS`, is compared with how much the reward varies.
+β converts units of the divergence into units of the reward. A β that was tuned for KL is some two thousand times too
+small for a Hellinger distance per dimension of 512 latent dimensions: nothing holds the model, and all other numbers
+look as usual. So the penalty of a path KL of :data:`NATS` nats is compared with how much the reward varies.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 NATS = 10.0
-LEAST = 3e-4  # standard deviations for NATS nats: below, one of them pays for a drift of more than 30,000 nats
+LEAST = 3e-4  # of the penalty, in standard deviations: below it, a gain of one of them pays for 30,000 nats of drift
 USUAL = 0.1  # the paper scales β so that the penalty is an order of magnitude below the reward (page 5)
-SCORES = 16
-STATE = "first_scores"  # of Context.state: the scores so far; None once they were looked at
+SCORES = 16  # of pictures, before the spread of the reward is taken from them
+STATE = "first_scores"  # key in Context.state: the scores so far; None once they have been checked
 
 
 def divergence_at(
@@ -48,7 +48,7 @@ class Priced(Protocol):
     """An algorithm whose β weighs a divergence."""
 
     def price(self, stds: Sequence[float], dimensions: int) -> float | None:
-        """What :data:`NATS` nats cost, in what β counts in; None where there is nothing to look at.
+        """The penalty of :data:`NATS` nats, in units of :attr:`unit`; None where there is no penalty.
 
         Args:
             stds: of the steps that draw noise.
@@ -57,14 +57,14 @@ class Priced(Protocol):
 
     @property
     def unit(self) -> float:
-        """What β counts in, in the reward's own numbers."""
+        """The unit of β, in the reward's own numbers."""
 
 
 class StrengthCheck:
-    """Says once in a run, as soon as :data:`SCORES` pictures are scored, that β holds next to nothing.
+    """Warns once in a run, as soon as :data:`SCORES` pictures have been scored, if β holds next to nothing.
 
-    One for each batch of experience; the scores so far live in ``context.state``. The values are read when the batch is
-    over, so that no step waits for them.
+    A new one is made for each batch of experience; the scores so far are in ``context.state``. Values are read when the
+    batch is over, so that no step waits for the device.
     """
 
     def __init__(self, context: Context, algorithm: Priced):
@@ -74,14 +74,14 @@ class StrengthCheck:
         self._dimensions = 0
 
     def observe(self, trajectory: Trajectory, rewards: Tensor) -> None:
-        """Take in some of the batch's samples, ``[b]``."""
+        """Record the scores of some of the batch's samples, ``[b]``."""
         if self._context.state.get(STATE, []) is not None and not rewards.is_meta:
             self._scores.append(rewards.detach())
             self._stds = [transition.std for transition in trajectory.transitions]
             self._dimensions = trajectory.x0[0].numel()
 
     def close(self) -> None:
-        """The batch is over: look, if there are scores enough."""
+        """End the batch: check β if there are enough scores."""
         if not self._scores:
             return
         scores: list[float] = self._context.state.setdefault(STATE, [])
@@ -99,13 +99,13 @@ class StrengthCheck:
 
 
 def verdict(price: float, unit: float, spread: float, count: int = 0) -> str | None:
-    """What to say of a β that is too small; None of one that is not.
+    """The warning for a β that is too small; None for one that is not.
 
     Args:
-        price: what :data:`NATS` nats cost, in what β counts in.
-        unit: that, in the reward's own numbers.
+        price: the penalty of :data:`NATS` nats, in units of ``unit``.
+        unit: the unit of β, in the reward's own numbers.
         spread: the reward's standard deviation, in its own numbers.
-        count: of the scores that it was measured on; 0 where it was stated.
+        count: on how many scores the spread was measured; 0 if it was given.
     """
     share = price * unit / spread
     if share >= LEAST:

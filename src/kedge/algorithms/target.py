@@ -1,11 +1,11 @@
-"""How far a model may go from its base, in units of its own: β is found while it trains (dual ascent on ln β).
+"""Hold the distance from the base model at a target κ: β is learnt during training, by dual ascent on ln β.
 
 κ is a path KL in nats or an RMS change of x̂_0 in latent standard deviations (:mod:`kedge.policies.distance`). A β that
-was tuned for one schedule, size or reward means another distance on the next; κ does not. Only "too far" and "not far
-enough" are used, so the rule is the same for every divergence, bounded ones included.
+was tuned for one schedule, size or reward leads to another distance with the next; κ is the distance itself. The rule
+asks only whether the model is too far or not far enough, so it is the same for every divergence, bounded ones included.
 
-With ``stages`` there is nothing to choose: κ starts at 2 nats and doubles each time that it has been held for a while,
-and the judges who watch the run say when to stop (``watch.guard: best``).
+With ``stages`` no κ has to be chosen: it starts at 2 nats and doubles each time that it has been held for a while, and
+the judges that watch the run decide when to stop (``watch.guard: best``).
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ Anchor = Literal["auto"]
 FIRST_NATS = 2.0  # the first stage's κ
 STAGE = 10  # batches of experience that a stage is held before κ doubles
 NEAR = 0.8  # a distance of at least this share of κ counts as held
-SHARE = 0.5  # at first, β makes the penalty at κ this share of the reward's standard deviation
+SHARE = 0.5  # the first β makes the penalty at κ this share of the reward's standard deviation
 STATE = "target"  # of Context.state
 
 
 @dataclass(frozen=True)
 class Target:
-    """The distance from the base that training holds, by finding β; give one of the two.
+    """The distance from the base that training is to hold; give one of the two.
 
     Attributes:
-        nats: path KL: summed over steps K, …, 2, the same for every divergence that does the holding.
+        nats: path KL, summed over steps K, …, 2; its meaning does not depend on the divergence that β weighs.
         rms: RMS change of x̂_0 over all steps, in standard deviations of the latent; it depends neither on the noise
             schedule nor on the number of dimensions.
     """
@@ -65,15 +65,15 @@ class Target:
         return (self.nats if self.rms is None else self.rms) or 0.0
 
     def beside(self, steps: int) -> range:
-        """The steps k whose reference must be known to measure the distance."""
+        """The steps k at which measuring the distance needs the reference."""
         return range(steps, 1 if self.rms is None else 0, -1)
 
     @no_grad
     def measure(self, policy: Policy, trajectory: Trajectory) -> Tensor:
-        """The distance of each trajectory, ``[B]``; of a path KL with some references only, its unbiased estimate.
+        """The distance of each trajectory, ``[B]``; of a path KL with references at some steps only, an estimate.
 
         Raises:
-            ValueError: if the policy cannot be measured so.
+            ValueError: if the policy does not provide what ``rms`` needs.
         """
         if self.rms is None:
             terms = []
@@ -95,7 +95,7 @@ class Target:
 
 @dataclass(frozen=True, kw_only=True)
 class Anchored:
-    """What algorithms have in common that can hold a distance.
+    """The settings of all algorithms that can hold a distance.
 
     Attributes:
         target: how far to go: {nats: 8}, a path KL, or {rms: 0.1}, the RMS change of the predicted pictures in latent
@@ -124,22 +124,22 @@ class Anchored:
         return Hold(context, self.goal, beta, divergence, stages=self.anchor == "auto")
 
     def measured(self, samples: int, steps: int) -> int:
-        """Passes of the reference that measuring takes where the algorithm itself asks for none."""
+        """Forward passes of the reference that measuring the distance adds where the algorithm makes none."""
         return samples * len(self.goal.beside(steps)) if self.goal else 0
 
 
 def check_start(name: str, weight: float, goal: Target | None) -> None:
-    """Raises ValueError for a weight, of that key, from which nothing could be found."""
+    """Raises ValueError if the weight ``name`` is 0, from where no search can start."""
     if goal is not None and weight == 0:
         raise ValueError(f"{name} is where the search for β starts, and must be above 0 with target or anchor")
 
 
 class Hold:
-    """β for one batch of experience, and, once that is measured, for the next. Lives in ``context.state``.
+    """β of one batch of experience and, once that has been measured, of the next. Its state is in ``context.state``.
 
     Args:
         target: what to hold; None leaves β at ``beta``.
-        beta: where β starts; 0 looks at the first batch, which is then not held (nothing has moved yet).
+        beta: where β starts; 0 derives it from the first batch, in which nothing has moved yet and β stays 0.
         divergence: the one that β weighs.
         stages: let κ double each time that it was held for :data:`STAGE` batches.
 
@@ -166,7 +166,7 @@ class Hold:
         self._stds: Mapping[int, Tensor] = {}
 
     def observe_trajectory(self, trajectory: Trajectory, rewards: Tensor) -> dict[str, Tensor | float]:
-        """Measure samples that have their reference beside them; returns what to log."""
+        """Measure a trajectory that has its references; returns what to log."""
         if self.target is None:
             return {}
         stds = {}
@@ -175,7 +175,7 @@ class Hold:
         return self.observe(self.target.measure(self._context.policy, trajectory), rewards, stds)
 
     def observe(self, distance: Tensor, rewards: Tensor, stds: Mapping[int, Tensor]) -> dict[str, Tensor | float]:
-        """Take in some of the batch's samples; returns what to log.
+        """Record some of the batch's samples; returns what to log.
 
         Args:
             distance, rewards: ``[b]``.
@@ -188,7 +188,7 @@ class Hold:
         return {"beta": self.beta, f"distance_{unit}": distance, f"target_{unit}": self._distance}
 
     def close(self) -> None:
-        """The batch is over: find β for the next, on all processes together."""
+        """End the batch: update β from the samples of all processes."""
         if self.target is None:
             return
         everyone = torch.tensor(self._context.gather(torch.cat(self._samples).tolist()), dtype=torch.float64)
@@ -209,7 +209,7 @@ class Hold:
 
     @no_grad
     def _at_target(self) -> float:
-        """What Σ_k of the divergence would be at κ, spread evenly over the steps; > 0."""
+        """Σ_k of the divergence at a drift of κ that is spread evenly over the steps; > 0."""
         assert self.target is not None
         policy, total = self._context.policy, 0.0
         zero = torch.zeros((1, *policy.latent_shape), dtype=torch.float64)
@@ -236,7 +236,7 @@ def x0_weight(policy: Policy, k: int) -> float:
 
 
 def _spread(rewards: Tensor) -> float:
-    """The rewards' standard deviation; of one, or of equal ones, their size; 1 for zeros."""
+    """The standard deviation of the rewards; if it is 0 or unknown, their size; if that is 0 too, 1."""
     spread = float(rewards.std()) if len(rewards) > 1 else 0.0
     size = float(rewards.mean().abs())
     return next((number for number in (spread, size) if 0 < number < math.inf), 1.0)

@@ -20,14 +20,14 @@ from kedge.policies.settings import BackpropSettings
 if TYPE_CHECKING:
     from torch import Tensor
 
-LENGTHS = "lengths"  # of texts that are filled up: numbers for the host, which cuts them again
+LENGTHS = "lengths"  # the key of the true lengths of padded texts
 
 
 @dataclass(frozen=True)
 class Conditioning:
     """Encoded prompts: named tensors with the batch first, so that any family can carry what it needs.
 
-    Texts of different lengths are filled up to one; ``lengths`` ``[B]`` (int64, always on the host) has their own.
+    Texts of different lengths are padded; ``lengths`` ``[B]`` (int64, always on the CPU) has their true lengths.
     """
 
     tensors: dict[str, Tensor]
@@ -40,7 +40,7 @@ class Conditioning:
         return Conditioning({name: tensor[index] for name, tensor in self.tensors.items()})
 
     def to(self, device: torch.device) -> Conditioning:
-        """On ``device``, but for the lengths."""
+        """The same on ``device``; the lengths stay on the CPU."""
         moved = {name: tensor.to(device) for name, tensor in self.tensors.items()}
         return Conditioning(moved | self.lengths)
 
@@ -90,7 +90,7 @@ class PairedPolicy(Protocol):
 
 @runtime_checkable
 class PredictingPolicy(Protocol):
-    """A policy that says what its steps make of the picture that it predicts."""
+    """A policy that knows how the mean of a step depends on the picture that it predicts."""
 
     def x0_weight(self, k: int) -> float | None:
         """∂mean / ∂x̂_0 of step k at a fixed x_k: α_{k-1} for a consistency model. None if it is not known."""
@@ -142,7 +142,7 @@ class Backprop(BackpropSettings):
     continuation: float = 1.0
 
     def depths(self, steps: int) -> list[tuple[float, Backprop]]:
-        """The depths that may be drawn, of ``steps`` steps, each with its probability."""
+        """The depths that may be drawn for a rollout of ``steps`` steps, each with its probability."""
         if self.random_depth is None:
             return [(1.0, self)]
         deepest = steps if self.last_steps is None else min(self.last_steps, steps)
@@ -151,7 +151,7 @@ class Backprop(BackpropSettings):
         return [(probability, replace(fixed, last_steps=depth)) for depth, probability in probabilities]
 
     def drawn(self, steps: int, generator: torch.Generator) -> Backprop:
-        """With a depth in place of ``random_depth``; nothing is drawn where there is none."""
+        """The same with a depth drawn in place of ``random_depth``; itself if the depth is not random."""
         depths, p = self.depths(steps), self.random_depth
         return self if p is None else depths[draw_depth(p, len(depths), generator) - 1][1]
 
@@ -185,13 +185,16 @@ class Backprop(BackpropSettings):
     def step(
         self, policy: Policy, x: Tensor, k: int, cond: Conditioning, beside: ReferenceSteps
     ) -> tuple[Gaussian, ...]:
-        """``policy.transition`` at x_k and, where ``beside`` has it, the reference's; a drawn step with its weight."""
+        """``policy.transition`` at x_k and, at the steps of ``beside``, the reference's.
+
+        Where the depth was drawn, the gradient of step k is divided by the probability that the step keeps its graph.
+        """
         survival = self.continuation ** (k - 1)  # S_k, the probability that step k keeps its graph
         if survival == 1 or not torch.is_grad_enabled():
             return self._step(policy, x, k=k, cond=cond, beside=beside)
         from kedge.policies.scaled_gradient import scale_gradient, scale_means
 
-        inner = scale_gradient(x, survival)  # what leaves for the steps before is as it was: they weigh it by their S
+        inner = scale_gradient(x, survival)  # undone for what flows on: earlier steps divide by their own S
         return scale_means(1 / survival, *self._step(policy, inner, k=k, cond=cond, beside=beside))
 
     def _step(
@@ -230,7 +233,7 @@ NO_GRADIENT = Backprop(last_steps=0)
 
 @dataclass(frozen=True)
 class ReferenceSteps:
-    """Where along a rollout the reference's step is computed beside the policy's.
+    """At which steps of a rollout the reference's step is computed beside the policy's.
 
     Attributes:
         steps: at these k.
@@ -251,7 +254,7 @@ class Trajectory:
     Attributes:
         latents: K + 1 tensors x_K, …, x_0, each ``[B, *latent_shape]``.
         transitions: K Gaussians p(x_{k-1} | x_k, c), k = K, …, 1.
-        references: by k, the reference's Gaussian at the same x_k, where it was asked for.
+        references: by k, the reference's Gaussian at the same x_k, where ``reference_steps`` has it.
     """
 
     cond: Conditioning

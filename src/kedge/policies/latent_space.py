@@ -25,12 +25,12 @@ class LatentSpace:
 
     Attributes:
         channels: C.
-        factor: pixels along a side for one latent.
-        multiple: of so many pixels a picture's sides must be.
+        factor: how many pixels along a side one latent stands for.
+        multiple: the sides of a picture must be multiples of this, in pixels.
         native: ``(H, W)`` of the model's own pictures.
-        decodable: from latents of unit variance to those that the VAE decodes.
-        arranged: the noise of a step, filled in the order in which diffusers' pipeline draws it, as latents: where its
-            latents are tokens, another order than that of x_K.
+        decodable: maps latents of unit variance to those that the VAE decodes.
+        arranged: maps a step's noise, filled in the order in which diffusers' pipeline draws it, to latents. The
+            identity, but for pipelines that draw the noise of x_K as latents and that of later steps as tokens.
     """
 
     channels: int

@@ -30,16 +30,16 @@ FLOW = "flow_prediction"  # of flow matching, where there is no other
 class Step(Protocol):
     """The constants of one sampling step of a family, and what it makes of the network's output.
 
-    With a property ``x0_weight``, ∂mean / ∂x̂_0 at a fixed x_k (``[]``), evaluations also tell how far the predicted
+    With a property ``x0_weight``, ∂mean / ∂x̂_0 at a fixed x_k (``[]``), evaluations also measure how far the predicted
     pictures moved (:mod:`kedge.policies.distance`).
     """
 
     @property
     def timestep(self) -> Tensor:
-        """``[]``: what the denoiser is told."""
+        """``[]``: the time that the network takes as its input."""
 
     def on(self, device: torch.device) -> Self:
-        """With the timestep on ``device``, which would else wait for it. The other constants are free on the host."""
+        """With the timestep on ``device``, so that no step waits for it. The other constants stay on the CPU."""
 
     def network_input(self, x: Tensor) -> Tensor:
         """x_k as the network wants to see it."""
@@ -62,7 +62,7 @@ class ScheduledStep:
 
     Attributes:
         prediction_type: what the network predicts, one of :data:`PREDICTION_TYPES` or :data:`FLOW`.
-        timestep: t_k as the network was told in its training: int64, or float32 for continuous times.
+        timestep: t_k as the network knows it from its training: int64, or float32 for continuous times.
     """
 
     prediction_type: str
@@ -93,8 +93,8 @@ def schedule_of(
     Args:
         cls: the family's step.
         timesteps: t_K, …, t_1, each ``[]``.
-        constants: from i = 0, …, K − 1 and t_{K-i} to the further fields of ``cls`` in their order, each ``[]``.
-        dtype: that the constants are rounded to.
+        constants: maps i = 0, …, K − 1 and t_{K-i} to the other fields of ``cls`` in their order, each ``[]``.
+        dtype: what the constants are rounded to.
     """
     schedule = {}
     for i, timestep in enumerate(timesteps):
@@ -136,14 +136,14 @@ class Noise(NamedTuple):
 
     Attributes:
         carried: the weight of ε̂, the noise that x_k has already.
-        fresh: s, the standard deviation of what is drawn.
+        fresh: s, the standard deviation of the noise that is drawn.
     """
 
     carried: Tensor
     fresh: Tensor
 
     def settled(self) -> Noise:
-        """Without the draw, as the last step is."""
+        """The same without fresh noise, for the last step."""
         return Noise(self.carried, torch.zeros([]))
 
 
@@ -216,6 +216,6 @@ class GaussianStep(ScheduledStep):
     def gaussian(self, x: Tensor, output: Tensor) -> Gaussian:
         """``p(x_{k-1} | x_k, c)`` from the network's output at x_k."""
         mean = self.next_alpha * self.predicted_x0(x, output)
-        if self.carried:  # costs a tensor of the latent's size
+        if self.carried:  # at 0 the term would only cost a tensor of the latent's size
             mean = mean + self.carried * self.predicted_noise(x, output)
         return Gaussian(mean, self.std)

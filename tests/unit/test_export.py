@@ -185,7 +185,9 @@ def test_stacked_adapters_add_what_both_add(micro_lcm: Path, tmp_path: Path) -> 
     for name in layers:
         expected = layers[name].delta() + 0.5 * other[name].delta()
         assert torch.allclose(both[name].delta(), expected, atol=1e-5 * float(expected.abs().max()))
-    save_lora(policy, tmp_path, ABOUT, both)
+    paths = save_lora(policy, tmp_path, ABOUT, both)
+    with safe_open(paths["comfyui"], framework="pt") as file:
+        assert file.metadata()["ss_network_dim"] == file.metadata()["ss_network_alpha"] == "16"  # of both together
     save_merged(ModelConfig(name=str(micro_lcm), kind="lcm"), both, tmp_path / "merged")
     stacked = diffusers_pictures(LatentConsistencyModelPipeline, micro_lcm, tmp_path, None)
     merged = diffusers_pictures(LatentConsistencyModelPipeline, tmp_path / "merged", None, None)

@@ -81,9 +81,7 @@ class DPOK(PolicyGradient):
         check_fraction(self, "step_fraction")
         if self.reward_weight < 0 or self.kl_weight < 0:
             raise ValueError("reward_weight and kl_weight must not be negative")
-
-        self.check_combination()
-        _ = self.advantages
+        self.check_shared()
         check_start("kl_weight", self.kl_weight, self.goal)
 
     @property

@@ -33,7 +33,7 @@ Combine = Literal["sum", "standardised"]
 
 @dataclass(frozen=True, kw_only=True)
 class PolicyGradient(Anchored):
-    """What policy gradients have in common.
+    """The settings that all policy gradients share.
 
     Attributes:
         last_step: pathwise adds the gradient of the reward through the last step, which draws nothing and which
@@ -50,28 +50,35 @@ class PolicyGradient(Anchored):
         """Whether the reward must have one."""
         return self.last_step is not None
 
-    def check_combination(self) -> None:
-        """Raises ValueError for settings that exclude each other."""
+    @property
+    def advantages(self) -> Advantages:
+        """How rewards become advantages."""
+        raise NotImplementedError
+
+    def check_shared(self) -> None:
+        """Raises ValueError for settings of target, anchor, combine, last_step or the advantages that do not fit."""
+        self.check_goal()
+        _ = self.advantages  # checks its own settings when it is made
         if self.combine not in get_args(Combine):
             raise ValueError(f"combine must be one of {', '.join(get_args(Combine))}, not {self.combine!r}")
         if self.last_step and self.combine != "sum":
             raise ValueError("last_step=pathwise follows the gradient of the sum itself: leave combine at sum")
 
     def combined(self, context: Context, experience: Experience, advantages: Advantages) -> Tensor:
-        """Advantages ``[N]`` float32 of the experience."""
+        """Advantages ``[N]`` float32 of the experience, combined as :attr:`combine` says."""
         if self.combine == "sum":
             return advantages(context, experience.prompts, experience.rewards)
         return combined_advantages(advantages, context, experience)
 
     def slopes(self, context: Context, experience: Experience, advantages: Advantages) -> Tensor | None:
-        """∂A/∂r of the experience whose advantages were just computed, ``[N]``; None if nobody will ask."""
+        """∂A/∂r ``[N]`` of the experience whose advantages were just computed; None without ``last_step``."""
         if self.last_step is None:
             return None
         return advantages.slopes(context, experience.prompts, experience.rewards)
 
 
 def score_scale(experience: Experience, reduction: Reduction) -> float:
-    """What a policy-gradient loss multiplies Σ_k ∇ log p by, where it averages over visited steps (and dimensions)."""
+    """The factor on Σ_k ∇ log p in a loss that averages over visited steps (and, with ``mean``, over dimensions)."""
     dimensions = experience.latents[0, 0].numel() if reduction == "mean" else 1
     return 1 / (len(experience.stochastic_steps()) * dimensions)
 
@@ -82,8 +89,8 @@ def last_step_losses(
     """The micro-losses of the second term for one optimizer step, beside those of its visits.
 
     Args:
-        update: whose samples take part, each once.
-        slopes: ``[N]``: what a unit of reward is worth in the loss: ∂A/∂r; None yields nothing.
+        update: its samples take part, each once.
+        slopes: ``[N]``, ∂A/∂r; None yields nothing.
         scale: of :func:`score_scale`.
     """
     if slopes is None:

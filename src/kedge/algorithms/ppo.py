@@ -76,9 +76,7 @@ class PPO(PolicyGradient):
         check_fraction(self, "step_fraction")
         if self.kl_weight < 0:
             raise ValueError(f"kl_weight must be 0 or more, not {self.kl_weight}")
-
-        self.check_combination()
-        _ = self.advantages, self.goal
+        self.check_shared()
 
     @property
     def advantages(self) -> Advantages:

@@ -71,7 +71,7 @@ class ROCM(Anchored):
 
     def __post_init__(self) -> None:
         make_divergence(self.divergence, self.reduction)  # refuses an unknown name now
-        self._check_goal()
+        self.check_goal()
         if self.beta is None and not self.goal and self.divergence not in PAPER_BETA:
             raise ValueError(f"beta is required: the paper gives none for divergence {self.divergence!r}")
         if self.beta is not None and self.beta < 0:
@@ -93,7 +93,9 @@ class ROCM(Anchored):
                 f"reference_steps must be 1 or more (0 with last_step_std), or null for all, not {self.reference_steps}"
             )
 
-    def _check_goal(self) -> None:
+    def check_goal(self) -> None:
+        """Raises ValueError for a goal that these settings cannot hold."""
+        super().check_goal()
         if self.goal is None:
             return
         if self.divergence == "none":

@@ -58,8 +58,8 @@ class ReFL:
 
     def workload(self, batch_size: int, accumulation: int, steps: int, backprop: Backprop) -> Workload:
         """Down to x_k without gradient, then one step with it."""
-        samples, latest = batch_size * accumulation, self._earliest(steps)
-        forward = samples * (steps - (latest + 1) / 2 + 1)  # the mean over k
+        samples, earliest = batch_size * accumulation, self._earliest(steps)
+        forward = samples * (steps - (earliest + 1) / 2 + 1)  # the mean over k
         return Workload(samples, queries=samples, updates=1, passes=Passes(forward, backward=samples))
 
     def rehearse(self, context: Context) -> Iterator[Iterable[Loss]]:
@@ -69,8 +69,8 @@ class ReFL:
 
     def updates(self, context: Context) -> Iterator[Iterable[Loss]]:
         """One optimizer step: ``accumulation`` micro-batches, each at a step of its own."""
-        latest = self._earliest(context.policy.steps)
-        yield (self._loss(context, draw_step(context, latest)) for _ in range(context.accumulation))
+        earliest = self._earliest(context.policy.steps)
+        yield (self._loss(context, draw_step(context, earliest)) for _ in range(context.accumulation))
 
     def _earliest(self, steps: int) -> int:
         return min(steps, self.earliest or -(-steps // 2))

@@ -108,16 +108,15 @@ class Anchored:
 
     @property
     def goal(self) -> Target | None:
-        """The distance that is held, if one is.
+        """The distance that is held, if one is."""
+        return Target(nats=FIRST_NATS) if self.anchor else self.target
 
-        Raises:
-            ValueError: if both settings are given, or ``anchor`` is unknown.
-        """
+    def check_goal(self) -> None:
+        """Raises ValueError for an unknown ``anchor``, or one beside a ``target``."""
         if self.anchor not in (None, "auto"):
             raise ValueError(f"anchor must be auto or null, not {self.anchor!r}")
         if self.anchor and self.target:
             raise ValueError("anchor: auto looks for the distance itself: leave out target, or anchor")
-        return Target(nats=FIRST_NATS) if self.anchor else self.target
 
     def hold(self, context: Context, beta: float, divergence: Divergence) -> Hold:
         """β for the next batch of experience; arguments as :class:`Hold` has them."""

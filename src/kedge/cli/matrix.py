@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, NoReturn
 
 import typer
 
+from kedge.cli.interrupt import SHELL
+
 if TYPE_CHECKING:
     from kedge.workflows.runner.matrix import Matrix
     from kedge.workflows.runner.ray_launcher import Share
     from kedge.workflows.runner.runs import Run
 
 FAILED = 1
-SHELL = 128  # plus a signal's number: the shell's code for a program that it ended, 130 for Ctrl-C
 
 
 def go(matrix: Matrix) -> None:
@@ -60,9 +61,9 @@ def spread(
 
 
 def _ends_like_ctrl_c() -> list[int]:
-    """From now on SIGTERM and a lost terminal do as Ctrl-C: the runs' own processes are told, save and end.
+    """From now on SIGTERM and SIGHUP act as Ctrl-C does: the processes of the runs are notified, save and end.
 
-    Returns the signals of that kind that came, which is empty as yet.
+    Returns a list to which each such signal is added when it arrives.
     """
     came: list[int] = []
 

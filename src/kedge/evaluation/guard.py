@@ -67,11 +67,6 @@ class Verdict:
         """The headline: the level and its three clauses."""
         return f"{self.record.title}: {self.clauses[0]}; {self.clauses[1]}; {self.clauses[2]}."
 
-    @property
-    def alarming(self) -> bool:
-        """Whether a person should look before anyone uses this model."""
-        return self.record.tone in ("warn", "bad")
-
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
         about = {"level": self.level, "sentence": self.sentence, "advice": self.record.advice}

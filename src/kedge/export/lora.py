@@ -55,7 +55,8 @@ def save_lora(
     backbone = _latent(policy).backbone
     files = {DIFFUSERS_FILE: (diffusers_tensors(layers, backbone.network), _diffusers_metadata(policy, rank))}
     if backbone.kohya:
-        files[COMFYUI_FILE] = kohya_tensors(layers, backbone.kohya), _kohya_metadata(policy, backbone.kohya, metadata)
+        about_lora = _kohya_metadata(policy, backbone.kohya, metadata, next(iter(layers.values())))
+        files[COMFYUI_FILE] = kohya_tensors(layers, backbone.kohya), about_lora
     for name, (tensors, shape) in files.items():
         _write(folder / name, tensors, metadata=about | shape, layers=layers, backbone=backbone)
     paths = {}
@@ -141,14 +142,14 @@ def _diffusers_metadata(policy: Policy, rank: int) -> dict[str, str]:
     return {"lora_adapter_metadata": json.dumps(shape, sort_keys=True)}
 
 
-def _kohya_metadata(policy: Policy, kohya: KohyaNames, metadata: Mapping[str, Any]) -> dict[str, str]:
-    """What ComfyUI, A1111 and kohya's tools show of a LoRA."""
-    config = _adapter(policy).config
+def _kohya_metadata(policy: Policy, kohya: KohyaNames, metadata: Mapping[str, Any], layer: Layer) -> dict[str, str]:
+    """What ComfyUI, A1111 and kohya's tools show of a LoRA; ``layer`` is any of its layers, which have one shape."""
+    rank = layer.a.shape[0]
     base = _text(metadata.get("base_model", "the model it was trained on"))
     facts = {
         "ss_network_module": "networks.lora",
-        "ss_network_dim": str(config.rank),
-        "ss_network_alpha": f"{config.alpha:g}",
+        "ss_network_dim": str(rank),
+        "ss_network_alpha": f"{layer.scale * rank:g}",
         "ss_sd_model_name": base,
         "modelspec.sai_model_spec": "1.0.0",
         "modelspec.title": f"Kedge LoRA for {base}",

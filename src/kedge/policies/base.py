@@ -185,10 +185,7 @@ class Backprop(BackpropSettings):
     def step(
         self, policy: Policy, x: Tensor, k: int, cond: Conditioning, beside: ReferenceSteps
     ) -> tuple[Gaussian, ...]:
-        """``policy.transition`` at x_k and, at the steps of ``beside``, the reference's.
-
-        Where the depth was drawn, the gradient of step k is divided by the probability that the step keeps its graph.
-        """
+        """``policy.transition`` at x_k and, at the steps of ``beside``, the reference's; weighted for a drawn depth."""
         survival = self.continuation ** (k - 1)  # S_k, the probability that step k keeps its graph
         if survival == 1 or not torch.is_grad_enabled():
             return self._step(policy, x, k=k, cond=cond, beside=beside)

@@ -60,13 +60,11 @@ class Adapter:
             ),
             NAME,
         )
-        named = []
-        for name, p in network.named_parameters():
+        self.weights: dict[str, Parameter] = {}
+        for name, parameter in network.named_parameters():
             if ".lora_" in name:
-                named.append((name, p))
-        for _, parameter in named:
-            parameter.data = parameter.data.to(torch.promote_types(parameter.dtype, torch.float32))
-        self.weights: dict[str, Parameter] = {name.replace(f".{NAME}.", "."): p for name, p in named}
+                parameter.data = parameter.data.to(torch.promote_types(parameter.dtype, torch.float32))
+                self.weights[name.replace(f".{NAME}.", ".")] = parameter
         self._layers = [module for module in network.modules() if isinstance(module, BaseTunerLayer)]
         self._mode = _ON
         for layer in self._layers:

@@ -1,4 +1,4 @@
-"""A tensor whose gradient is weighted on its way back."""
+"""Scale a gradient in the backward pass, and leave the value as it is."""
 
 from __future__ import annotations
 

@@ -130,7 +130,7 @@ def _with_transfer(evaluator: TargetEvaluator, run: Stored, texts: Sequence[str]
     from kedge.workflows.targets import load_target
     from kedge.workflows.transfer import measure_transfer, other_samplers
 
-    _ = evaluator.plan  # what is missing is told before a model is loaded
+    evaluator.prepare()
     trained_run = run if isinstance(run, TrainedRun) else load_run(run, evaluator.device)
     samplers = other_samplers(load_target(trained_run), texts)
     ours, theirs, role = _both(evaluator, trained_run, "base")

@@ -84,15 +84,16 @@ class Evaluations(Sequence["Evaluation"]):
 
 
 def _value_of(run: str, key: str) -> str:
-    from kedge.config import dump, load_config
-    from kedge.config.text import read_yaml
+    from kedge.config import load_config
+    from kedge.config.loading import plain
     from kedge.registry import suggest
+    from kedge.runs.history import leaves
     from kedge.workflows.targets import run_path
 
     path = run_path(run)
     if path is None:
         raise ValueError(f"--group {key}: {run} is not a run folder, so it has no recipe")
-    keys = dict(_flat(read_yaml(dump(load_config(path / "config.yaml")), str(path)), ""))
+    keys = dict(leaves(plain(load_config(path / "config.yaml"))))
     fitting = []
     for name in keys:
         if name == key or name.endswith(f".{key}"):
@@ -101,15 +102,6 @@ def _value_of(run: str, key: str) -> str:
         which = f"it may be {', '.join(fitting)}" if fitting else f"there is no such key.{suggest(key, keys)}"
         raise ValueError(f"--group {key}: {which}")
     return str(keys[fitting[0]])
-
-
-def _flat(value: Any, path: str) -> Iterator[tuple[str, Any]]:
-    """Dotted key and value of everything in nested blocks."""
-    if not isinstance(value, dict):
-        yield path, value
-        return
-    for name, item in value.items():
-        yield from _flat(item, f"{path}.{name}" if path else name)
 
 
 def evaluate(

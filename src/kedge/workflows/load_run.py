@@ -142,5 +142,5 @@ def load_run(path: str | Path, device: str | torch.device = "auto", at: int | No
     config = load_config(folder.config, to_train=False)
     config = dataclasses.replace(config, model=dataclasses.replace(config.model, **model))
     run = TrainedRun(folder.path, config, device, at=at)
-    _ = run.policy  # now, so that what is missing is told here
+    _ = run.policy  # loaded now, so that a missing checkpoint or base is reported here
     return run

@@ -108,7 +108,7 @@ def probe(
     plain = PlainModel(kind=kind, guidance=guidance, overrides=tuple(overrides))
     evaluator = TargetEvaluator(measurement, [name], plain)
     config = _config(name, plain)
-    _ = evaluator.plan  # what is missing is told before a model is loaded
+    evaluator.prepare()
     folder = Path(out) if out else Path(f"probe-{Path(name).name}")
     bearing = _bearing(evaluator, config, steps=steps or (config.steps,), noise=noise, folder=folder)
     return _written(bearing, config, measurement, folder)

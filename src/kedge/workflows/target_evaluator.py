@@ -94,6 +94,10 @@ class TargetEvaluator:
             contents=self._contents(),
         )
 
+    def prepare(self) -> None:
+        """Load prompts, rewards and encoder now, so that a missing one is reported before any model is loaded."""
+        _ = self.plan
+
     def _contents(self) -> dict[str, str]:
         """What the numbers of rewards and encoder depend on besides their names."""
         from kedge.hashing import place_hash
@@ -110,7 +114,7 @@ class TargetEvaluator:
         """A run's tuned model and its base, kept in the run's own folder or in ``keep_in`` under ``role``."""
         from kedge.evaluation.records import BASE, TUNED, evaluation_folder
 
-        _ = self.plan  # what is missing is told before a model is loaded
+        self.prepare()
         place = keep_in or evaluation_folder(Path(str(run_path(target))))
         folder: Path | None = place
         try:

@@ -80,13 +80,9 @@ def _not_by_name(family: Family, key: str, source: str) -> Family:
     Raises:
         UnknownNameError: naming that one.
     """
-    distilled = []
-    for other in FAMILIES.values():
-        if other.conversions and other is not family:
-            distilled.append(other)
     others = []
-    for other in distilled:
-        if _marked(other, source):
+    for other in FAMILIES.values():
+        if other.conversions and other is not family and _marked(other, source):
             others.append(other.name)
     if others and not _marked(family, source):
         raise UnknownNameError(

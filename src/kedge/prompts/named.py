@@ -29,7 +29,7 @@ class NamedSet:
     """A set that has a name.
 
     Attributes:
-        count: how many prompts it has.
+        count: how many prompts it has; 0 for the emoji world's, which its captions decide.
         about: one line for lists.
         load: gets the prompts.
         hub: where they come from, when that is the hub; a local file may stand in for it.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 from bench.reward_race_space import TODAY
 from bench.reward_race_trial import Trial
 from kedge.evaluation.statistics import Interval, mean_interval
+from kedge.evaluation.statistics.interval import Floats
 from kedge.evaluation.statistics.reaching import Speedup, speedup
 from kedge_papers.pages.exhibit import save_small
 
@@ -64,8 +66,9 @@ def head(record: Mapping[str, Any]) -> list[str]:
         f"trained reward on prompts that were not trained on soonest? {count} settings, successive halving, "
         f"{record['spent'] / 60:.0f} minutes of one core in all ({record['environment']['processor']}, "
         f"torch {record['environment']['packages']['torch']}); time is the processor's, of training alone. "
-        f"{record['model']}. The winner and the preset as it is were then trained anew and looked at on "
-        "test prompts, from which nothing was chosen.",
+        f"{record['model']}. All are looked at by pictures of {record['sampled']} sampling steps, the preset's, "
+        "whatever K they train with. The winner and the preset as it is were then trained anew and looked at on test "
+        "prompts, from which nothing was chosen.",
         "",
         f"    python -m bench.time_to_reward --minutes {record['minutes']:g}",
         "",
@@ -77,22 +80,29 @@ def head(record: Mapping[str, Any]) -> list[str]:
 def verdict(record: Mapping[str, Any], arms: Mapping[str, Sequence[Trial]]) -> list[str]:
     """The confirmation: both arms, and how many times sooner."""
     level, budget = record["level"], record["longest"]
-    rows = ["| | seconds to it | queries to it | not reached | truth there, σ |", "|---|---:|---:|---:|---:|"]
+    columns = ("seconds to it", "queries to it", "not reached", "truth there, σ", "reward at the end, σ", "truth, σ")
+    rows = [f"| | {' | '.join(columns)} | judges that fell |", f"|---|{'---:|' * len(columns)}---|"]
     for arm, trials in arms.items():
-        name = f"winner: {record['confirmation']['winner']}" if arm == "winner" else "the preset as it is"
-        cells = [
-            _spread([trial.reaching(level, budget, unit).x for trial in trials]) for unit in ("seconds", "queries")
-        ]
+        title = f"winner: {record['confirmation']['winner']}" if arm == "winner" else "the preset as it is"
+        cells = []
+        for unit in ("seconds", "queries"):
+            most = limit(record, arms, unit)
+            cells.append(_spread([trial.reaching(level, most, unit).x for trial in trials]))
         missed = sum(trial.reaching(level, budget).censored for trial in trials)
-        rows.append(f"| {name} | {' | '.join(cells)} | {missed} of {len(trials)} | {_words(truth(trials, record))} |")
+        cells += [f"{missed} of {len(trials)}", _words(mean_interval(truth(trials, record)))]
+        cells += [_words(mean_interval(_last(trials, name))) for name in (trials[0].trained, TRUTH)]
+        rows.append(f"| {title} | {' | '.join(cells)} | {fallen(trials)} |")
     ratio = ratio_of(record, arms, "seconds")
+    difference = mean_interval(truth(arms["winner"], record) - truth(arms[TODAY], record))
     return [
         *rows,
         "",
         f"Geometric means over {len(arms[TODAY])} seeds (least to most); a seed that did not get there counts as "
         f"{budget:.0f} s, which favours it. The winner needs {_ratio(ratio)} less time and "
         f"{_ratio(ratio_of(record, arms, 'queries'))} fewer queries (95 % over seeds). The truth is the oracle's "
-        "change against the base at that look, with its interval over prompts and seeds.",
+        "change against the base at that look, with its interval over prompts and seeds; the winner's there differs "
+        f"from the preset's by {_words(difference)}. A judge (one that sees damage and shares nothing with the trained "
+        "reward) fell if it is below the base beyond chance.",
         "",
         "Its settings, beside the preset's: "
         + ", ".join(f"`{key}: {value}`" for key, value in record["confirmation"]["changes"].items()),
@@ -117,13 +127,31 @@ def limit(record: Mapping[str, Any], arms: Mapping[str, Sequence[Trial]], unit: 
     return most
 
 
-def truth(trials: Sequence[Trial], record: Mapping[str, Any]) -> Interval:
-    """The oracle's change in σ where the level is reached."""
+def truth(trials: Sequence[Trial], record: Mapping[str, Any]) -> Floats:
+    """The oracle's change in σ where the level is reached, ``[seeds, prompts]``."""
     table = []
     for trial in trials:
         reached = trial.reaching(record["level"], record["longest"])
         table.append(trial.look_after(reached.x)["rises"][TRUTH]["rise"])
-    return mean_interval(np.asarray(table))
+    return np.asarray(table, dtype=np.float64)
+
+
+def _last(trials: Sequence[Trial], metric: str) -> Floats:
+    return np.asarray([trial.looks[-1]["rises"][metric]["rise"] for trial in trials], dtype=np.float64)
+
+
+def fallen(trials: Sequence[Trial]) -> str:
+    """The judges that had fallen at the end, and in how many trainings."""
+    counts = Counter[str]()
+    for trial in trials:
+        counts.update(fell(trial))
+    return ", ".join(f"{name} ({count})" for name, count in counts.items()) or "–"
+
+
+def fell(trial: Trial) -> list[str]:
+    """The judges that had fallen beyond chance at the last look."""
+    last = trial.looks[-1]["rises"]
+    return [name for name in last if name not in (trial.trained, TRUTH) and last[name]["fell"]]
 
 
 def grid(record: Mapping[str, Any], trials: Sequence[Trial]) -> list[str]:
@@ -136,13 +164,12 @@ def grid(record: Mapping[str, Any], trials: Sequence[Trial]) -> list[str]:
     ]
     for trial in trials[:SHOWN]:
         last, reached = trial.looks[-1], trial.reaching(record["level"], record["longest"])
-        fell = [name for name in last["rises"] if name not in (trial.trained, TRUTH) and last["rises"][name]["fell"]]
         cells = [
             trial.candidate.name,
             f"{last['seconds']:.0f}",
             "–" if reached.censored else f"{reached.x:.0f}",
             f"{trial.curve(trial.trained)[-1]:+.2f}",
-            ", ".join(fell) or "–",
+            ", ".join(fell(trial)) or "–",
             f"{trial.curve(TRUTH)[-1]:+.2f}",
         ]
         lines.append(f"| {' | '.join(cells)} |")

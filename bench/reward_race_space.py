@@ -23,7 +23,7 @@ REFERENCES: dict[str, dict[str, Any]] = {
 }
 STEPS = (2, 4, 8)
 BATCHES = (4, 8, 16)
-RATES = (3e-4, 1e-3, 3e-3)
+RATES = (7.5e-4, 1.5e-3, 3e-3, 6e-3)  # around the preset's
 CLIPS = (0.3, 1.0, 3.0)
 DIMENSIONS = (DEPTHS, REFERENCES, STEPS, BATCHES, RATES, CLIPS)
 ENDLESS = 100_000  # optimizer steps: time ends a candidate's training

@@ -9,6 +9,7 @@ learning rate and clip (bench/reward_race_space.py): all candidates train for a 
 long, and so on. Best is who reaches +0.5 σ (of the base model's scores) soonest on the tuning prompts, or has risen
 most where nobody has; one under which a judge that sees damage fell beyond chance comes last. The truth is looked at
 and not chosen by. The winner and the preset as it is are then trained from fresh seeds and looked at on test prompts.
+All train on the papers' training prompts (kedge_papers.runner.prompt_sets), none of which is among either.
 
 Time is the processor's, on one thread: what else runs on the machine does not count. Looking is not counted either.
 Every finished stretch is written down, so that the same command goes on where it was stopped. Writes RECORD
@@ -18,6 +19,7 @@ Every finished stretch is written down, so that the same command goes on where i
 from __future__ import annotations
 
 import argparse
+import hashlib
 import itertools
 import json
 import os
@@ -35,18 +37,21 @@ from bench.reward_race_page import write_page
 from bench.reward_race_space import TODAY, Candidate, candidates, today
 from bench.reward_race_trial import UNWATCHED, Judge, Trial, train_until
 from kedge.config import ConfigError, RunConfig, load_config, preset
+from kedge.config.document import document
 from kedge.evaluation.judges import standing
 from kedge.files import write_text
 from kedge.policies.fingerprint import fingerprint
 from kedge.rewards import REWARDS, load_reward
 from kedge.runs.folder import environment
 from kedge_papers.runner import prompt_sets
+from kedge_papers.runner.options import WHOLE
 
 RECORD = Path(__file__).parents[1] / "docs" / "records" / "time-to-reward.json"
 LEVEL = 0.5  # σ of the base model's scores
 KEEP = 3  # one in so many goes on to the next rung
 LOOKS_A_RUNG = 2
 TRUTH = "oracle"
+TRAIN = {"prompts.source": "kedge_papers.runner.prompt_sets:train", **WHOLE}
 SEARCH_SEED, CONFIRMATION_SEED, NOISE_SEED = 700, 800, 61_000
 
 
@@ -104,7 +109,8 @@ class Race:
 
     def config(self, candidate: Candidate, seed: int) -> RunConfig:
         """The recipe of one training."""
-        changes = [*self.overrides, *candidate.overrides, *UNWATCHED, f"training.seed={seed}"]
+        prompts = [f"{key}={value}" for key, value in TRAIN.items()]
+        changes = [*prompts, *self.overrides, *candidate.overrides, *UNWATCHED, f"training.seed={seed}"]
         return load_config(preset(self.preset).path, changes)
 
     def judge(self, prompts: Sequence[str], noise: int) -> Judge:
@@ -251,14 +257,17 @@ def run(race: Race, page: Path) -> None:
 
 
 def start(race: Race) -> None:
-    """The record as it stands, or a new one where it is of another race."""
+    """The record as it stands, or a new one where it is of another race, or of a preset that has changed since."""
+    recipe = race.config(today(), 0)
     facts = {
         "preset": race.preset,
         "overrides": list(race.overrides),
         "minutes": race.plan.budget / 60,
         "level": LEVEL,
         "longest": race.plan.longest,
-        "model": str(fingerprint(race.config(today(), 0).model.name)),
+        "model": str(fingerprint(recipe.model.name)),
+        "recipe": hashlib.sha256(document(recipe).encode()).hexdigest()[:16],
+        "sampled": recipe.model.steps,
     }
     known = json.loads(race.out.read_text(encoding="utf-8")) if race.out.is_file() else {}
     if known and {key: known.get(key) for key in facts} == facts and race.runs.is_dir():

@@ -6,10 +6,13 @@ import json
 from pathlib import Path
 
 import pytest
-from bench.reward_race_page import limit, ratio_of
+from bench.reward_race_page import limit, ratio_of, verdict
 from bench.reward_race_space import CLIPS, RATES, candidates, canonical, today
 from bench.reward_race_trial import Trial
-from bench.time_to_reward import Plan, Race, evenly, order, run
+from bench.time_to_reward import Plan, Race, evenly, order, run, start
+
+from kedge.prompts.sets import prompts_of
+from kedge_papers.runner import prompt_sets
 
 
 def trial(rises: list[float], *, fell: bool = False, ended: str = "") -> Trial:
@@ -37,6 +40,31 @@ def test_queries_are_not_censored_by_seconds() -> None:
     assert ours[0].reaching(0.5, limit(record, arms, "queries"), "queries").x == pytest.approx(80 + 80 * 2 / 3)
     assert ratio_of(record, arms, "queries").ratio.value > 1
     assert ratio_of(record, arms, "seconds").theirs_censored == 1
+
+
+def test_the_table_tells_queries_beyond_the_number_of_seconds_and_who_fell() -> None:
+    def seen(rises: list[float]) -> Trial:
+        one = trial(rises, fell=True)
+        for look in one.looks:
+            look["rises"]["oracle"] = {"rise": [0.1, 0.3], "fell": False}
+        return one
+
+    arms = {"winner": [seen([0.3, 0.6, 0.6])] * 2, "today": [seen([0.1, 0.2, 0.6])] * 2}
+    changes = {"winner": "w", "changes": {"model.steps": 2}}
+    text = "\n".join(verdict({"level": 0.5, "longest": 30.0, "confirmation": changes}, arms))
+    assert "| 17 (17 to 17) | 133 (133 to 133) | 0 of 2 |" in text
+    assert "clipscore (2)" in text
+    assert "differs from the preset's by +0.00" in text
+
+
+def test_a_preset_that_changed_begins_a_new_race(tmp_path: Path) -> None:
+    plan = Plan(budget=1.0, longest=0.5, tuning=2, test=2, seeds=2)
+    races = [Race(plan, "emoji-rocm", changes, tmp_path, tmp_path / "r.json") for changes in ([], ["optimizer.lr=1"])]
+    for race in races:
+        start(race)
+    assert races[0].record["recipe"] != races[1].record["recipe"]
+    trained = set(prompts_of(races[0].config(today(), 0).prompts))
+    assert not trained & {*prompt_sets.tuning(), *prompt_sets.test()}
 
 
 def test_what_came_later_does_not_change_an_earlier_rung() -> None:

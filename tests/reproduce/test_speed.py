@@ -8,9 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from helpers.invented_records import record, result, rising
+from helpers.invented_records import EMOJI, record, result, rising
+from kedge.prompts import load_prompts
+from kedge_papers import TARGETS
 from kedge_papers.records.curves import points_over_seeds
 from kedge_papers.records.speed import reaching, shown_ratio, sooner
+from kedge_papers.runner.options import MatrixOptions
 from kedge_papers.targets.hacking import show as show_hacking
 from kedge_papers.targets.methods import level_unit, show
 
@@ -125,3 +128,26 @@ def test_a_world_without_a_truth_shows_the_trained_reward():
     assert exhibit.tables == ()
     assert exhibit.figure.axes[0].lines[0].get_ydata().tolist() == [5, 6, 8]
     assert "trained reward" in exhibit.notes[0]
+
+
+def test_levels_are_in_units_of_the_prompts_that_are_looked_at():
+    """Prompts of two kinds whose base scores lie far apart differ more than either kind does."""
+    near, far = np.linspace(-1, 1, 20), np.concatenate([np.linspace(-6, -4, 10), np.linspace(4, 6, 10)])
+    whole = record("base-consistency-methods", None, {"pickscore@emoji": far})
+    kind = record("base-consistency-methods", None, {"pickscore@emoji": near}, role="watched")
+    both = replace(whole, evaluations={**whole.evaluations, **kind.evaluations})
+    trained = run(0, [0, 100], [0, 1])
+    assert level_unit(result([whole, trained])) == pytest.approx(far.std(ddof=1))
+    assert level_unit(result([both, trained])) == pytest.approx(near.std(ddof=1))
+
+
+def test_the_comparison_looks_at_the_prompts_that_its_levels_are_measured_on():
+    matrix = TARGETS.get("methods").runs(MatrixOptions(EMOJI))
+    (base,) = (run for run in matrix if run.name == "base-consistency-methods")
+    assert base.measures["watched"].prompts == EMOJI.comparison.watched
+    sources = set()
+    for each in matrix:
+        if each.train:
+            sources.add((each.config().watch.held_out.source, each.config().watch.held_out.count))
+    assert sources == {(EMOJI.comparison.watched, None)}
+    assert set(load_prompts(EMOJI.comparison.watched)) < set(load_prompts(EMOJI.test))

@@ -62,7 +62,7 @@ def test_every_method_and_reward_gets_the_same_number_of_tuning_queries():
             assert config.optimizer.schedule == "constant"
     grids = set(map(frozenset, spent.values()))
     assert len(grids) == 1
-    assert {queries for _, queries in grids.pop()} == {(192, 768)}
+    assert {queries for _, queries in grids.pop()} == {(384, 1536)}
     assert {("none", "pickscore"), ("rlcm", "hpsv2"), ("d3po", "pickscore")} <= set(spent)
 
 
@@ -74,7 +74,7 @@ def test_the_page_says_how_far_table_1_is_from_the_horizon_of_tuning():
     for run in TARGETS.get("table1b").runs(options):
         if run.train:
             queries.append(round(step_cost(run.config()).queries * run.config().training.steps))
-    assert f"{EMOJI.grid.queries[-1]} reward queries" in section
+    assert f"{EMOJI.grid.queries[-1]:,} reward queries" in section
     assert f"between {min(queries):,} (DPOK) and {max(queries):,} queries" in section
     assert EMOJI.grid.queries[-1] == EMOJI.comparison.queries
 
@@ -150,7 +150,7 @@ def test_halves_go_on_from_where_they_stand_until_one_is_left(tmp_path: Path):
         if rung < 2:
             on = [run for run in matrix.left() if run.name.startswith("tuning-none")]
             assert len(on) == (3, 1)[rung]
-            assert {run.until * round(step_cost(run.config()).queries) for run in on} == {(384, 768)[rung]}
+            assert {run.until * round(step_cost(run.config()).queries) for run in on} == {FEW.grid.queries[rung + 1]}
             assert max(rises, key=rises.get) in {run.name.removesuffix("--1000") for run in matrix.left()}
         assert going == sum(1 for run in matrix.runs if run.name.startswith("tuning-none") and len(run.measures) > rung)
     assert not matrix.left()

@@ -64,6 +64,8 @@ class Comparison:
         queries: reward queries of each run.
         evaluations: of the test prompts along a run, equally far apart.
         fewer: methods that half of the seeds are enough for.
+        watched: the test prompts that are looked at along a run and that levels are measured on, one of
+            :func:`kedge.prompts.load_prompts`' sources; None for 66 of :attr:`ExperimentSet.test`.
     """
 
     reward: str
@@ -71,6 +73,7 @@ class Comparison:
     queries: float
     evaluations: int
     fewer: tuple[str, ...] = ()
+    watched: str | None = None
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,12 @@ def tuning() -> list[str]:
 
 def test() -> list[str]:
     """Every held-out activity, and as many other held-out combinations."""
-    return load_prompts("emoji-activities-held-out") + unseen()[:TEST_COMBINATIONS]
+    return test_activities() + unseen()[:TEST_COMBINATIONS]
+
+
+def test_activities() -> list[str]:
+    """The part of the test that is of the kind that is trained on."""
+    return load_prompts("emoji-activities-held-out")
 
 
 def unseen() -> list[str]:

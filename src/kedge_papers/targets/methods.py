@@ -27,15 +27,16 @@ from kedge_papers.runner.target import Target
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-FINAL = "final"
-WATCHED = 66  # test prompts that are scored while it trains, one picture each
+FINAL, WATCHED = "final", "watched"  # what models are measured as
+LOOKED_AT = 66  # test prompts that are scored while it trains, one picture each
 
 
 def runs(options: MatrixOptions) -> tuple[Run, ...]:
     """The models before, and every method; ``budget`` is in reward queries."""
     experiments, comparison = options.experiments, options.experiments.comparison
     measures = {FINAL: options.measure()}
-    matrix = [options.base(kind, measures, "methods") for kind in experiments.bases]
+    before = {**measures, WATCHED: options.measure(comparison.watched)} if comparison.watched else measures
+    matrix = [options.base(kind, before, "methods") for kind in experiments.bases]
     truth = (experiments.truth,) if experiments.truth else ()
     watched = (*experiments.judges(comparison.reward), *truth)
     for method in comparison.methods:
@@ -46,7 +47,8 @@ def runs(options: MatrixOptions) -> tuple[Run, ...]:
             run = options.with_queries(
                 Run(name, recipe, overrides, title, measures=measures, seed=seed), options.budget or comparison.queries
             )
-            matrix.append(options.watched(run, comparison.evaluations, experiments.test, watched, WATCHED))
+            prompts, count = (comparison.watched, None) if comparison.watched else (experiments.test, LOOKED_AT)
+            matrix.append(options.watched(run, comparison.evaluations, prompts, watched, count))
     return tuple(matrix)
 
 
@@ -93,11 +95,15 @@ def draw_line(
 
 
 def level_unit(result: Result) -> float | None:
-    """The standard deviation of the consistency model's scores of the trained reward: what levels are measured in."""
+    """The standard deviation of the consistency model's scores of the trained reward: what levels are measured in.
+
+    On the prompts that curves are drawn on, where those are others than the test's.
+    """
     trained = trained_metric(result.runs)
     for run in result.runs:
-        if not run.trained and "consistency" in run.name and FINAL in run.evaluations:
-            return Row(run.title, {0: run.evaluations[FINAL]}, trained=False).deviation(trained)
+        measured = run.evaluations.get(WATCHED) or run.evaluations.get(FINAL)
+        if not run.trained and "consistency" in run.name and measured is not None:
+            return Row(run.title, {0: measured}, trained=False).deviation(trained)
     return None
 
 

@@ -27,7 +27,8 @@ from kedge.models import BUNDLED
 from kedge.policies import load_policy
 from kedge.policies.base import draw_noise, rollout
 from kedge.policies.fingerprint import fingerprint
-from kedge.policies.latent import LatentPolicy, LoraConfig
+from kedge.policies.latent import LatentPolicy
+from kedge.policies.settings import LoraConfig
 from kedge.prompts import load_prompts
 from kedge.rewards import REWARDS, load_reward
 

@@ -13,15 +13,27 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
-import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
-from bench.sd15 import DEPTH, PROMPT, RESULTS, Row, differences, hardware, move_adapter, repeat_initial
+from bench.hardware import hardware
+from bench.ways import (
+    ON_AVERAGE,
+    PROMPT,
+    RESULTS,
+    STRAIGHTFORWARD,
+    OnePrompt,
+    PictureReward,
+    Row,
+    Step,
+    differences,
+    start_from_one_adapter,
+    timed_row,
+)
 
 BETA, STEPS = 1e-4, 8
 WAYS = {
@@ -30,8 +42,6 @@ WAYS = {
     "sampled": "Kedge, algorithm.reference_steps: 1 (the same gradient on average, not in each step)",
     "shorter": "Kedge, backprop.random_depth: 0.5 and algorithm.reference_steps: 1 (likewise)",
 }
-ON_AVERAGE = ("sampled", "shorter")
-Step = Callable[..., None]  # of a generator; Kedge's take another Backprop as well
 
 
 @dataclass(frozen=True)
@@ -91,17 +101,7 @@ def ours(way: str, setting: Setting, pipeline: Any, score: Any) -> tuple[Step, l
     algorithm = ROCM(beta=BETA, reference_steps=1 if way in ON_AVERAGE else None)
     usual = Backprop()
 
-    class Score:
-        name, differentiable = "brightness", True
-
-        def __call__(self, images: Any, prompts: Any) -> Any:
-            return score(images)
-
-    class Same:
-        def take(self, n: int) -> list[str]:
-            return [PROMPT] * n
-
-    context = Context(policy, Score(), Same(), backprop=usual, batch_size=1)  # type: ignore[arg-type]
+    context = Context(policy, PictureReward("brightness", score), OnePrompt(), backprop=usual, batch_size=1)
     context.encode([PROMPT])  # once in a run
 
     def step(generator: Any, backprop: Backprop = usual) -> None:
@@ -115,40 +115,21 @@ def ours(way: str, setting: Setting, pipeline: Any, score: Any) -> tuple[Step, l
 
 def measure(way: str, setting: Setting, folder: str) -> Row:
     """Time some optimizer steps of one way and keep the first one's gradient."""
-    import torch
-
-    from kedge.planning.timing import wait
-    from kedge.policies.base import Backprop
-    from kedge.training.meter import peak_memory
-
     pipeline, score = build(setting)
-    if way == "straightforward":
+    if way == STRAIGHTFORWARD:
         step, weights = straightforward(setting, pipeline, score)
     else:
         step, weights = ours(way, setting, pipeline, score)
-    repeat_initial(weights)
-    move_adapter(weights)
-    device, path = torch.device(setting.device), None
-    # One thread on a CPU that others use too: the processor's time is what the step took.
-    clock = time.process_time if device.type == "cpu" and torch.get_num_threads() == 1 else time.perf_counter
-
-    def timed(**how: Any) -> float:
-        began = clock()
-        for weight in weights:
-            weight.grad = None
-        step(torch.Generator().manual_seed(0), **how)
-        wait(device)
-        return clock() - began
-
-    timed()  # the first one warms up, and gives the gradient
-    if way not in ON_AVERAGE:
-        path = f"{folder}/{way}.pt"
-        torch.save([weight.grad.cpu() for weight in weights], path)
-    if way == "shorter":  # each depth that may be drawn, as often as it is
-        seconds = sum(share * timed(backprop=depth) for share, depth in Backprop(random_depth=DEPTH).depths(STEPS))
-    else:
-        seconds = statistics.median(timed() for _ in range(setting.repeats))
-    return Row(way, 1, seconds, peak_memory(device), path)
+    start_from_one_adapter(weights)
+    return timed_row(
+        way,
+        step,
+        weights,
+        device=setting.device,
+        steps=STEPS,
+        repeats=setting.repeats,
+        gradient=None if way in ON_AVERAGE else Path(folder) / f"{way}.pt",
+    )
 
 
 def report(setting: Setting, rows: list[Row], apart: dict[str, float], layers: tuple[int, int], machine: str) -> str:
@@ -162,7 +143,7 @@ def report(setting: Setting, rows: list[Row], apart: dict[str, float], layers: t
         "|---|---|---|---|---|",
     ]
     for row in rows:
-        faster = f"{loop.seconds / row.seconds:.2f}× as fast" if loop.way == "straightforward" else ""
+        faster = f"{loop.seconds / row.seconds:.2f}× as fast" if loop.way == STRAIGHTFORWARD else ""
         error = f"{apart[key]:.1e}" if (key := f"{row.way}, 1") in apart else ""
         lines.append(f"| {WAYS[row.way]} | {row.seconds:.2f} | {faster} | {row.peak / 1e9:.2f} | {error} |")
     return "\n".join(lines) + "\n"
@@ -191,7 +172,7 @@ def main() -> None:
     print(text)
     if arguments.write:
         facts = {"hardware": hardware(setting.device), "setting": asdict(setting), "differences": apart}
-        facts["rows"] = [asdict(row) | {"gradient": None} for row in rows]
+        facts["rows"] = [row.to_dict() for row in rows]
         (RESULTS / f"flow-{arguments.write}.json").write_text(json.dumps(facts, indent=2) + "\n")
         (RESULTS / f"flow-{arguments.write}.md").write_text(f"# Stable Diffusion 3.5: {arguments.write}\n\n{text}")
 

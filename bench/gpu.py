@@ -28,7 +28,7 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # it warns that torchv
 from bench.gpu_cases import PARTS, Case
 from bench.gpu_page import page_of
 from bench.gpu_step import Setting, measure
-from bench.sd15 import hardware
+from bench.hardware import hardware
 from kedge.files import write_text
 
 ROOT = Path(__file__).parents[1]

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bench.gpu_cases import PARTS
-from bench.sd15 import PEAK
+from bench.hardware import peak_of
 
 NOTE = "<!-- Written from docs/records/gpu.json by `python -m bench.gpu`: change nothing here. -->"
 GIVEN = 8e9  # bytes of the smallest card that a recipe is for
@@ -51,11 +51,6 @@ def about(record: Mapping[str, Any], versions: str) -> list[str]:
         "another model. Seconds of an optimizer step, median of three after one; peak of all tensors on the device, "
         f"weights included; planned: what `kedge plan` says of the same recipe on this device.{small}",
     ]
-
-
-def peak_of(hardware: str) -> float | None:
-    """Operations a second in half precision, from the maker's data sheet; None where it is not known."""
-    return next((value for name, value in PEAK.items() if name in hardware), None)
 
 
 def best(rows: Mapping[str, Mapping[str, Any]], peak: float | None) -> list[str]:

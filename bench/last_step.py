@@ -27,7 +27,7 @@ from kedge.models import BUNDLED
 from kedge.policies import load_policy
 from kedge.policies.base import Backprop
 from kedge.policies.fingerprint import fingerprint
-from kedge.policies.latent import LoraConfig
+from kedge.policies.settings import LoraConfig
 from kedge.prompts import PromptStream, load_prompts
 from kedge.rewards import load_reward
 from kedge_papers.records.gradient_noise import gradient_noise, jackknifed, variance_ratio

@@ -16,21 +16,31 @@ import itertools
 import json
 import multiprocessing
 import os
-import platform
-import statistics
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # it warns that torchvision, which is not needed, is missing
 
-PROMPT = "a photo of a fox riding a bike through the snow"
+from bench.hardware import hardware, peak_of
+from bench.ways import (
+    ON_AVERAGE,
+    PROMPT,
+    RESULTS,
+    STRAIGHTFORWARD,
+    OnePrompt,
+    PictureReward,
+    Row,
+    Step,
+    differences,
+    loop_of,
+    start_from_one_adapter,
+    timed_row,
+)
+
 BETA, OMEGA, STEPS = 1e-4, 7.5, 8
-RESULTS = Path(__file__).parents[1] / "docs" / "results"
 # Way → what it is. Kedge's ways are settings of Backprop, memory and speed.
 WAYS = {
     "straightforward": "a loop from diffusers: two UNets, block checkpoints",
@@ -44,11 +54,7 @@ WAYS = {
     "blocks": "Kedge, backprop.checkpoint and memory.unet_checkpoint",
     "compiled": "Kedge, speed.compile and speed.channels_last",
 }
-DEPTH = 0.5  # of backprop.random_depth, where it is used
-ON_AVERAGE = ("sampled", "shorter")  # their gradients are the others' in expectation
 SLOW_TO_START = ("compiled",)  # only where asked for: on a CPU the compiler takes longer than all the rest
-# Dense peak of the tensor cores in half precision, operations a second, from the makers' data sheets.
-PEAK = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "L4": 121e12, "4090": 165e12, "3090": 71e12}
 
 
 @dataclass(frozen=True)
@@ -62,17 +68,6 @@ class Setting:
     reward: str
     repeats: int
     scale: float = 1.0
-
-
-@dataclass(frozen=True)
-class Row:
-    """What one way took: median seconds of a step (of the processor's time on one CPU thread), peak bytes, gradient."""
-
-    way: str
-    batch: int
-    seconds: float
-    peak: float
-    gradient: str | None
 
 
 def build(setting: Setting) -> tuple[Any, Any]:
@@ -103,67 +98,25 @@ def build(setting: Setting) -> tuple[Any, Any]:
     return pipeline, lambda images: 100 * (clip.image_features(images) * text).sum(-1)
 
 
-def move_adapter(weights: list[Any]) -> None:
-    """Away from its start, where the divergence and its gradient are zero; B alone, in order."""
-    import torch
-
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for weight in weights:
-            if weight.shape[1] == 16:  # B: [out, rank]
-                weight.copy_(0.01 * torch.randn(weight.shape, generator=generator))
-
-
-def repeat_initial(weights: list[Any]) -> None:
-    """A, from one seed whatever drew before."""
-    import torch
-
-    generator = torch.Generator().manual_seed(2)
-    with torch.no_grad():
-        for weight in weights:
-            if weight.shape[1] != 16:
-                weight.copy_(torch.randn(weight.shape, generator=generator) / 16)
-
-
 def measure(way: str, setting: Setting, folder: str) -> Row:
     """Time some optimizer steps of one way and keep the first one's gradient."""
     import torch
 
-    from kedge.planning.timing import wait
-    from kedge.policies.base import Backprop
-    from kedge.training.meter import peak_memory
-
     pipeline, score = build(setting)
-    step, weights = (straightforward if way == "straightforward" else ours)(way, setting, pipeline, score)
-    repeat_initial(weights)
-    move_adapter(weights)
-    optimizer = torch.optim.AdamW(weights, lr=1e-6)
-    device, path = torch.device(setting.device), None
-    gradients: list[Any] = []
-    # One thread on a CPU that others use too: the processor's time is what the step took.
-    clock = time.process_time if device.type == "cpu" and torch.get_num_threads() == 1 else time.perf_counter
-
-    def timed(**how: Any) -> float:
-        began = clock()
-        optimizer.zero_grad(set_to_none=True)
-        step(torch.Generator().manual_seed(0), **how)
-        gradients[:] = [weight.grad.detach().clone() for weight in weights]
-        optimizer.step()
-        wait(device)
-        return clock() - began
-
-    timed()  # the first one warms up, and gives the gradient
-    if way not in ("rlcm", *ON_AVERAGE):
-        path = f"{folder}/{way}-{setting.batch}.pt"
-        torch.save([gradient.cpu() for gradient in gradients], path)
-    if way == "shorter":  # each depth that may be drawn, as often as it is
-        seconds = sum(share * timed(backprop=depth) for share, depth in Backprop(random_depth=DEPTH).depths(STEPS))
-    else:
-        seconds = statistics.median(timed() for _ in range(setting.repeats))
-    return Row(way, setting.batch, seconds, peak_memory(device), path)
-
-
-Step = Callable[..., None]  # of a generator; Kedge's take another Backprop as well
+    step, weights = (straightforward if way == STRAIGHTFORWARD else ours)(way, setting, pipeline, score)
+    start_from_one_adapter(weights)
+    exact = way not in ("rlcm", *ON_AVERAGE)
+    return timed_row(
+        way,
+        step,
+        weights,
+        device=setting.device,
+        steps=STEPS,
+        batch=setting.batch,
+        repeats=setting.repeats,
+        gradient=Path(folder) / f"{way}-{setting.batch}.pt" if exact else None,
+        optimizer=torch.optim.AdamW(weights, lr=1e-6),
+    )
 
 
 def straightforward(way: str, setting: Setting, pipeline: Any, score: Any) -> tuple[Step, list[Any]]:
@@ -191,25 +144,14 @@ def ours(way: str, setting: Setting, pipeline: Any, score: Any) -> tuple[Step, l
     apply_memory_settings(policy, memory, SpeedSettings(compile=compiled, channels_last=compiled))
     usual = Backprop(checkpoint="checkpoint" in way or way == "blocks", paired="paired" in way)
 
-    class Score:
-        name, differentiable = setting.reward, True
-
-        def __call__(self, images: Any, prompts: Any) -> Any:
-            return score(images)
-
-    class Same:
-        def take(self, n: int) -> list[str]:
-            return [PROMPT] * n
-
     terms = 1 if way in ON_AVERAGE else None
     algorithm = RLCM(normalise="run") if way == "rlcm" else ROCM(beta=BETA, reference_steps=terms)
-    context: list[Context] = []
+    reward = PictureReward(setting.reward, score)
+    context = Context(policy, reward, OnePrompt(), backprop=usual, batch_size=setting.batch)
 
     def step(generator: Any, backprop: Backprop = usual) -> None:
-        if not context:
-            context.append(Context(policy, Score(), Same(), generator, usual, setting.batch, 1))
-        context[0].generator, context[0].backprop = generator, backprop
-        for losses in algorithm.updates(context[0]):
+        context.generator, context.backprop = generator, backprop
+        for losses in algorithm.updates(context):
             for loss in losses:
                 loss.value.backward()
 
@@ -239,31 +181,10 @@ def floor(setting: Setting) -> tuple[float, float, float]:
     return cost.step.flops, cost.step.flops / speed, speed
 
 
-def differences(rows: list[Row]) -> dict[str, float]:
-    """How far each way's gradient is from the straightforward loop's of the same batch, relative to its length."""
-    import torch
-
-    def gradient(row: Row) -> torch.Tensor:
-        return torch.cat([g.flatten().double() for g in torch.load(str(row.gradient))])
-
-    columns = {}
-    for row in rows:
-        loop = loop_of(rows, row.batch)
-        if row.gradient and loop and loop is not row:
-            first = gradient(loop)
-            columns[f"{row.way}, {row.batch}"] = ((gradient(row) - first).norm() / first.norm()).item()
-    return columns
-
-
-def loop_of(rows: list[Row], batch: int) -> Row | None:
-    """The straightforward loop with this batch."""
-    return next((row for row in rows if (row.way, row.batch) == ("straightforward", batch)), None)
-
-
 def at_equal_memory(rows: list[Row]) -> list[str]:
     """For each batch of the loop: Kedge's fastest way that needs no more memory, whatever its batch."""
     lines = []
-    for loop in (row for row in rows if row.way == "straightforward"):
+    for loop in (row for row in rows if row.way == STRAIGHTFORWARD):
         fit = [row for row in rows if row.gradient and row.way != loop.way and row.peak <= loop.peak]
         if fit:
             best = min(fit, key=lambda row: row.seconds / row.batch)
@@ -276,24 +197,10 @@ def at_equal_memory(rows: list[Row]) -> list[str]:
     return ["", "At equal memory:", "", *lines] if lines else []
 
 
-def hardware(device: str) -> str:
-    import torch
-
-    if device.startswith("cuda"):
-        return torch.cuda.get_device_name(0)
-    names = [line.partition(":")[2].strip() for line in _cpuinfo() if line.startswith("model name")]
-    return f"{names[0] if names else platform.processor()} (CPU, {torch.get_num_threads()} thread)"
-
-
-def _cpuinfo() -> list[str]:
-    path = Path("/proc/cpuinfo")
-    return path.read_text().splitlines() if path.is_file() else []
-
-
 def report(setting: Setting, rows: list[Row], apart: dict[str, float], least: tuple[float, float, float]) -> str:
+    """The table, with what it was measured on, and what fits into equal memory."""
     flops, seconds, rate = least
-    peak = next((value for name, value in PEAK.items() if name in hardware(setting.device)), None)
-    peak = peak if setting.dtype != "float32" else None
+    peak = peak_of(hardware(setting.device)) if setting.dtype != "float32" else None
     lines = [
         f"Hardware: {hardware(setting.device)}. SD 1.5 LCM, 860 M parameters, random weights, {setting.pixels} px, "
         f"K = {STEPS}, {setting.dtype}, reward {setting.reward}; median of {setting.repeats} steps. The calls that "
@@ -345,7 +252,7 @@ def main() -> None:
     print(text)
     if arguments.write:
         facts = {"hardware": hardware(device), "setting": asdict(setting), "differences": apart}
-        facts |= {"rows": [asdict(row) | {"gradient": None} for row in rows], "floor": least}
+        facts |= {"rows": [row.to_dict() for row in rows], "floor": least}
         (RESULTS / f"sd15-{arguments.write}.json").write_text(json.dumps(facts, indent=2) + "\n")
         (RESULTS / f"sd15-{arguments.write}.md").write_text(f"# SD 1.5 LCM: {arguments.write}\n\n{text}")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from bench import gpu, gpu_cases, gpu_page, gpu_step, sd15
+from bench import gpu, gpu_cases, gpu_page, gpu_step, sd15, ways
 from bench.gpu_step import Setting
 
 pytestmark = pytest.mark.gpu
@@ -19,7 +19,7 @@ def test_every_way_runs_there(device: torch.device, tmp_path: Path, monkeypatch:
     setting = sd15.Setting(str(device), 64, 1, "bfloat16", "brightness", repeats=1, scale=0.02)
     rows = [sd15.measure(way, setting, str(tmp_path)) for way in sd15.WAYS if way not in sd15.SLOW_TO_START]
     assert all(row.seconds > 0 and row.peak > 0 for row in rows)
-    apart = sd15.differences(rows)
+    apart = ways.differences(rows)
     assert len(apart) == sum(row.gradient is not None for row in rows) - 1
     assert max(apart.values()) < 0.05  # bfloat16 rounds at 0.004
 

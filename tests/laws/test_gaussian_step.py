@@ -11,7 +11,7 @@ from kedge.config import ConfigError, parse_config
 from kedge.policies.families.diffusion import ddim_schedule
 from kedge.policies.families.lcm import consistency_schedule
 from kedge.policies.families.sana_sprint import trigflow_schedule
-from kedge.policies.steps import Noise, ancestral, ddim, renoise
+from kedge.policies.steps import Noise, ancestral, check_steps, ddim, renoise
 
 SIGMA, NEXT_SIGMA = torch.tensor(0.8, dtype=torch.float64), torch.tensor(0.6, dtype=torch.float64)
 SPLITS = {
@@ -80,6 +80,27 @@ def test_what_a_step_makes_of_x0_is_what_it_says(share: float) -> None:
             means = step.gaussian(x, two).mean - step.gaussian(x, one).mean
             pictures = step.predicted_x0(x, two) - step.predicted_x0(x, one)
             assert (means / pictures).item() == pytest.approx(step.x0_weight.item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_all_constants_have_the_precision_of_the_latents(dtype: torch.dtype) -> None:
+    """Whatever precision diffusers' schedulers compute in."""
+    for schedule in (
+        consistency_schedule(LCMScheduler(**NOISE_SCHEDULE), 4, dtype, 0.5),
+        trigflow_schedule(SCMScheduler(), 4, dtype, 0.5),
+        ddim_schedule(DDIMScheduler(**NOISE_SCHEDULE, clip_sample=False), 4, 0.5, dtype),
+    ):
+        for step in schedule.values():
+            constants = (step.alpha, step.sigma, step.next_alpha, step.carried, step.std)
+            assert {constant.dtype for constant in constants} == {dtype}
+
+
+def test_as_many_steps_are_taken_as_the_model_has_and_no_more() -> None:
+    check_steps(1, 50)
+    check_steps(50, 50)
+    for steps in (0, 51):
+        with pytest.raises(ValueError, match=rf"model\.steps must be between 1 and 50 .* not {steps}"):
+            check_steps(steps, 50)
 
 
 BASE = {"model": {"name": "emoji-lcm"}, "reward": "pickscore@emoji"}

@@ -34,7 +34,7 @@ def standardise(rewards: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def zero_share(advantages: Tensor) -> Tensor:
-    """``[N]`` 1 where a sample teaches nothing, because its advantage is 0 (up to rounding); 0 elsewhere."""
+    """``[N]`` 1 where the advantage is 0 (up to rounding), so that the sample has no gradient; 0 elsewhere."""
     return (advantages.abs() < EPSILON).float()
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Needs:
-    """What an algorithm asks of its surroundings; checked when the config is read, before anything loads.
+    """What an algorithm needs of reward, policy and sampler; checked when the config is read, before anything loads.
 
     ``noise``: steps that draw some, because it learns from their log-probabilities. One for which that depends on its
     settings has a property ``needs_noise``.
@@ -57,12 +57,12 @@ class PromptSource(Protocol):
 
 
 class PromptEncoder(Protocol):
-    """Encoded prompts, from memory or made now."""
+    """Encodes prompts, or takes their encodings from a cache."""
 
     def __call__(
         self, prompts: Sequence[str], encode: Callable[[Sequence[str]], Conditioning], device: torch.device
     ) -> Conditioning:
-        """The prompts' encodings, batched, on ``device``; ``encode`` makes those that are missing."""
+        """The prompts' encodings, batched, on ``device``; ``encode`` computes the missing ones."""
 
 
 def alone(items: list[Any]) -> list[Any]:
@@ -71,12 +71,12 @@ def alone(items: list[Any]) -> list[Any]:
 
 
 def unheard(sentence: str) -> None:
-    """:attr:`Context.say` where nobody listens."""
+    """:attr:`Context.say` outside of a training: the line is dropped."""
 
 
 @dataclass
 class Context:
-    """What the trainer lends to an algorithm.
+    """Everything that the trainer provides to an algorithm.
 
     Attributes:
         batch_size: samples in one micro-batch on this process.
@@ -108,7 +108,7 @@ class Context:
 
     @property
     def evaluated(self) -> Policy:
-        """The policy to watch and to export: at a size of its own, whatever ``policy`` draws at the moment."""
+        """The policy to evaluate and to export: with several sizes that of the first, whichever ``policy`` is now."""
         return self.first_size or self.policy
 
     def encode(self, prompts: Sequence[str]) -> Conditioning:
@@ -127,7 +127,7 @@ class Algorithm(Protocol):
     micro-losses, evaluated lazily so that one micro-batch's graph is freed before the next is built. The trainer calls
     it again for the next batch, and saves checkpoints only in between.
 
-    What it costs, it says itself, in two methods that it may have: see :mod:`kedge.algorithms.workload`. One that
+    Two optional methods state its cost: see :mod:`kedge.algorithms.workload`. An algorithm that
     compares rewards with each other has a property ``advantages`` (:class:`kedge.algorithms.advantages.Advantages`), by
     which a run that cannot learn is refused before it starts.
     """

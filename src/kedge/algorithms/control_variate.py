@@ -1,8 +1,8 @@
-"""What a differentiable surrogate S explains of a reward R: η and b of R ≈ η S + b, prompt by prompt, from the past.
+"""A control variate from a differentiable surrogate S of a reward R: R ≈ η S + b, fitted for each prompt.
 
-Only pictures of earlier batches are used: then η and b do not depend on the noise of the batch that they are applied
-to, and subtracting η S + b from R adds no bias to a score-function gradient. η* = Cov(R, S) / Var(S) within a prompt
-makes the residual's variance least: (1 − ρ²) Var(R).
+The fit uses pictures of earlier batches only: η and b then do not depend on the noise of the batch that they are
+applied to, and subtracting η S + b from R adds no bias to a score-function gradient. η* = Cov(R, S) / Var(S) within a
+prompt minimises the variance of the residual: (1 − ρ²) Var(R).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class Explained:
     """R ≈ slope · S + baseline.
 
     Attributes:
-        slope: η; 0 where S explains too little.
+        slope: η; 0 if S explains too little.
         baseline: b.
         correlation: ρ² within prompts, over all of them.
     """
@@ -41,8 +41,8 @@ def remember(pairs: Pairs, news: Iterable[tuple[str, float, float]], size: int) 
 def explain(pairs: Pairs, prompt: str, *, min_count: int, least: float) -> Explained:
     """η, b and ρ² for one prompt.
 
-    A prompt with fewer than ``min_count`` pictures takes the slope of all prompts together, and one that was never seen
-    their mean. Below ``least`` = ρ² the slope is 0.
+    A prompt with fewer than ``min_count`` pictures takes the slope that is pooled over all prompts, and a new prompt
+    their baseline, too. Where ρ² is below ``least`` the slope is 0.
     """
     own = np.array(pairs.get(prompt, ()), dtype=np.float64).reshape(-1, 2)
     moments = _pooled(pairs)
@@ -62,7 +62,7 @@ def _everything(pairs: Pairs) -> np.ndarray:
 
 
 def _moments(rows: np.ndarray) -> np.ndarray:
-    """Σ of squares and products of what lies about the mean, ``[2, 2]``."""
+    """Sums of squares and products about the mean, ``[2, 2]``."""
     centred = rows - rows.mean(0)
     product: np.ndarray = centred.T @ centred
     return product

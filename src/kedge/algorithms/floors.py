@@ -1,8 +1,8 @@
-"""Rewards that must not fall below a level while another rises: their weights are found by dual ascent.
+"""Rewards that must not fall below a level while another rises: their weights are learnt by dual ascent.
 
 max E r subject to E r_i ≥ b_i is the saddle point of E r + Σ_i λ_i (E r_i − b_i)/σ_i. λ_i rises while r_i lies below
-b_i and falls while it lies above (:mod:`kedge.algorithms.dual_ascent`), so that a floor that nothing threatens costs
-next to nothing. b_i is a number, or the mean of the base model's own pictures, which are drawn before the first step;
+b_i and falls while it lies above (:mod:`kedge.algorithms.dual_ascent`), so that a floor that is not at risk costs
+almost nothing. b_i is a number, or the mean of the base model's own pictures, which are drawn before the first step;
 σ_i is their spread.
 """
 
@@ -23,8 +23,8 @@ from kedge.rewards.composition import Weighted
 from kedge.rewards.expression import BASE
 
 PICTURES = 64  # of the base, on each process
-SHARE = 0.1  # of the spread of what is risen towards: a floor's weight at first
-SMALLEST = 1e-12  # of a spread: a reward that says the same of every picture
+SHARE = 0.1  # a floor's first weight, in standard deviations of the reward that is maximised
+SMALLEST = 1e-12  # spread of a reward that gives every picture the same score
 SEED = 20_260_101
 STATE = "floors"  # of Context.state
 
@@ -44,7 +44,7 @@ class FlooredReward:
 
     @property
     def summands(self) -> Mapping[str, float]:
-        """The weights of what is added, floors with what was found for them."""
+        """The weights of the summands, and of the floors as they are now."""
         weights = {name: floor["multiplier"]["value"] for name, floor in self._floors.items()}
         return {**self.reward.summands, **weights}
 
@@ -76,7 +76,7 @@ class Floored:
 
     Args:
         algorithm: any.
-        reward: the same that its context holds, whether counted or not.
+        reward: the reward of the context, or the one inside its counter.
     """
 
     ascent = DualAscent()

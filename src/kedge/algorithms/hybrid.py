@@ -1,4 +1,4 @@
-"""Black-box rewards with gradients: what a differentiable surrogate explains goes by the path, the rest by the score.
+"""Gradients for black-box rewards: along the path for what a surrogate explains, by the score function for the rest.
 
 R is any reward, S a differentiable surrogate, x_0 = G(θ, ε), sg stops gradients. Maximised is E R − β Σ_k D_k, along
 
@@ -93,7 +93,7 @@ class Hybrid(ROCM):
         return replace(work, passes=passes)
 
     def rehearse(self, context: Context) -> Iterator[Iterable[Loss]]:
-        """Along the path, through S, then step by step: what η and b are decides nothing that takes memory or time."""
+        """Along the path, through S, then step by step; η and b do not change what that costs."""
         yield self._rehearsed(context)
 
     def _rehearsed(self, context: Context) -> Iterator[Loss]:
@@ -172,7 +172,7 @@ class Hybrid(ROCM):
 
 
 def without_own(rewards: Tensor) -> Tensor:
-    """``[B]``: the mean of the others, a baseline that knows nothing of a sample's own noise; 0 for one alone."""
+    """``[B]``: the mean reward of the other samples, independent of a sample's own noise; 0 if there is no other."""
     return (rewards.sum() - rewards) / max(1, len(rewards) - 1)
 
 

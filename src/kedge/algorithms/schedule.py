@@ -51,7 +51,7 @@ def schedule(
     for _ in range(epochs):
         order = torch.randperm(samples, generator=generator, device=generator.device).cpu()
         keys = torch.rand(samples, len(steps), generator=generator, device=generator.device).cpu()
-        visited = keys.argsort(1).argsort(1) < count  # [samples, steps]: a random `kept` of each row
+        visited = keys.argsort(1).argsort(1) < count  # [samples, steps]: `count` of each row, at random
         for part in order.chunk(minibatches):
             updates.append(_group(part, visited[part], steps, batch_size))
     return updates

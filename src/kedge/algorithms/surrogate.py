@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 RIDGE = "ridge("
 STATE = "ridge"  # of Context.state
 PENALTY = 1e-2  # λ, as a share of the features' mean variance
-FORGET = 0.95  # weight of all earlier batches beside the newest: S follows the policy
+FORGET = 0.95  # weight of earlier batches at each new one, so that S follows the policy
 
 
 @lru_cache(maxsize=4)
@@ -28,7 +28,7 @@ def frozen_reward(name: str, device: torch.device) -> Reward:
 
 
 class Surrogate:
-    """S as a reward that remembers what it was shown last, so that the true reward can score the same pictures."""
+    """S as a reward that keeps the images of its last call, so that the true reward can score them, too."""
 
     differentiable = True
 
@@ -42,7 +42,7 @@ class Surrogate:
         return self.reward(images, prompts)
 
     def observe(self, rewards: Tensor) -> None:
-        """What the pictures were worth: nothing to learn from it."""
+        """Take note of the rewards of the last pictures; a fixed surrogate learns nothing from them."""
 
     def close(self, context: Context) -> None:
         """The batch is over."""
@@ -89,7 +89,7 @@ class RidgeSurrogate(Surrogate):
         return features @ self._weights.to(features)
 
     def observe(self, rewards: Tensor) -> None:
-        """What the pictures that were shown last were worth, ``[B]``."""
+        """Record the rewards ``[B]`` of the pictures that were scored last."""
         self._batch.append((self._shown, rewards.detach().double().cpu()))
 
     def close(self, context: Context) -> None:

@@ -1,7 +1,7 @@
-"""What a batch of experience takes, as each algorithm says itself: samples, queries, passes through the network.
+"""What a batch of experience costs, as each algorithm states it: samples, queries, passes through the network.
 
-All optional. With ``workload`` a run is planned, and budgets of algorithms are compared; with
-``rehearse`` the memory of an algorithm that backpropagates through more than single sampling steps is known beforehand.
+Both methods are optional. ``workload`` is what plans and equal budgets are computed from; ``rehearse`` lets the plan
+count the memory of an algorithm that backpropagates through more than single sampling steps.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class Passes:
     """Passes through the generator's network, each of one sample through one sampling step.
 
     Guidance that calls the network twice for a step is not counted here: it is the model's, not the algorithm's.
-    Where chance decides, the expected number.
+    The expected number, where it is random.
 
     Attributes:
         forward: with the adapters on, for sampling and for learning, recomputations included.
@@ -36,7 +36,7 @@ class Passes:
 
     @property
     def total(self) -> float:
-        """All of them: the network is frozen but for its adapter, so that a way back costs about a way forward."""
+        """All of them: only the adapter is trained, so that a backward pass costs about as much as a forward pass."""
         return self.forward + self.backward + self.reference
 
 
@@ -48,7 +48,7 @@ class Workload:
         samples: trajectories that are sampled.
         queries: images that the reward scores.
         updates: optimizer steps that are made of them.
-        passes: through the network, sampling and learning together; None where nobody says.
+        passes: through the network, sampling and learning together; None if they are unknown.
     """
 
     samples: int
@@ -63,10 +63,10 @@ class Workload:
 
 @runtime_checkable
 class StatesWorkload(Protocol):
-    """An algorithm that says what a batch of experience takes, so that a run can be planned and budgets compared."""
+    """An algorithm that states the cost of a batch of experience."""
 
     def workload(self, batch_size: int, accumulation: int, steps: int, backprop: Backprop) -> Workload:
-        """What one item of experience takes, all of its optimizer steps together, on each process.
+        """The cost of one batch of experience with all of its optimizer steps, on each process.
 
         Args:
             batch_size: samples in one micro-batch.
@@ -78,19 +78,19 @@ class StatesWorkload(Protocol):
 
 @runtime_checkable
 class Rehearses(Protocol):
-    """An algorithm whose optimizer steps can be gone through on tensors without values.
+    """An algorithm whose optimizer steps can be executed on tensors without values.
 
-    Memory and time of a run are planned by going through its first batch on the meta device. An algorithm whose
-    ``updates`` never looks at a value (no ``item()``, no branch on a tensor, no NumPy) needs one line:
-    ``def rehearse(self, context): return self.updates(context)``. One that does look, and learns from single sampling
-    steps as policy gradients do, needs none: its passes tell.
+    The plan executes the first batch on the meta device and counts memory and operations. An algorithm whose
+    ``updates`` never reads a value (no ``item()``, no branch on a tensor, no NumPy) needs one line:
+    ``def rehearse(self, context): return self.updates(context)``. One that does, and that learns from single sampling
+    steps as policy gradients do, needs none: its ``workload`` is enough.
     """
 
     def rehearse(self, context: Context) -> Iterator[Iterable[Loss]]:
         """As ``updates``, with a policy and a reward on the meta device, one micro-batch for each optimizer step.
 
-        Where chance decides how far a step goes, one optimizer step for each way, all as likely: their mean is told,
-        and the worst one's memory.
+        If the depth of a step is random, one optimizer step for each depth, all equally likely: the plan reports their
+        mean cost and the largest memory.
         """
 
 
@@ -104,9 +104,9 @@ class LearnsThrough(Protocol):
 
 
 def workload(algorithm: Algorithm, batch_size: int, accumulation: int, steps: int, backprop: Backprop) -> Workload:
-    """The algorithm's own account of a batch of experience; arguments as :meth:`StatesWorkload.workload` has them.
+    """The cost of a batch of experience as the algorithm states it; arguments of :meth:`StatesWorkload.workload`.
 
-    Of one that gives none it is taken that every optimizer step has fresh samples, all scored; its passes are unknown.
+    An algorithm that states none is assumed to score fresh samples for every optimizer step; its passes are unknown.
     """
     if isinstance(algorithm, StatesWorkload):
         return algorithm.workload(batch_size, accumulation, steps, backprop)

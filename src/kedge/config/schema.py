@@ -1,4 +1,4 @@
-"""What a run can be told. The ``Attributes`` sections are the documentation that ``kedge init`` writes."""
+"""What a recipe may say. The ``Attributes`` sections are the comments that ``kedge init`` writes."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ class ModelConfig:
         kind: auto (by the model's files), a family of models, module:function for a policy of your own, or
             module:object for a family of your own. See docs/models.md.
         steps: K, the number of sampling steps; left out, what is usual for the kind.
-        guidance: ω of ROCM's Eq. 4; diffusers' guidance_scale is ω + 1. null takes 1 for the bundled emoji models, else
-            what is usual for the kind.
+        guidance: ω of ROCM's Eq. 4; diffusers' guidance_scale is ω + 1. null takes what a bundled model is used at
+            (emoji-lcm 2, emoji-diffusion 1), else what is usual for the kind.
         eta: how much noise a step adds (DDIM's η).
         renoise: r, how much of the next step's noise is drawn afresh, from 0 (none: the ODE) to 1 (all of it).
         timesteps: t_K, …, t_1, from the noise to the picture ([999, 749, 499, 249]); null is what is usual for the

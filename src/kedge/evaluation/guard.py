@@ -4,7 +4,7 @@ A model is better if three things hold: the reward that it was trained on rose; 
 makers with it, and that see damage, did not fall; and its pictures still vary, within a prompt and between prompts.
 The judges are averaged, in standard deviations of the base's scores, into one number: one test, however many they are.
 That number and the two diversities are tested together (Holm), so that a model that lost nothing is accused in at most
-5 % of comparisons. The truth, where it is known (the emoji world's oracle), is told but not judged by.
+5 % of comparisons. The truth, where it is known (the emoji world's oracle), is reported but does not count.
 """
 
 from __future__ import annotations

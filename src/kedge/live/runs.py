@@ -15,9 +15,9 @@ from kedge.runs.folder import RunFolder, is_run
 
 POINTS = 300  # of a curve: more than a screen can show
 GRID = re.compile(r"step-\d+\.png")
-QUIET = 120.0  # seconds without a new line after which a run that is not over counts as standing
+QUIET = 120.0  # seconds without a new line after which a run that is not over counts as stalled
 # What is drawn, in this order; everything measured on held-out or training prompts follows.
-FIRST = ("reward", "divergence", "path_kl", "rms_x0", "loss", "grad_norm", "lr")
+FIRST = ("reward", "divergence", "path_kl", "rms_x0", "loss", "gradient_norm", "lr")
 MEASURED = ("held_out/", "train_prompts/")
 
 
@@ -79,7 +79,7 @@ def _state(folder: RunFolder, step: int, steps: int) -> str:
     if step >= steps:
         return "finished"
     written = folder.metrics.stat().st_mtime if folder.metrics.is_file() else 0.0
-    return "training" if time.time() - written < QUIET else "standing"
+    return "training" if time.time() - written < QUIET else "stalled"
 
 
 def _series(log: Sequence[dict[str, Any]]) -> dict[str, list[list[float]]]:

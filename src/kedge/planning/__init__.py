@@ -1,1 +1,1 @@
-"""What a run will take, told before any weights are loaded: memory, time, disk and downloads."""
+"""What a run will take, computed before any weights are loaded: memory, time, disk and downloads."""

@@ -1,4 +1,4 @@
-"""What a run would do, told without torch, and so at once: a line for each fact."""
+"""What a run would do, a line for each fact. Importable without torch, so that it answers at once."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class Description:
 
     Attributes:
         lines: model, prompts, samples, network passes, and what is not on this machine yet.
-        looks: how often it is looked at; None if the prompts are not here.
-        known: how many different prompts its training asks for; None likewise.
+        looks: how often it is evaluated and shown; None if the prompts are not here.
+        known: how many different prompts its training uses; None likewise.
     """
 
     lines: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""How often a run is looked at while it trains, and what is drawn then."""
+"""How often a run is evaluated and shown while it trains, and what is drawn then."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Looks:
-    """How often a run is looked at, by its first process, and what is drawn then.
+    """How often the first process evaluates and shows a run, and what is drawn then.
 
     Attributes:
         evaluations: the first before training.
@@ -70,7 +70,7 @@ class Looks:
 
 
 def looks_of(config: RunConfig, sets: PromptSets) -> Looks:
-    """How often the run is looked at: whole batches of experience are trained to their end."""
+    """The looks of a run, whose last batch of experience is trained to its end."""
     watch, work = config.watch, workload_of(config)
     steps = work.batches(config.training.steps) * work.updates
     tuning = sets.tuning.prompts

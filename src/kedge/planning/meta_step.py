@@ -1,4 +1,4 @@
-"""An algorithm's optimizer step gone through on the meta device, as it would be computed, way back included."""
+"""An algorithm's optimizer step executed on the meta device, with its backward pass."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from kedge.planning.meta_run import MetaRun, assemble_meta
 from kedge.planning.operations import OperationCost, count_operations
 from kedge.policies.activation_offload import SMALL
 
-WHOLE = 8  # sampling steps that are gone through one by one; each further one costs as much as the last of them
+WHOLE = 8  # sampling steps that are executed one by one; each further one costs as much as the last of them
 
 
 def rehearses(config: RunConfig) -> bool:
-    """Whether the algorithm can be gone through without values."""
+    """Whether the algorithm can be executed on tensors without values."""
     return isinstance(config.algorithm.instance, Rehearses)
 
 
 def steps_to_go_through(config: RunConfig) -> int:
-    """K of what is gone through, at most that of the run."""
+    """K of the rollout that is executed, at most that of the run."""
     if not rehearses(config):
         return config.model.steps
     passes, deepest = workload_of(config).passes, config.backprop.last_steps or 0
@@ -39,7 +39,7 @@ def steps_to_go_through(config: RunConfig) -> int:
 
 
 def rehearsed_step(config: RunConfig, run: MetaRun) -> OperationCost:
-    """An optimizer step as the algorithm rehearses it; of random depth, what is expected, and the deepest's peak."""
+    """An optimizer step as the algorithm rehearses it; of a random depth the expected cost, and the deepest's peak."""
     cost = OperationCost()
     for fixed, weight in _depths(config):
         at_depth = _rehearsed_depth(fixed, run)
@@ -48,9 +48,9 @@ def rehearsed_step(config: RunConfig, run: MetaRun) -> OperationCost:
 
 
 def _depths(config: RunConfig) -> list[tuple[RunConfig, float]]:
-    """Recipes of certain depths, and weights with which their costs add up to what ``config`` costs on average.
+    """Recipes with fixed depths, and the weights with which their costs add up to the expected cost of ``config``.
 
-    From the second on, each further step costs the same: three depths say what all of them cost.
+    From the second on, each further step costs the same, so that three depths determine all of them.
     """
     depths = backprop_of(config).depths(config.model.steps)
     if len(depths) == 1:
@@ -67,7 +67,7 @@ def _to_depth(config: RunConfig, depth: int | None) -> RunConfig:
 
 
 def _rehearsed_depth(config: RunConfig, run: MetaRun) -> OperationCost:
-    """An optimizer step of a certain depth; a long rollout is told from two shorter ones."""
+    """An optimizer step at a fixed depth; that of a long rollout is extrapolated from two shorter ones."""
     lent = replace(run.context, backprop=replace(backprop_of(config), offload=False))
     run = replace(run, context=lent)
     cost = _rehearse(config, run.context)
@@ -92,13 +92,13 @@ def _rehearse(config: RunConfig, context: Context) -> OperationCost:
 
 
 def saved_tensors(config: RunConfig) -> AbstractContextManager[Any]:
-    """Inside, what autograd stores takes memory of the device, unless it waits in the host's."""
+    """Inside, tensors that autograd stores count as memory of the device, unless they are offloaded to the host."""
     offloaded = config.memory.offload_activations and config.training.device != "cpu"
     return _OnHost() if offloaded else nullcontext()
 
 
 class _OnHost(torch.autograd.graph.saved_tensors_hooks):
-    """What would wait in the host's memory takes none of the device's."""
+    """Stored tensors that are offloaded take no memory of the device."""
 
     def __init__(self) -> None:
         super().__init__(self._pack, self._unpack)

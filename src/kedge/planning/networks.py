@@ -10,8 +10,8 @@ from torch import nn
 from kedge.config import RunConfig
 from kedge.planning.skeletons import MetaReward
 from kedge.policies.latent import LatentPolicy
-from kedge.policies.loading import UNUSED
 from kedge.policies.quantized import savings
+from kedge.policies.weight_files import NOT_DRAWING
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Networks:
 
     @property
     def bytes(self) -> int:
-        """Of all weights, the trained ones in float32."""
+        """What all weights take, the trained ones in float32."""
         return sum(size for _, size in self.sizes.values()) + 4 * self.trained
 
     @property
@@ -44,11 +44,11 @@ class Networks:
 
 
 def networks_of(policy: LatentPolicy, rewards: Sequence[MetaReward], config: RunConfig) -> Networks:
-    """Those of a run whose pieces are on the meta device."""
+    """The networks of a run whose pieces are on the meta device."""
     parts: dict[str, nn.Module] = {}
     waiting, loading = list[int](), 0
     for name, part in policy.pipeline.components.items():
-        if not isinstance(part, nn.Module) or name in UNUSED:
+        if not isinstance(part, nn.Module) or name in NOT_DRAWING:
             continue
         _, size = _frozen(part)
         loading += size

@@ -1,7 +1,7 @@
 """Counts what a computation would take, on tensors of the meta device: nothing is computed, nothing is stored.
 
-Autograd runs as it would: what the backward pass needs stays counted until it is let go, what is recomputed is counted
-again. Attention is taken to be fused (its matrix of weights never exists), as torch does it wherever it can.
+Autograd runs as usual: what the backward pass needs is counted until it is freed, what is recomputed is counted again.
+Attention is taken to be fused (its matrix of weights never exists), as torch does it wherever it can.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 FUSED = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-# Ways to look at a tensor that move nothing.
+# Functions that return views: they move no data.
 VIEWS = {"view", "_unsafe_view", "expand", "permute", "transpose", "t", "slice", "select", "split", "detach", "alias"}
 VIEWS |= {"unsqueeze", "squeeze", "unflatten", "chunk", "split_with_sizes", "as_strided", "unbind", "_reshape_alias"}
 
@@ -98,7 +98,7 @@ class OperationCost:
 
 
 class _Held(weakref.ref[torch.UntypedStorage]):
-    """Notices when a storage is let go."""
+    """Notices when a storage is freed."""
 
     __slots__ = ("key", "size")
     key: int
@@ -124,7 +124,7 @@ class OperationCounter(TorchDispatchMode):
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
         kwargs, packet = kwargs or {}, function.overloadpacket
-        if not _on_meta(args, kwargs):  # a table that is made on the way, say
+        if not _on_meta(args, kwargs):  # a small table on the CPU, say
             return function(*args, **kwargs)
         signature = self._specs(args), tuple(zip(kwargs, self._specs(kwargs.values()), strict=True))
         result = self._run(function, args, kwargs, signature)
@@ -148,7 +148,7 @@ class OperationCounter(TorchDispatchMode):
         return result
 
     def _run(self, function: Any, args: Sequence[Any], kwargs: Mapping[str, Any], signature: Hashable) -> Any:
-        """The result; of a call like an earlier one, the like: torch takes long to find a meta tensor's shape."""
+        """The result; for a call like an earlier one, tensors like its result, as torch infers meta shapes slowly."""
         if (like := self._known.get((function, signature))) is not None:
             return _empty(like)
         result = function(*args, **kwargs)
@@ -202,7 +202,7 @@ def _empty(like: Any) -> Any:
 
 @cache
 def _makes_new_tensors(function: Any) -> bool:
-    """Neither changes its arguments nor looks at them in another way."""
+    """Whether a function neither changes its arguments nor returns views of them."""
     schema = function._schema
     plain = not any(each.alias_info for each in (*schema.arguments, *schema.returns))
     return plain and function.overloadpacket.__name__ not in VIEWS

@@ -1,4 +1,4 @@
-"""What a run would take, told before any weights are loaded: memory, time and disk, a line for each fact."""
+"""What a run would take, computed before any weights are loaded: memory, time and disk, a line for each fact."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from kedge.planning.timing import Elapsed, seconds
 from kedge.policies.known_prompts import too_many
 from kedge.units import GB, MB, YEAR, duration
 
-LARGE = 1e12  # floating-point operations of a step that nobody wants to wait for on a CPU
+LARGE = 1e12  # floating-point operations of a step from which the time on a GPU is shown, too
 
 
 def plan(config: RunConfig) -> Iterator[str]:
@@ -68,7 +68,7 @@ def forecast_of(config: RunConfig, looks: Looks | None = None) -> Forecast | Non
     """None for a policy of the user's own, and for a model of which nothing is known until its files are here.
 
     Args:
-        looks: how often it is looked at; None if that is not known, or does not matter.
+        looks: how often it is evaluated and shown; None if that is not known, or does not matter.
     """
     base = psutil.Process().memory_info().rss
     cost = count_step(config)
@@ -96,12 +96,12 @@ def forecast_of(config: RunConfig, looks: Looks | None = None) -> Forecast | Non
 
 
 def _peak(config: RunConfig, cost: StepCost, optimizer: float, watched: float) -> float:
-    """Bytes on the device at the worst moment: a step, a look, or a text encoder that is there to encode."""
+    """Bytes on the device at the worst moment: a step, an evaluation, or a text encoder at work."""
     networks = cost.networks
     held = networks.bytes + optimizer
     at_work = held + networks.unpacked + max(cost.step.peak, watched)
     encoding = max(networks.waiting, default=0)
-    # Where text encoders are dropped, they have the device for themselves before training.
+    # Text encoders that are dropped had the device to themselves, before training.
     return max(at_work, encoding if config.memory.drop_text_encoders else held + encoding)
 
 
@@ -124,7 +124,7 @@ def _forecast(config: RunConfig, forecast: Forecast) -> Iterator[str]:
     parts = ", ".join(f"{name} {_count(count)}" for name, (count, _) in networks.sizes.items())
     yield f"parameters: {parts}; trained: {_count(networks.trained)}"
     if forecast.cost.unknown:
-        yield f"left out of what follows, for want of knowledge: {', '.join(forecast.cost.unknown)}"
+        yield f"not counted below, because nothing is known about it: {', '.join(forecast.cost.unknown)}"
     where = "the process" if forecast.device == "cpu" else "tensors on the GPU"
     yield (
         f"peak memory: {forecast.peak / GB:.2f} GB ({where}), of which weights {networks.bytes / GB:.2f} and "
@@ -142,7 +142,7 @@ def _forecast(config: RunConfig, forecast: Forecast) -> Iterator[str]:
 
 
 def _anchor(price: float, unit: float) -> str:
-    """How strongly β holds; with a unit, which is a standard deviation of the reward, whether that is anything."""
+    """The penalty of a fixed drift; if β counts in standard deviations of the reward, also whether it is enough."""
     cost = f"anchor: {NATS:g} nats away from the base cost {price:.2g}"
     if unit == 1:
         return f"{cost} in the reward's own numbers; its first pictures say whether that holds anything"

@@ -1,6 +1,6 @@
 """One optimizer step counted on the meta device: the real code on the real architecture, and nothing computed.
 
-An algorithm that can be rehearsed (:class:`kedge.algorithms.workload.Rehearses`) is gone through. Of any other, single
+An algorithm that can be rehearsed (:class:`kedge.algorithms.workload.Rehearses`) is executed. For any other, single
 sampling steps are counted, and multiplied by the passes that it states.
 """
 
@@ -32,11 +32,11 @@ class StepCost:
 
     Attributes:
         step: one optimizer step, with its share of gathering experience.
-        look: a batch of pictures to look at while it trains.
+        look: a batch of pictures that are drawn to watch it.
         prompt: bytes of one encoded prompt.
-        price: what ten nats away from the base cost, in what β counts in; None without a β, and where a schedule is too
-            long to be gone through.
-        unknown: what is left out, in words: rewards without a skeleton, and what the algorithm does not state.
+        price: the penalty of ten nats of drift, in the unit of β; None without a β, and for a schedule that is too long
+            to be executed.
+        unknown: what is not counted, in words: rewards without a skeleton, and what the algorithm does not state.
     """
 
     networks: Networks
@@ -52,7 +52,7 @@ def count_step(config: RunConfig) -> StepCost | None:
     run = assemble_meta(config, steps_to_go_through(config))
     if run is None:
         return None
-    scored, others = [], []  # while it trains; besides
+    scored, others = [], []  # rewards that score training pictures; rewards that only watch
     if run.reward.name != config.reward:
         scored.append(MetaReward(config.reward, run.reward.dtype))
     for text in _watched(config):
@@ -105,12 +105,12 @@ def _unstated(config: RunConfig) -> list[str]:
     if workload_of(config).passes is None and not rehearses(config):
         return [f"what {name} does with its samples (it has no workload)"]
     if learns and not rehearses(config):
-        return [f"what {name} stores for its way back through the trajectory (it has no rehearse)"]
+        return [f"what {name} stores for the backward pass through the trajectory (it has no rehearse)"]
     return []
 
 
 def _stated_step(config: RunConfig, context: Context) -> OperationCost:
-    """Single sampling steps, without gradient and with, as often as stated; arithmetic of the algorithm is left out."""
+    """Single sampling steps, without gradient and with, as often as stated; without the algorithm's own arithmetic."""
     policy, batch, k = context.policy, context.batch_size, context.policy.steps
     work = workload_of(config)
     passes = work.passes or _sampling_alone(work, k)
@@ -152,7 +152,7 @@ def _stated_step(config: RunConfig, context: Context) -> OperationCost:
 
 
 def _sampling_alone(work: Workload, steps: int) -> Passes:
-    """The passes that are certain of an algorithm that states none."""
+    """The passes that an algorithm makes at least, if it states none."""
     return Passes(forward=work.samples * steps, backward=0)
 
 

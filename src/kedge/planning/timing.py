@@ -1,10 +1,10 @@
-"""How long a counted computation takes on a device: the operations that matter are run there, each by itself.
+"""How long a counted computation takes on a device: its largest operations are timed there, each by itself.
 
-What a product or a convolution reaches depends on its shape far more than on anything that a few rates could tell, so
-each kind of operation that was counted (:mod:`kedge.planning.operations`) is timed with tensors of its own shape and
-multiplied by how often it comes. Those that hardly matter are taken to be as far from what the device's rates say as
-those that were timed. Where other programs use the same processors, the repeats of an operation differ: then it is a
-range that is told, and why.
+The speed of a product or a convolution depends on its shape more than a few rates could say, so each kind of operation
+that was counted (:mod:`kedge.planning.operations`) is timed with tensors of its own shape and multiplied by how often
+it occurs. Small operations are not timed: their time, estimated from the device's rates, is corrected by the same
+factor as that of the timed ones. Where other programs use the processors, repeats of an operation differ, and the
+result is a range.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from torch import Tensor
 from kedge.planning.operations import FUSED, Operation, OperationCost, TensorSpec
 from kedge.units import duration
 
-SHARE = 0.95  # of the time that the rates let expect is timed, the largest first
-LONGEST = 5.0  # seconds of timing, after which what is left is judged by what was timed
+SHARE = 0.95  # of the estimated time is timed, the largest operations first
+LONGEST = 5.0  # seconds of timing, after which the rest is estimated
 REPEATS = 5
 LARGE = 1.0  # seconds: an operation that takes as long is not repeated
-APART = 1.15  # times the best: what repeats differ by on a quiet machine
-BUSY = 0.8  # share of the time by the clock below which others had the processor
+APART = 1.15  # ratio of usual to best time up to which the difference is noise
+BUSY = 0.8  # share of the wall time below which other programs had the processor
 CACHE = 2**26  # bytes that are written before each try, so that weights come from memory as in the real step
 
 
@@ -60,7 +60,7 @@ class Elapsed:
 
 
 def seconds(cost: OperationCost, device: torch.device) -> Elapsed:
-    """How long ``cost`` takes on ``device``, which has to be here."""
+    """How long ``cost`` takes on ``device``, which must be present."""
     rates, timer = measure_rates(device, torch.float32), Timer(device)
     expected = {operation: count * _expected(operation, rates) for operation, count in cost.operations.items()}
     whole, covered, best, usual = sum(expected.values()), 0.0, 0.0, 0.0
@@ -198,6 +198,6 @@ def _fastest(work: Callable[[], object], device: torch.device, repeats: int = 12
 
 
 def wait(device: torch.device) -> None:
-    """Until ``device`` has done what it was told to: an accelerator works on while the host reads the clock."""
+    """Wait until ``device`` has finished its work: an accelerator computes on while the host reads the clock."""
     if device.type != "cpu":
         torch.accelerator.synchronize(device)

@@ -1,7 +1,7 @@
-"""What it takes to look at a run while it trains: held-out evaluations, and grids of samples.
+"""The cost of watching a run: held-out evaluations, and grids of samples.
 
 Both go along the tuned model's own trajectories with the base's step beside each of its own (path KL, change of x̂_0),
-so that a sampling step is two passes through the network; and an evaluation draws ``watch.pictures`` of every prompt.
+so that a sampling step is two passes through the network. An evaluation draws ``watch.pictures`` of every prompt.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ PROMPT = "a photo of a fox"
 
 @dataclass(frozen=True)
 class LookCost:
-    """What a batch of pictures takes, of ``watch.batch_size``.
+    """The cost of a batch of ``watch.batch_size`` pictures.
 
     Attributes:
         draw: all sampling steps of the tuned model, the base's beside them, and decoding.
-        base: the same of the base model alone.
-        score: every reward.
+        base: the same for the base model alone.
+        score: scoring by every reward.
     """
 
     draw: OperationCost

@@ -33,11 +33,11 @@ BEFORE_RECORDS = {
     "emoji-diffusion": "2763bd73d56a74f1923a7c33744164a7d1df55657de391e33648ef135f5d3455",
 }
 
-SHOWN = 8  # hexadecimal digits that people get to see
+SHOWN = 8  # hexadecimal digits in messages and cards
 
 
 class OtherBaseError(ValueError):
-    """An adapter meets another base model than the one that it was trained on."""
+    """An adapter is used with another base model than the one that it was trained on."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def fingerprint(name: str | Path, parts: ModelParts | None = None) -> Fingerprin
 
 
 def check_base(trained_on: Mapping[str, Any] | None, present: Fingerprint | None, run: str) -> None:
-    """See that an adapter meets the base that it was trained on; where that cannot be told, a note is logged.
+    """Check that an adapter is used with the base that it was trained on; if that is unknown, a note is logged.
 
     Args:
         trained_on: the recorded fingerprint, as :meth:`Fingerprint.to_dict` has it; None in old runs.

@@ -22,10 +22,9 @@ from kedge.policies.quantized import quantize
 from kedge.policies.schedulers import as_scheduler
 from kedge.policies.settings import Quantization
 from kedge.policies.unet_file import load_unet_file, unet_path
+from kedge.policies.weight_files import NOT_DRAWING
 from kedge.quiet import quiet_loading
 from kedge.vocabulary import check_vocabulary
-
-UNUSED = ("safety_checker", "feature_extractor", "image_encoder")
 
 
 @dataclass(frozen=True)
@@ -62,13 +61,13 @@ def load_pipeline(place: Place, family: Family) -> DiffusionPipeline:
         index = DiffusionPipeline.load_config(where)
     check_pipeline(str(index.get("_class_name")), family, str(place.model))
     components: dict[str, Any] = {}
-    for name in UNUSED:
+    for name in NOT_DRAWING:
         if name in index:
             components[name] = None
     if "requires_safety_checker" in index or "safety_checker" in index:
         components["requires_safety_checker"] = False
     with quiet_loading():
-        # A LoRA is added in float32 and rounded once, with the sum.
+        # A LoRA is added in float32, and the sum is rounded once.
         unet_dtype = _at_least_float32(place.dtype) if parts.merged_lora else place.dtype
         if parts.unet:
             components["unet"] = _unet(parts.unet, where, unet_dtype, parts.variant)

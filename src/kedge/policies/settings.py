@@ -1,4 +1,4 @@
-"""What can be told about a generator's adapter, its gradients, its memory and its speed. Importable without torch.
+"""Settings of a generator: its adapter, its gradients, its memory and its speed. Importable without torch.
 
 These are the blocks ``model.lora``, ``backprop``, ``memory`` and ``speed`` of a recipe, and what the policies take.
 """
@@ -58,7 +58,7 @@ class BackpropSettings:
     Attributes:
         last_steps: keep the gradient of the last n steps only (truncated backpropagation); null keeps all, 0 none.
         random_depth: p; the gradient goes on from a step to the one before it with this probability, drawn for each
-            micro-batch, and then counts 1/p as much: less time, the same expected gradient, more variance. null always
+            micro-batch, and is then divided by it: less time, the same expected gradient, more variance. null always
             goes on.
         checkpoint: recompute each step's network in the backward pass: less memory, about a third more time.
     """
@@ -107,12 +107,12 @@ class MemorySettings:
 
     @property
     def texts_wait(self) -> bool:
-        """Whether text encoders are not on the device while others train."""
+        """Whether text encoders are off the device during training."""
         return self.offload_text_encoders or self.drop_text_encoders
 
     @property
     def changes_networks(self) -> bool:
-        """Whether anything is asked of the generator's own networks."""
+        """Whether a setting concerns the generator's own networks."""
         decoding = self.vae_checkpoint or self.vae_slicing or self.vae_tile is not None
         return decoding or self.unet_checkpoint or self.texts_wait
 
@@ -139,5 +139,5 @@ class SpeedSettings:
 
     @property
     def changes_networks(self) -> bool:
-        """Whether anything is asked of the generator's own networks."""
+        """Whether a setting concerns the generator's own networks."""
         return self.compile or self.channels_last or self.attention != "auto"

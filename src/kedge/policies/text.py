@@ -27,7 +27,7 @@ class ClipText:
 
     @torch.no_grad()
     def __call__(self, prompts: Sequence[str]) -> Conditioning:
-        """Without gradient, cut or filled up to 77 tokens."""
+        """Without gradient, truncated or padded to 77 tokens."""
         text, empty = self._pipeline.encode_prompt(list(prompts), self._device, 1, self._unconditional)
         return Conditioning({"text": text} if empty is None else {"text": text, f"{EMPTY}text": empty})
 
@@ -50,7 +50,7 @@ class TwoClipTexts:
 
     @torch.no_grad()
     def __call__(self, prompts: Sequence[str]) -> Conditioning:
-        """Without gradient; each encoder cuts or fills up to 77 tokens."""
+        """Without gradient; each encoder truncates or pads to 77 tokens."""
         text, empty, pooled, empty_pooled = self._pipeline.encode_prompt(
             list(prompts), device=self._device, do_classifier_free_guidance=self._unconditional
         )
@@ -70,7 +70,7 @@ class GemmaText:
 
     @torch.no_grad()
     def __call__(self, prompts: Sequence[str]) -> Conditioning:
-        """Without gradient, cut or filled up to 300 tokens."""
+        """Without gradient, truncated or padded to 300 tokens."""
         text, mask = self._pipeline.encode_prompt(
             list(prompts), device=self._device, complex_human_instruction=self._instruction
         )

@@ -10,7 +10,7 @@ from kedge.files import read_json
 from kedge.models import ModelParts, hub_file, resolve_model, resolve_part
 from kedge.policies.part_files import lora_file_here
 
-NOT_DRAWING = ("safety_checker", "feature_extractor", "image_encoder")
+NOT_DRAWING = ("safety_checker", "feature_extractor", "image_encoder")  # parts of a pipeline that are never loaded
 _WEIGHTS = re.compile(r"(?:diffusion_pytorch_model|pytorch_model|model|pytorch_lora_weights)(?P<rest>[.-].*)?\Z")
 _SHARD = re.compile(r"-?\d+-of-\d+")
 

@@ -1,4 +1,4 @@
-"""What a reward text stands for, told without loading weights or importing torch."""
+"""What a reward text stands for, without loading weights or importing torch."""
 
 from __future__ import annotations
 

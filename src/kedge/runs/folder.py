@@ -1,4 +1,4 @@
-"""A run folder explains itself: what it was told, what it ran on, what came out."""
+"""The files of a run: its configuration, its environment, its results."""
 
 from __future__ import annotations
 

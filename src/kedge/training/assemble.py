@@ -112,7 +112,7 @@ def assemble(
     state: dict[str, Any] = {}
     floored = FlooredReward(reward, state) if isinstance(reward, Weighted) and reward.floors else None
     algorithm: Algorithm = config.algorithm.instance
-    counted = CountedReward(floored or reward)  # what is scored for watching is not training's
+    counted = CountedReward(floored or reward)  # counts training only: watching scores by `reward` itself
     context = replace(_context(config, processes, policy=policy, reward=counted, prompts=prompts), state=state)
     if isinstance(policy, LatentPolicy) and policy.other_sizes:
         sizes = (policy, *policy.other_sizes)
@@ -143,9 +143,9 @@ def assemble(
 
 
 def cut_prompts(policy: Policy, prompts: Sequence[str]) -> str | None:
-    """What to say of prompts whose ends this model's tokenizer leaves out; None if there are none.
+    """A warning about prompts that this model's tokenizer truncates; None if there are none.
 
-    Only where it reads another number of tokens than CLIP's usual 77, of which the prompts' own check knows.
+    Only for tokenizers that read fewer tokens than CLIP's usual 77, which the check of the prompts themselves covers.
     """
     tokenizer = getattr(getattr(policy, "pipeline", None), "tokenizer", None)
     limit = getattr(tokenizer, "model_max_length", USUAL_TOKENS)
@@ -196,7 +196,7 @@ def _context(
 
 
 def prompt_cache_mb(config: RunConfig) -> int:
-    """What encoded prompts may take in the cache of training; where text encoders are dropped, all are kept already."""
+    """Megabytes of the cache of encoded prompts; 0 where text encoders are dropped, as all encodings are kept then."""
     return 0 if config.memory.drop_text_encoders else config.memory.prompt_cache_mb
 
 

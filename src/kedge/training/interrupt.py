@@ -37,7 +37,7 @@ class StopOnSignal:
         if threading.current_thread() is threading.main_thread():
             for number in USUAL:
                 if number == HANGUP and signal.getsignal(number) is signal.SIG_IGN:
-                    continue  # started by nohup, which means to outlive its terminal
+                    continue  # started by nohup, to outlive its terminal
                 self._before[number] = signal.signal(number, self._handle)
         return self
 
@@ -49,7 +49,7 @@ class StopOnSignal:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self.requested, self.name = True, signal.Signals(number).name
         for known, before in self._before.items():
-            # A shell starts background jobs with Ctrl-C ignored; whoever sends a second signal means it all the same.
+            # A shell starts background jobs with Ctrl-C ignored; a second signal is obeyed all the same.
             signal.signal(known, USUAL[known] if before is signal.SIG_IGN else before)
         if number == HANGUP:
             _leave_terminal()
@@ -62,7 +62,7 @@ class StopOnSignal:
 
 
 def _leave_terminal() -> None:
-    """What is still said goes nowhere: writing to a terminal that is gone would end the run before it has saved."""
+    """Send further output to /dev/null: writing to a terminal that is gone would end the run before it has saved."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (1, 2):
         if os.isatty(stream):

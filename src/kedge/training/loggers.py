@@ -88,9 +88,9 @@ class TensorBoardLogger:
 
         self._writer = SummaryWriter(str(self._folder), purge_step=step + 1 if step else None)
         if self._settings and not step:
-            self._tell_settings(self._writer)
+            self._write_settings(self._writer)
 
-    def _tell_settings(self, writer: SummaryWriter) -> None:
+    def _write_settings(self, writer: SummaryWriter) -> None:
         from torch.utils.tensorboard.summary import hparams
 
         lines = [f"    {key}: {value}" for key, value in self._settings.items()]  # Markdown's code
@@ -118,7 +118,7 @@ class TensorBoardLogger:
 def truncate_log(path: Path, step: int) -> None:
     """Keep the lines up to ``step``, byte for byte; 0 keeps none, for the line of step 0 is written when a run begins.
 
-    Damaged lines before the last one are told; the log with them is kept beside it.
+    Damaged lines before the last one are reported, and the log with them is kept beside it.
     """
     lines = log_lines(path)
     damaged = []

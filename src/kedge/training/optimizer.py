@@ -105,7 +105,7 @@ class Optimizer:
             self.ema = MovingAverage(self.parameters, self.ema.decay)
 
     def finite(self) -> bool:
-        """Whether the parameters are numbers, all of them."""
+        """Whether all parameters are finite."""
         return all(bool(parameter.isfinite().all()) for parameter in self.parameters)
 
     def _clip(self) -> Tensor:
@@ -149,7 +149,7 @@ def schedule_factor(schedule: str, step: int, warmup: int, total: int) -> float:
 
 
 def schedule_jump(past: Stretch, now: Stretch) -> str | None:
-    """What to say where the learning rate jumps, because a schedule runs to another end; None if it does not."""
+    """A warning that the learning rate jumps, because its schedule now ends at another step; None if it does not."""
     ours, theirs = (dict(leaves(stretch.config)) for stretch in (past, now))
     steps = [int(config["training.steps"]) for config in (ours, theirs)]
     schedule = str(theirs["optimizer.schedule"])
@@ -183,7 +183,7 @@ def _mean(value: Tensor | float) -> float:
 
 
 class MovingAverage:
-    """Averages parameters over steps, and lends the average to whoever draws or exports.
+    """An exponential moving average of parameters, which samples and exports use.
 
     Args:
         parameters: what is averaged.

@@ -28,7 +28,7 @@ class ProcessLost(RuntimeError):
 
 
 class Processes:
-    """This process among its fellows (one, unless started by ``accelerate launch`` or ``torchrun``).
+    """This process and the others of its training (one alone, unless started by ``accelerate launch`` or ``torchrun``).
 
     Args:
         device: as for :func:`kedge.devices.find_device`.
@@ -40,19 +40,19 @@ class Processes:
 
     def __init__(self, device: str = AUTO):
         wanted = find_device(device)
-        # Accelerate must be told that there is no GPU, or it takes every process for a lonely one.
+        # Without a GPU Accelerate must know so, or it treats each process as a training of its own.
         cpu = wanted.type == "cpu"
         self._accelerator = Accelerator(cpu=cpu, kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)])
         self.index, self.count = self._accelerator.process_index, self._accelerator.num_processes
-        if self.count > 1:  # threads that still listen when the interpreter ends would abort it
+        if self.count > 1:  # threads that still listen when the interpreter exits would abort it
             atexit.register(self._accelerator.end_training)
-        # Several processes get one device each; a single one may be told which.
+        # Several processes get one device each; for a single one it may be chosen.
         chosen = device != AUTO and self.count == 1
         self.device = wanted if chosen else self._accelerator.device
 
     @property
     def main(self) -> bool:
-        """Whether this process writes files and talks."""
+        """Whether this process writes files and prints."""
         return bool(self.index == 0)
 
     def average_gradients(self, parameters: Sequence[Parameter]) -> None:
@@ -100,13 +100,13 @@ class Processes:
         return self.gather([value])[0]
 
     def wait(self) -> None:
-        """Until every process is here."""
+        """Wait until every process has come here."""
         with self._together():
             self._accelerator.wait_for_everyone()
 
     @contextmanager
     def _together(self) -> Iterator[None]:
-        """Around every message: whoever waits for a process that is gone, or waits long, learns it here."""
+        """Around every collective call: reports a process that is lost, and warns after a long wait."""
         timer = threading.Timer(LONG_WAIT, self._say_waiting)
         timer.daemon = True
         if self.count > 1 and self.main:  # the others wait long, and rightly, while the first evaluates

@@ -34,7 +34,7 @@ class Display(Protocol):
 
 
 class Silent:
-    """For the processes that do not talk."""
+    """For the processes that print nothing."""
 
     def start(self, step: int, total: int) -> None: ...
 
@@ -46,7 +46,7 @@ class Silent:
 
 
 class Summary:
-    """The few numbers worth a glance, smoothed where they jump."""
+    """The few numbers of the progress line, smoothed where they jump."""
 
     def __init__(self) -> None:
         self._values: dict[str, float] = {}

@@ -55,11 +55,11 @@ def train(
         resume: go on from the newest whole checkpoint in ``out``; from the start if there is none.
         start_from: a run whose adapter a new run starts from.
         or_next: take ``out-2``, ``out-3``, … where ``out`` is taken.
-        callbacks: what else is to watch the run, besides what ``config.watch`` asks for.
+        callbacks: further callbacks, besides those of ``config.watch``.
 
     Raises:
         FolderTaken: if ``out`` holds a run and ``resume`` is False, is in use, or holds others' files.
-        ConfigError: if nothing could be learnt (one sample, for example, has no advantage), or a resumed run would
+        ConfigError: if nothing could be learnt (one sample has no advantage, for example), or a resumed run would
             learn something else than before.
         TrainingFailed: if gradients stay infinite.
     """
@@ -182,7 +182,7 @@ def contents(config: RunConfig, sets: PromptSets) -> dict[str, str]:
 
 
 def start_over(folder: RunFolder) -> None:
-    """Say that a run begins at step 0 for want of a whole checkpoint, and keep what it had logged."""
+    """Warn that a run without a whole checkpoint starts over, and keep its log."""
     steps = [int(line["step"] or 0) for line in read_log(folder.metrics)]
     if not any(steps):
         return
@@ -197,7 +197,7 @@ def start_over(folder: RunFolder) -> None:
 
 
 def as_before(config: RunConfig, folder: RunFolder) -> RunConfig:
-    """A resumed run's config with as many prompts kept from training as when it started, where it leaves this open."""
+    """A resumed run's config that keeps as many prompts from training as when it started, unless it says how many."""
     started = load_config(folder.config).prompts if folder.config.is_file() else None
     if started is None or config.prompts.tuning is not None or config.prompts.test is not None:
         return config

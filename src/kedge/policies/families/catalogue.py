@@ -24,7 +24,7 @@ SANA_SPRINT_MODEL = "Efficient-Large-Model/Sana_Sprint_1.6B_1024px_diffusers"
 
 
 def _few_euler_steps(files: ModelFiles) -> bool:
-    """Adversarially distilled models are told from the model that they were made of by their schedulers alone.
+    """Only their schedulers distinguish adversarially distilled models from the models that they were made of.
 
     Trailing Euler steps are also usual for undistilled models that predict v, so those are none.
     """
@@ -165,7 +165,7 @@ def register(family: Family) -> None:
     """Add a family of your own: its name is then a ``model.kind``, and it is asked before the others about a model.
 
     Raises:
-        ValueError: for a name, alias or layout that is taken, or that cannot be told from ``module:function``.
+        ValueError: for a name, alias or layout that is taken, or for a name with a colon, as ``module:function`` has.
     """
     for name in (family.name, *family.aliases):
         if name in _names() or name == AUTO:

@@ -24,7 +24,7 @@ class FluxText:
 
     @torch.no_grad()
     def __call__(self, prompts: Sequence[str]) -> Conditioning:
-        """Without gradient, cut or filled up to 256 tokens."""
+        """Without gradient, truncated or padded to 256 tokens."""
         text, pooled, _ = self._pipeline.encode_prompt(
             list(prompts), device=self._device, max_sequence_length=FLUX_TOKENS
         )

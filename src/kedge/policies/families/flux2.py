@@ -28,7 +28,7 @@ class KleinText:
 
     @torch.no_grad()
     def __call__(self, prompts: Sequence[str]) -> Conditioning:
-        """Without gradient, cut or filled up to 512 tokens."""
+        """Without gradient, truncated or padded to 512 tokens."""
         if self._device.type == "meta":
             return Conditioning({"text": unread(prompts, self._pipeline.text_encoder, MOST_TOKENS, len(LAYERS_READ))})
         text, _ = self._pipeline.encode_prompt(

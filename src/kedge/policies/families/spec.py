@@ -120,8 +120,8 @@ class Family:
         takes: further keys of the ``model`` block that mean something to it: ``eta``. diffusers' call takes them too.
         renoise: the r of ``model.renoise`` that diffusers can sample → what its scheduler is given for that; empty
             where r means nothing, because another rule says how much noise a step draws.
-        timesteps: K → t_K, …, t_1 that it was distilled for, where the scheduler's own would be others; for other K
-            they have to be told.
+        timesteps: K → t_K, …, t_1 that it was distilled for, where the scheduler's own would be others; other K
+            need ``model.timesteps``.
         seeds_all: whether only ``torch.manual_seed`` seeds the steps' noise, because diffusers' pipeline hands its
             generator to the first noise alone.
         comfyui: r of ``model.renoise`` (1 where it means nothing) → ComfyUI's name of the sampler that does the same.
@@ -182,7 +182,7 @@ class Family:
         """t_K, …, t_1: those that were chosen, or its own; None leaves them to the scheduler.
 
         Raises:
-            ValueError: if they are not K times in descending order, or have to be told.
+            ValueError: if they are not K times in descending order, or K needs ``model.timesteps``.
         """
         if chosen is not None:
             return _checked_timesteps(tuple(chosen), steps)

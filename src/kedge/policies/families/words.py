@@ -43,7 +43,7 @@ def takers_of_renoise() -> str:
 
 
 def takers_of_timesteps() -> str:
-    """A sentence: the families that are told at which times to sample."""
+    """A sentence: the families that take the times to sample at."""
     return _takers("timesteps")
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from kedge.config import ConfigError, RunConfig, load_config, preset
+from kedge.runs.history import leaves
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ class Run:
         return words
 
     def config(self) -> RunConfig:
-        """Everything that it will be told."""
+        """Its whole configuration."""
         path = Path(self.recipe)
         recipe = path if path.suffix in (".yaml", ".yml") else Path(preset(self.recipe).path)
         changed = recipe.stat().st_mtime_ns if recipe.is_file() else 0
@@ -111,22 +112,12 @@ def check_same(run: Run, folder: Path) -> None:
     stored = folder / "config.yaml"
     if not (run.train and stored.is_file()):
         return
-    stored_keys, wanted = plain(load_config(stored)), plain(run.config())
-    for key, ours in _flat(wanted).items():
-        theirs = _flat(stored_keys).get(key)
+    stored_keys = dict(leaves(plain(load_config(stored))))
+    for key, ours in leaves(plain(run.config())):
+        theirs = stored_keys.get(key)
         left_open = ours is None and key in SETTLED
         if theirs != ours and not left_open and not key.startswith("checkpoint."):
             raise ConfigError(
                 f"{folder} holds a run with {key} = {theirs!r}, but now {ours!r} is asked for: remove it, or keep both "
                 "by choosing another --out"
             )
-
-
-def _flat(value: Any, path: str = "") -> dict[str, Any]:
-    if not isinstance(value, dict):
-        return {path: value}
-    flat = {}
-    for name, child in value.items():
-        for key, item in _flat(child, f"{path}.{name}".strip(".")).items():
-            flat[key] = item
-    return flat

@@ -135,6 +135,14 @@ def test_eta_is_that_of_least_squares_within_the_prompt():
     assert explain({}, "a", min_count=2, least=0.3) == control_variate.Explained(0.0, 0.0, 0.0)
 
 
+def test_a_prompt_has_a_slope_of_its_own_from_min_count_pictures_on():
+    pairs = remember({}, [("a", 2.0 * x, float(x)) for x in range(4)], 256)
+    pairs = remember(pairs, [("b", 4.0 * x, float(x)) for x in range(8)], 256)
+    pooled = explain(pairs, "a", min_count=5, least=0.0)
+    assert explain(pairs, "a", min_count=4, least=0.0).slope == pytest.approx(2.0)
+    assert 2 < pooled.slope < 4
+
+
 def test_memory_is_bounded_and_its_past_is_not_changed():
     before = remember({}, [("a", 1.0, 1.0)], 2)
     after = remember(before, [("a", 2.0, 2.0), ("a", 3.0, 3.0)], 2)

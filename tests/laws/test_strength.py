@@ -49,6 +49,14 @@ def test_the_price_is_that_of_the_distance_in_the_unit_of_beta() -> None:
     assert held == pytest.approx(0.02 * NATS)
 
 
+def test_a_last_step_that_is_held_takes_its_share_of_the_drift() -> None:
+    """By Fisher's divergence, whose price depends on where the drift is: δ²/std², with δ² = 2 nats / steps."""
+    stds, last = (0.5, 0.2), 0.1
+    share = 2 * NATS / 3
+    algorithm = ROCM(divergence="fisher", beta=1.0, last_step_std=last)
+    assert algorithm.price(stds, 16) == pytest.approx(sum(share / std**2 for std in (*stds, last)))
+
+
 def test_the_remedy_is_a_tenth_of_a_deviation() -> None:
     sentence = verdict(LEAST / 3, 2.0, 2.0)
     assert sentence is not None

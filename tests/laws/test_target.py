@@ -12,7 +12,7 @@ from helpers.toys import PROMPTS, ToyPolicy, toy_context
 from helpers.training_world import recipe
 from kedge.algorithms import ALGORITHMS
 from kedge.algorithms.rocm import ROCM
-from kedge.algorithms.target import FIRST_NATS, STAGE, Hold, Target
+from kedge.algorithms.target import FIRST_NATS, SHARE, STAGE, Hold, Target
 from kedge.config import ConfigError, parse_config
 from kedge.divergences import KL
 from kedge.policies.base import NO_GRADIENT, ReferenceSteps, draw_noise, rollout
@@ -84,6 +84,24 @@ def test_a_stage_counts_batches_that_were_near():
         assert near["target_nats"] == expected
         hold.close()
     assert context.state["target"]["distance"] == 4.0  # 1.7 nats is far from 4: still that stage
+
+
+def test_the_first_batch_says_where_beta_starts():
+    """There the penalty at κ is a share of the reward's standard deviation; KL at κ = 2 nats is 2, over any steps."""
+    context, rewards = toy_context(ToyPolicy()), torch.tensor([1.0, 2.0, 6.0])
+    hold = Hold(context, Target(nats=2.0), 0.0, KL())
+    hold.observe(torch.zeros(3), rewards, {k: torch.tensor(0.3) for k in (4, 3, 2)})
+    hold.close()
+    assert hold.beta == pytest.approx(SHARE * float(rewards.std()) / 2.0)
+
+
+def test_all_processes_find_one_beta():
+    context = toy_context(ToyPolicy())
+    context.gather = lambda items: [*items, [30.0, 1.0], [30.0, 2.0]]  # those of another process went too far
+    hold = Hold(context, Target(nats=2.0), 1.0, KL())
+    hold.observe(torch.tensor([0.1, 0.1]), torch.zeros(2), {2: torch.tensor(1.0)})
+    hold.close()
+    assert hold.beta > 1.0
 
 
 def test_a_step_that_is_no_number_changes_no_beta():

@@ -25,8 +25,9 @@ from kedge.policies.families.catalogue import layout_of
 from kedge.policies.families.detect import check_pipeline
 from kedge.policies.families.spec import Family, Layout
 from kedge.policies.latent import LatentPolicy
-from kedge.policies.loading import UNUSED, take_scheduler
+from kedge.policies.loading import take_scheduler
 from kedge.policies.part_files import single_file
+from kedge.policies.weight_files import NOT_DRAWING
 from kedge.quiet import quiet_loading
 from kedge.random_models import Scale
 from kedge.registry import load_object
@@ -116,7 +117,7 @@ def _from_folder(folder: Path) -> DiffusionPipeline:
     parts: dict[str, Any] = {}
     for name, value in index.items():
         if isinstance(value, list):
-            parts[name] = None if name in UNUSED or value[0] is None else _part(folder / name, *value)
+            parts[name] = None if name in NOT_DRAWING or value[0] is None else _part(folder / name, *value)
         elif not name.startswith("_"):
             parts[name] = value
     cls = getattr(import_module("diffusers"), index["_class_name"])

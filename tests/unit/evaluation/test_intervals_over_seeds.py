@@ -19,6 +19,7 @@ from kedge.evaluation.statistics import (
     rate_interval,
     win_rate,
 )
+from kedge.evaluation.statistics.rates import logit_interval
 from kedge.evaluation.statistics.standard_error import estimate, over
 from kedge.evaluation.t_distribution import critical_value
 
@@ -221,6 +222,21 @@ def test_crossed_rates_at_their_edges() -> None:
         crossed_rate(outcomes, [[0] * len(outcomes)])
     with pytest.raises(ValueError, match="labels"):
         crossed_rate(outcomes, [[0, 1]])
+
+
+def test_a_crossed_rate_over_single_votes_has_students_error() -> None:
+    """Each vote a level of its own: the variance of the mean is s²/n, with n − 1 degrees of freedom."""
+    outcomes = np.array([1.0] * 7 + [0.0] * 4 + [0.5])
+    n, rate = len(outcomes), outcomes.mean()
+    error = outcomes.std(ddof=1) / math.sqrt(n)
+    low, high = logit_interval(rate, error, stats.t.ppf(0.975, n - 1))
+    interval = crossed_rate(outcomes, [list(range(n))])
+    assert (interval.low, interval.high) == pytest.approx((low, high), rel=1e-9)
+
+
+def test_a_factor_that_repeats_another_adds_nothing() -> None:
+    outcomes, factors = votes(np.random.default_rng(1), 3, 10, 4)
+    assert crossed_rate(outcomes, [*factors, factors[1]]) == pytest.approx(crossed_rate(outcomes, factors))
 
 
 def test_equivalence_equals_two_t_tests() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -42,7 +43,7 @@ def work(queue: str, overrides: Sequence[str], out: Path, only_list: bool, draw:
         try:
             failed = lane.go()
         except Interrupted as stop:
-            stopped(str(stop))
+            stopped(str(stop), signal.Signals[stop.signal])
         if failed:
             print(f"not done: {', '.join(failed)}; the same command tries them again")
             raise typer.Exit(FAILED)

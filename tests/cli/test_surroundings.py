@@ -11,15 +11,19 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from helpers.processes import environment
 from helpers.training_world import recipe
+from kedge.cli.matrix import go
 from kedge.cli.run import explain
 from kedge.cli.tables import table_format
 from kedge.config import parse_config
 from kedge.files import DiskFullError
 from kedge.training.interrupt import StopOnSignal
 from kedge.training.run import train
+from kedge.workflows.runner.matrix import Matrix
+from kedge.workflows.runner.runs import Run
 from kedge.workflows.sample import picture_path, sample
 from kedge.workflows.train import TrainingInterrupted
 
@@ -85,6 +89,35 @@ def test_signals_end_with_the_code_that_shells_know(monkeypatch):
         with pytest.raises(Exception, match=str(code)) as ended, interruptible():
             raise TrainingInterrupted("stopped", name)
         assert ended.value.exit_code == code
+
+
+def test_a_matrix_that_a_signal_ends_has_its_code_too(tmp_path: Path):
+    """One run after the other, in the command's own process."""
+    for name, code in {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129}.items():
+        climb = {"name": "helpers.training_world:Climb", "interrupt": 1, "signal": name}
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(recipe(training__steps=9, algorithm=climb)))
+        run = Run(name, str(tmp_path / f"{name}.yaml"))
+        outside = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # these tests may run under nohup themselves
+        with pytest.raises(Exception, match=str(code)) as ended:
+            go(Matrix((run,), tmp_path))
+        signal.signal(signal.SIGHUP, outside)
+        assert ended.value.exit_code == code
+
+
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_of_several_processes_the_first_one_warns(tmp_path: Path, rank: str):
+    overlap = ["prompts=emoji-activities-train", "watch.held_out.source=emoji-activities-train"]
+    done = subprocess.run(
+        [sys.executable, "-m", "kedge", "train", "emoji-rocm", *overlap, "watch.held_out.count=24", "--dry-run"],
+        env={**environment(), "RANK": rank},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=200,
+    )
+    assert done.stderr.count("all prompts of watch.held_out are trained on") == int(rank == "0")
+    assert bool(done.stdout) == (rank == "0")
 
 
 def test_a_lost_terminal_saves_like_ctrl_c_and_nohup_stays(tmp_path: Path):

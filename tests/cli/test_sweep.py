@@ -103,19 +103,20 @@ def test_a_sweep_trains_measures_and_draws_and_does_nothing_twice(place):
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
+@pytest.mark.parametrize("jobs", [1, 2])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_saves_and_ends_runs_at_once_and_none_goes_on_alone(place, number):
-    """Real processes: one of the sweep and one of each run."""
-    arguments = ["sweep", "my.yaml", "training.seed=0..1", "training.steps=1000000", "--jobs", "2"]
+def test_a_signal_saves_and_ends_runs_at_once_and_none_goes_on_alone(place, number, jobs):
+    """Real processes: one of the sweep, which trains one run itself, or one of each of two runs beside it."""
+    arguments = ["sweep", "my.yaml", "training.seed=0..1", "training.steps=1000000", "--jobs", str(jobs)]
     tests = str(Path(__file__).parents[1])
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*sys.path, tests])}
     process = subprocess.Popen([sys.executable, "-m", "kedge", *arguments], env=environment)
-    logs = [place / "runs" / "sweep-my" / "runs" / f"seed-{seed}" / "metrics.jsonl" for seed in (0, 1)]
+    logs = [place / "runs" / "sweep-my" / "runs" / f"seed-{seed}" / "metrics.jsonl" for seed in range(jobs)]
     while not all(log.is_file() and log.read_text().count("\n") > 5 for log in logs):
         assert process.poll() is None
         time.sleep(0.5)
     children = psutil.Process(process.pid).children(recursive=True)
-    assert len(children) == 2
+    assert len(children) == (2 if jobs == 2 else 0)
     process.send_signal(number)
     assert process.wait(timeout=120) == 128 + number
     assert not any(child.is_running() for child in children)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 from helpers.toys import ToyPolicy, toy_context
 from kedge.algorithms.base import Context
 from kedge.algorithms.rocm import PAPER_BETA, ROCM
-from kedge.algorithms.strength import LEAST, NATS, SCORES, STATE, divergence_at, verdict
+from kedge.algorithms.strength import LEAST, MOST, NATS, SCORES, STATE, divergence_at, verdict, verdict_at_load
 from kedge.algorithms.target import Target
 
 EMOJI, SD15 = (512, 1.6), (4 * 64 * 64, 0.03)  # latent dimensions, and how much PickScore and HPSv2 vary there
@@ -22,10 +23,37 @@ def price(algorithm: ROCM, dimensions: int, steps: int = 8) -> float:
     return value
 
 
-@pytest.mark.parametrize("divergence", sorted(PAPER_BETA.keys() - {"none"}))
+@pytest.mark.parametrize("divergence", sorted(PAPER_BETA.keys() - {"none", "js"}))
 def test_the_papers_betas_hold_on_the_papers_model(divergence: str) -> None:
     dimensions, spread = SD15
     assert verdict(price(ROCM(divergence=divergence), dimensions), 1.0, spread) is None
+
+
+def test_the_exact_js_under_the_papers_beta_holds_too_much() -> None:
+    """Table 2's 2000 is for one sample's estimate; before the first picture, beside KL by Table 2."""
+    dimensions, spread = SD15
+    exact, sampled = (ROCM(divergence=name) for name in ("js", "js_sampled"))
+    sentence = verdict(price(exact, dimensions), 1.0, spread, SCORES)
+    assert sentence is not None
+    assert "holds so much that little can be learnt: 10 nats away from the base cost 1e+01 standard" in sentence
+    sentence = verdict_at_load(exact, price(exact, dimensions))
+    assert sentence is not None
+    times = float(re.search(r"cost ([\d.e+]+) times what they do with kl", sentence)[1])
+    assert ROCM(divergence="js", beta=2000 / times).price([0.8] * 7, dimensions) == pytest.approx(
+        PAPER_BETA["kl"] * NATS, rel=0.05
+    )
+    assert verdict_at_load(sampled, price(sampled, dimensions)) is None
+
+
+def test_before_the_first_picture_a_beta_is_judged_by_its_unit_or_not_at_all() -> None:
+    def said(**settings: float) -> str:
+        algorithm = ROCM(divergence="hellinger", **settings)
+        return verdict_at_load(algorithm, price(algorithm, 512)) or ""
+
+    assert "next to nothing" in said(beta=0.01, beta_unit=1.6)
+    assert "times as small" in said(beta=1e4, beta_unit=1.6)
+    assert not said(beta=40.0, beta_unit=1.6)
+    assert not said(beta=1e4)  # somebody's choice, for a reward whose numbers are not known yet
 
 
 @pytest.mark.parametrize("world", [EMOJI, SD15])
@@ -63,6 +91,10 @@ def test_the_remedy_is_a_tenth_of_a_deviation() -> None:
     assert "beta 1e+03 times as large" in sentence
     assert verdict(LEAST, 2.0, 2.0) is None
     assert verdict(LEAST, 1.0, 2.0) is not None
+    assert verdict(MOST, 2.0, 2.0) is None
+    sentence = verdict(2 * MOST, 2.0, 2.0)
+    assert sentence is not None
+    assert "beta 60 times as small" in sentence
 
 
 def said(algorithm: ROCM, batches: int = SCORES, **state: None) -> tuple[list[str], Context]:

@@ -135,6 +135,11 @@ class ROCM(Anchored):
         return self.weight / self.beta_unit * cost
 
     @property
+    def usual(self) -> float | None:
+        """What 10 nats cost with KL by Table 2, where β is Table 2's and nobody's choice; None where it was given."""
+        return PAPER_BETA["kl"] * NATS if self.beta is None else None
+
+    @property
     def exact(self) -> bool:
         """Whether the gradient flows through the reference; with β = 0 the divergence is measured only."""
         return self.reference_gradient == "exact" and (self.weight > 0 or self.goal is not None)

@@ -1,8 +1,9 @@
-"""Is β large enough to matter? The penalty of a fixed drift, in standard deviations of the reward.
+"""Is β large enough to matter, and small enough to learn? The penalty of a fixed drift, in deviations of the reward.
 
 β converts units of the divergence into units of the reward. A β that was tuned for KL is some two thousand times too
 small for a Hellinger distance per dimension of 512 latent dimensions: nothing holds the model, and all other numbers
-look as usual. So the penalty of a path KL of :data:`NATS` nats is compared with how much the reward varies.
+look as usual. So the penalty of a path KL of :data:`NATS` nats is compared with how much the reward varies; before the
+first picture, for a β that nobody chose for this reward, with the penalty of KL at its usual β.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 NATS = 10.0
 LEAST = 3e-4  # of the penalty, in standard deviations: below it, a gain of one of them pays for 30,000 nats of drift
+MOST = 3.0  # above it, a gain of one of them pays for 3 nats or less
+APART = 100.0  # times KL's penalty at its usual β, or one part in as many
 USUAL = 0.1  # the paper scales β so that the penalty is an order of magnitude below the reward (page 5)
 SCORES = 16  # of pictures, before the spread of the reward is taken from them
 STATE = "first_scores"  # key in Context.state: the scores so far; None once they have been checked
@@ -59,9 +62,13 @@ class Priced(Protocol):
     def unit(self) -> float:
         """The unit of β, in the reward's own numbers."""
 
+    @property
+    def usual(self) -> float | None:
+        """The penalty of :data:`NATS` nats of KL at its usual β, if no β was given; None if one was."""
+
 
 class StrengthCheck:
-    """Warns once in a run, as soon as :data:`SCORES` pictures have been scored, if β holds next to nothing.
+    """Warns once in a run, as soon as :data:`SCORES` pictures have been scored, if β holds next to nothing or too much.
 
     A new one is made for each batch of experience; the scores so far are in ``context.state``. Values are read when the
     batch is over, so that no step waits for the device.
@@ -99,7 +106,7 @@ class StrengthCheck:
 
 
 def verdict(price: float, unit: float, spread: float, count: int = 0) -> str | None:
-    """The warning for a β that is too small; None for one that is not.
+    """The warning for a β that is too small or too large; None for one that is neither.
 
     Args:
         price: the penalty of :data:`NATS` nats, in units of ``unit``.
@@ -108,12 +115,40 @@ def verdict(price: float, unit: float, spread: float, count: int = 0) -> str | N
         count: on how many scores the spread was measured; 0 if it was given.
     """
     share = price * unit / spread
-    if share >= LEAST:
+    if LEAST <= share <= MOST:
         return None
     source = f", measured on the first {count} pictures" if count else ""
-    raised = f"algorithm.beta {USUAL / share:.2g} times as large" if share else "a larger algorithm.beta"
+    factor = f"{share / USUAL:.2g} times as small" if share > MOST else "larger"
+    if 0 < share < LEAST:
+        factor = f"{USUAL / share:.2g} times as large"
+    much = "next to nothing" if share < LEAST else "so much that little can be learnt"
     return (
-        f"β holds next to nothing: {NATS:g} nats away from the base cost {share:.1g} standard deviations of the reward "
-        f"({spread:.3g}{source}). A tenth of one takes {raised}; algorithm.target={{nats: {NATS:g}}} finds β itself. "
-        "What holds with one divergence may be nothing with another"
+        f"β holds {much}: {NATS:g} nats away from the base cost {share:.1g} standard deviations of the reward "
+        f"({spread:.3g}{source}). A tenth of one takes an algorithm.beta {factor}; "
+        f"algorithm.target={{nats: {NATS:g}}} finds β itself. What holds with one divergence may be nothing, or too "
+        "much, with another"
+    )
+
+
+def verdict_at_load(algorithm: Priced, price: float) -> str | None:
+    """The warning that needs no pictures; None if there is none.
+
+    Args:
+        price: the penalty of :data:`NATS` nats, in units of β.
+    """
+    if algorithm.unit != 1:  # a standard deviation of the reward, as the recipe says
+        return verdict(price, algorithm.unit, spread=algorithm.unit)
+    return None if algorithm.usual is None else _beside_kl(price / algorithm.usual)
+
+
+def _beside_kl(times: float) -> str | None:
+    """The warning for a penalty that is so many times KL's at its usual β; None if that is near 1."""
+    if 1 / APART <= times <= APART:
+        return None
+    more = f"{times:.2g} times" if times > 1 else f"one part in {1 / times:.2g} of"
+    change = f"{times:.2g} times as small" if times > 1 else f"{1 / times:.2g} times as large"
+    return (
+        f"algorithm.beta was not chosen for this divergence: {NATS:g} nats away from the base cost {more} what they do "
+        f"with kl at its usual β. An algorithm.beta {change} holds as much; algorithm.target={{nats: {NATS:g}}} finds "
+        "it itself"
     )

@@ -26,7 +26,7 @@ def go(matrix: Matrix) -> None:
     try:
         matrix.go()
     except Interrupted as stop:
-        stopped(str(stop))
+        stopped(str(stop), signal.Signals[stop.signal])
 
 
 def go_one(matrix: Matrix, name: str) -> None:
@@ -77,7 +77,7 @@ def _ends_like_ctrl_c() -> list[int]:
     return came
 
 
-def stopped(message: str, number: int = signal.SIGINT) -> NoReturn:
+def stopped(message: str, number: int) -> NoReturn:
     """Say that a signal ended the work, and how it goes on; exits as shells expect it."""
     print(f"{message}. Go on with the same command")
     raise typer.Exit(SHELL + number)

@@ -18,8 +18,7 @@ def main() -> None:
     # transformers warns that torchvision, which is not needed, is missing.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     _print_whatever_the_terminal()
-    if os.environ.get("RANK", "0") != "0":
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - of several processes, the first one talks
+    _first_process_talks()
     _current_folder_last()
     import_later("torch")
     try:
@@ -30,6 +29,13 @@ def main() -> None:
         code, message = explain(error)
         print(f"kedge: {message}", file=sys.stderr)
         sys.exit(code)
+
+
+def _first_process_talks() -> None:
+    """Of several processes (``torchrun``) the others say nothing but what ends them: they would say the same again."""
+    if os.environ.get("RANK", "0") != "0":
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - until the program ends
+        logging.getLogger("kedge").setLevel(logging.ERROR)
 
 
 def _print_whatever_the_terminal() -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import psutil
 import torch
 
-from kedge.algorithms.strength import NATS, Priced, verdict
+from kedge.algorithms.strength import NATS, Priced, verdict_at_load
 from kedge.config import RunConfig
 from kedge.config.workload import workload_of
 from kedge.devices import find_device
@@ -137,17 +137,18 @@ def _forecast(config: RunConfig, forecast: Forecast) -> Iterator[str]:
         yield f"time on an {H100.name}: {_computed(step, config.training.steps)}"
     algorithm, price = config.algorithm.instance, forecast.cost.price
     if price is not None and isinstance(algorithm, Priced):
-        yield _anchor(price, algorithm.unit)
+        yield _anchor(price, algorithm)
     yield f"disk: {max(1, round(forecast.disk / MB))} MB for checkpoints and adapters"
 
 
-def _anchor(price: float, unit: float) -> str:
-    """The penalty of a fixed drift; if β counts in standard deviations of the reward, also whether it is enough."""
+def _anchor(price: float, algorithm: Priced) -> str:
+    """The penalty of a fixed drift, or a warning where it is too little or too much."""
+    if doubt := verdict_at_load(algorithm, price):
+        return f"warning: {doubt}"
     cost = f"anchor: {NATS:g} nats away from the base cost {price:.2g}"
-    if unit == 1:
+    if algorithm.unit == 1:
         return f"{cost} in the reward's own numbers; its first pictures say whether that holds anything"
-    weak = verdict(price, unit, spread=unit)
-    return f"{cost} standard deviations of the reward" if weak is None else f"warning: {weak}"
+    return f"{cost} standard deviations of the reward"
 
 
 def _time(forecast: Forecast, steps: int) -> str:

@@ -74,15 +74,10 @@ def count_step(config: RunConfig) -> StepCost | None:
 
 
 def _price(config: RunConfig, policy: LatentPolicy) -> float | None:
-    algorithm, x = config.algorithm.instance, torch.empty(1, *policy.latent_shape, device="meta")
+    algorithm = config.algorithm.instance
     if policy.steps < config.model.steps or not isinstance(algorithm, Priced):
         return None
-    stds = []
-    for step in policy.schedule.values():
-        std = float(step.gaussian(x, x).std)
-        if std:
-            stds.append(std)
-    return algorithm.price(stds, math.prod(policy.latent_shape))
+    return algorithm.price(policy.noise_stds, math.prod(policy.latent_shape))
 
 
 def _step(config: RunConfig, run: MetaRun, scored: Sequence[MetaReward]) -> OperationCost:

@@ -131,6 +131,15 @@ class LatentPolicy:
         weight = getattr(self.schedule[k], "x0_weight", None)
         return None if weight is None else float(weight)
 
+    @property
+    def noise_stds(self) -> list[float]:
+        """The standard deviations of the steps that draw noise, from the first one on."""
+        x, stds = torch.zeros(1, *self.latent_shape, device=self.device), []
+        for step in self.schedule.values():
+            if std := float(step.gaussian(x, x).std):
+                stds.append(std)
+        return stds
+
     def arranged(self, noise: Tensor) -> Tensor:
         """A step's noise ``[B, *latent_shape]``, filled in the order in which diffusers draws it, as latents."""
         return self.space.arranged(noise)

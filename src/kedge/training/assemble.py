@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -12,6 +13,7 @@ import torch
 from kedge.algorithms.base import Algorithm, Context
 from kedge.algorithms.floors import Floored, FlooredReward
 from kedge.algorithms.prompt_cache import PromptCache
+from kedge.algorithms.strength import Priced, verdict_at_load
 from kedge.config import ModelConfig, RunConfig
 from kedge.config.compatibility import experience_warning
 from kedge.config.workload import backprop_of
@@ -101,6 +103,8 @@ def assemble(
     policy, base = _started(config, processes, parent)
     if processes.main and (sentence := cut_prompts(policy, prompts)):
         log.warning(sentence)
+    if processes.main and (sentence := _anchor(config, policy)):
+        log.warning(sentence)
     seed_everything(_own_seed(config, processes))
     apply_memory_settings(policy, config.memory, config.speed)
     if config.memory.drop_text_encoders and isinstance(policy, LatentPolicy):
@@ -162,6 +166,15 @@ def cut_prompts(policy: Policy, prompts: Sequence[str]) -> str | None:
         f"{len(over_long)} of {len(different)} prompts are longer than the {limit - 2} tokens that this model reads: "
         f"their ends are ignored (for example {over_long[0][:60]!r})"
     )
+
+
+def _anchor(config: RunConfig, policy: Policy) -> str | None:
+    """What to say of β before the first picture; None if nothing is known, or all is well."""
+    algorithm = config.algorithm.instance
+    if not isinstance(algorithm, Priced) or not isinstance(policy, LatentPolicy):
+        return None
+    price = algorithm.price(policy.noise_stds, math.prod(policy.latent_shape))
+    return None if price is None else verdict_at_load(algorithm, price)
 
 
 def _started(config: RunConfig, processes: Processes, parent: Parent | None) -> tuple[Policy, Fingerprint | None]:

@@ -190,6 +190,7 @@ def test_a_forecast_says_everything_in_words(micro_lcm: Path, monkeypatch) -> No
         ({"beta": 0.01}, "anchor: 10 nats away from the base cost 0.1 in the reward's own numbers"),
         ({"beta": 0.01, "beta_unit": 1.6}, "anchor: 10 nats away from the base cost 0.1 standard deviations"),
         ({"beta": 1e-5, "beta_unit": 1.6, "divergence": "hellinger"}, "warning: β holds next to nothing: 10 nats"),
+        ({"divergence": "js"}, "warning: algorithm.beta was not chosen for this divergence: 10 nats"),
         ({"divergence": "none"}, None),
     ],
 )

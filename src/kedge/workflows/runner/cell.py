@@ -26,7 +26,15 @@ BATCH = 16
 
 
 class Interrupted(Exception):
-    """A signal asked for an end; everything so far is saved."""
+    """A signal asked for an end; everything so far is saved.
+
+    Attributes:
+        signal: its name.
+    """
+
+    def __init__(self, message: str, signal: str = "SIGINT"):
+        super().__init__(message)
+        self.signal = signal
 
 
 @dataclass(frozen=True)
@@ -123,7 +131,7 @@ def _train(run: Run, home: Path, callbacks: Sequence[Callback]) -> None:
         _write(home / OUTCOME, asdict(Ending("diverged", step, str(error))))
         return
     if outcome.ended == "interrupted":
-        raise Interrupted(f"stopped at step {outcome.step}, saved")
+        raise Interrupted(f"stopped at step {outcome.step}, saved", outcome.reason)
     if outcome.reason == Until.reason and outcome.step < config.training.steps:
         return
     _write(home / OUTCOME, asdict(Ending(outcome.ended, outcome.step, outcome.reason)))

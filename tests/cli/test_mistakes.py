@@ -25,6 +25,9 @@ MISTAKES: list[tuple[tuple[str, ...], tuple[str, ...]]] = [
     (("sample", "emoji-lcm"), ("--prompt", "What to draw")),
     ((*TRAIN, "--lr", "1e-4"), ("--lr", "without dashes", "optimizer.lr=VALUE")),
     ((*TRAIN, "--batch-size", "4"), ("--batch-size", "training.batch_size=VALUE")),
+    ((*TRAIN, "--out"), ("'--out' requires an argument",)),
+    ((*TRAIN, "--from", "folder", "--dry-run"), ("--from folder", "no run folder", "config.yaml")),
+    ((*TRAIN, "--from", "runs/first", "--resume"), ("--resume", "--from", "give one of them")),
     (("eval", "emoji-lcm", "--metric", "oracle"), ("--metric", "Did you mean '--metrics'")),
     # The recipe.
     (("train", "emoji-rcom"), ("'emoji-rcom'", "Did you mean 'emoji-rocm'", "kedge presets")),
@@ -55,6 +58,9 @@ MISTAKES: list[tuple[tuple[str, ...], tuple[str, ...]]] = [
     ((*TRAIN, "algorithm=hellinger"), ("algorithm.name", "'hellinger'", "algorithm.divergence=hellinger")),
     ((*TRAIN, "algorithm=pickscore"), ("algorithm.name", "'pickscore'", "reward=pickscore")),
     ((*TRAIN, "algorithm=trpo"), ("algorithm.name", "'grpo'", "rlcm, rocm")),
+    ((*TRAIN, "algorithm.last_step=pathwise"), ("'algorithm.last_step' of rocm", "It is one of", "rlcm")),
+    ((*TRAIN, "algorithm.target={nats:8}"), ("'algorithm.target.nats:8'", "A space goes behind the colon: nats: 8")),
+    ((*TRAIN, "algorithm.target=8"), ("algorithm.target", "nats or rms, not 8", "algorithm.target={nats: 8}")),
     ((*TRAIN, "training.device=gpu"), ("'gpu'", "'cuda'", "here are: cpu")),
     # Rewards and models.
     ((*TRAIN, "reward=pickscor@emoji"), ("reward", "'pickscor'", "Did you mean 'pickscore'")),

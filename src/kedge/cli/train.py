@@ -28,7 +28,7 @@ def train_command(
     from kedge.workflows.train import describe, train
 
     if dry_run:
-        return print(describe(recipe, *(overrides or []), out=out, resume=resume))
+        return print(describe(recipe, *(overrides or []), out=out, resume=resume, start_from=start_from))
     with interruptible():
         run = train(recipe, *(overrides or []), out=out, resume=resume, start_from=start_from)
     folder = run.folder

@@ -60,7 +60,7 @@ class Group(TyperGroup):
 def _remedy(command: TyperCommand, error: Any) -> str:
     """What to add to a usage error, as its message."""
     option = getattr(error, "option_name", None)
-    if option is not None:
+    if option is not None and option not in _options(command):  # else its value is missing, as the message says
         return f"No such option: {option}.{_instead_of(command, option)}"
     parameter = getattr(error, "param", None)
     if parameter is not None and not error.message and getattr(parameter, "help", None):
@@ -81,9 +81,13 @@ def _instead_of(command: TyperCommand, option: str) -> str:
     key = nearest_key(word) if takes_keys else None
     if key:
         return f" Keys of a recipe are written without dashes: {key}=VALUE"
-    options = []
+    return suggest(option, _options(command)) or f" kedge {command.name} --help lists them"
+
+
+def _options(command: TyperCommand) -> list[str]:
+    names = []
     for parameter in command.params:
         for name in parameter.opts:
             if name.startswith("-"):
-                options.append(name)
-    return suggest(option, options) or f" kedge {command.name} --help lists them"
+                names.append(name)
+    return names

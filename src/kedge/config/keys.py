@@ -81,6 +81,17 @@ def algorithm_keys() -> tuple[str, ...]:
     return tuple(names)
 
 
+def algorithms_with(name: str) -> list[str]:
+    """The algorithms that have a key of that name."""
+    from kedge.algorithms import ALGORITHMS
+
+    owners = []
+    for algorithm in ALGORITHMS:
+        if name in {field.name for field in fields.config_fields(ALGORITHMS.get(algorithm))}:
+            owners.append(algorithm)
+    return owners
+
+
 def nearest_key(word: str, block: Sequence[str] = ()) -> str | None:
     """The key that was meant by ``word``, a key's last part as somebody wrote it; None if nothing is near.
 

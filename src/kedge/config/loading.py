@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from kedge.config import fields
 from kedge.config.compatibility import check
-from kedge.config.keys import nearest_key
+from kedge.config.keys import algorithms_with, nearest_key
 from kedge.config.recipe_path import recipe_path
 from kedge.config.renamed import renamed
 from kedge.config.resolution import complete, resolve_kind
@@ -153,6 +153,7 @@ def _algorithm(value: Any) -> AlgorithmChoice:
     except UnknownNameError as error:
         raise ConfigError(f"algorithm.name: {error}{_other_kind(name)}") from error
     _check_keys(value, cls, "algorithm", also=("name",), whose=f" of {name}")
+    _check_blocks(value, cls, "algorithm")
     return AlgorithmChoice(name, _build(value, cls, "algorithm"))
 
 
@@ -205,8 +206,7 @@ def _check_keys(
     for key, value in data.items():
         full = f"{path}.{key}" if path else str(key)
         if key not in known and key != SHORT:
-            meant = nearest_key(str(key), [*known, *also, *skip])
-            hint = f" Did you mean {meant!r}?" if meant else ""
+            hint = _hint(str(key), full, [*known, *also, *skip])
             choices = ", ".join(sorted([*known, *also, *skip])) or "none"
             raise ConfigError(renamed(full) or f"unknown key {full!r}{whose}.{hint} Keys here: {choices}")
         if isinstance(value, dict) and key != SHORT:
@@ -214,6 +214,28 @@ def _check_keys(
             if inner is None:
                 raise ConfigError(f"{full} takes a single value, not a block")
             _check_keys(value, inner, full)
+
+
+def _hint(key: str, full: str, block: list[str]) -> str:
+    """What to write instead of an unknown key; empty where nobody knows."""
+    name, colon, value = key.partition(":")
+    if colon and name in block:
+        return f" A space goes behind the colon: {name}: {value}."
+    meant = nearest_key(key, block)
+    if meant == full:  # as it is, of other algorithms
+        return f" It is one of {', '.join(algorithms_with(key))}."
+    return f" Did you mean {meant!r}?" if meant else ""
+
+
+def _check_blocks(values: Mapping[str, Any], cls: type, path: str) -> None:
+    """Refuse a single value where a block is taken that is not known by its first key alone."""
+    for key, value in values.items():
+        inner = fields.block(cls, key)
+        if inner is None or value is None or isinstance(value, dict | inner):
+            continue
+        keys = [field.name for field in fields.config_fields(inner)]
+        example = f"{path}.{key}={{{keys[0]}: {value}}}"
+        raise ConfigError(f"{path}.{key} takes a block of {' or '.join(keys)}, not {value!r}: {example}")
 
 
 def _build(value: Any, cls: type, path: str) -> Any:

@@ -38,6 +38,8 @@ def read_file(path: Path, column: str | None = None) -> list[str]:
     Raises:
         PromptError: for a missing file or column, or an ending that is not known.
     """
+    if path.is_dir():
+        raise PromptError(f"{path} is a folder: name one file of it, one of {', '.join(READERS)}")
     if not path.is_file():
         raise PromptError(f"no such prompt file: {path}")
     try:

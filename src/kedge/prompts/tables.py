@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+_NUMBER = re.compile(r"\s*[-+]?[0-9]+(\.[0-9]+)?\s*")
 _NAME = re.compile(r"[\w.-]+")  # what a column is called; a prompt has spaces
 
 
@@ -50,6 +51,8 @@ def read_table(path: Path, delimiters: str, names: Sequence[str], *, header: boo
         plain = len(first) > 1 and delimiter == "," and '"' not in text and not header
         rows = _rows(text, "\0", path) if plain else rows
         if len(rows[0]) == 1:
+            if '"' not in text:
+                _refuse_numbers(path, rows, delimiters, names[0])
             return Table(None, rows)
     twice = []
     for name in first:
@@ -58,6 +61,21 @@ def read_table(path: Path, delimiters: str, names: Sequence[str], *, header: boo
     if twice:
         raise TableError(f"{path} has {first.count(twice[0])} columns {twice[0]!r}: which one holds the prompts?")
     return Table(tuple(first), rows[1:])
+
+
+def _refuse_numbers(path: Path, rows: list[list[str]], delimiters: str, name: str) -> None:
+    """A column of numbers beside the prompts is no part of them: such a table needs a header."""
+    for delimiter in delimiters:
+        table = [_cells(row[0], delimiter) for row in rows]
+        width = len(table[0])
+        if len(table) < 2 or width < 2 or any(len(row) != width for row in table):
+            continue
+        if any(all(map(_NUMBER.fullmatch, column)) for column in zip(*table, strict=True)):
+            raise TableError(
+                f"{path} has no header, but a column of numbers (separated by {delimiter!r}): begin it with a line "
+                f"that names the columns, as {name}{delimiter}number, or put each line in quotes if the numbers belong "
+                "to it"
+            )
 
 
 def _delimiter(line: str, delimiters: str, names: Sequence[str]) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from kedge import __version__
-from kedge.config import RunConfig, dump
+from kedge.config import ConfigError, RunConfig, dump
 from kedge.files import write_text
 from kedge.policies.fingerprint import Fingerprint
 from kedge.runs.history import History
@@ -137,6 +137,18 @@ class RunFolder:
 def is_run(path: Path) -> bool:
     """Whether ``path`` is a run folder."""
     return (path / "config.yaml").is_file()
+
+
+def check_parent(path: Path, resume: bool = False) -> None:
+    """Refuse what no new run can start from (``--from``), before anything loads.
+
+    Raises:
+        ConfigError: if it is no run folder, or a run is gone on with at the same time.
+    """
+    if resume:
+        raise ConfigError("--resume goes on with a run, --from starts a new one: give one of them")
+    if not is_run(path):
+        raise ConfigError(f"--from {path}: that is no run folder (it has no config.yaml)")
 
 
 def fresh_folder(name: str, root: Path = Path("runs")) -> Path:

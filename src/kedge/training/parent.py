@@ -13,7 +13,7 @@ from kedge.policies.base import Policy
 from kedge.policies.fingerprint import Fingerprint, check_base
 from kedge.policies.settings import LoraConfig
 from kedge.runs.checkpoint import CheckpointError, CheckpointStore, result_of
-from kedge.runs.folder import RunFolder, is_run
+from kedge.runs.folder import RunFolder, check_parent
 from kedge.training.optimizer import copy_into
 
 
@@ -84,8 +84,7 @@ def read_parent(path: Path) -> Parent:
         CheckpointError: if it has no whole checkpoint.
         ConfigError: if it is no run folder.
     """
-    if not is_run(path):
-        raise ConfigError(f"--from {path}: that is no run folder (it has no config.yaml)")
+    check_parent(path)
     store = CheckpointStore(RunFolder(path).checkpoints)
     saved, latest = store.newest(), store.latest()
     if saved is None or latest is None:

@@ -21,7 +21,7 @@ from kedge.policies.fingerprint import Fingerprint
 from kedge.prompts.sets import PromptSets
 from kedge.rewards.contents import reward_contents
 from kedge.runs.checkpoint import CheckpointStore
-from kedge.runs.folder import RunFolder
+from kedge.runs.folder import RunFolder, check_parent
 from kedge.runs.history import History, Stretch, in_words
 from kedge.runs.own_code import keep_code
 from kedge.runs.ownership import FolderTaken as FolderTaken
@@ -64,8 +64,8 @@ def train(
         TrainingFailed: if gradients stay infinite.
     """
     config = resolve(config)  # one made in Python may leave the kind of its model open
-    if resume and start_from is not None:
-        raise ConfigError("--resume goes on with a run, --from starts a new one: give one of them")
+    if start_from is not None:
+        check_parent(Path(start_from), resume)
     processes = Processes(config.training.device)
     check_experience(config, processes.count)
     check_trackers(config)

@@ -61,7 +61,7 @@ def train(
     """
     from kedge.config import ConfigError
     from kedge.registry import loading
-    from kedge.runs.folder import RunFolder
+    from kedge.runs.folder import RunFolder, check_parent
     from kedge.runs.ownership import check_folder
 
     if loading:
@@ -70,6 +70,8 @@ def train(
             'if __name__ == "__main__":'
         )
     # Before torch: a typo is answered at once.
+    if start_from is not None:
+        check_parent(Path(start_from), resume)
     config, folder = choose(recipe, overrides, out=out, resume=resume, changes=changes)
     check_folder(RunFolder(folder), resume)
     say(banner(config, folder))
@@ -89,15 +91,28 @@ def train(
 
 
 def describe(
-    recipe: Recipe, *overrides: str, out: str | Path | None = None, resume: bool = False, **changes: Any
+    recipe: Recipe,
+    *overrides: str,
+    out: str | Path | None = None,
+    resume: bool = False,
+    start_from: str | Path | None = None,
+    **changes: Any,
 ) -> str:
     """What :func:`train` would do with the same arguments: the resolved recipe, the folder and what it does."""
     from kedge.config import dump
     from kedge.planning.description import describe_run
-    from kedge.runs.folder import RunFolder
+    from kedge.runs.folder import RunFolder, check_parent
     from kedge.runs.ownership import check_folder
 
+    if start_from is not None:
+        check_parent(Path(start_from), resume)
     config, folder = choose(recipe, overrides, out=out, resume=resume, changes=changes)
     check_folder(RunFolder(folder), resume)
-    facts = [f"into {folder}", *describe_run(config).lines, "memory and time: kedge plan, with the same arguments"]
+    start = [] if start_from is None else [f"from the adapter of {start_from}"]
+    facts = [
+        f"into {folder}",
+        *start,
+        *describe_run(config).lines,
+        "memory and time: kedge plan, with the same arguments",
+    ]
     return "\n".join([dump(config), *(f"# {fact}" for fact in facts)])

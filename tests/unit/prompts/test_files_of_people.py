@@ -63,6 +63,8 @@ def test_flags_and_comments_of_sampling_files_are_left_out_and_told(tmp_path, ca
         ("a cat on a mat\na dog\n", ["a cat on a mat", "a dog"]),
         ("a cat, sitting\na dog\n", ["a cat, sitting", "a dog"]),
         ('"a cat, sitting"\n"a dog"\n', ["a cat, sitting", "a dog"]),
+        ('"a cat, 3"\n"a dog, 4"\n', ["a cat, 3", "a dog, 4"]),
+        ("a cat, 3\na dog, sitting\n", ["a cat, 3", "a dog, sitting"]),
         ('prompt,n\n"two\nlines",1\n', ["two\nlines"]),
         ("prompt\n\na cat\n", ["a cat"]),
         ("words\na cat\n", ["a cat"]),
@@ -77,6 +79,8 @@ def test_tables_with_other_separators_and_without_a_header(tmp_path, text, promp
     [
         ('prompt,n\n"a cat,1\na dog,2\n', "line 3: unexpected end of data .is a quote left open"),
         ("prompt,prompt\na,b\n", "2 columns 'prompt'"),
+        ("a cat;1\na dog;2\n", "no header, but a column of numbers .separated by ';'.*as prompt;number"),
+        ("a cat on a mat, 0.5\na dog, -2\n", "no header, but a column of numbers .separated by ','"),
         ('"a cat","512"\n"a dog","256"\n', "say which column holds the prompts.*Columns: a cat, 512"),
     ],
 )

@@ -108,7 +108,7 @@ def resolve_model(name: str | Path) -> Path | str:
     if folder.is_dir():
         if not (folder / "model_index.json").is_file():
             raise UnknownNameError(
-                f"{folder} is not a model in diffusers' format: it has no model_index.json.{_instead(folder)}"
+                f"{folder} is not a model in diffusers' format: it has no model_index.json{_instead(folder)}"
             )
         return folder
     if folder.is_file():
@@ -156,12 +156,12 @@ def _instead(folder: Path) -> str:
     """What a folder without model_index.json may be instead."""
     if (folder / "pytorch_lora_weights.safetensors").is_file():
         return (
-            " It holds a LoRA: an LCM-LoRA goes into model.lcm_lora, one of another distillation into "
+            ". It holds a LoRA: an LCM-LoRA goes into model.lcm_lora, one of another distillation into "
             "model.few_step_lora, beside the model that it was made for"
         )
     if (folder / "config.json").is_file() and list(folder.glob("diffusion_pytorch_model*")):
         return (
-            " It holds one network: a UNet goes into model.unet, beside the model with the other parts (for "
+            ". It holds one network: a UNet goes into model.unet, beside the model with the other parts (for "
             "LCM-distilled SDXL: model.name=stabilityai/stable-diffusion-xl-base-1.0)"
         )
     return ""

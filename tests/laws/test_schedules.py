@@ -93,6 +93,9 @@ def test_impossible_schedules_are_refused() -> None:
         consistency_schedule(lcm, 51, torch.float32)
     with pytest.raises(ValueError, match="eta must lie between 0"):
         ddim_schedule(ddim, 20, 1.5, torch.float32)
+    late = DDIMScheduler(**NOISE_SCHEDULE, clip_sample=False, steps_offset=1)
+    with pytest.raises(ValueError, match=r"model\.steps=1000 begins at time 1000, .* ends at 999 .*model\.steps=500"):
+        ddim_schedule(late, 1000, 1.0, torch.float32)
     with pytest.raises(ValueError, match="clip_sample: true"):
         ddim_schedule(DDIMScheduler(**NOISE_SCHEDULE, clip_sample=True), 20, 1.0, torch.float32)
     with pytest.raises(ValueError, match="prediction_type 'flow'"):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kedge.cli.seeds import seed_option
 from kedge.cli.tables import table_format, write_table
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ def compare_command(
         str | None, typer.Option(help="A file, a named set or a hub data set. By default the run's held-out prompts.")
     ] = None,
     count: Annotated[int | None, typer.Option(min=1, help="Use this many of the prompts.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the noise, the same for both.")] = 0,
+    seed: Annotated[int, seed_option("Seed of the noise, the same for both.")] = 0,
     samples: Annotated[int, typer.Option(min=1, help="Pictures for each prompt.")] = 2,
     format: Annotated[
         str | None, typer.Option(help="table, markdown, json, csv or latex; by default from --out's ending.")

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from kedge.cli.seeds import seed_option
 from kedge.cli.tables import read_scales, table_format, write_table
 from kedge.policies.families.words import family_names
 
@@ -23,7 +24,7 @@ def eval_command(
         str | None, typer.Option(help="A file, a named set or a hub data set. By default the run's held-out prompts.")
     ] = None,
     count: Annotated[int | None, typer.Option(min=1, help="Use this many of the prompts.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the noise: every model draws from the same.")] = 0,
+    seed: Annotated[int, seed_option("Seed of the noise: every model draws from the same.")] = 0,
     samples: Annotated[int, typer.Option(min=1, help="Pictures for each prompt.")] = 1,
     base: Annotated[bool, typer.Option("--base/--no-base", help="Measure the base model of runs too.")] = True,
     statistics: Annotated[bool, typer.Option("--statistics", help="Add what the pictures look like.")] = False,

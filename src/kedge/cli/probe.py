@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from kedge.cli.seeds import seed_option
 from kedge.cli.tables import table_format, write_table
 from kedge.policies.families.words import family_names
 
@@ -27,7 +28,7 @@ def probe_command(
         typer.Option("--model", metavar="KEY=VALUE", help="Other keys of a recipe's model block: dtype=bfloat16."),
     ] = None,
     count: Annotated[int | None, typer.Option(min=1, help="Use this many of the prompts.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the noise, the same for all.")] = 0,
+    seed: Annotated[int, seed_option("Seed of the noise, the same for all.")] = 0,
     samples: Annotated[int, typer.Option(min=1, help="Pictures for each prompt.")] = 2,
     out: Annotated[
         Path | None, typer.Option(help="The folder for pictures and numbers; probe-MODEL by default.")

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from kedge.cli.seeds import seed_option
 from kedge.cli.wrapping import print_wrapped
 
 
@@ -16,7 +17,7 @@ def prompts_command(
     column: Annotated[str | None, typer.Option(help="The column of a table.")] = None,
     split: Annotated[str, typer.Option(help="The split of a hub data set.")] = "train",
     count: Annotated[int | None, typer.Option(help="Draw this many.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of that draw.")] = 0,
+    seed: Annotated[int, seed_option("Seed of that draw.")] = 0,
     local: Annotated[str | None, typer.Option(help="A local copy of a named set.")] = None,
 ) -> None:
     """List the named prompt sets, or print the prompts of one. Problems with them go to standard error."""

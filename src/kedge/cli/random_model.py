@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from kedge.cli.seeds import seed_option
 from kedge.policies.families.words import layout_names
 
 
@@ -18,7 +19,7 @@ def random_model_command(
     size: Annotated[int | None, typer.Option(help="Side of its pictures in pixels; its own by default.")] = None,
     dtype: Annotated[str, typer.Option(help="Precision of the files: float32, float16 or bfloat16.")] = "float32",
     variant: Annotated[str | None, typer.Option(help="Mark the weight files, as fp16 does on the hub.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the weights.")] = 0,
+    seed: Annotated[int, seed_option("Of the weights.")] = 0,
 ) -> None:
     """Write a model with random weights. In a real model's layout: to try memory, speed and loading, not to draw."""
     from kedge.random_models import Scale, build_layout

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from kedge.cli.seeds import seed_option
 from kedge.policies.families.words import family_names
 
 
@@ -15,7 +16,7 @@ def sample_command(
         str, typer.Argument(metavar="MODEL|RUN", help="A run folder, a bundled model, a folder or a hub id.")
     ],
     prompt: Annotated[list[str], typer.Option(help="What to draw; may be repeated.")],
-    seed: Annotated[int, typer.Option(help="Seed of the first picture of each prompt.")] = 0,
+    seed: Annotated[int, seed_option("Seed of the first picture of each prompt.")] = 0,
     count: Annotated[int, typer.Option(min=1, help="Pictures for each prompt, with seeds one after another.")] = 1,
     out: Annotated[Path, typer.Option(help="The picture; with several, a grid.")] = Path("sample.png"),
     base: Annotated[

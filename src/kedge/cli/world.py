@@ -7,13 +7,15 @@ from typing import Annotated
 
 import typer
 
+from kedge.cli.seeds import seed_option
+
 app = typer.Typer(help="The emoji world: draw scenes, score pictures, build its models.", no_args_is_help=True)
 
 
 @app.command()
 def render(
     prompt: Annotated[str, typer.Argument(help='A caption, such as "two foxes in the snow".')],
-    seed: Annotated[int, typer.Option(help="Another seed, another scene of the same caption.")] = 0,
+    seed: Annotated[int, seed_option("Another seed, another scene of the same caption.")] = 0,
     out: Annotated[Path, typer.Option(help="The picture.")] = Path("scene.png"),
     scale: Annotated[int, typer.Option(min=1, help="Enlarge each pixel so many times.")] = 8,
 ) -> None:

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from kedge.cli.seeds import seed_option
+
 
 def fit(
     studies: Annotated[
@@ -25,7 +27,7 @@ def fit(
     lr: Annotated[float | None, typer.Option(help="By default 5e-6; 2e-5 for the emoji CLIP.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Votes at once.")] = 32,
     layers: Annotated[int | None, typer.Option(min=0, help="Train only so many last layers; all by default.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the split and the order.")] = 0,
+    seed: Annotated[int, seed_option("Of the split and the order.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, …")] = "auto",
 ) -> None:
     """Learn a reward from votes or ratings, and measure it on prompts that it has not seen."""

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from kedge.cli.seeds import seed_option
+
 
 def new(
     target: Annotated[str, typer.Argument(metavar="RUN|MODEL|IMAGES", help="What is to be judged.")],
@@ -25,7 +27,7 @@ def new(
     ] = None,
     checks: Annotated[float, typer.Option(min=0, max=1, help="Share of pairs shown again, swapped.")] = 0.0,
     preset: Annotated[str | None, typer.Option(help="paper: 300 prompts and three questions, as in ROCM.")] = None,
-    seed: Annotated[int, typer.Option(help="Of noise, order and sides.")] = 0,
+    seed: Annotated[int, seed_option("Of noise, order and sides.")] = 0,
     title: Annotated[
         str, typer.Option(help="Raters see it: it must not say what is compared.")
     ] = "Which picture is better?",

@@ -30,6 +30,11 @@ def ddim_schedule(scheduler: DDIMScheduler, steps: int, eta: float, dtype: torch
     most = scheduler.config.num_train_timesteps
     check_steps(steps, most)
     scheduler.set_timesteps(steps)
+    if (first := int(scheduler.timesteps[0])) >= most:
+        raise ValueError(
+            f"model.steps={steps} begins at time {first}, and this model's schedule ends at {most - 1} (its scheduler "
+            f"has steps_offset {scheduler.config.steps_offset}): take fewer, such as model.steps={most // 2}"
+        )
 
     def constants(i: int, t: Tensor) -> tuple[Tensor, ...]:
         previous = t - most // steps

@@ -1,4 +1,6 @@
-"""Sizes in bytes, as disks and downloads have them (MB, GB) and as memory is sold (GiB); durations in words."""
+"""Sizes in bytes, as disks (MB, GB) and memory (GiB) are sold; durations in words; numbers as people type them."""
+
+import math
 
 MB = 10**6
 GB = 10**9
@@ -26,3 +28,15 @@ def _two(seconds: float, large: int, its_name: str, small: int, small_name: str)
     """In two units, the smaller one whole and left out where it is 0."""
     whole, rest = divmod(round(seconds / small), large // small)
     return f"{whole} {its_name} {rest} {small_name}" if rest else f"{whole} {its_name}"
+
+
+def finite(text: object) -> float:
+    """The number that was typed, or stands in a file.
+
+    Raises:
+        ValueError: for anything else, infinity and NaN included.
+    """
+    number = float(str(text))
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is no finite number")
+    return number

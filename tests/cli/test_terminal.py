@@ -74,9 +74,11 @@ def test_the_bar_shows_the_time_left_and_all_numbers(columns, monkeypatch):
     bar = Bar(Console(file=out, width=columns, force_terminal=True, color_system=None))
     bar.start(0, 1000)
     monkeypatch.setattr(bar, "_clock", time.monotonic() - 94.0)
-    bar.update(12, {"reward": 21.251, "divergence": 0.0123, "held_out/helpers.training_world:redness": 0.5})
+    numbers = {"reward": 21.251, "divergence": 0.0123, "held_out/helpers.training_world:redness": 0.5}
+    bar.update(12, numbers | {"peak_memory_mb": 7238.0})
     bar.close()
     text = out.getvalue()
+    assert "7.2 GB" in " ".join(text.split())
     assert "12/1000" in text
     assert "2 h 9 min left" in text
     assert "divergence 0.0123" in " ".join(text.split())

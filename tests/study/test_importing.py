@@ -93,6 +93,12 @@ def test_pictures_are_looked_for_in_the_folder_that_is_named(tmp_path, pictures)
     ("name", "text", "words"),
     [
         ("r.csv", "image,rating\n3.png,good\n", ("r.csv, row 1", "rating", "'good'", "number")),
+        ("r.csv", "image,rating\n3.png,nan\n", ("r.csv, row 1", "rating", "'nan'", "number")),
+        (
+            "p.csv",
+            "jpg_0,jpg_1,label_0,caption\n3.png,3.png,inf,x\n",
+            ("p.csv, row 1", "label_0 should be 1, 0 or 0.5, not 'inf'"),
+        ),
         ("r.csv", "image,rating\n99.png,1\n", ("row 1", "'99.png'", "--images")),
         (
             "r.csv",

@@ -21,6 +21,7 @@ from kedge.policies.base import draw_noise, rollout
 from kedge.policies.latent import LatentPolicy
 from kedge.policies.settings import LoraConfig
 from kedge.quiet import quiet_loading
+from kedge.workflows.export import weighted_run
 
 PROMPTS = ["a cat", "the fox at night"]
 ABOUT = {"base_model": "micro", "reward": "0.7*hpsv2", "seed": 3, "algorithm": {"name": "rocm", "beta": 1e-4}}
@@ -175,6 +176,18 @@ def test_a_policy_without_lora_has_nothing_to_export(micro_lcm: Path, tmp_path: 
     for policy in (load_policy("lcm", micro_lcm, steps=4, guidance=7.5), ToyPolicy()):
         with pytest.raises(ValueError, match="has no LoRA"):
             save_lora(policy, tmp_path, ABOUT)
+
+
+def test_what_is_stacked_may_have_a_weight_and_a_name_with_an_equals_sign(tmp_path: Path) -> None:
+    (tmp_path / "lr=1e-4").mkdir()
+    (tmp_path / "lr=1e-4" / "config.yaml").touch()
+    assert weighted_run("runs/other") == (Path("runs/other"), 1.0)
+    assert weighted_run("runs/other=0.5") == (Path("runs/other"), 0.5)
+    assert weighted_run(f"{tmp_path}/lr=1e-4") == (tmp_path / "lr=1e-4", 1.0)
+    assert weighted_run(f"{tmp_path}/lr=1e-4=-2") == (tmp_path / "lr=1e-4", -2.0)
+    for wrong in ("runs/other=nan", "runs/other=inf", "runs/other=much"):
+        with pytest.raises(ValueError, match=f"--with takes RUN or RUN=WEIGHT, .* not '{wrong}'"):
+            weighted_run(wrong)
 
 
 def test_stacked_adapters_add_what_both_add(micro_lcm: Path, tmp_path: Path) -> None:

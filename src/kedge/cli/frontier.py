@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from kedge.cli.tables import table_format, write_table
+from kedge.units import finite
 
 
 def frontier_command(
@@ -41,7 +42,7 @@ def read_strengths(text: str) -> list[float]:
     if text.strip() == "none":
         return []
     try:
-        numbers = [float(part) for part in text.split(",")]
+        numbers = list(map(finite, text.split(",")))
     except ValueError:
         numbers = [-1.0]
     if any(number < 0 for number in numbers):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kedge.files import check_writable, write_text
+from kedge.units import finite
 
 if TYPE_CHECKING:
     from kedge.evaluation.tables import Table
@@ -42,7 +43,7 @@ def read_scales(texts: list[str]) -> dict[str, float]:
     for text in texts:
         name, _, factor = text.rpartition("=")
         try:
-            scales[name] = float(factor)
+            scales[name] = finite(factor)
         except ValueError:
             scales[name] = 0.0
         if not name or scales[name] <= 0:

@@ -65,7 +65,7 @@ def _remedy(command: TyperCommand, error: Any) -> str:
     parameter = getattr(error, "param", None)
     if parameter is not None and not error.message and getattr(parameter, "help", None):
         return str(parameter.help)  # follows "Missing argument 'recipe'."
-    return str(error.message)
+    return str(error.message).removeprefix("Value error, ").removeprefix("Input ")
 
 
 def _instead_of(command: TyperCommand, option: str) -> str:

@@ -18,6 +18,7 @@ from kedge.files import text_lines
 from kedge.registry import suggest
 from kedge.study.label_studio import flat_tasks
 from kedge.study.ratings import Chosen, Picture, Rated
+from kedge.units import finite
 
 Row = Mapping[str, Any]
 
@@ -161,7 +162,7 @@ def _ratings(rows: Iterable[Row], columns: Mapping[str, str], folder: Path, file
         where = f"{file}, row {number}"
         text = row[columns["rating"]]
         try:
-            rating = float(str(text).replace(",", "."))
+            rating = finite(str(text).replace(",", "."))
         except ValueError:
             raise ValueError(f"{where}: {columns['rating']} should be a number, not {text!r}") from None
         rated.append(Rated(_prompt(row, columns), _picture(row[columns["image"]], folder, where), rating))
@@ -188,7 +189,10 @@ def _preferred(value: Any, column: str, names: tuple[Any, Any], where: str) -> f
     ``label_0`` of Pick-a-Pic is 1 where the first one won; all other columns name the winner.
     """
     if column == "label_0":
-        return 1.0 - float(value)
+        try:
+            return 1.0 - finite(value)
+        except ValueError:
+            raise ValueError(f"{where}: {column} should be 1, 0 or 0.5, not {value!r}") from None
     text = str(value).strip().lower().removesuffix(".0")
     for preferred, words in ((0.0, FIRST), (1.0, SECOND), (0.5, TIE)):
         if text in words:

@@ -46,13 +46,14 @@ class Silent:
 
 
 class Summary:
-    """The few numbers of the progress line, smoothed where they jump."""
+    """The few numbers of the progress line, smoothed where they jump, and the most memory that was held."""
 
     def __init__(self) -> None:
         self._values: dict[str, float] = {}
+        self._memory = 0.0
 
     def take(self, numbers: Mapping[str, float]) -> str:
-        """Take in a step's numbers; returns for example ``reward 21.3 · divergence 0.012 · held-out 21.1``."""
+        """Take in a step's numbers; returns for example ``reward 21.3 · divergence 0.012 · held-out 21.1 · 7.2 GB``."""
         for name, value in numbers.items():
             if name in SHOWN:
                 self._values[name] = 0.9 * self._values.get(name, value) + 0.1 * value
@@ -60,7 +61,11 @@ class Summary:
             if named := logged(name):
                 self._values[named[0].removesuffix(" prompts")] = value
                 break
-        return " · ".join(f"{name} {value:.4g}" for name, value in self._values.items())
+        parts = [f"{name} {value:.4g}" for name, value in self._values.items()]
+        self._memory = numbers.get("peak_memory_mb", self._memory)
+        if self._memory:
+            parts.append(f"{self._memory / 1000:.1f} GB")
+        return " · ".join(parts)
 
 
 class Bar:

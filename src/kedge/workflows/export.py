@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kedge.runs.folder import is_run
+from kedge.units import finite
+
 if TYPE_CHECKING:
     from kedge.export.lora_files import Layer
 
@@ -31,10 +34,12 @@ def export_run(run: Path, program: str, out: Path | None = None, others: Sequenc
 
     if out is None and (others or program == MERGED):
         raise ValueError("--out FOLDER is needed: what is stacked or merged does not replace the run's own adapter")
+    weighted = list(map(weighted_run, others))
     loaded = load_run(run, device="cpu")
     layers = adapter_layers(loaded.policy)
-    if others:
-        layers = stack([(layers, 1.0), *(_other(text, loaded.config.model.name) for text in others)])
+    if weighted:
+        base = loaded.config.model.name
+        layers = stack([(layers, 1.0), *((_other(path, base), weight) for path, weight in weighted)])
     if program == MERGED:
         return save_merged(loaded.config.model, layers, Path(str(out)))
     about = metadata(loaded.config, loaded.step, loaded.base) | ({"stacked_with": list(others)} if others else {})
@@ -45,16 +50,26 @@ def export_run(run: Path, program: str, out: Path | None = None, others: Sequenc
     return written[name]
 
 
-def _other(text: str, base: str) -> tuple[dict[str, Layer], float]:
+def weighted_run(text: str) -> tuple[Path, float]:
+    """``RUN`` or ``RUN=WEIGHT``; a folder whose name has an equals sign is one, too.
+
+    Raises:
+        ValueError: the weight is no finite number.
+    """
+    path, equals, weight = text.rpartition("=")
+    if not equals or is_run(Path(text)):
+        return Path(text), 1.0
+    try:
+        return Path(path), finite(weight)
+    except ValueError:
+        raise ValueError(f"--with takes RUN or RUN=WEIGHT, for example runs/other=0.5, not {text!r}") from None
+
+
+def _other(run: Path, base: str) -> dict[str, Layer]:
     from kedge.export.lora import adapter_layers
     from kedge.workflows.load_run import load_run
 
-    path, equals, weight = text.rpartition("=")
-    try:
-        factor = float(weight) if equals else 1.0
-    except ValueError:
-        raise ValueError(f"--with takes RUN or RUN=WEIGHT, for example runs/other=0.5, not {text!r}") from None
-    other = load_run(Path(path if equals else text), device="cpu")
+    other = load_run(run, device="cpu")
     if other.config.model.name != base:
         raise ValueError(f"{other.path} was trained on {other.config.model.name}, not on {base}")
-    return adapter_layers(other.policy), factor
+    return adapter_layers(other.policy)

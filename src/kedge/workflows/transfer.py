@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kedge.units import finite
 from kedge.workflows.samplers import changed, resampled, separated, usual_changes
 from kedge.workflows.targets import LoadedModel
 
@@ -133,7 +134,7 @@ def _beside(text: str) -> Beside:
 
     place, equals, weight = text.rpartition("=")
     try:
-        factor = float(weight) if equals else 1.0
+        factor = finite(weight) if equals else 1.0
     except ValueError:
         raise ValueError(f"{OPTION} {BESIDE}={text}: write {BESIDE}=LORA or {BESIDE}=LORA=WEIGHT") from None
     path = Path(place if equals else text)

@@ -218,13 +218,13 @@ SHARED: dict[str, dict] = {
     "hybrid, held": {**HYBRID, "target": {"nats": 0.01}},
     "hybrid, ridge": {**HYBRID, "surrogate": "ridge(clipscore@emoji)", "target": {"nats": 0.01}},
     "stages": {"name": "rocm", "anchor": "auto"},
-    "rlcm, held": {"name": "rlcm", "normalise": "batch", "target": {"nats": 0.01}},
+    "rlcm, held": {"name": "rlcm", "normalise": "batch", "target": {"nats": 0.01}, "last_step": "pathwise"},
     "refl": {"name": "refl"},
     "soft_q": {"name": "soft_q"},
 }
 
 
-QUICK = "rlcm, held"  # it shares advantages and β; the others are for -m slow
+QUICK = "rlcm, held"  # it shares advantages and β, and has a gradient of the last step; the others are for -m slow
 
 
 @pytest.mark.parametrize(

@@ -101,10 +101,8 @@ def assemble(
         log.warning(warning)
     seed_everything(config.training.seed)  # the same fresh adapter on every process
     policy, base = _started(config, processes, parent)
-    if processes.main and (sentence := cut_prompts(policy, prompts)):
-        log.warning(sentence)
-    if processes.main and (sentence := _anchor(config, policy)):
-        log.warning(sentence)
+    if processes.main:
+        _warn(config, policy, prompts)
     seed_everything(_own_seed(config, processes))
     apply_memory_settings(policy, config.memory, config.speed)
     if config.memory.drop_text_encoders and isinstance(policy, LatentPolicy):
@@ -168,8 +166,14 @@ def cut_prompts(policy: Policy, prompts: Sequence[str]) -> str | None:
     )
 
 
+def _warn(config: RunConfig, policy: Policy, prompts: Sequence[str]) -> None:
+    """What a recipe and its model show before anything is drawn."""
+    for sentence in filter(None, (cut_prompts(policy, prompts), _anchor(config, policy))):
+        log.warning(sentence)
+
+
 def _anchor(config: RunConfig, policy: Policy) -> str | None:
-    """What to say of β before the first picture; None if nothing is known, or all is well."""
+    """The warning for β that needs no pictures; None if there is none."""
     algorithm = config.algorithm.instance
     if not isinstance(algorithm, Priced) or not isinstance(policy, LatentPolicy):
         return None

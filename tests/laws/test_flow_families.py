@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -77,13 +78,27 @@ def test_a_network_call_of_policy_and_reference_at_once(name: str, models: Build
     assert (p.mean - q.mean).abs().max() > 1e-4
 
 
-COMFYUI = {  # what comfy/lora.py maps: the names of diffusers' modules behind a prefix, with underscores
-    "flux-schnell": r"lora_transformer_(single_)?transformer_blocks_\d+_attn_to_(q|k|v|out_0)",
-    "sd35-turbo": r"lora_transformer_transformer_blocks_\d+_attn2?_to_(q|k|v|out_0)",
-    "z-image-turbo": r"lycoris_(layers|noise_refiner|context_refiner)_\d+_attention_to_(q|k|v|out_0)",
-    "flux2-klein": r"lora_transformer_(transformer_blocks_\d+_attn_to_(q|k|v|out_0)"
-    r"|single_transformer_blocks_\d+_attn_to_qkv_mlp_proj)",
-}
+COMFYUI = json.loads((Path(__file__).parents[1] / "golden/comfyui/lora_names.json").read_text())["families"]
+RANGE, CHOICE = re.compile(r"\{(\d+)-(\d+)\}"), re.compile(r"\{([a-z0-9_,]+)\}")
+
+
+def at_any_depth(pattern: str) -> str:
+    """The table's pattern as a regular expression that allows any numbers of layers."""
+    return CHOICE.sub(lambda found: f"({found[1].replace(',', '|')})", RANGE.sub(r"\\d+", pattern))
+
+
+def at_true_depth(pattern: str) -> list[str]:
+    """All names that the table's pattern stands for."""
+    if found := RANGE.search(pattern):
+        options: list[str] = list(map(str, range(int(found[1]), int(found[2]) + 1)))
+    elif found := CHOICE.search(pattern):
+        options = found[1].split(",")
+    else:
+        return [pattern]
+    names = []
+    for option in options:
+        names += at_true_depth(pattern[: found.start()] + option + pattern[found.end() :])
+    return names
 
 
 @pytest.mark.parametrize("name", FLOW)
@@ -91,7 +106,11 @@ def test_loras_have_the_names_of_comfyui_and_come_back(name: str, models: Builde
     policy, other = policy_of(models(name), drift=0.02), policy_of(models(name))
     paths = save_lora(policy, tmp_path, {"base_model": "tiny"})
     layers = {key.partition(".")[0] for key in load_file(paths["comfyui"])}
-    assert all(re.fullmatch(COMFYUI[name], layer) for layer in layers), layers
+    patterns = list(map(at_any_depth, COMFYUI[name]))
+    for layer in layers:
+        assert any(re.fullmatch(pattern, layer) for pattern in patterns), layer
+    for pattern in patterns:
+        assert any(re.fullmatch(pattern, layer) for layer in layers), pattern
     assert 3 * len(layers) == len(load_file(paths["comfyui"]))
     for path in paths.values():
         for weight in other.trainable():
@@ -149,6 +168,11 @@ def test_the_plan_knows_them_by_name_at_true_size(name: str) -> None:
     assert sum(weights) == pytest.approx(parameters, rel=0.01)
     assert drawn.latent_shape == latents
     assert model.kind in FAMILIES
+    kohya, layers = drawn.backbone.kohya, set[str]()
+    for key in drawn.adapter.weights:
+        layers.add(kohya.key(key.partition(".lora_")[0]))
+    expected = COMFYUI["sd35-medium-turbo" if "medium" in name else model.kind]
+    assert layers == set(chain.from_iterable(map(at_true_depth, expected)))
 
 
 def test_models_that_need_many_steps_are_told_apart_or_asked_for(tmp_path: Path) -> None:

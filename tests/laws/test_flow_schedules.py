@@ -7,14 +7,20 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import FlowMatchEulerDiscreteScheduler, LCMScheduler, StableDiffusion3Pipeline
+from diffusers import (
+    FlowMatchEulerDiscreteScheduler,
+    FlowMatchLCMScheduler,
+    LCMScheduler,
+    StableDiffusion3Pipeline,
+    UniPCMultistepScheduler,
+)
 from diffusers.pipelines.flux2.pipeline_flux2_klein import compute_empirical_mu
 
 from helpers.micro_models import NOISE_SCHEDULE
 from kedge.algorithms.rocm import PAPER_BETA
 from kedge.config import load_config
 from kedge.config.presets import preset as preset_named
-from kedge.policies.families.flow import dynamic_shift, flow_schedule
+from kedge.policies.families.flow import as_flow_scheduler, dynamic_shift, flow_schedule
 from kedge.policies.families.lcm import consistency_schedule
 from kedge.policies.steps import GaussianStep
 
@@ -109,6 +115,7 @@ PRESETS = {  # schedule, and latent dimensions
     "rocm-flux2-klein-12gb": ("klein 512", 128 * 32 * 32),
     "rocm-z-image-turbo-24gb": ("shift 3", 16 * 128 * 128),
     "rocm-flux-schnell-40gb": ("schnell", 16 * 128 * 128),
+    "rocm-flux-schnell-12gb": ("schnell", 16 * 64 * 64),
     "rocm-sd35-medium-turbo-16gb": ("shift 3", 16 * 128 * 128),
 }
 
@@ -127,7 +134,27 @@ def test_the_presets_hold_as_tightly_as_the_paper_holds_its_lcm(preset: str) -> 
 
 
 def test_z_image_in_eight_steps_is_anchored_as_lcm_at_its_end() -> None:
-    assert weights(schedule_for("shift 3", 8))[-1] == pytest.approx(2.7, rel=0.02)
+    expected = [0.00113, 0.00617, 0.02, 0.0556, 0.154, 0.5, 2.72]
+    assert weights(schedule_for("shift 3", 8)) == pytest.approx(expected, rel=0.02)
+
+
+# The noise level from which the last step goes straight to the picture, held by nothing but last_step_std.
+LAST = {
+    **{("schnell", 4): 0.25, ("shift 3", 4): 0.5, ("shift 3", 8): 0.3},
+    **{("klein 512", 4): 0.72, ("klein 1024", 4): 0.77},
+}
+
+
+@pytest.mark.parametrize(("name", "steps"), LAST)
+def test_where_the_step_that_nothing_holds_starts(name: str, steps: int) -> None:
+    assert schedule_for(name, steps)[1].sigma.item() == pytest.approx(LAST[name, steps], abs=0.005)
+    assert schedule_for(name, steps)[1].std == 0
+
+
+@pytest.mark.parametrize(("steps", "sigma"), [(4, 0.58), (8, 0.40)])
+def test_where_the_last_step_of_a_consistency_model_starts(steps: int, sigma: float) -> None:
+    last = consistency_schedule(LCMScheduler(**NOISE_SCHEDULE), steps, torch.float64)[1]
+    assert last.sigma.item() == pytest.approx(sigma, abs=0.005)
 
 
 def test_the_pipelines_of_stable_diffusion_3_end_too_low_if_left_to_themselves() -> None:
@@ -135,6 +162,8 @@ def test_the_pipelines_of_stable_diffusion_3_end_too_low_if_left_to_themselves()
     scheduler = scheduler_of("shift 3")
     scheduler.set_timesteps(4)
     assert scheduler.sigmas[:4].tolist() == pytest.approx([1, 0.8577, 0.6022, 0.0089], abs=1e-4)
+    anchor = [float((1 - sigma) ** 2 / (2 * sigma**2)) for sigma in scheduler.sigmas[1:4]]
+    assert anchor == pytest.approx([0.0138, 0.218, 6200], rel=0.01)
     assert "sigmas" in inspect.signature(StableDiffusion3Pipeline.__call__).parameters
 
 
@@ -145,6 +174,15 @@ def test_noise_near_the_end_is_refused_with_the_reason() -> None:
         schedule_for("schnell", 25, 0.3)
     assert len(schedule_for("schnell", 25, 0.0)) == 25
     assert len(schedule_for("schnell", 20)) == 20
+
+
+def test_a_scheduler_without_their_noise_levels_is_refused() -> None:
+    other = UniPCMultistepScheduler(use_flow_sigmas=True, flow_shift=3.0)
+    with pytest.raises(ValueError, match=r"that of UniPCMultistepScheduler.*no shift.*published model's file"):
+        as_flow_scheduler(other)
+    with pytest.raises(ValueError, match=r"invert_sigmas: true"):
+        as_flow_scheduler(scheduler_of("shift 3", invert_sigmas=True))
+    assert as_flow_scheduler(FlowMatchLCMScheduler(shift=3.0)).shift == 3.0
 
 
 def test_a_shift_by_size_is_that_of_the_pipelines() -> None:

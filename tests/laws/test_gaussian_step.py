@@ -119,6 +119,31 @@ def test_a_sampler_without_noise_is_refused_where_noise_is_needed() -> None:
         parse_config({**plain, "algorithm": "ddpo"})
 
 
+@pytest.mark.parametrize("algorithm", ["rlcm", "grpo", "hybrid", "d3po"])
+def test_a_single_step_has_no_noise_to_learn_from(algorithm: str) -> None:
+    single = {**BASE, "model": {"name": "emoji-lcm", "steps": 1}}
+    with pytest.raises(ConfigError, match=rf"'{algorithm}' learns .*model\.steps=1 .*2 or more.*algorithm=rocm"):
+        parse_config({**single, "algorithm": algorithm})
+    parse_config({**single, "algorithm": "rocm"})
+
+
+Z_IMAGE = "Tongyi-MAI/Z-Image-Turbo"
+
+
+@pytest.mark.parametrize(
+    ("block", "message"),
+    [
+        ({"eta": 0.5}, r"model\.eta=0\.5 means nothing to z-image-turbo.*there model\.renoise says"),
+        ({"guidance": 3.5}, r"model\.guidance=3\.5: Z-Image-Turbo was distilled to draw without guidance"),
+        ({"lcm_lora": "latent-consistency/lcm-lora-sdxl"}, r"model\.lcm_lora is for models with a UNet, and Z-Image"),
+        ({"kind": "z-image-turbo", "few_step_lora": "a/b"}, r"model\.few_step_lora is for models with a UNet"),
+    ],
+)
+def test_what_a_flow_model_has_no_use_for_is_refused_at_once(block: dict, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        parse_config({**BASE, "model": {"name": Z_IMAGE, **block}})
+
+
 def test_another_rules_family_takes_no_share() -> None:
     with pytest.raises(ConfigError, match=r"model\.renoise=0\.5 means nothing to diffusion.*lcm"):
         parse_config({**BASE, "model": {"name": "emoji-diffusion", "renoise": 0.5}})

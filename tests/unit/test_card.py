@@ -88,10 +88,11 @@ def test_a_card_without_the_marks_is_its_owners() -> None:
 @pytest.mark.parametrize(
     ("kind", "renoise", "sampler"),
     [
-        ("lcm", 1.0, "lcm"),
-        ("turbo", 1.0, "euler_ancestral"),
-        ("flux2-klein", 1.0, "lcm"),
-        ("flux2-klein", 0.0, "euler"),
+        ("lcm", 1.0, "`lcm`, the scheduler `simple` after the node ModelSamplingDiscrete (lcm)"),
+        ("turbo", 1.0, "`euler_ancestral`"),
+        ("z-image-turbo", 1.0, "`lcm`, the scheduler `simple`"),
+        ("flux2-klein", 1.0, "`lcm`, the node Flux2Scheduler"),
+        ("flux2-klein", 0.0, "`euler`, the node Flux2Scheduler"),
         ("flux2-klein", 0.5, None),
         ("sana-sprint", 1.0, None),
     ],
@@ -102,4 +103,4 @@ def test_the_sampler_in_comfyui_is_named_where_it_has_one(kind: str, renoise: fl
     config = parse_config({"model": model, "algorithm": algorithm, "reward": "clipscore@emoji", "prompts": "emoji"})
     text = model_card(config, 3, [], "my-run", "1 s")
     assert ("In ComfyUI" in text) == (sampler is not None)
-    assert sampler is None or f"with the sampler `{sampler}` and 4 steps" in text
+    assert sampler is None or f"with the sampler {sampler} and 4 steps" in text

@@ -10,7 +10,10 @@ from typing import Any
 from kedge.config.schema import ModelConfig, RunConfig
 from kedge.config.text import ConfigError
 from kedge.config.workload import workload_of
+from kedge.models import LORA_KEYS
 from kedge.policies.families import FAMILIES
+from kedge.policies.families.backbones import UNETS
+from kedge.policies.families.spec import Family
 from kedge.registry import listed
 
 
@@ -57,6 +60,7 @@ def _check_model(model: ModelConfig) -> None:
         return
     if model.lcm_lora and model.few_step_lora:
         raise ConfigError("model.lcm_lora and model.few_step_lora: a model is distilled one way; leave one of them out")
+    _check_foreign(model, family)
     for key in ("timesteps", "prediction_type"):
         if getattr(model, key) is not None and key not in family.keys:
             takers = []
@@ -73,6 +77,24 @@ def _check_model(model: ModelConfig) -> None:
     question = family.asks(vars(model)) if family.asks else None
     if question:
         raise ConfigError(f"model.kind={family.name}: {question}")
+
+
+def _check_foreign(model: ModelConfig, family: Family) -> None:
+    """Refuse parts, guidance and η where the family has no use for them."""
+    for key in ("unet", *LORA_KEYS):
+        if getattr(model, key) and family.backbone.network != UNETS.network:
+            raise ConfigError(
+                f"model.{key} is for models with a UNet, and {family.title} has none: leave it out (diffusers' "
+                "fuse_lora and save_pretrained merge a LoRA into a folder of its own)"
+            )
+    if model.guidance and not family.takes_guidance:
+        raise ConfigError(
+            f"model.guidance={model.guidance:g}: {family.title} was distilled to draw without guidance, and takes none "
+            "as an input: leave it out"
+        )
+    if model.eta != 1 and "eta" not in family.keys:
+        other = f"; there model.{family.noise_key} says how much noise a step draws" if family.noise_key else ""
+        raise ConfigError(f"model.eta={model.eta:g} means nothing to {family.name}: leave it out{other}")
 
 
 def _check_distance(config: RunConfig) -> None:
@@ -110,6 +132,12 @@ def _check_noise(config: RunConfig) -> None:
         raise ConfigError(
             f"model.renoise={model.renoise:g} means nothing to {family.name}, which has a rule of its own for how much "
             f"noise a step draws: leave it out (it is for {listed(takers, 'and')})"
+        )
+    if model.steps == 1 and settings.needs.noise:
+        raise ConfigError(
+            f"algorithm {config.algorithm.name!r} learns from the log-probabilities of noisy steps, and with "
+            "model.steps=1 the only step draws no noise: set model.steps to 2 or more, or algorithm=rocm, which learns "
+            "without noise too"
         )
     for key in ("eta", "renoise"):
         if key not in family.keys or getattr(model, key) > 0 or model.steps == 1:

@@ -177,11 +177,12 @@ def _use(config: RunConfig) -> str:
 
 def _comfyui(config: RunConfig) -> str:
     """The sampler that it was trained under, where ComfyUI has it by a name."""
-    model = config.model
-    sampler = model.family.comfyui.get(model.renoise) if model.family else None
-    if sampler is None:
+    model, family = config.model, config.model.family
+    sampler = family.comfyui.get(model.renoise) if family else None
+    if family is None or sampler is None:
         return ""
-    return f" In ComfyUI, `lora/comfyui.safetensors` with the sampler `{sampler}` and {model.steps} steps."
+    levels = f", {family.comfyui_levels}" if family.comfyui_levels and not model.timesteps else ""
+    return f" In ComfyUI, `lora/comfyui.safetensors` with the sampler `{sampler}`{levels} and {model.steps} steps."
 
 
 def _quantized(config: RunConfig) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ from kedge.policies.unet_file import load_unet_file, unet_path
 from kedge.policies.weight_files import NOT_DRAWING
 from kedge.quiet import quiet_loading
 from kedge.vocabulary import check_vocabulary
+
+SHARD = re.compile(r"-\d+-of-\d+(?=\.)")  # ….fp16-00001-of-00002.safetensors
 
 
 @dataclass(frozen=True)
@@ -162,5 +165,6 @@ def _only_variant(folders: list[Path]) -> str | None:
     marks: set[str | None] = set()
     for folder in folders:
         for file in folder.glob("*.safetensors"):
-            marks.add(file.name.split(".")[1] if file.name.count(".") > 1 else None)
+            mark = SHARD.sub("", file.name).split(".")[1]
+            marks.add(None if mark == "safetensors" else mark)
     return marks.pop() if len(marks) == 1 else None

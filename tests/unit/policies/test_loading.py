@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from diffusers import UNet2DConditionModel
 from huggingface_hub import constants
 
 from helpers.family_models import FAMILIES, TINY, Builder
@@ -112,6 +113,13 @@ def test_a_folder_with_fp16_files_only_is_loaded_as_it_is(tmp_path: Path) -> Non
     assert policy.network.dtype == torch.float32
     with pytest.raises((OSError, ValueError), match="int8"):
         load_policy("auto", folder, steps=2, guidance=7.0, parts=ModelParts(variant="int8"))
+    # In several files, as large models are.
+    network, shards = UNet2DConditionModel.from_pretrained(unet, variant="fp16"), tmp_path / "shards"
+    network.save_pretrained(shards, variant="fp16", max_shard_size="500KB")
+    assert len(list(shards.glob("*.fp16-0*.safetensors"))) > 1
+    again = load_policy("auto", folder, steps=2, guidance=7.0, parts=ModelParts(unet=str(shards)))
+    for weight, other in zip(again.network.parameters(), policy.network.parameters(), strict=True):
+        assert torch.equal(weight, other)
 
 
 def test_sdxls_vae_stays_in_float32_where_the_rest_is_float16(models: Builder, tmp_path: Path) -> None:
@@ -168,6 +176,10 @@ def test_other_models_are_refused_with_what_is_supported(tmp_path: Path) -> None
             load_policy(kind, tmp_path, steps=2, guidance=0)
     with pytest.raises(ConfigError, match=r"model: .*PixArtSigmaPipeline.*docs/extending\.md"):
         parse_config({"model": str(tmp_path)})
+    (tmp_path / "model_index.json").write_text(json.dumps({"unet": ["diffusers", "UNet2DConditionModel"]}))
+    for kind in ("auto", "lcm"):
+        with pytest.raises(UnknownNameError, match=r"model_index\.json has no _class_name"):
+            load_policy(kind, tmp_path, steps=2, guidance=0)
 
 
 def test_the_wrong_kind_or_place_is_explained(models: Builder, tmp_path: Path) -> None:

@@ -97,6 +97,7 @@ LCM = Family(
     make="kedge.policies.families.lcm:lcm_policy",
     backbone=UNETS,
     comfyui={1.0: "lcm"},
+    comfyui_levels="the scheduler `simple` after the node ModelSamplingDiscrete (lcm)",
     steps=8,
     guidance=PAPER_GUIDANCE,
     embeds_guidance=True,

@@ -25,6 +25,7 @@ def detect_kind(model: str | Path, parts: ModelParts | None = None) -> str:
         UnknownNameError: for a model that cannot be found, or that Kedge cannot load.
     """
     if part := (parts or ModelParts()).says_what:
+        _check_unet(str(model), part[0])
         return family_of_part(*part).name
     newest_first = list(reversed(FAMILIES.values()))
     folder = local_folder(model)
@@ -41,6 +42,18 @@ def detect_kind(model: str | Path, parts: ModelParts | None = None) -> str:
         if files.pipeline in family.backbone.pipelines:
             fitting.append(family.name)
     raise UnknownNameError(f"{model} is a {files.pipeline}; say which it is with model.kind={' or '.join(fitting)}")
+
+
+def _check_unet(model: str, key: str) -> None:
+    """Refuse a part that goes into a UNet beside a model that is known to have none.
+
+    Raises:
+        UnknownNameError: naming both.
+    """
+    known = layout_of(model)
+    for family in FAMILIES.values():
+        if known in family.layouts and family.backbone.network != UNETS.network:
+            raise UnknownNameError(f"model.{key} is for models with a UNet, and {family.title} ({model}) has none")
 
 
 def family_of_part(key: str, source: str) -> Family:
@@ -120,6 +133,8 @@ def check_pipeline(pipeline: str, family: Family | None, model: str) -> None:
     """
     if family is not None and pipeline in family.backbone.pipelines:
         return
+    if pipeline == str(None):
+        raise UnknownNameError(f"{model}/model_index.json has no _class_name, so it does not say what the model is")
     fitting = []
     for other in FAMILIES.values():
         if pipeline in other.backbone.pipelines:

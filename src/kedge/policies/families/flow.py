@@ -57,6 +57,27 @@ def flow_schedule(
     return schedule_of(GaussianStep, scheduler.timesteps, constants, prediction_type=FLOW, dtype=dtype)
 
 
+def as_flow_scheduler(scheduler: Any) -> FlowMatchEulerDiscreteScheduler:
+    """The scheduler that samples these models, with the noise levels of the one in the model's folder.
+
+    Raises:
+        ValueError: for a scheduler that does not say how the noise levels are shifted, or counts them upwards.
+    """
+    own, source = "FlowMatchEulerDiscreteScheduler", type(scheduler).__name__
+    if not source.startswith("FlowMatch"):
+        raise ValueError(
+            f"scheduler/scheduler_config.json is that of {source}, from which {own}, by which Kedge samples, would "
+            "take no shift of the noise levels: put the published model's file there"
+        )
+    if scheduler.config.get("invert_sigmas"):
+        raise ValueError(
+            "scheduler/scheduler_config.json sets invert_sigmas: true, so noise levels rise towards the picture: Kedge "
+            "trains models that are sampled from noise = 1 down to 0"
+        )
+    flow: FlowMatchEulerDiscreteScheduler = FlowMatchEulerDiscreteScheduler.from_config(scheduler.config)
+    return flow
+
+
 def dynamic_shift(scheduler: FlowMatchEulerDiscreteScheduler, tokens: int, steps: int) -> float:
     """μ for a picture of so many tokens, as the pipelines of FLUX.1, Stable Diffusion 3 and Z-Image compute it."""
     config = scheduler.config
@@ -114,7 +135,7 @@ def flow_policy(
         )
     network = getattr(pipeline, backbone.network)
     _, height, width = parts.space.shape(size)
-    scheduler = FlowMatchEulerDiscreteScheduler.from_config(pipeline.scheduler.config)
+    scheduler = as_flow_scheduler(pipeline.scheduler)
     mu = parts.shift(scheduler, height * width // parts.patch**2, steps)
     dtype = torch.promote_types(network.dtype, torch.float32)
     return LatentPolicy(

@@ -64,9 +64,11 @@ def _distilled(files: ModelFiles) -> bool:
 few_step_flow = partial(
     Family,
     guidance=0.0,
+    takes_guidance=False,
     renoise=STOCHASTIC,
     seeds_all=True,
     comfyui=COMFYUI,
+    comfyui_levels="the scheduler `simple`",
     scheduler=FLOW_SCHEDULER,
 )
 
@@ -121,6 +123,7 @@ FLUX2_KLEIN = few_step_flow(
     title="FLUX.2 [klein]",
     make="kedge.policies.families.flux2:flux2_policy",
     backbone=FLUX2,
+    comfyui_levels="the node Flux2Scheduler",  # the shift depends on the size
     steps=4,
     recognises=_distilled,
     name_marks=("flux.2-klein-4b", "flux.2-klein-9b"),

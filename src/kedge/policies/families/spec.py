@@ -116,6 +116,7 @@ class Family:
         guidance: ω where nobody chose one.
         embeds_guidance: whether its networks take ω as an input, at no cost. Else ω is classifier-free guidance: two
             evaluations for each step, unless it is 0.
+        takes_guidance: whether it can be drawn under guidance at all.
         aliases: other names.
         takes: further keys of the ``model`` block that mean something to it: ``eta``. diffusers' call takes them too.
         renoise: the r of ``model.renoise`` that diffusers can sample → what its scheduler is given for that; empty
@@ -125,6 +126,7 @@ class Family:
         seeds_all: whether only ``torch.manual_seed`` seeds the steps' noise, because diffusers' pipeline hands its
             generator to the first noise alone.
         comfyui: r of ``model.renoise`` (1 where it means nothing) → ComfyUI's name of the sampler that does the same.
+        comfyui_levels: what there has the same noise levels, in words; None if nothing is known to.
         conversions: parts that make a plain model one of this family.
         scheduler: the class in diffusers that samples it; None if it is always the one in the model's folder.
         one_step_scheduler: the class for a single step, which draws no noise, if it is another.
@@ -145,12 +147,14 @@ class Family:
     steps: int
     guidance: float
     embeds_guidance: bool = False
+    takes_guidance: bool = True
     aliases: tuple[str, ...] = ()
     takes: tuple[str, ...] = ()
     renoise: Mapping[float, Mapping[str, Any]] = field(default_factory=dict)
     timesteps: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
     seeds_all: bool = False
     comfyui: Mapping[float, str] = field(default_factory=dict)
+    comfyui_levels: str | None = None
     conversions: tuple[Conversion, ...] = ()
     scheduler: str | None = None
     one_step_scheduler: str | None = None

@@ -21,13 +21,14 @@ class Needs:
     """What an algorithm needs of reward, policy and sampler; checked when the config is read, before anything loads.
 
     ``noise``: steps that draw some, because it learns from their log-probabilities. One for which that depends on its
-    settings has a property ``needs_noise``.
+    settings has a property ``needs_noise``. ``single_step``: it learns at K = 1 all the same, where no step draws any.
     """
 
     differentiable_reward: bool = False
     reference: bool = False
     pairs: bool = False
     noise: bool = False
+    single_step: bool = False
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ class Hybrid(ROCM):
         least_correlation: ρ² within prompts below which S is left out.
     """
 
-    needs: ClassVar[Needs] = Needs(reference=True, noise=True)
+    needs: ClassVar[Needs] = Needs(reference=True, noise=True, single_step=True)
 
     surrogate: str = "compressibility_proxy"
     buffer_size: int = 256

@@ -133,7 +133,7 @@ def _check_noise(config: RunConfig) -> None:
             f"model.renoise={model.renoise:g} means nothing to {family.name}, which has a rule of its own for how much "
             f"noise a step draws: leave it out (it is for {listed(takers, 'and')})"
         )
-    if model.steps == 1 and settings.needs.noise:
+    if model.steps == 1 and settings.needs.noise and not settings.needs.single_step:
         raise ConfigError(
             f"algorithm {config.algorithm.name!r} learns from the log-probabilities of noisy steps, and with "
             "model.steps=1 the only step draws no noise: set model.steps to 2 or more, or algorithm=rocm, which learns "

@@ -84,20 +84,20 @@ RANGE, CHOICE = re.compile(r"\{(\d+)-(\d+)\}"), re.compile(r"\{([a-z0-9_,]+)\}")
 
 def at_any_depth(pattern: str) -> str:
     """The table's pattern as a regular expression that allows any numbers of layers."""
-    return CHOICE.sub(lambda found: f"({found[1].replace(',', '|')})", RANGE.sub(r"\\d+", pattern))
+    return CHOICE.sub(lambda match: f"({match[1].replace(',', '|')})", RANGE.sub(r"\\d+", pattern))
 
 
 def at_true_depth(pattern: str) -> list[str]:
     """All names that the table's pattern stands for."""
-    if found := RANGE.search(pattern):
-        options: list[str] = list(map(str, range(int(found[1]), int(found[2]) + 1)))
-    elif found := CHOICE.search(pattern):
-        options = found[1].split(",")
+    if match := RANGE.search(pattern):
+        options: list[str] = list(map(str, range(int(match[1]), int(match[2]) + 1)))
+    elif match := CHOICE.search(pattern):
+        options = match[1].split(",")
     else:
         return [pattern]
     names = []
     for option in options:
-        names += at_true_depth(pattern[: found.start()] + option + pattern[found.end() :])
+        names += at_true_depth(pattern[: match.start()] + option + pattern[match.end() :])
     return names
 
 

@@ -26,6 +26,7 @@ from kedge.evaluation.evaluator import evaluate
 from kedge.evaluation.guard import judge_comparison
 from kedge.evaluation.report import trained_on
 from kedge.evaluation.result import Evaluation
+from kedge.evaluation.statistics import mean_interval
 from kedge.pixels import from_uint8
 from kedge.policies.fingerprint import fingerprint
 from kedge.prompts import load_prompts
@@ -36,6 +37,7 @@ from kedge.workflows.load_run import TrainedRun
 from kedge.workflows.train import train
 from kedge.worlds.emoji.captions import BACKGROUNDS
 from kedge.worlds.emoji.detect import guess_background
+from kedge.worlds.emoji.oracle import Oracle
 from kedge.worlds.emoji.scenes import VARIANTS
 
 RECORDS = Path(__file__).parents[1] / "docs" / "records"
@@ -114,6 +116,7 @@ def row(run: TrainedRun, tuned: Evaluation, base: Evaluation) -> dict[str, Any]:
         "sentence": verdict.sentence,
         "changes": changes(comparison),
         "backgrounds": background_shares(tuned),
+        "activity": activity_change(tuned, base),
         "distances": {name: float(values.mean()) for name, values in tuned.distances.items()},
         "first_signs": first_signs(run),
         "seconds": round(sum(line.get("seconds") or 0 for line in run.metrics), 1),
@@ -128,6 +131,17 @@ def changes(comparison: Comparison) -> dict[str, dict[str, Any]]:
         if change.remaining is not None:
             table[change.metric]["remaining"] = change.remaining.to_dict()
     return table
+
+
+def activity_change(tuned: Evaluation, base: Evaluation) -> dict[str, Any]:
+    """How well the activity is drawn, by the part of the oracle's verdict that says so: the base's mean, the change."""
+    values = []
+    for evaluation in (tuned, base):
+        assert evaluation.images is not None
+        images = from_uint8(torch.from_numpy(evaluation.images))
+        values.append(Oracle().parts(images, evaluation.prompts).activity.numpy())
+    difference = mean_interval(values[0] - values[1], base.prompts)
+    return {"base": float(values[1].mean()), "difference": difference.to_dict()}
 
 
 def background_shares(evaluation: Evaluation) -> dict[str, float]:

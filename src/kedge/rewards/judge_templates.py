@@ -38,6 +38,16 @@ def number_after(pattern: str) -> Read:
     return read
 
 
+def mean_after(pattern: str) -> Read:
+    """The mean of all numbers that ``pattern`` finds in the answer: one for each aspect of a judgement."""
+
+    def read(answer: str, prompt: str) -> float | None:
+        numbers = [float(number) for number in re.findall(pattern, answer)]
+        return sum(numbers) / len(numbers) if numbers else None
+
+    return read
+
+
 def yes_or_no(answer: str, prompt: str) -> float | None:
     """1 for an answer that begins with yes, 0 for one that begins with no."""
     word = re.match(r"\W*(yes|no)\b", answer, re.IGNORECASE)
@@ -65,8 +75,22 @@ _UNIFIED = (
     "to 5 after 'Final Score:'.\nYour task is provided as follows:\nText Caption: [{prompt}]"
 )
 
+# RationalRewards' aspects, scale and the lines that its model writes (github.com/TIGER-AI-Lab/RationalRewards). The
+# words around them are Kedge's own: that repository states no licence.
+_RATIONAL = (
+    "You judge pictures that were generated from a user's instruction.\n\nUser Instruction: {prompt}\n\nJudge the "
+    "picture on three aspects. Justify each, and give it a score between 1 (it fails) and 4 (nothing to criticise); "
+    "fractions count.\n1. Text Faithfulness: are all objects, attributes and relations of the instruction there, and "
+    "nothing else?\n2. Physical and Visual Quality: is it plausible and free of artefacts?\n3. Text Rendering: is "
+    "written text right and legible? Its score is N/A if the instruction asks for none.\n\nAnswer in this form:\n"
+    "# Detailed Judgement\n1. Text Faithfulness:\n## Score: [1 to 4]\n## Justification: [why]\n"
+    "2. Physical and Visual Quality:\n## Score: [1 to 4]\n## Justification: [why]\n"
+    "3. Text Rendering:\n## Score: [1 to 4, or N/A]\n## Justification: [why]\n# Summary: [one sentence]"
+)
+
 TEMPLATES = {
     "unifiedreward": JudgeTemplate(_UNIFIED, number_after(rf"Final Score:\s*{NUMBER}"), "1 to 5", 1024),
+    "rationalrewards": JudgeTemplate(_RATIONAL, mean_after(rf"(?m)^\W*Score\W*{NUMBER}"), "1 to 4", 2048),
     "yes": JudgeTemplate('Does this picture show "{prompt}"? Answer Yes or No.', yes_or_no, "0 or 1", 8),
     "ocr": JudgeTemplate("What is written in this picture? Answer with the words alone.", same_text, "0 to 1", 128),
     "rating": JudgeTemplate(

@@ -66,7 +66,12 @@ DEBERTA = Part(
 )
 
 QWEN3_VL_2B = Part(
-    "model", "Qwen/Qwen3-VL-2B-Instruct", files=VISION_LANGUAGE_FOLDER, size=int(4.26 * GB), licence="Apache-2.0"
+    "model",
+    "Qwen/Qwen3-VL-2B-Instruct",
+    files=VISION_LANGUAGE_FOLDER,
+    size=int(4.26 * GB),
+    licence="Apache-2.0",
+    bundled="answerer",
 )
 HPS_V3 = Part(
     "checkpoint",

@@ -31,6 +31,7 @@ VISION_LANGUAGE = (
         measures="how surely a vision-language model says Yes when asked whether the picture shows the prompt",
         units="log-odds of Yes, in nats",
         made_from=("Qwen3-VL",),
+        world_made_from=("emoji answerer",),
         parts=(parts.QWEN3_VL_2B,),
         settings={"question": 'Does this picture show "{prompt}"? Answer Yes or No.', "yes": "Yes", "no": "No"},
         source="weights",

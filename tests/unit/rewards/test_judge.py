@@ -10,6 +10,8 @@ from kedge.rewards import load_reward
 from kedge.rewards.judge import Judge
 from kedge.rewards.judge_templates import TEMPLATES, same_text, yes_or_no
 
+ASPECTS = "1. Text Faithfulness:\n## Score: {}\n## Justification: 2 of 3\n2. Quality:\n## **Score:** {}\n3. Text:\n"
+RATIONAL = ASPECTS + "## Score: {}"
 IMAGES = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 
 
@@ -30,6 +32,9 @@ def judged(answer, settings="", prompt='a sign that says "OPEN"'):
         ("(template=unifiedreward)", "The alignment is good (4 of 5).\nFinal Score: 3.75", 3.75),
         ("(template=unifiedreward)", "Final Score: 2\n… on reflection, Final Score: 3", 3),
         ("(template=unifiedreward, unread=-1)", "I cannot say", -1),
+        ("(template=rationalrewards)", RATIONAL.format("3.5", "2", "N/A"), 2.75),
+        ("(template=rationalrewards)", RATIONAL.format("3", "2", "1"), 2),
+        ("(template=rationalrewards, unread=1)", "# Summary: Score it yourself", 1),
         ("(template=yes)", " **Yes**, it does", 1),
         ("(template=yes)", "no", 0),
         ("(template=ocr)", "O P E N", 1),

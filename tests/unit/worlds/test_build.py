@@ -128,6 +128,7 @@ def test_the_card_says_what_the_log_says_last(tmp_path):
         return dict.fromkeys(names, 0.5) | {"right": right}
 
     measured = {prompts: quality(0.25) for prompts in card.PROMPTS}
+    shares, parts = {"right": 0.9375, "ordered": 0.5}, {"activity": 0.345, "total": 0.5}
     agreement = {"prompts": 9, "pictures": 8, "accuracy": {"hpsv2": 0.71}, "prompt_accuracy": {"hpsv2": 0.83}}
     notes = [
         {"stage": "vae", "steps": 10, "batch": 2, "seconds": 60.0, "device": "cpu", "torch": "2"},
@@ -140,6 +141,7 @@ def test_the_card_says_what_the_log_says_last(tmp_path):
         {"settings": [{"steps": 4, "omega": 1.5} | {prompts: quality(0.625) for prompts in card.PROMPTS}]},
         {"flow_steps": [{"steps": 2, "omega": 0.0} | {prompts: quality(0.375) for prompts in card.PROMPTS}]},
         {"reward": "aesthetic", "correlation_with_taste": 0.66},
+        {"reward": "vqa", "questions": {"scenes": shares, "activities": shares, "correlation": parts}},
         agreement | {"correlation": {"hpsv2": {"hpsv2": 1.0}}},
     ]
     (tmp_path / "build.jsonl").write_text("".join(json.dumps(note) + "\n" for note in notes))
@@ -153,6 +155,8 @@ def test_the_card_says_what_the_log_says_last(tmp_path):
         "| 4 | 1.5 | held out | 62.5% |",
         "| 2 | 0 | held out | 37.5% |",
         "`emoji-flow/`",
+        "answers 93.8% of questions",
+        "the oracle's activity part by 0.34, with",
     ):
         assert piece in text, piece
     assert "12.5%" not in text

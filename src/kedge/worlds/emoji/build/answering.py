@@ -1,13 +1,16 @@
 """Stage: a vision-language model that answers Yes or No: the network behind ``vqa`` at the emoji world's size.
 
-It is a Qwen2-VL, only smaller, in the layout of the published ones: whatever reads those reads it. It learns from
-scenes with their own caption (Yes) and with one that differs in a word or is another scene's (No).
+It is a Qwen2-VL, only smaller, in the layout of the published ones: whatever reads those reads it. Each scene is asked
+about twice: with its own caption (Yes), and with one that differs in a word or is another scene's (No). One bit for a
+picture teaches little about what is drawn there, so it also learns each next word of the scene's own caption.
 """
 
 from __future__ import annotations
 
 import json
 import random
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +22,18 @@ from transformers import PreTrainedTokenizerFast, Qwen2VLConfig, Qwen2VLForCondi
 
 from kedge.rewards.patches import PatchPreprocess
 from kedge.rewards.vqa import PLACE, QUESTION
+from kedge.worlds.emoji.atlas import ANIMAL_NAMES
 from kedge.worlds.emoji.build.clip import worn
 from kedge.worlds.emoji.build.loop import Schedule, train
-from kedge.worlds.emoji.build.pictures import altered
 from kedge.worlds.emoji.build.pool import Pool
+from kedge.worlds.emoji.captions import ACTIVITIES, BACKGROUNDS, POSITIONS, Spec
 
 PATCH, SIDE, WIDTH, LAYERS = 4, 32, 128, 4
 PICTURE, START, END, UNKNOWN, PAD = "<|image_pad|>", "<|vision_start|>", "<|vision_end|>", "[UNK]", "[PAD]"
 ANSWERS = ("Yes", "No")
 LISTENED = 20_000  # scenes whose captions give the words
-ANOTHER = 0.5  # share of wrong captions that are another scene's; the rest differ in a word
+ANOTHER = 0.25  # share of wrong captions that are another scene's; the rest differ in a word
+ACTIVE = 0.12  # share of scenes with an activity: more than the generators' reward models see, it is asked about most
 TEMPLATE = (
     "{% for message in messages %}{% for part in message['content'] %}"
     "{% if part['type'] == 'image' %}<|vision_start|><|image_pad|><|vision_end|> {% else %}{{ part['text'] }}"
@@ -104,66 +109,130 @@ def all_texts(pool: Pool) -> list[str]:
     """The pool's captions, and changed ones: together they have every word that is asked about."""
     rng, texts = random.Random(0), set()
     for spec in pool.specs[:LISTENED]:
-        texts |= {str(spec), str(altered(spec, rng))}
+        texts |= {str(spec), str(falsified(spec, rng))}
     return sorted(texts)
 
 
 def wrong_caption(pool: Pool, index: int, rng: random.Random) -> str:
-    """What is not asked of this scene: another scene's caption, or its own with a word changed."""
-    own = str(pool.specs[index])
+    """What is not true of this scene: another scene's caption, or its own with a word changed."""
+    own = pool.specs[index]
     if rng.random() < ANOTHER:
-        other = str(pool.specs[rng.randrange(len(pool.specs))])
-        if other != own:
-            return other
-    return str(altered(pool.specs[index], rng))
+        other = pool.specs[rng.randrange(len(pool.specs))]
+        if set(other.animals) != set(own.animals):
+            return str(other)
+    return str(falsified(own, rng))
+
+
+def falsified(spec: Spec, rng: random.Random) -> Spec:
+    """The caption with one thing changed that it says, or with an activity that is not there.
+
+    Never a combination that is held out: it would be asked about, and always denied.
+    """
+    while True:
+        changed = rng.choice(changes(spec, rng))
+        if not changed.held_out:
+            return changed
+
+
+def changes(spec: Spec, rng: random.Random) -> list[Spec]:
+    """An untrue caption for each thing that this one says: an animal, and background, position, activity."""
+    animals = list(spec.animals)
+    animals[rng.randrange(len(animals))] = _another(ANIMAL_NAMES, spec.animals, rng)
+    specs = [replace(spec, animals=tuple(animals))]
+    if spec.background:
+        specs.append(replace(spec, background=_another(BACKGROUNDS, (spec.background,), rng)))
+    if spec.position:
+        specs.append(replace(spec, position=_another(POSITIONS, (spec.position,), rng)))
+    elif len(animals) == 1:
+        specs.append(replace(spec, activity=_another(ACTIVITIES, (spec.activity,), rng), bare=False))
+    return specs
+
+
+def _another(words: Sequence[str], taken: Sequence[str | None], rng: random.Random) -> str:
+    while True:
+        word = rng.choice(words)
+        if word not in taken:
+            return word
 
 
 def read_questions(tokenizer: PreTrainedTokenizerFast, captions: list[str]) -> tuple[Tensor, Tensor]:
     """Token ids ``[B, L]``, padded on the right, and the place of each row's last token ``[B]``."""
-    grid = pixels().grid(SIDE, SIDE)
-    tokens = int(grid.prod()) // pixels().merge ** 2
-    frame = f"{START} {PICTURE * tokens} {END} "
-    texts = [frame + QUESTION.replace(PLACE, caption) for caption in captions]
+    texts = [frame() + QUESTION.replace(PLACE, caption) for caption in captions]
     rows = tokenizer(texts, add_special_tokens=False, padding=True, return_tensors="pt")
     return rows["input_ids"], rows["attention_mask"].sum(1) - 1
 
 
-def answers(model: Qwen2VLForConditionalGeneration, images: Tensor, ids: Tensor, last: Tensor) -> Tensor:
-    """Logits of the next word ``[B, V]`` for pictures ``[B, 3, 32, 32]`` in [0, 1] and their questions."""
-    grid = pixels().grid(SIDE, SIDE).expand(len(images), -1).to(ids.device)
-    states = model.model(
-        input_ids=ids,
-        pixel_values=pixels()(images).flatten(0, 1),
-        image_grid_thw=grid,
-        mm_token_type_ids=(ids == model.config.image_token_id).int(),
-        attention_mask=(torch.arange(ids.shape[1], device=ids.device) <= last[:, None]).long(),
-        use_cache=False,
+def frame() -> str:
+    """The picture's place, as the chat template writes it."""
+    tokens = int(pixels().grid(SIDE, SIDE).prod()) // pixels().merge ** 2
+    return f"{START} {PICTURE * tokens} {END} "
+
+
+def next_words(model: Qwen2VLForConditionalGeneration, images: Tensor, ids: Tensor, last: Tensor) -> Tensor:
+    """Logits of the word after each token ``[N, L, V]``, for pictures ``[B, 3, 32, 32]`` in [0, 1].
+
+    Args:
+        ids: questions ``[N, L]``, the first N / B of them about the first picture, and so on.
+        last: the place of each row's last token ``[N]``.
+    """
+    times, device = len(ids) // len(images), ids.device
+    grid = pixels().grid(SIDE, SIDE).to(device)
+    places = ids == model.config.image_token_id
+    there = (torch.arange(ids.shape[1], device=device) <= last[:, None]).long()
+    seen = model.model.get_image_features(pixels()(images).flatten(0, 1), grid.expand(len(images), -1)).pooler_output
+    seen = torch.stack(list(seen)).repeat_interleave(times, 0).flatten(0, 1)
+    words = model.get_input_embeddings()(ids)
+    words = words.masked_scatter(places[:, :, None], seen.to(words.dtype))
+    positions, _ = model.model.get_rope_index(
+        ids, mm_token_type_ids=places.int(), image_grid_thw=grid.expand(len(ids), -1), attention_mask=there
+    )
+    states = model.model.language_model(
+        inputs_embeds=words, position_ids=positions, attention_mask=there, use_cache=False
     ).last_hidden_state
-    logits: Tensor = model.lm_head(states[torch.arange(len(ids), device=ids.device), last])
+    logits: Tensor = model.lm_head(states)
     return logits
+
+
+def answers(model: Qwen2VLForConditionalGeneration, images: Tensor, ids: Tensor, last: Tensor) -> Tensor:
+    """Logits of the first word of the answer ``[N, V]``; arguments as for :func:`next_words`."""
+    return next_words(model, images, ids, last)[torch.arange(len(ids)), last]
+
+
+def caption_places(tokenizer: PreTrainedTokenizerFast, last: Tensor, length: int) -> Tensor:
+    """Which tokens of the questions are the caption's or the quotation mark behind it: bool ``[N, length]``."""
+    before, after = QUESTION.split(PLACE)
+    first, behind = (len(tokenizer.tokenize(text)) for text in (frame() + before, after))
+    place = torch.arange(length, device=last.device)
+    return (place >= first) & (place <= last[:, None] - behind + 1)
 
 
 def train_answerer(
     pool: Pool, schedule: Schedule, folder: Path, *, seed: int
 ) -> tuple[Qwen2VLForConditionalGeneration, PreTrainedTokenizerFast]:
-    """Cross-entropy of the first word of the answer, half Yes and half No."""
+    """Cross-entropy of the first word of the answer, half Yes and half No, and of the words of what is true.
+
+    ``schedule.batch`` counts questions: two for each picture.
+    """
     torch.manual_seed(seed)
     tokenizer = make_vocabulary(all_texts(pool))
     model, device = make_answerer(tokenizer), pool.scenes.device
     yes, no = tokenizer.convert_tokens_to_ids(list(ANSWERS))
 
     def loss(generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-        index = pool.pick(schedule.batch, generator)
+        index = pool.pick(schedule.batch // 2, generator)
         rng = random.Random(int(torch.randint(2**31, (1,), generator=generator, device=generator.device)))
-        right = [row % 2 == 0 for row in range(len(index))]
         captions = []
-        for place, true in zip(index.tolist(), right, strict=True):
-            captions.append(str(pool.specs[place]) if true else wrong_caption(pool, place, rng))
+        for place in index.tolist():
+            captions += [str(pool.specs[place]), wrong_caption(pool, place, rng)]
         ids, last = (tensor.to(device) for tensor in read_questions(tokenizer, captions))
-        logits = answers(model, worn(pool.images(index), generator), ids, last)
-        targets = torch.where(torch.tensor(right, device=device), yes, no)
-        said_yes = logits[:, yes] > logits[:, no]
-        return F.cross_entropy(logits, targets), {"right": (said_yes == (targets == yes)).float().mean()}
+        logits = next_words(model, worn(pool.images(index), generator), ids, last)
+        true = torch.arange(len(ids), device=device) % 2 == 0
+        answer = logits[torch.arange(len(ids)), last]
+        described = caption_places(tokenizer, last, ids.shape[1])[:, 1:] & true[:, None]
+        words = F.cross_entropy(logits[:, :-1][described], ids[:, 1:][described])
+        value = F.cross_entropy(answer, torch.where(true, yes, no)) + words
+        said_yes = answer[:, yes] > answer[:, no]
+        return value, {"right": (said_yes == true).float().mean(), "words": words.detach()}
 
     average = train("answerer", {"answerer": model}, loss, schedule, folder, seed=seed, device=device)
     model.load_state_dict(average["answerer"])

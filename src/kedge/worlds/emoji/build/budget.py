@@ -30,7 +30,7 @@ class Budget:
     blip: Schedule
     imagereward: Schedule  # a batch counts rankings
     captioner: Schedule
-    answerer: Schedule
+    answerer: Schedule  # a batch counts questions, two for each picture
 
 
 BUDGETS = {
@@ -70,7 +70,7 @@ BUDGETS = {
         blip=Schedule(steps=2_200, batch=128, lr=1e-3, ema=0.99, warmup=100),
         imagereward=Schedule(steps=1_000, batch=20, lr=4e-4, ema=0.99, warmup=50),
         captioner=Schedule(steps=900, batch=96, lr=1e-3, ema=0.99, warmup=50),
-        answerer=Schedule(steps=3_000, batch=64, lr=1e-3, ema=0.995, warmup=100),  # not run yet
+        answerer=Schedule(steps=1_600, batch=64, lr=1e-3, muon=0.005, ema=0.99, warmup=60),
     ),
     "smoke": Budget(
         pool=512,

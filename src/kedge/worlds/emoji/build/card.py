@@ -21,6 +21,7 @@ Apache-2.0, as Kedge is.
 - `hpsv2/`: open_clip's checkpoint; `blip/`: BLIP's; `imagereward/`: ImageReward's, each as published.
 - `captioner/`: transformers' `BlipForConditionalGeneration`; `bert/`: `BertModel`, by which its words are compared with
   the prompt's (`alignment@emoji`).
+- `answerer/`: transformers' `Qwen2VLForConditionalGeneration`, which answers Yes or No (`vqa@emoji`).
 - `scales.json`: mean and standard deviation of each reward over emoji-lcm's pictures.
 
 In `emoji-lcm/`, `vae` and `text_encoder` are links to `emoji-diffusion/`'s: they are the same.
@@ -40,6 +41,7 @@ LEARNED = {
     "blipscore-itm": "no votes: the same network, pictures and captions matched",
     "imagereward": "BLIP; rankings by what the prompt asks, whatever the cleanness",
     "alignment": "no votes: a captioner's words, compared with the prompt",
+    "vqa": "no votes: a vision-language model of its own, scenes with true and false captions",
 }
 
 
@@ -88,7 +90,22 @@ def card(measured: dict[str, Any]) -> str:
     lines += _rewards(measured["agreement"])
     taste = measured["rewards"]["aesthetic"]["correlation_with_taste"]
     lines += ["", f"The aesthetic head's ratings correlate with the true taste by {taste:.2f}."]
+    if "vqa" in measured["rewards"]:
+        lines += ["", _answers(measured["rewards"]["vqa"]["questions"])]
     return "\n".join([*lines, *_stages(measured["stages"])]) + "\n"
+
+
+def _answers(questions: dict[str, dict[str, float]]) -> str:
+    """What the model behind ``vqa`` knows."""
+    scenes, activities, correlation = (questions[name] for name in ("scenes", "activities", "correlation"))
+    return (
+        f"The model behind `vqa` answers {scenes['right']:.1%} of questions about true scenes of held-out combinations "
+        "rightly, half of them with the scene's own caption, half with one that differs in a word "
+        f"({scenes['ordered']:.1%} of these pairs get the higher log-odds for the true one); of questions that differ "
+        f"in the activity {activities['right']:.1%} ({activities['ordered']:.1%}). Within the pictures that emoji-lcm "
+        "draws of an activity its log-odds correlate with the oracle's activity part by "
+        f"{correlation['activity']:.2f}, with its verdict by {correlation['total']:.2f}."
+    )
 
 
 def _autoencoder(quality: dict[str, dict[str, float]]) -> list[str]:

@@ -15,7 +15,7 @@ MODELS = ("emoji-diffusion", "emoji-lcm")
 FLOW = "emoji-flow"  # ships if it was built
 SHARED = ("vae", "text_encoder")  # of the models, where they are the same
 CLIPS = ("clip", "pickscore")
-JUDGES = (*CLIPS, "hpsv2", "aesthetic.pth", "bert", "blip", "imagereward", "captioner")
+JUDGES = (*CLIPS, "hpsv2", "aesthetic.pth", "bert", "blip", "imagereward", "captioner", "answerer")
 
 
 def install(folder: Path, assets: Path = ASSETS) -> None:

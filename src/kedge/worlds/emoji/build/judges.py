@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict
 
+import torch
 from transformers import BertTokenizer, BlipConfig, CLIPModel
 
 from kedge.rewards.aesthetic import save_head
@@ -13,13 +14,14 @@ from kedge.rewards.openclip import save_open_clip
 from kedge.rewards.weights import build_frozen, read_state
 from kedge.worlds.emoji.build import hps
 from kedge.worlds.emoji.build.aesthetic import train_aesthetic
-from kedge.worlds.emoji.build.answering import save_answerer, train_answerer
+from kedge.worlds.emoji.build.answer_quality import MODEL, measure_answerer
+from kedge.worlds.emoji.build.answering import ACTIVE, save_answerer, train_answerer
 from kedge.worlds.emoji.build.bert import make_words, train_bert
 from kedge.worlds.emoji.build.blip import blip_config, save_blip, train_blip
 from kedge.worlds.emoji.build.captioning import train_captioner
 from kedge.worlds.emoji.build.loop import Schedule
 from kedge.worlds.emoji.build.pictures import Pictures
-from kedge.worlds.emoji.build.pool import tokenize
+from kedge.worlds.emoji.build.pool import draw_pool, tokenize
 from kedge.worlds.emoji.build.preference import Raters, pairwise_accuracy, scorer, train_preference
 from kedge.worlds.emoji.build.rankings import Rankers, save_image_reward, train_image_reward
 from kedge.worlds.emoji.build.workshop import Workshop
@@ -92,8 +94,12 @@ def build_captioner(shop: Workshop) -> None:
 
 def build_answerer(shop: Workshop) -> None:
     """A vision-language model that says Yes or No, for the reward ``vqa``."""
-    model, tokenizer = train_answerer(shop.pool, shop.budget.answerer, shop.folder, seed=shop.seed + 16)
-    save_answerer(model, tokenizer, shop.folder / "answerer")
+    seed = shop.seed + 16
+    pool = draw_pool(shop.budget.pool, seed, shop.tokenizer, shop.device, activities=ACTIVE)
+    model, tokenizer = train_answerer(pool, shop.budget.answerer, shop.folder, seed=seed)
+    save_answerer(model.to("cpu", torch.float16), tokenizer, shop.folder / "answerer")
+    quality = measure_answerer(shop.folder / "answerer", shop.folder / MODEL, seed=shop.seed + 24)
+    shop.note({"reward": "vqa", "questions": quality})
 
 
 def _preference(

@@ -18,7 +18,7 @@ from torch import Tensor
 from transformers import CLIPTokenizer
 
 from kedge.worlds.emoji.build.loop import autocast
-from kedge.worlds.emoji.captions import Spec, sample_activity_spec, sample_training_spec
+from kedge.worlds.emoji.captions import ACTIVITY_SHARE, Spec, sample_activity_spec, sample_training_spec
 from kedge.worlds.emoji.networks import TOKENS
 from kedge.worlds.emoji.scenes import Scene, compose, compose_all, faded, pack, render_packed
 
@@ -59,10 +59,12 @@ def tokenize(tokenizer: CLIPTokenizer, prompts: list[str]) -> Tensor:
     return ids
 
 
-def draw_pool(count: int, seed: int, tokenizer: CLIPTokenizer, device: torch.device) -> Pool:
-    """``count`` training scenes, each captioned rightly."""
+def draw_pool(
+    count: int, seed: int, tokenizer: CLIPTokenizer, device: torch.device, *, activities: float = ACTIVITY_SHARE
+) -> Pool:
+    """``count`` training scenes, each captioned rightly; ``activities`` of them with an activity."""
     rng = random.Random(seed)
-    specs = [sample_training_spec(rng) for _ in range(count)]
+    specs = [sample_training_spec(rng, activities) for _ in range(count)]
     return _pool(specs, compose_all(specs, rng), tokenizer, device)
 
 

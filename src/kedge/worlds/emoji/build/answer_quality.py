@@ -45,7 +45,7 @@ def measure_answerer(folder: Path, generator: Path, *, seed: int, count: int = 2
     quality = {}
     for name, specs, wrong in (("scenes", scenes, others), ("activities", acting, idle)):
         images = render(compose_all(specs, rng))
-        true, false = (ask(images, [str(spec) for spec in texts]) for texts in (specs, wrong))
+        true, false = ask(images, list(map(str, specs))), ask(images, list(map(str, wrong)))
         right = torch.cat([true > 0, false < 0]).float().mean()
         quality[name] = {"right": float(right), "ordered": float((true > false).float().mean())}
     prompts = repeated([str(spec) for spec in acting], times)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from docs.marked import filled
 
@@ -11,15 +12,18 @@ from kedge.evaluation.statistics import Interval
 from kedge.evaluation.tables import decimals, display
 
 RECORDS = Path(__file__).parent / "records"
-PRESETS = {  # marks on the pages → the preset of their record, and what it is
+PRESETS = {  # marks on the pages → their record, which is called as its preset is, and what was run
     "seeds": ("emoji-rocm", "ROCM with KL towards a learned preference model"),
     "hacking": ("emoji-hacking", "the same without an anchor"),
+    "vqa": ("emoji-rocm-vqa", "ROCM with KL towards what a vision-language model answers, with floors"),
+    "vqa-alone": ("emoji-rocm-vqa-alone", "the same without floors"),
 }
 SIGNS = {  # what the alarm reads → its word in the table
     "jury": "judges",
     "diversity_within": "variety within a prompt",
     "diversity_between": "variety between prompts",
 }
+ACTIVITY = "The oracle's activity part"
 SHORT = ("pickscore@emoji", "imagereward@emoji", "blipscore@emoji", "oracle")  # what fits on the README's first screen
 
 
@@ -43,12 +47,10 @@ def text(name: str = "seeds", *, seeds: int | None = None, metrics: tuple[str, .
         "|:---|---:|" + "---:|" * len(rows),
     ]
     for metric in metrics or record["base"]:
-        mean, _ = record["base"][metric]
-        differences = [Interval(**row["changes"][metric]["difference"]) for row in rows]
-        digits = decimals(differences)
-        cells = [f"{each.value:+.{digits}f} ± {each.half_width:.{digits}f}" for each in differences]
-        numbers = " | ".join([f"{mean:.{digits}f}", *cells]).replace("-", "−")
-        lines.append(f"| {display(metric).title} | {numbers} |")
+        differences = [row["changes"][metric]["difference"] for row in rows]
+        lines.append(_row(display(metric).title, record["base"][metric][0], differences))
+    if "activity" in rows[0]:
+        lines.append(_row(ACTIVITY, rows[0]["activity"]["base"], [row["activity"]["difference"] for row in rows]))
     for metric, change in rows[0]["changes"].items():
         if "remaining" in change:
             cells = [f"{100 * row['changes'][metric]['remaining']['value']:.0f} %" for row in rows]
@@ -62,6 +64,15 @@ def text(name: str = "seeds", *, seeds: int | None = None, metrics: tuple[str, .
     lines.append(f"| Verdict | | {' | '.join(row['verdict'] for row in rows)} |")
     lines.append("\n± is half of the 95 % interval over prompts; differences are paired (same prompts, same noise).")
     return "\n".join(lines) + "\n"
+
+
+def _row(title: str, base: float, differences: list[dict[str, Any]]) -> str:
+    """The base's mean, and each seed's paired difference from it."""
+    intervals = [Interval(**difference) for difference in differences]
+    digits = decimals(intervals)
+    cells = [f"{each.value:+.{digits}f} ± {each.half_width:.{digits}f}" for each in intervals]
+    numbers = " | ".join([f"{base:.{digits}f}", *cells]).replace("-", "−")
+    return f"| {title} | {numbers} |"
 
 
 def _most_changed(tuned: dict[str, float], base: dict[str, float]) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from docs import floors, guidance_picture
 from docs.damage_table import with_damage
 from docs.demo_table import with_demo
+from docs.judges_table import with_judges
 from docs.last_step_table import with_last_step
 from docs.papers_cost import with_cost
 from docs.random_depth_table import with_random_depth
@@ -97,6 +98,11 @@ def architecture(text: str) -> str:
     return re.sub(marks, lambda mark: f"{mark[1]}{floors.table(floors.house())}\n{mark[2]}", text, flags=re.DOTALL)
 
 
+def rewards_page(text: str) -> str:
+    """The page on rewards, with what is measured of them and who may judge whom."""
+    return with_judges(with_world(with_damage(text)))
+
+
 def written() -> dict[Path, str]:
     """Every file that is made from the package and the house's law, with what it should hold."""
     overview = HERE.parent / "ARCHITECTURE.md"
@@ -108,7 +114,7 @@ def written() -> dict[Path, str]:
         HERE / "algorithms" / "ppo.md": with_last_step((HERE / "algorithms" / "ppo.md").read_text(encoding="utf-8")),
         HERE / "memory.md": with_random_depth((HERE / "memory.md").read_text(encoding="utf-8")),
         HERE / "recipes.md": recipes(),
-        HERE / "rewards.md": with_world(with_damage((HERE / "rewards.md").read_text(encoding="utf-8"))),
+        HERE / "rewards.md": rewards_page((HERE / "rewards.md").read_text(encoding="utf-8")),
         HERE / "api" / "README.md": reference(),
         HERE / "images" / "floors.svg": floors.picture(floors.house()),
         overview: architecture(overview.read_text(encoding="utf-8")),

@@ -34,6 +34,7 @@ FLOORS = {
     "blipscore-itm": (0.77, 0.92),
     "imagereward": (0.77, 0.90),
     "alignment": (0.58, 0.70),
+    "vqa": (0.76, 0.94),
 }
 
 

@@ -17,7 +17,7 @@ def with_judges(page: str) -> str:
 
 
 def table() -> str:
-    """Trained rewards down; who clears a model that was trained on each, by published weights and by the bundled ones."""
+    """Trained rewards down; who clears a model that was trained on each: of published weights, of the bundled ones."""
     lines = ["| trained on | judges that clear it | and in the emoji world |", "|:---|:---|:---|"]
     for name in TRAINED:
         cells = [_judges(name, ""), _judges(name, "@emoji") if REWARDS[name].in_world else "(not there)"]

@@ -54,12 +54,14 @@ class Judge:
     Attributes:
         policy: of the preset; it is lent the weights of whatever is looked at.
         rewards: the trained one first; then judges and the truth.
+        level: those of the prompts that rises are measured on; whether a reward fell is asked of all.
         base: the base model's scores of the same pictures.
     """
 
     policy: Policy
     rewards: Mapping[str, Reward]
     prompts: Sequence[str]
+    level: Sequence[str]
     seed: int
     base: Evaluation = field(init=False)
 
@@ -67,27 +69,37 @@ class Judge:
         self.base = self._evaluation(reference=True)
 
     @classmethod
-    def of(cls, config: RunConfig, rewards: Mapping[str, Reward], prompts: Sequence[str], seed: int) -> Judge:
+    def of(
+        cls, config: RunConfig, rewards: Mapping[str, Reward], prompts: Sequence[str], level: Sequence[str], seed: int
+    ) -> Judge:
         """For trainings of ``config``."""
-        return cls(build_policy(config.model, torch.device("cpu")), rewards, prompts, seed)
+        return cls(build_policy(config.model, torch.device("cpu")), rewards, prompts, level, seed)
 
     def look(self, weights: Sequence[torch.Tensor]) -> dict[str, Any]:
         """How far each reward has risen, in σ of the base's scores, prompt by prompt, and whether it fell."""
         with torch.no_grad():
             for ours, theirs in zip(self.policy.trainable(), weights, strict=True):
                 ours.copy_(theirs)
-        comparison = compare(self._evaluation(reference=False), self.base)
-        rises = {}
-        for change in comparison.rewards:
+        now, rises = self._evaluation(reference=False), {}
+        fell = {change.metric: change.fell for change in compare(now, self.base).rewards}
+        for change in compare(of_prompts(now, self.level), of_prompts(self.base, self.level)).rewards:
             difference = change.by_prompt[:, 0] - change.by_prompt[:, 1]
             scaled = np.round(difference / max(change.spread, 1e-12), 4).tolist()
-            rises[change.metric] = {"rise": scaled, "fell": change.fell}
+            rises[change.metric] = {"rise": scaled, "fell": fell[change.metric]}
         return rises
 
     def _evaluation(self, *, reference: bool) -> Evaluation:
         policy: Any = self.policy if reference else Plain(self.policy)
         batch = min(24, len(self.prompts))
         return evaluate(policy, self.rewards, self.prompts, seed=self.seed, batch_size=batch, reference=reference)
+
+
+def of_prompts(evaluation: Evaluation, prompts: Sequence[str]) -> Evaluation:
+    """The scores of these prompts' pictures alone."""
+    among = np.isin(evaluation.prompts, list(prompts))
+    kept = tuple(prompt for prompt in evaluation.prompts if prompt in prompts)
+    scores = {name: values[among] for name, values in evaluation.scores.items()}
+    return replace(evaluation, prompts=kept, scores=scores, statistics={}, images=None, distances={})
 
 
 @dataclass

@@ -6,10 +6,11 @@
 
 Successive halving (Jamieson and Talwalkar 2016) over how far gradients go back, the terms of the divergence, K, batch,
 learning rate and clip (bench/reward_race_space.py): all candidates train for a short time, the best third for twice as
-long, and so on. Best is who reaches +0.5 σ (of the base model's scores) soonest on the tuning prompts, or has risen
-most where nobody has; one under which a judge that sees damage fell beyond chance comes last. The truth is looked at
-and not chosen by. The winner and the preset as it is are then trained from fresh seeds and looked at on test prompts.
-All train on the papers' training prompts (kedge_papers.runner.prompt_sets), none of which is among either.
+long, and so on. Best is who reaches +0.5 σ (of the base model's scores) soonest on the tuning prompts of the kind that
+is trained on, or has risen most where nobody has; one under which a judge that sees damage fell beyond chance, on
+prompts of either kind, comes last. The truth is looked at and not chosen by. The winner and the preset as it is are
+then trained from fresh seeds and looked at on test prompts. All train on the papers' training prompts
+(kedge_papers.runner.prompt_sets), none of which is among either.
 
 Time is the processor's, on one thread: what else runs on the machine does not count. Looking is not counted either.
 Every finished stretch is written down, so that the same command goes on where it was stopped. Writes RECORD
@@ -62,7 +63,7 @@ class Plan:
     Attributes:
         budget: seconds of the processor, looking and loading included.
         longest: seconds that the last rung and the confirmation train for.
-        tuning, test: how many prompts each look draws.
+        tuning, test: how many pictures each look draws, half of them of the kind that is trained on.
         seeds: of the confirmation.
         rungs: each trains twice as long as the one before.
         fewest: candidates at least, the preset as it is among them.
@@ -81,7 +82,7 @@ class Plan:
         """Longer trainings and more prompts where there is time for them."""
         long = minutes >= 60
         return cls(
-            60 * minutes, min(90.0, 60 * minutes / 25), tuning=48 if long else 32, test=132 if long else 48, seeds=seeds
+            60 * minutes, min(90.0, 60 * minutes / 25), tuning=64 if long else 48, test=132 if long else 48, seeds=seeds
         )
 
     def times(self) -> list[list[float]]:
@@ -113,11 +114,11 @@ class Race:
         changes = [*prompts, *self.overrides, *candidate.overrides, *UNWATCHED, f"training.seed={seed}"]
         return load_config(preset(self.preset).path, changes)
 
-    def judge(self, prompts: Sequence[str], noise: int) -> Judge:
+    def judge(self, prompts: Sequence[str], level: Sequence[str], noise: int) -> Judge:
         """Who looks at trainings: the trained reward, those who see damage, and the truth."""
         config = self.config(today(), SEARCH_SEED)
         names = [config.reward, *judges(config.reward), TRUTH]
-        return Judge.of(config, {name: load_reward(name) for name in names}, prompts, noise)
+        return Judge.of(config, {name: load_reward(name) for name in names}, prompts, level, noise)
 
     def train(self, trial: Trial, times: Sequence[float], judge: Judge) -> Trial:
         """What is written down of it, or trained now and written down."""
@@ -248,9 +249,9 @@ def run(race: Race, page: Path) -> None:
     """Search, confirm, write; from where it was stopped."""
     torch.set_num_threads(1)
     start(race)
-    tuning = race.judge(evenly(prompt_sets.tuning(), race.plan.tuning), NOISE_SEED)
+    tuning = race.judge(*looked_at(prompt_sets.tuning(), prompt_sets.tuning_activities(), race.plan.tuning), NOISE_SEED)
     best = [trial for trial in search(race, tuning) if trial.candidate.name != TODAY]
-    test = race.judge(evenly(prompt_sets.test(), race.plan.test), NOISE_SEED + 1)
+    test = race.judge(*looked_at(prompt_sets.test(), prompt_sets.test_activities(), race.plan.test), NOISE_SEED + 1)
     confirm(race, best[0].candidate, test)
     write_page(race.record, page)
     print(f"{race.out} {page}")
@@ -274,6 +275,18 @@ def start(race: Race) -> None:
         race.record = known
     else:
         race.record = {**facts, "environment": environment(1, "cpu"), "spent": 0.0, "trials": {}}
+
+
+def looked_at(prompts: Sequence[str], kind: Sequence[str], count: int) -> tuple[list[str], list[str]]:
+    """``count`` pictures' prompts, half of them of the kind that is trained on, over again where there are too few; and
+    those, which levels are measured on."""
+    others = []
+    for prompt in prompts:
+        if prompt not in kind:
+            others.append(prompt)
+    level = evenly(kind, count // 2)
+    repeated = list(itertools.islice(itertools.cycle(level), count // 2))
+    return repeated + evenly(others, count - count // 2), level
 
 
 def evenly(prompts: Sequence[str], count: int) -> list[str]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from bench.reward_race_page import limit, ratio_of, verdict
 from bench.reward_race_space import CLIPS, RATES, candidates, canonical, today
-from bench.reward_race_trial import Trial
-from bench.time_to_reward import Plan, Race, evenly, order, run, start
+from bench.reward_race_trial import Trial, of_prompts
+from bench.time_to_reward import Plan, Race, evenly, looked_at, order, run, start
 
+from kedge.evaluation.result import Evaluation
 from kedge.prompts.sets import prompts_of
 from kedge_papers.runner import prompt_sets
 
@@ -90,6 +92,16 @@ def test_longer_budgets_train_longer_and_rungs_double() -> None:
 def test_prompts_are_taken_evenly() -> None:
     assert evenly(["a", "b", "c", "d"], 2) == ["a", "c"]
     assert evenly(["a", "b"], 5) == ["a", "b"]
+
+
+def test_half_of_what_is_looked_at_is_of_the_trained_kind_and_levels_are_of_that_half() -> None:
+    prompts, level = looked_at(["a", "b", "x", "y", "z", "u"], ["a", "b"], 6)
+    assert prompts == ["a", "b", "a", "x", "y", "z"]
+    assert level == ["a", "b"]
+    whole = Evaluation("e", ("a", "x", "a", "b"), 0, {"score": np.array([1.0, 9.0, 3.0, 2.0])})
+    part = of_prompts(whole, level)
+    assert part.prompts == ("a", "a", "b")
+    assert part.scores["score"].tolist() == [1.0, 3.0, 2.0]
 
 
 @pytest.mark.slow

@@ -18,7 +18,12 @@ def train() -> list[str]:
 
 def tuning() -> list[str]:
     """The last five animals' training activities, and the first held-out combinations."""
-    return load_prompts("emoji-activities-train")[-TUNING_ACTIVITIES:] + held_out_combinations()[:TUNING_COMBINATIONS]
+    return tuning_activities() + held_out_combinations()[:TUNING_COMBINATIONS]
+
+
+def tuning_activities() -> list[str]:
+    """The part of the tuning's that is of the kind that is trained on."""
+    return load_prompts("emoji-activities-train")[-TUNING_ACTIVITIES:]
 
 
 def test() -> list[str]:

@@ -97,9 +97,9 @@ class Judge:
 def of_prompts(evaluation: Evaluation, prompts: Sequence[str]) -> Evaluation:
     """The scores of these prompts' pictures alone."""
     among = np.isin(evaluation.prompts, list(prompts))
-    kept = tuple(prompt for prompt in evaluation.prompts if prompt in prompts)
+    of_each = tuple(prompt for prompt in evaluation.prompts if prompt in prompts)
     scores = {name: values[among] for name, values in evaluation.scores.items()}
-    return replace(evaluation, prompts=kept, scores=scores, statistics={}, images=None, distances={})
+    return replace(evaluation, prompts=of_each, scores=scores, statistics={}, images=None, distances={})
 
 
 @dataclass

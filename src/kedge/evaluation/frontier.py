@@ -2,7 +2,7 @@
 
 Every look at a run (``RUN/watched``) and every strength of its adapter is a point: a distance √KL from the base, and
 for each reward the paired change of every prompt. The judges' mean (rewards that share nothing with the trained one and
-see damage) says which point is best; the truth, where one is known, is told but advises nothing.
+see damage) says which point is best; the truth, where one is known, is reported but advises nothing.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ class Standing:
     Attributes:
         shared: what it and the trained rewards are both made from; empty if it is independent.
         sees_damage: whether damage that nobody rewards lowers it; None where that was never measured.
-        truth: a ground truth: told, but no judge.
+        truth: a ground truth: reported, but no judge.
     """
 
     metric: str

@@ -55,7 +55,7 @@ class Plan:
 
 
 def identity(policy: Policy, model: str, reference: bool = False) -> str:
-    """Model and adapter, told apart by the adapter's weights."""
+    """Model and adapter, identified by the adapter's weights."""
     digest = hashlib.sha256(f"{model} {policy.steps}".encode())
     for parameter in () if reference else policy.trainable():
         digest.update(parameter.detach().float().cpu().numpy().tobytes())

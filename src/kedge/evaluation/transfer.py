@@ -89,7 +89,7 @@ class Transfer:
         return cells
 
     def lines(self) -> list[str]:
-        """Where the gain of each trained reward remains, where it cannot be told, and what was not drawn."""
+        """Where the gain of each trained reward remains, where that is unclear, and what was not drawn."""
         sentences = [self._sentence(metric) for metric in self.trained]
         return [*sentences, *(f"{label} was left out: {why}" for label, why in self.skipped.items())]
 

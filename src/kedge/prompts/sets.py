@@ -21,7 +21,7 @@ from kedge.prompts.named import NAMED
 log = logging.getLogger(__name__)
 MOST_TUNING, MOST_TEST = 64, 256  # of one's own prompts: what an evaluation needs, not what a large file could give
 SHARE = 10  # one in ten for either
-FEWEST = 20  # different prompts that are worth splitting: two for either
+FEWEST = 20  # different prompts from which a split is made: two for either set
 WATCHED = 64  # training prompts that are watched where nothing is held out
 
 
@@ -66,12 +66,12 @@ def prompts_of(config: PromptsConfig, key: str = "prompts") -> list[str]:
 
 
 class PromptSets:
-    """The three sets of a run, each loaded when it is asked for.
+    """The three sets of a run, each loaded on first use.
 
     Args:
         config: of the run.
-        new: a run that starts now: settles how many of one's own prompts are kept from training where the recipe
-            leaves it open. A run that has started was settled then (older ones kept none).
+        new: whether the run starts now. Then it is decided how many of the user's own prompts are kept from training,
+            where the recipe leaves that open; for a run that has started, it was decided then (older ones kept none).
 
     Attributes:
         config: with those numbers written down, as ``prompts.tuning`` and ``prompts.test``.
@@ -116,7 +116,7 @@ class PromptSets:
 
     @cached_property
     def of_training(self) -> list[str]:
-        """Every different prompt that a training asks for: those to train on, and those to watch it by."""
+        """Every different prompt that a training encodes: those to train on, and those to watch it by."""
         watch = self.config.watch
         watched = self.tuning.prompts if watch.evaluate_every or watch.samples_every else []
         return list(dict.fromkeys([*self.train, *watched, *watch.samples]))

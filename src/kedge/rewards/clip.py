@@ -25,7 +25,7 @@ Style = Literal["openai", "transformers"]
 
 
 class FrozenCLIP:
-    """A CLIP that only looks: unit-length image and text features, the latter cached.
+    """A frozen CLIP: unit-length image and text features, the latter cached.
 
     Args:
         tokenize: a prompt to token ids ``[1, L]``.
@@ -166,7 +166,7 @@ class CLIPScore:
 
 
 def meta_clip(config: CLIPConfig, preprocess: CropPreprocess | PadPreprocess, dtype: torch.dtype) -> FrozenCLIP:
-    """A CLIP on the meta device, that sees images and reads nothing."""
+    """A CLIP on the meta device, for images alone."""
     network = on_meta(lambda: CLIPModel(config), dtype)
     return FrozenCLIP(network, lambda _: torch.zeros(1, 1, dtype=torch.long), preprocess)
 

@@ -62,7 +62,7 @@ class RewardSpec:
         world_made_from: the same of the emoji world's.
         sees_damage: whether it falls when a model is harmed in ways that please nobody (measured on the emoji world's
             weights by bench/damage.py); None where that was not measured.
-        truth: it is the truth itself, which is told but never judged by.
+        truth: it is the truth itself, which is reported but never judges.
         parts: what it is loaded from; the first is what ``NAME@SOURCE`` replaces.
         options: further keywords of the factory.
         settings: keywords that users may give as ``NAME(key=value)``, with their defaults, whose types they have.

@@ -84,7 +84,7 @@ def check_match(expected: StateDict, actual: StateDict, file: Path, config: str 
     """Compare keys and shapes.
 
     Args:
-        config: the file that tells another architecture, if one may lie beside the weights.
+        config: the file that may lie beside the weights and describe another architecture.
 
     Raises:
         WrongWeightsError: listing what is missing, what is too much, and which shapes differ.

@@ -1,4 +1,4 @@
-"""What ``kedge demo`` and ``kedge study demo`` do: whole stories in the emoji world, told as they go."""
+"""What ``kedge demo`` and ``kedge study demo`` do: whole runs in the emoji world, reported step by step."""
 
 from __future__ import annotations
 

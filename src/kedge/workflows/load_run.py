@@ -33,7 +33,7 @@ class TrainedRun:
         config: of the run.
         device: where :attr:`policy` is loaded; ``auto`` takes a GPU if there is one.
         outcome: how the training ended, if it ran in this process.
-        at: the step to load its model at; None loads what the run stands for: the best that judges found, or the end.
+        at: the step to load its model at; None loads the run's result: the best step that judges found, else the last.
     """
 
     path: Path

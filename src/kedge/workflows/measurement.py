@@ -1,4 +1,4 @@
-"""By which rewards, on which prompts, models are measured: as asked for, or as a run or the emoji world suggests."""
+"""By which rewards and on which prompts models are measured: those given, else those of a run or of the emoji world."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Prompts: TypeAlias = "str | Path | Sequence[str]"
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
-    """What every target goes through alike.
+    """How every target is measured.
 
     Attributes:
         metrics: rewards, comma-separated or as a sequence, which may hold functions of one's own; or rewards by name.

@@ -98,7 +98,7 @@ def sample(
         model: other keys of a recipe's model block as ``key=value``, for plain models.
 
     Raises:
-        ValueError: if the model cannot be found or told what it is.
+        ValueError: if the model cannot be found, or nothing says what kind it is.
     """
     from contextlib import nullcontext
 

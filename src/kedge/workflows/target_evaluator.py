@@ -251,7 +251,7 @@ def _check_exist(names: Sequence[str]) -> None:
 
 
 def distinct(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
-    """Each base once; equal names made different, so that rows can be told apart."""
+    """Each base once, and equal names made different, so that no two rows have one name."""
     different: list[Evaluation] = []
     for evaluation in evaluations:
         key = evaluation.facts.get("key")

@@ -65,7 +65,7 @@ def load_target(
         overrides: ``key=value`` for other keys of a recipe's model block; a run has its own.
 
     Raises:
-        ValueError: if it cannot be found or told what it is.
+        ValueError: if it cannot be found, or nothing says what kind it is.
     """
     from kedge.config import AUTO, parse_model
     from kedge.devices import find_device

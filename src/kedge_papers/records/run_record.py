@@ -1,4 +1,4 @@
-"""What is left of one run once its folder is deleted: how far it went, its curve, its scores, what it was told.
+"""What is left of one run once its folder is deleted: how far it went, its curve, its scores, its configuration.
 
 Numbers are rounded to six digits, curves thinned to ``POINTS`` points.
 """
@@ -37,7 +37,7 @@ class RunRecord:
         curve: columns of equal length: ``step``, ``seconds`` and ``queries`` so far, and some of the log's numbers.
         evaluations: role → scores of the finished model.
         notes: role → what was measured, missing metrics, seconds for a picture.
-        config: everything that it was told.
+        config: its whole configuration.
         machine: where it ran.
         base: the model that it started from: its ``name``, and the ``digest`` of its weights, where that is known.
         pictures: role → digest of the sheet of pictures that were kept of it, see :class:`~.result.Result`.
@@ -79,7 +79,7 @@ class RunRecord:
 
     @property
     def identity(self) -> str:
-        """Equal for records of one run, however far they saw it: its name, what it was told, what it started from."""
+        """Equal for records of one run, however far it had come: its name, its configuration, what it started from."""
         described = json.dumps([self.name, plain_json(self.config), dict(self.base)], sort_keys=True)
         return f"{self.name}-{digest(described)}"
 

@@ -44,7 +44,7 @@ class Task:
         reward: what is trained on.
         prompts: what is drawn, in training and when measured.
         recipe: RLCM's preset for it.
-        ddpo: what DDPO is told for it, on the recipe of the row of that name.
+        ddpo: DDPO's overrides for it, on the recipe of the row of that name.
     """
 
     title: str

@@ -28,7 +28,7 @@ def present(experiments: ExperimentSet) -> dict[str, Any]:
 def freeze(folder: Path, experiments: ExperimentSet) -> list[str]:
     """Write down what is frozen, or compare with what was written; returns what the user should know.
 
-    Other code and other claims are told: each run's record names the code. Another world is refused.
+    Other code and other claims are reported: each run's record names the code. Another world is refused.
 
     Raises:
         ConfigError: the folder's runs were begun in another world.

@@ -62,7 +62,7 @@ class Chances:
         return shared
 
     def regrets(self, truth: str) -> dict[str, BySeed]:
-        """Choice → seed → regret, of the choices that can be told."""
+        """Choice → seed → regret, of the choices whose regret is known."""
         regrets: dict[str, BySeed] = {}
         if self.path:
             regrets[ON_PATH] = self._on_path(truth)

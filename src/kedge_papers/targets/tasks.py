@@ -15,7 +15,7 @@ from kedge_papers.runner.target import Target
 from kedge_papers.targets.methods import before_and_after, trained_metric
 
 MEASURED = 128  # prompts
-# Title → task and what else it is told. The published code also scores noise that the image never sees.
+# Title → task and further overrides. The published code also scores noise that the image never sees.
 RUNS: dict[str, tuple[str, Overrides]] = {
     "compression": ("compression", {}),
     "compression, last step scored": ("compression", {"algorithm.score_last_step": True}),

@@ -17,11 +17,11 @@ def ratio_interval(
 ) -> Interval | None:
     """The mean of ``ours`` over that of ``theirs``, paired; None where the latter may be zero.
 
-    Fieller's interval (1954): all r for which the mean of a − r b is not told from 0 by the paired t test,
+    Fieller's interval (1954): all r for which the paired t test does not distinguish the mean of a − r b from 0,
 
         (ā − r b̄)² ≤ t²/n (s_aa − 2 r s_ab + r² s_bb).
 
-    They are an interval exactly where b̄ is told from 0 at the same level.
+    They are an interval exactly where b̄ differs from 0 at the same level.
 
     Args:
         ours, theirs: ``[N]`` of one training seed.

@@ -26,7 +26,7 @@ class Measure:
         keep: keep the pictures of this many prompts.
         steps: sampling steps, where they are not those of training.
         timed: also measure how long a picture takes.
-        at: the model as it stood at this step, or at its last checkpoint before; None takes what the run stands for.
+        at: the model as it stood at this step, or at its last checkpoint before; None takes the run's result.
     """
 
     prompts: str | tuple[str, ...]

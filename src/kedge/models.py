@@ -24,7 +24,7 @@ class ModelParts:
     Attributes:
         unet: a UNet in place of the model's own, as LCM-distilled SDXL comes.
         vae: a VAE in place of the model's own.
-        lcm_lora: an LCM-LoRA that is added to the UNet for good.
+        lcm_lora: an LCM-LoRA that is merged into the UNet.
         few_step_lora: the same for a LoRA of another distillation: Hyper-SD, SDXL-Lightning, DMD2, TCD.
         variant: which weight files to take: ``fp16`` for ``….fp16.safetensors``.
     """
@@ -37,12 +37,12 @@ class ModelParts:
 
     @property
     def says_what(self) -> tuple[str, str] | None:
-        """The part that decides how the model is sampled, behind the key that names it; None leaves it to the model."""
+        """The key and the source of the part that decides how the model is sampled; None leaves that to the model."""
         return self.merged_lora or (("unet", self.unet) if self.unet else None)
 
     @property
     def merged_lora(self) -> tuple[str, str] | None:
-        """The LoRA that is added to the UNet for good, behind the key that names it."""
+        """The key and the source of the LoRA that is merged into the UNet."""
         for key in LORA_KEYS:
             if source := getattr(self, key):
                 return key, source

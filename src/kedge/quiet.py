@@ -30,7 +30,7 @@ def quiet_loading() -> Iterator[None]:
 
 @contextmanager
 def without_remarks() -> Iterator[None]:
-    """Inside, diffusers makes no remarks on what was asked for on purpose, such as times of one's own."""
+    """Inside, diffusers makes no remarks on what was asked for on purpose, such as times of the user's own."""
     before = diffusers_logging.get_verbosity()
     diffusers_logging.set_verbosity_error()
     try:

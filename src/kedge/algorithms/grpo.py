@@ -47,7 +47,7 @@ class GRPO(PPO):
         """PPO's.
 
         Raises:
-            ValueError: if a batch of experience cannot be dealt into groups.
+            ValueError: if a batch of experience cannot be divided into groups.
         """
         work = super().workload(batch_size, accumulation, steps, backprop)
         if work.samples % self.group_size:

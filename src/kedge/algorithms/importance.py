@@ -26,12 +26,12 @@ def expected_old_passes(
     first = samples * visited * (1 - 1 / minibatches)  # of the first epoch, all but its first update's
     if visited >= steps:  # every epoch visits them all
         return first
-    dealt, share = samples // minibatches, visited / steps
+    per_update, share = samples // minibatches, visited / steps
     later = 0.0
     for epoch in range(1, epochs):
         seen = 1 - (1 - share) ** epoch  # each epoch draws a sample's steps afresh
-        for rows in range(1, dealt + 1):  # of an update's samples, so many are at this step
-            later += steps * minibatches * _binomial(dealt, rows, share) * _renewed(rows, batch_size, seen)
+        for rows in range(1, per_update + 1):  # how many of an update's samples are visited at one step
+            later += steps * minibatches * _binomial(per_update, rows, share) * _renewed(rows, batch_size, seen)
     return first + later
 
 

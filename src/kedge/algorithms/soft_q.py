@@ -144,7 +144,7 @@ class SoftQ:
 
 
 def draw_step(context: Context, earliest: int) -> int:
-    """k from ``earliest`` to 1, each as likely."""
+    """k from 1 to ``earliest``, uniformly at random."""
     return int(torch.randint(1, earliest + 1, (), generator=context.generator))
 
 

@@ -45,7 +45,7 @@ def _field(cls: type, field: dataclasses.Field[Any], hint: Any) -> dict[str, Any
 
 
 def _algorithm(words: str) -> dict[str, Any]:
-    """A name, or a block of one of the algorithms with its own hyper-parameters; or a class of one's own."""
+    """A name, or a block of one of the algorithms with its own hyper-parameters; or a class of your own."""
     from kedge.algorithms import ALGORITHMS
 
     choices: list[dict[str, Any]] = [{"enum": list(ALGORITHMS)}]

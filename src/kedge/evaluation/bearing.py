@@ -19,7 +19,7 @@ from kedge.evaluation.statistics import Interval, mean_interval
 from kedge.evaluation.tables import Cell, Table, decimals, display
 
 Finding = Literal["holds", "loses", "unclear"]
-WORDS: dict[Finding, str] = {"holds": "holds", "loses": "loses", "unclear": "cannot be told"}
+WORDS: dict[Finding, str] = {"holds": "holds", "loses": "loses", "unclear": "is unclear"}
 
 
 @dataclass(frozen=True, eq=False)

@@ -47,7 +47,7 @@ class Look:
     Attributes:
         height: H_t, in σ of the base's scores.
         best: whether this is the best step so far.
-        over: whether the best was passed for good.
+        over: whether the run has passed its best.
         narrowed: where its pictures vary less than the base's; empty if nowhere.
         sentence: for the user.
     """

@@ -98,7 +98,7 @@ def effects_chart(effects: Sequence[Effect]) -> str:
 
 
 def _mark(effect: Effect) -> tuple[str, str]:
-    """A form and a colour: the form alone tells what rose, what fell, and what cannot be told."""
+    """A form and a colour: the form alone tells what rose, what fell, and what is unclear."""
     if effect.low > 0:
         return "^", INK if effect.group == "neutral" else GOOD
     if effect.high < 0:

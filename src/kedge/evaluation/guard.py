@@ -189,7 +189,7 @@ def _judged(judges: Sequence[Change], others: Sequence[Change], jury: _Test | No
         return f"no judge that shares nothing with it and sees damage was measured; the others ({names}) {verb}"
     if fell:
         return f"judges that share nothing with it fell{size}: {names}"
-    verb = "did not fall" if held else "cannot be told from this many prompts"
+    verb = "did not fall" if held else "are undecided on this many prompts"
     return f"judges that share nothing with it {verb}{size}: {names}"
 
 

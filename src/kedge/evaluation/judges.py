@@ -38,7 +38,7 @@ class Standing:
     def why_not(self) -> str:
         """Why it clears nobody; empty if it does."""
         if self.truth:
-            return "the truth: told, not judged by"
+            return "the truth: reported, but no judge"
         if self.shared:
             return f"no judge: shares {', '.join(self.shared)} with the trained reward"
         if not self.sees_damage:

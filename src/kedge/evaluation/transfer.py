@@ -109,7 +109,7 @@ class Transfer:
         if self.gains[AS_TRAINED][metric].difference.low <= 0:
             return f"{title} did not clearly gain as trained: there is nothing to transfer."
         parts = [f"remains under {', '.join(remaining)}"] if remaining else []
-        parts += [f"cannot be told under {', '.join(unclear)}"] if unclear else []
+        parts += [f"is unclear under {', '.join(unclear)}"] if unclear else []
         parts += [f"turns into a loss under {', '.join(lost)}"] if lost else []
         return f"The gain in {title} {'; '.join(parts)}." if parts else f"{title}: no other sampler was drawn."
 

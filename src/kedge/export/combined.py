@@ -41,7 +41,7 @@ def save_merged(model: ModelConfig, layers: Layers, folder: Path) -> Path:
     """Write the whole model with the adapter inside its weights, in diffusers' format: W + s B A, in float32.
 
     Raises:
-        ValueError: ``folder`` exists, or the model is a policy of one's own.
+        ValueError: ``folder`` exists, or the model is a policy of your own.
     """
     if folder.exists():
         raise ValueError(f"{folder} exists: give another --out, or remove it first")

@@ -60,7 +60,7 @@ def load_policy(
         prediction_type: what the network predicts, where its scheduler's config says something else.
         size: side of the pictures in pixels, or height and width; None is the model's own. Of several
             ``(height, width)`` the first is the policy's, and the others are its ``other_sizes``.
-        parts: a UNet, a VAE or a LoRA for good from elsewhere, and the variant of the weight files.
+        parts: a UNet, a VAE or a LoRA to merge from elsewhere, and the variant of the weight files.
         quantize: ``int8`` or ``nf4`` stores the denoising network's blocks in fewer bits; None in ``dtype``.
         texts_on_host: leave the text encoders in the host's memory, from where each is fetched for its work.
 

@@ -80,9 +80,9 @@ class LatentPolicy:
         """Have ``others``, on the same pipeline for pictures of other sizes, use this adapter and this decoder."""
         self.other_sizes = tuple(others)
         for other in self.other_sizes:
-            self.lend(other)
+            self.share_with(other)
 
-    def lend(self, other: LatentPolicy) -> None:
+    def share_with(self, other: LatentPolicy) -> None:
         """Have ``other``, made later on the same pipeline, use this adapter and this decoder."""
         other.adapter, other.decoder = self.adapter, self.decoder
         for weight in self.trainable():  # whoever makes a policy freezes its networks

@@ -1,4 +1,4 @@
-"""From a model's name to a diffusers pipeline: the whole model, a UNet of its own, a LoRA for good, another VAE."""
+"""From a model's name to a diffusers pipeline: the whole model, another UNet or VAE, a LoRA that is merged."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ def _block_checkpoint(
     """What diffusers calls for each block: recomputed with the adapter as it was, on or off, and the same kernels.
 
     diffusers' own would recompute the reference's blocks with the adapter on, because the backward pass runs outside
-    of ``policy.reference()``: the wrong gradient, without a word.
+    of ``policy.reference()``: a wrong gradient, without any warning.
     """
 
     def call(module: Callable[..., Any], *args: Any) -> Any:
@@ -142,7 +142,7 @@ def _stride(pixels: int, factor: int) -> int:
 
 def _compile(network: Any, blocks: bool) -> None:
     """The whole network; if its blocks are recomputed, what repeats inside them, since nothing is compiled across."""
-    # With it, torch 2.13 gives an upsampling block the gradient zero on a CPU, without a word.
+    # With it, torch 2.13 gives an upsampling block the gradient zero on a CPU, without any warning.
     options = {"layout_optimization": False}
     if blocks and getattr(network, "_repeated_blocks", None):
         network.compile_repeated_blocks(options=options)

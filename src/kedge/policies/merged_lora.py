@@ -1,4 +1,4 @@
-"""A LoRA that makes another model of a network for good: W + scale · B A, checked layer by layer beforehand.
+"""Merge a LoRA into a network's weights: W + scale · B A, checked layer by layer beforehand.
 
 The files come in several dialects. kohya's writes α of each layer; diffusers' and peft's write it into the file's head
 or beside it, with rank-stabilised scaling (α/√r) and α of single layers, or leave it out, which means α = r.
@@ -192,7 +192,7 @@ def _peft_config(path: Path, names: list[str], key: str) -> Mapping[str, Any] | 
 
 
 def _scale(layer: str, down: Tensor, alphas: Mapping[str, float], config: Mapping[str, Any] | None) -> float:
-    """α / r; α / √r where the config says so; 1 where nothing says what α is."""
+    """α / r; α / √r where the config says so; 1 where α is not known."""
     rank = down.shape[0]
     if config is None:
         return alphas.get(layer, rank) / rank

@@ -1,7 +1,7 @@
 """Three sets of prompts: to train on, to watch and tune by, and to judge the finished model by.
 
 A model that is judged on what it was trained on always looks better, and one that is judged on what its settings were
-chosen by still looks a little better. So training prompts are never called held-out, and prompts of the user's own are
+chosen by still looks a little better. So training prompts are never called held-out, and prompts of your own are
 split by themselves, unless the recipe gives all three sets.
 """
 
@@ -19,7 +19,7 @@ from kedge.prompts import PromptError, load_prompts
 from kedge.prompts.named import NAMED
 
 log = logging.getLogger(__name__)
-MOST_TUNING, MOST_TEST = 64, 256  # of one's own prompts: what an evaluation needs, not what a large file could give
+MOST_TUNING, MOST_TEST = 64, 256  # of your own prompts: as many as an evaluation needs
 SHARE = 10  # one in ten for either
 FEWEST = 20  # different prompts from which a split is made: two for either set
 WATCHED = 64  # training prompts that are watched where nothing is held out
@@ -70,7 +70,7 @@ class PromptSets:
 
     Args:
         config: of the run.
-        new: whether the run starts now. Then it is decided how many of the user's own prompts are kept from training,
+        new: whether the run starts now. Then it is decided how many of your own prompts are kept from training,
             where the recipe leaves that open; for a run that has started, it was decided then (older ones kept none).
 
     Attributes:

@@ -64,7 +64,7 @@ def allowed(key: str, past: Stretch, now: Stretch) -> bool:
     if key == "contents of model":
         return True  # the base is checked where it is loaded, part by part
     if key.startswith("contents of "):
-        # Code of one's own is mended in mid-run: the history says from which step on.
+        # Code of the user's own is mended in mid-run: the history says from which step on.
         return key == "contents of reward" and past.config.get("reward") == now.config.get("reward")
     for name, keys in BY_CONTENTS.items():
         if _below(key, keys):

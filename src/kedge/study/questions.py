@@ -34,7 +34,7 @@ MOST = 8
 
 
 def parse_questions(text: str) -> tuple[Question, ...]:
-    """``"preference,alignment"``, or a question of one's own as ``"cute=Which one is cuter?"``; commas between them.
+    """``"preference,alignment"``, or a question of your own as ``"cute=Which one is cuter?"``; commas between them.
 
     Raises:
         ValueError: naming the part that is no question.

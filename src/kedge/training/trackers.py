@@ -1,4 +1,4 @@
-"""Experiment trackers, for those who have one: Weights & Biases, trackio, or a class of one's own. None is required.
+"""Experiment trackers, for those who have one: Weights & Biases, trackio, or a class of your own. None is required.
 
 Both start offline: what they record stays on this machine until its user sends it (``wandb sync``) or says otherwise
 (``WANDB_MODE=online``, ``TRACKIO_SPACE_ID``).
@@ -166,7 +166,7 @@ def flat_settings(config: RunConfig) -> dict[str, Any]:
 
 
 def _own(path: str) -> Callable[[Path, Settings], Logger]:
-    """A class of the user's own: ``Class(folder, settings)`` with the methods of a Logger."""
+    """A class of your own: ``Class(folder, settings)`` with the methods of a Logger."""
     try:
         own: Callable[[Path, Settings], Logger] = load_object(path)
     except UnknownNameError as error:

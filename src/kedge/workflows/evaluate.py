@@ -127,7 +127,7 @@ def evaluate(
     Args:
         targets: one or a list of: a run folder, a :class:`TrainedRun`, a model's name, folder or hub id, a folder of
             images with prompts, a policy in memory (beside its base, if it has an adapter).
-        metrics: ``"pickscore@emoji,oracle"``, a list of names and functions of one's own, or functions by name. None
+        metrics: ``"pickscore@emoji,oracle"``, a list of names and functions of your own, or functions by name. None
             takes the first run's.
         prompts: a file, a named set or a hub data set; or a list of prompts. None takes the run's held-out prompts.
         count: use this many of the prompts, drawn at random.

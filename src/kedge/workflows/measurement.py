@@ -30,7 +30,7 @@ class Measurement:
     """How every target is measured.
 
     Attributes:
-        metrics: rewards, comma-separated or as a sequence, which may hold functions of one's own; or rewards by name.
+        metrics: rewards, comma-separated or as a sequence, which may hold functions of your own; or rewards by name.
             None takes those of the first run, or of the emoji world.
         prompts: a file, a named set, a hub data set or a list. None takes what the first run is judged by, or the emoji
             world's.
@@ -40,7 +40,7 @@ class Measurement:
         batch_size: pictures at once.
         device: ``auto`` takes a GPU if there is one.
         encoder: by whose features to measure how much pictures vary, as ``watch.encoder``.
-        fresh: measure again what a run folder already has. Functions of one's own always are: they may have changed.
+        fresh: measure again what a run folder already has. Functions of your own always are: they may have changed.
     """
 
     metrics: Metrics | None = None
@@ -55,7 +55,7 @@ class Measurement:
 
 
 def load_metrics(metrics: Sequence[Metric], device: str) -> dict[str, Reward]:
-    """The rewards by name, loaded; functions of one's own under ``module:name``, as a recipe would name them."""
+    """The rewards by name, loaded; functions of your own under ``module:name``, as a recipe would name them."""
     from kedge.rewards import load_reward
     from kedge.rewards.composition import Custom
 

@@ -80,8 +80,8 @@ def resampled(loaded: LoadedModel, model: ModelConfig) -> LoadedModel:
             timesteps=model.timesteps,
         )
     finally:  # a refused one has frozen the networks, too
-        policy.lend(policy)
-    policy.lend(other)
+        policy.share_with(policy)
+    policy.share_with(other)
     return replace(loaded, policy=other, model=model)
 
 

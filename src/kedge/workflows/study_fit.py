@@ -173,5 +173,5 @@ def _rating_summary(fit: RatingFit) -> list[str]:
             f"held-out rank correlation: {fit.rank.value:.2f} ({low:.2f} to {high:.2f}), R² {fit.explained:.2f}"
         )
         if low <= 0:
-            lines.append("it cannot be told from chance: more ratings, or raters who agree more, are needed")
+            lines.append("it cannot be distinguished from chance: more ratings, or raters who agree more, are needed")
     return [*lines, f"Train on it with: reward=aesthetic@{fit.folder}"]

@@ -47,7 +47,7 @@ def train(
             then: :data:`kedge.runs.resume.MAY_CHANGE`.
         start_from: a run folder: a new run starts from its adapter and remembers it as its parent.
         callbacks: what else is to watch the run, see :class:`kedge.training.callbacks.Callback`.
-        changes: the same changes as keywords, ``optimizer={"lr": 3e-4}``; functions and classes of one's own as they
+        changes: the same changes as keywords, ``optimizer={"lr": 3e-4}``; functions and classes of your own as they
             are: ``reward=my_reward``, ``algorithm=ROCM(beta=0)``.
 
     Returns:

@@ -54,7 +54,7 @@ def test_scores_that_do_not_vary_tell_nothing():
     flat = Evaluation("flat", PROMPTS, 0, {"hpsv2": np.zeros(len(PROMPTS))})
     drawn = Bearing("renoise", (Draw(4, 0.0, flat), Draw(4, 1.0, flat)))
     assert drawn.beside[drawn.draws[1]].change is None
-    assert "renoise=1 cannot be told. Draw more" in drawn.advice()[0]
+    assert "renoise=1 is unclear. Draw more" in drawn.advice()[0]
 
 
 def test_each_number_of_steps_has_its_own_ode_and_what_was_refused_is_told():

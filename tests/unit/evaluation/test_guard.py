@@ -110,11 +110,11 @@ CASES: list[tuple[float, dict[str, float], dict[str, float], str]] = [
     (1, {KIN: 0.5}, LOST, "narrowed"),
     (1, {JUDGE: 0.5}, GONE, "collapsed"),  # whatever the judges say
     (1, {JUDGE: 0.5}, {WITHIN: 1.0, BETWEEN: 0.3}, "collapsed"),
-    (1, {JUDGE: 0.5}, {WITHIN: 0.495, BETWEEN: 1.0}, "alike"),  # half, and cannot be told from it
+    (1, {JUDGE: 0.5}, {WITHIN: 0.495, BETWEEN: 1.0}, "alike"),  # half, within its interval
     (1, {JUDGE: -0.5}, GONE, "hacking"),
     (0, {JUDGE: 0.0}, GONE, "unchanged"),
     (1, {}, WHOLE, "unjudged"),
-    (1, {"oracle": -2.0, JUDGE: 0.5}, WHOLE, "better"),  # the truth is told, not judged by
+    (1, {"oracle": -2.0, JUDGE: 0.5}, WHOLE, "better"),  # the truth is reported, but no judge
     (0, {JUDGE: 0.0}, WHOLE, "unchanged"),
     (0, {JUDGE: -0.5}, WHOLE, "worse"),
     (-1, {JUDGE: 0.5}, WHOLE, "worse"),
@@ -136,7 +136,7 @@ def test_judges_too_few_to_say_clear_nobody() -> None:
         compare(Evaluation("tuned", PROMPTS, 0, ours), Evaluation("base", PROMPTS, 0, base)), [TRAINED]
     )
     assert verdict.level == "unclear"
-    assert "cannot be told from this many prompts" in verdict.clauses[1]
+    assert "are undecided on this many prompts" in verdict.clauses[1]
 
 
 def test_the_headline_says_three_things() -> None:
@@ -150,7 +150,7 @@ def test_the_headline_says_three_things() -> None:
     )
     assert any("no judge: does not see damage" in reason for reason in verdict.reasons)
     assert any("no judge: shares emoji CLIP" in reason for reason in verdict.reasons)
-    assert any("the truth: told, not judged by" in reason for reason in verdict.reasons)
+    assert any("the truth: reported, but no judge" in reason for reason in verdict.reasons)
 
 
 def test_old_records_are_not_judged_by_their_diversity() -> None:

@@ -50,7 +50,7 @@ class Backbone:
             diffusers' LoRA files.
         guidance_input: the key of that network's config which says that it takes ω as an input; None if it never does.
         text_encoders: those that memory settings keep in the host's memory.
-        lora_targets: endings of the names of the layers that get the adapter where nobody chose others.
+        lora_targets: endings of the names of the layers that get the adapter by default.
         kohya: names for LoRA files in kohya's format; None where other programs have not agreed on any.
     """
 

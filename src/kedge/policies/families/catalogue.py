@@ -237,7 +237,7 @@ def layout_of(model: str, part: str | None = None) -> Layout | None:
 
 
 def default_guidance(kind: str, name: str | Path, parts: ModelParts | None = None) -> float:
-    """ω where nobody chose one: what the bundled models are used at, else the family's own.
+    """ω by default: what a bundled model is used at, else the family's own.
 
     The papers' 7.5 for a policy of the user's own.
     """

@@ -61,7 +61,7 @@ class Conversion:
 
     Attributes:
         key: of the config's ``model`` block, which is also the field of :class:`kedge.models.ModelParts`.
-        guidance: ω where nobody chose one; None is the family's.
+        guidance: ω by default; None is the family's.
         embeds_guidance: whether the outcome takes ω as an input.
         only: whether the key alone says that it is this family.
         most_guidance: ω from which on it is more than such a model was made for; None sets no bound.
@@ -112,8 +112,8 @@ class Family:
             ``guidance`` (ω), ``lora``, ``size`` and those of ``keys``, it returns a
             :class:`kedge.policies.latent.LatentPolicy`.
         backbone: the networks.
-        steps: K where nobody chose one.
-        guidance: ω where nobody chose one.
+        steps: K by default.
+        guidance: ω by default.
         embeds_guidance: whether its networks take ω as an input, at no cost. Else ω is classifier-free guidance: two
             evaluations for each step, unless it is 0.
         takes_guidance: whether it can be drawn under guidance at all.
@@ -208,7 +208,7 @@ class Family:
         return None
 
     def default_guidance(self, parts: ModelParts) -> float:
-        """ω where nobody chose one."""
+        """ω by default."""
         conversion = self.conversion(parts)
         return self.guidance if conversion is None or conversion.guidance is None else conversion.guidance
 

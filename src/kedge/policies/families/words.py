@@ -1,4 +1,4 @@
-"""The catalogue in words, for help texts: which families there are, and what each does where nobody chose."""
+"""The catalogue in words, for help texts: which families there are, and their defaults."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def names() -> str:
 
 
 def usual_steps() -> str:
-    """A sentence: K of each family where nobody chose one."""
+    """A sentence: each family's K by default."""
     return f"That is {listed([f'{family.steps} for {family.name}' for family in FAMILIES.values()], 'and')}."
 
 
 def usual_guidance() -> str:
-    """A sentence: ω of each family where nobody chose one."""
+    """A sentence: each family's ω by default."""
     return f"That is {listed([_guidance(family) for family in FAMILIES.values()], 'and')}."
 
 

@@ -61,7 +61,7 @@ def reproduce_command(
         for name in TARGETS:
             print(f"{name:<12} {TARGETS.get(name).title}")
         return
-    call = _call(target, overrides or [], world, config, seeds, budget, count, out)
+    call = _call(target, overrides or [], world=world, config=config, seeds=seeds, budget=budget, count=count, out=out)
     if only_list:
         print("\n".join(call.commands()))
     elif run is not None:
@@ -73,9 +73,17 @@ def reproduce_command(
 
 
 def _call(
-    target: str, overrides: list[str], world: str, config: str | None, seeds: int, budget: float | None,
-    count: int | None, out: str | None,
-) -> CommandCall:  # fmt: skip
+    target: str,
+    overrides: list[str],
+    *,
+    world: str,
+    config: str | None,
+    seeds: int,
+    budget: float | None,
+    count: int | None,
+    out: str | None,
+) -> CommandCall:
+    """The call that the command line describes, and the arguments by which it is repeated."""
     from pathlib import Path
 
     from kedge.config.text import read_yaml

@@ -104,12 +104,7 @@ def assemble(
     if processes.main:
         _warn(config, policy, prompts)
     seed_everything(_own_seed(config, processes))
-    apply_memory_settings(policy, config.memory, config.speed)
-    if config.memory.drop_text_encoders and isinstance(policy, LatentPolicy):
-        # Before rewards are loaded: the device has room for the largest text encoder.
-        drop_text_encoders(policy, sets.of_training, config.memory.prompt_cache_mb * MB)
-    if config.speed.tf32:
-        torch.set_float32_matmul_precision("high")
+    _set_up(policy, config, sets)
     reward = load_reward(config.reward, processes.device, getattr(torch, config.memory.reward_dtype))
     state: dict[str, Any] = {}
     floored = FlooredReward(reward, state) if isinstance(reward, Weighted) and reward.floors else None
@@ -189,6 +184,16 @@ def _started(config: RunConfig, processes: Processes, parent: Parent | None) -> 
         parent.check(config, base)
         parent.load_into(policy)
     return policy, base
+
+
+def _set_up(policy: Policy, config: RunConfig, sets: PromptSets) -> None:
+    """Apply the settings of memory and speed, before rewards are loaded."""
+    apply_memory_settings(policy, config.memory, config.speed)
+    if config.memory.drop_text_encoders and isinstance(policy, LatentPolicy):
+        # While there are no rewards yet, the device has room for the largest text encoder.
+        drop_text_encoders(policy, sets.of_training, config.memory.prompt_cache_mb * MB)
+    if config.speed.tf32:
+        torch.set_float32_matmul_precision("high")
 
 
 def _context(

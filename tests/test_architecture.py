@@ -56,7 +56,7 @@ MAY_IMPORT = {
         "ranges": "",
         "registry": "user_code",
         "quiet": "",
-        "later": "",
+        "lazy_import": "",
         "no_grad": "",
         **dict.fromkeys(TOOLS, ""),
         "waiting": "units",
@@ -82,7 +82,7 @@ MAY_IMPORT = {
         "live": "registry config evaluation runs study",
         "workflows": "registry waiting live devices hashing models policies rewards algorithms worlds config prompts"
         " evaluation study export runs training planning",
-        "cli": "registry later prompts config policies evaluation study random_models workflows",
+        "cli": "registry lazy_import prompts config policies evaluation study random_models workflows",
         "__main__": "cli",
         "papers": "registry hashing models divergences policies rewards algorithms worlds config prompts evaluation"
         " study runs training planning workflows cli",

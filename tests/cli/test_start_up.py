@@ -75,15 +75,15 @@ def test_a_library_that_waits_is_the_library_itself(tmp_path: Path) -> None:
     (tmp_path / "slow.py").write_text("print('executed')\nvalue = 3\n")
     code = """
 import sys
-from kedge.later import import_later
-import_later("slow")
+from kedge.lazy_import import import_lazily
+import_lazily("slow")
 import slow, slow as again
 assert "value" not in vars(slow)
 print("named")
 assert slow.value == again.value == 3
 assert sys.modules["slow"] is slow
-import_later("slow")
-import_later("there_is_no_such_module")
+import_lazily("slow")
+import_lazily("there_is_no_such_module")
 """
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=60
@@ -94,8 +94,8 @@ import_later("there_is_no_such_module")
 def test_a_library_that_fails_fails_again(tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text("raise ImportError('half of it is missing')\n")
     code = """
-from kedge.later import import_later
-import_later("broken")
+from kedge.lazy_import import import_lazily
+import_lazily("broken")
 import broken
 for _ in range(2):
     try:

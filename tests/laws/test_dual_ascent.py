@@ -47,6 +47,15 @@ def test_one_step_moves_at_most_a_tenth(violation):
     assert 1 / 1.1 - 1e-12 <= after.value / multiplier.value <= 1.1 + 1e-12
 
 
+def test_one_step_is_the_rule_as_it_is_written():
+    """v ← μ v' + (1 − μ) g and ln λ ← ln λ + η v + ζ (v − v'), with numbers that tell all terms apart."""
+    ascent = DualAscent(rate=0.03, damping=0.2, memory=0.8)
+    after = ascent.step(Multiplier(2.0, 2.0, violation=0.1), 0.4)
+    v = 0.8 * 0.1 + 0.2 * 0.4
+    assert after.violation == pytest.approx(v)
+    assert after.value == pytest.approx(2.0 * math.exp(0.03 * v + 0.2 * (v - 0.1)))
+
+
 def test_bounds_are_relative_to_the_start():
     multiplier = DualAscent(span=2.0).start(5.0)
     for _ in range(200):

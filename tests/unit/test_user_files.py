@@ -12,7 +12,7 @@ import pytest
 import kedge
 from kedge.registry import UnknownNameError, load_object, object_path
 from kedge.rewards.expression import Term, parse
-from kedge.workflows.changes import overrides_from
+from kedge.workflows.overrides import overrides_from
 
 MODULE = """
 from __future__ import annotations

@@ -9,7 +9,7 @@ import os
 import sys
 
 from kedge.cli.app import app
-from kedge.later import import_later
+from kedge.lazy_import import import_lazily
 
 
 def main() -> None:
@@ -20,7 +20,7 @@ def main() -> None:
     _print_whatever_the_terminal()
     _first_process_talks()
     _current_folder_last()
-    import_later("torch")
+    import_lazily("torch")
     try:
         app()
     except Exception as error:

@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 
+from kedge.evaluation.declines import jury_change, narrowing
 from kedge.evaluation.guard import ALIKE
 from kedge.evaluation.judges import standing
-from kedge.evaluation.losses import jury_change, narrowing
 from kedge.evaluation.result import Evaluation
 from kedge.evaluation.run_log import Line
 from kedge.evaluation.statistics import Floats, unit_means

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from kedge.evaluation.best_checkpoint import judges_of
+from kedge.evaluation.declines import jury_change, narrowing, remaining
 from kedge.evaluation.judges import standing
-from kedge.evaluation.losses import jury_change, narrowing, remaining
 from kedge.evaluation.over_optimisation import Peak, fit_peak
 from kedge.evaluation.result import Evaluation
 from kedge.evaluation.statistics import Floats, Interval, mean_interval, unit_means

@@ -174,7 +174,7 @@ def _results(run: _Run, comparison: Comparison, ours: Evaluation, theirs: Evalua
     sections = []
     if trained:
         verdict = judge_comparison(comparison, trained)
-        sections += [parts.verdict_card(verdict), parts.losses(verdict, theirs, ours)]
+        sections += [parts.verdict_card(verdict), parts.declines(verdict, theirs, ours)]
     if comparison.rewards:
         badges = [display(metric).header for metric in trained]
         sections += ["<h2>Results</h2>", parts.table_html(comparison_table(comparison), badges)]

@@ -16,9 +16,9 @@ from PIL import Image
 
 from kedge.evaluation.charts import Curve, Effect, curve_chart, effects_chart
 from kedge.evaluation.comparison import Change, Comparison
+from kedge.evaluation.declines import shown_declines
 from kedge.evaluation.diversity import BETWEEN, WITHIN
 from kedge.evaluation.guard import JURY, Verdict
-from kedge.evaluation.losses import shown_losses
 from kedge.evaluation.picture_files import description_of
 from kedge.evaluation.result import Evaluation
 from kedge.evaluation.run_log import logged
@@ -28,7 +28,7 @@ PAIRS = 16  # pictures shown
 _WIDEST = 384  # pixels of an embedded picture
 SMALL = 128  # pixels of a side up to which pictures are shown as they are, pixel by pixel
 _BESIDE = 4  # as many of one model's pictures fit beside the other's
-_LOSSES = {
+_DECLINES = {
     JURY: "Pictures that the judges mark down most",
     WITHIN: "One prompt, several noises: more alike than the base's",
     BETWEEN: "Other prompts: more alike than the base's",
@@ -148,11 +148,11 @@ def pictures(theirs: Evaluation, ours: Evaluation) -> str:
     return _groups([[i] for i in range(shown)], theirs, ours)
 
 
-def losses(verdict: Verdict, theirs: Evaluation, ours: Evaluation) -> str:
+def declines(verdict: Verdict, theirs: Evaluation, ours: Evaluation) -> str:
     """The pictures that show what was lost; empty if nothing was, or no picture was kept."""
     sections = []
-    for loss, groups in shown_losses(verdict, ours, theirs).items():
-        sections.append(f"<h3>{escape(_LOSSES[loss])}</h3>{_groups(groups, theirs, ours)}")
+    for decline, groups in shown_declines(verdict, ours, theirs).items():
+        sections.append(f"<h3>{escape(_DECLINES[decline])}</h3>{_groups(groups, theirs, ours)}")
     if not sections:
         return ""
     note = '<p class="note">Chosen among the pictures that were kept because they show it most.</p>'

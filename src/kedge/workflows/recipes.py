@@ -17,14 +17,14 @@ def read_recipe(recipe: Recipe, overrides: Sequence[str] = (), changes: Mapping[
 
     Args:
         overrides: ``key=value``.
-        changes: the same as keywords, see :mod:`kedge.workflows.changes`; they come after ``overrides``.
+        changes: the same as keywords, see :mod:`kedge.workflows.overrides`; they come after ``overrides``.
 
     Raises:
         ConfigError: naming the key and what to write instead.
     """
     from kedge.config import load_config, parse_config
     from kedge.config.text import apply_overrides
-    from kedge.workflows.changes import overrides_from
+    from kedge.workflows.overrides import overrides_from
 
     texts = [*overrides, *overrides_from(changes or {})]
     if isinstance(recipe, str | Path):
@@ -35,7 +35,7 @@ def read_recipe(recipe: Recipe, overrides: Sequence[str] = (), changes: Mapping[
 def _mapping(recipe: Mapping[str, Any] | RunConfig) -> dict[str, Any]:
     from kedge.config import RunConfig, dump
     from kedge.config.text import apply_overrides, read_yaml
-    from kedge.workflows.changes import overrides_from
+    from kedge.workflows.overrides import overrides_from
 
     if isinstance(recipe, RunConfig):
         return dict(read_yaml(dump(recipe), "the config"))

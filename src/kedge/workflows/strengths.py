@@ -106,8 +106,8 @@ def _kl_share(policy: Policy, base: Evaluation) -> dict[int, float]:
 def _worst(drawn: dict[float, Evaluation], metrics: Sequence[str], folder: Path) -> Path | None:
     from kedge.evaluation import image_grid
     from kedge.evaluation.best_checkpoint import judges_of
+    from kedge.evaluation.declines import jury_change
     from kedge.evaluation.frontier_report import WORST as NAME
-    from kedge.evaluation.losses import jury_change
 
     ours, theirs = drawn[1.0], drawn[0.0]
     judges = judges_of(metrics[1:], metrics[:1]) or tuple(metrics[1:])

@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 from kedge.evaluation.comparison import compare
+from kedge.evaluation.declines import jury_change, shown_declines
 from kedge.evaluation.diversity import BETWEEN, WITHIN
 from kedge.evaluation.guard import JURY, Verdict, judge_comparison
-from kedge.evaluation.losses import jury_change, shown_losses
 from kedge.evaluation.records import evaluation_folder, save_record
 from kedge.evaluation.report import write_report
 from kedge.evaluation.result import Evaluation
@@ -38,7 +38,7 @@ def verdict(tuned: Evaluation, base: Evaluation) -> Verdict:
 
 def test_the_groups_show_each_loss_where_it_is_worst() -> None:
     tuned, base = pair(judge=-1.0, remaining=0.3)
-    groups = shown_losses(verdict(tuned, base), tuned, base)
+    groups = shown_declines(verdict(tuned, base), tuned, base)
     assert list(groups) == [JURY, WITHIN, BETWEEN]
     change = jury_change([JUDGE], tuned, base)
     (worst,), *others = groups[JURY]
@@ -52,10 +52,10 @@ def test_the_groups_show_each_loss_where_it_is_worst() -> None:
 def test_nothing_is_shown_where_nothing_was_lost_or_kept() -> None:
     tuned, base = pair(judge=0.5, remaining=0.95)
     assert not verdict(tuned, base).lost
-    assert shown_losses(verdict(tuned, base), tuned, base) == {}
+    assert shown_declines(verdict(tuned, base), tuned, base) == {}
     tuned, base = pair(judge=-1.0, remaining=0.3)
     bare = [Evaluation(e.name, e.prompts, 0, e.scores, e.statistics) for e in (tuned, base)]
-    assert shown_losses(verdict(tuned, base), *bare) == {}
+    assert shown_declines(verdict(tuned, base), *bare) == {}
 
 
 @pytest.mark.parametrize(

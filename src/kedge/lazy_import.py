@@ -1,7 +1,7 @@
 """Libraries that take long to import, imported when they are first used.
 
-What a recipe says is checked by classes that also compute, and so name torch at their head. The command answers a typo
-or describes a run without computing anything: there, torch waits until somebody asks it for something.
+The classes that check a recipe also compute, so their modules import torch. The command answers a typo, or describes a
+run, without computing anything: torch is executed only when something of it is used.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ LOOKED_AT = ("__spec__", "__class__", "__dict__")
 _lock = threading.RLock()
 
 
-class _Later(ModuleType):
+class _LazyModule(ModuleType):
     """A module that executes itself, in place, at the first look into it."""
 
     def __getattribute__(self, name: str) -> Any:
@@ -28,12 +28,12 @@ class _Later(ModuleType):
 
 def _execute(module: ModuleType) -> None:
     with _lock:
-        if not isinstance(module, _Later):  # another thread was faster, or it looks at itself while it is executed
+        if not isinstance(module, _LazyModule):  # another thread was faster, or it looks at itself while it is executed
             return
         module.__class__ = ModuleType  # type: ignore[assignment]  # it becomes a plain module
         spec = module.__spec__
         assert spec is not None
-        assert spec.loader is not None  # as import_later found it
+        assert spec.loader is not None  # as import_lazily found it
         try:
             spec.loader.exec_module(module)
         except BaseException:
@@ -41,7 +41,7 @@ def _execute(module: ModuleType) -> None:
             raise
 
 
-def import_later(name: str) -> None:
+def import_lazily(name: str) -> None:
     """From now on ``import NAME`` costs nothing; the module is executed when it is first used.
 
     Does nothing if it is loaded already, or not installed.
@@ -50,5 +50,5 @@ def import_later(name: str) -> None:
     if spec is None or spec.loader is None:
         return
     module = module_from_spec(spec)
-    module.__class__ = _Later
+    module.__class__ = _LazyModule
     sys.modules[name] = module

@@ -1,4 +1,4 @@
-"""What a model has lost, and which of the pictures that were kept show it best."""
+"""What has become worse beside the base model, and which of the stored pictures show it best."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from kedge.evaluation.statistics import Floats, Interval
 WORST_PAIRS, ALIKE_PROMPTS, MANY_PROMPTS = 6, 4, 8
 
 
-def shown_losses(verdict: Verdict, ours: Evaluation, theirs: Evaluation) -> dict[str, list[list[int]]]:
-    """For each loss of the verdict, groups of samples to be seen beside the base's.
+def shown_declines(verdict: Verdict, ours: Evaluation, theirs: Evaluation) -> dict[str, list[list[int]]]:
+    """For each decline that a verdict names, groups of samples to show beside the base's.
 
     Args:
         ours, theirs: of the same prompts and noise, with pictures of their first samples.

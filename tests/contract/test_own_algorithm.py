@@ -91,7 +91,7 @@ WAYS = {
     "whole": {},
     "truncated": {"backprop": {"last_steps": 1}},
     "recomputed": {"backprop": {"checkpoint": True}},
-    "longer than what is gone through": {"steps": 10},
+    "longer than what is executed": {"steps": 10},
 }
 
 
@@ -117,10 +117,10 @@ def test_what_it_does_not_say_is_said_to_be_unknown(micro_lcm):
     stating, silent = (config_for(micro_lcm, f"{__name__}:{name}") for name in ("Stating", "Silent"))
     lines = "\n".join(plan(stating))
     assert "12 forward, 12 backward" in lines
-    assert f"left out of what follows, for want of knowledge: what {__name__}:Stating stores" in lines
+    assert f"not counted below, because nothing is known about it: what {__name__}:Stating stores" in lines
     lines = "\n".join(plan(silent))
     assert f"network passes: unknown, for {__name__}:Silent does not state them" in lines
-    assert f"left out of what follows, for want of knowledge: what {__name__}:Silent does with its samples" in lines
+    assert f"not counted below, because nothing is known about it: what {__name__}:Silent does with its samples" in lines
     assert not step_cost(silent).stated
 
     # What is known is counted all the same: the sampling, and the scores.

@@ -56,11 +56,19 @@ def test_one_step_is_the_rule_as_it_is_written():
     assert after.value == pytest.approx(2.0 * math.exp(0.03 * v + 0.2 * (v - 0.1)))
 
 
-def test_bounds_are_relative_to_the_start():
+@pytest.mark.parametrize(("violation", "counted"), [(math.inf, 1.0), (50.0, 1.0), (-50.0, -1.0), (-math.inf, -1.0)])
+def test_a_violation_counts_as_one_at_most(violation, counted):
+    """A measurement of 0 is a violation of −∞, and must not stay in the average for ever."""
+    before = Multiplier(2.0, 2.0, violation=0.1)
+    assert DualAscent().step(before, violation) == DualAscent().step(before, counted)
+
+
+@pytest.mark.parametrize(("violation", "bound"), [(1.0, 10.0), (-1.0, 2.5)])
+def test_bounds_are_relative_to_the_start(violation, bound):
     multiplier = DualAscent(span=2.0).start(5.0)
     for _ in range(200):
-        multiplier = DualAscent(span=2.0).step(multiplier, 1.0)
-    assert multiplier.value == pytest.approx(10.0)
+        multiplier = DualAscent(span=2.0).step(multiplier, violation)
+    assert multiplier.value == pytest.approx(bound)
 
 
 def test_what_is_not_a_number_changes_nothing():

@@ -28,13 +28,14 @@ class UNet:
 
     def __init__(self, network: UNet2DConditionModel, omega: Tensor | None):
         self._network, self._omega = network, omega
+        self._dtype = network.dtype  # diffusers walks over all modules for it: not at every call
 
     def __call__(self, x: Tensor, timestep: Tensor, cond: Conditioning) -> Tensor:
         """Computed in the network's precision."""
         tensors = cond.tensors
         two_texts = "pooled" in tensors
         output: Tensor = self._network(
-            x.to(self._network.dtype),
+            x.to(self._dtype),
             timestep,
             encoder_hidden_states=tensors["text"],
             timestep_cond=None if self._omega is None else self._omega.expand(len(x), -1),

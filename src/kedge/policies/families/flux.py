@@ -35,11 +35,11 @@ class FluxTransformer:
     """One call of the network, which reads tokens and their places."""
 
     def __init__(self, network: FluxTransformer2DModel):
-        self._network = network
+        self._network, self._dtype = network, network.dtype
 
     def __call__(self, x: Tensor, timestep: Tensor, cond: Conditioning) -> Tensor:
         """v at ``x`` ``[B, 16, H, W]`` and t = 1000 σ, computed in the network's precision."""
-        dtype, tensors = self._network.dtype, cond.tensors
+        dtype, tensors = self._dtype, cond.tensors
         _, _, height, width = x.shape
         output = self._network(
             hidden_states=packed(x.to(dtype)),

@@ -41,11 +41,11 @@ class Flux2Transformer:
     """One call of the network, which reads tokens and their places: time, row, column, and place in the text."""
 
     def __init__(self, network: Flux2Transformer2DModel):
-        self._network = network
+        self._network, self._dtype = network, network.dtype
 
     def __call__(self, x: Tensor, timestep: Tensor, cond: Conditioning) -> Tensor:
         """v at ``x`` ``[B, 128, H, W]`` and t = 1000 σ, computed in the network's precision."""
-        dtype, text = self._network.dtype, cond.tensors["text"]
+        dtype, text = self._dtype, cond.tensors["text"]
         _, _, height, width = x.shape
         words = torch.arange(text.shape[1], device=x.device)[:, None]
         output = self._network(

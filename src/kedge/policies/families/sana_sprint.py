@@ -29,12 +29,12 @@ class SanaTransformer:
     """
 
     def __init__(self, network: SanaTransformer2DModel, guidance_scale: float):
-        self._network = network
+        self._network, self._dtype = network, network.dtype
         self._guidance = guidance_scale * network.config.guidance_embeds_scale
 
     def __call__(self, x: Tensor, timestep: Tensor, cond: Conditioning) -> Tensor:
         """TrigFlow's output at ``x`` (in units of σ_d) and the angle ``timestep``, in the network's precision."""
-        dtype, tensors = self._network.dtype, cond.tensors
+        dtype, tensors = self._dtype, cond.tensors
         t = timestep.sin() / (timestep.cos() + timestep.sin())  # the flow's time
         norm = (t**2 + (1 - t) ** 2).sqrt()
         flow_x = x * norm

@@ -36,12 +36,12 @@ class SD3Transformer:
     """One call of the network."""
 
     def __init__(self, network: SD3Transformer2DModel):
-        self._network = network
+        self._network, self._dtype = network, network.dtype
 
     def __call__(self, x: Tensor, timestep: Tensor, cond: Conditioning) -> Tensor:
         """v at ``x`` ``[B, 16, H, W]`` and t = 1000 σ, computed in the network's precision."""
         output: Tensor = self._network(
-            hidden_states=x.to(self._network.dtype),
+            hidden_states=x.to(self._dtype),
             timestep=timestep.expand(len(x)),
             encoder_hidden_states=cond.tensors["text"],
             pooled_projections=cond.tensors["pooled"],

@@ -45,13 +45,13 @@ class ZImageTransformer:
     """One call of the network."""
 
     def __init__(self, network: ZImageTransformer2DModel):
-        self._network = network
+        self._network, self._dtype = network, network.dtype
 
     def __call__(self, x: Tensor, timestep: Tensor, cond: Conditioning) -> Tensor:
         """v at ``x`` ``[B, 16, H, W]`` and t = 1000 σ, computed in the network's precision."""
         lengths = cond.tensors[LENGTHS].tolist()
         texts = [text[:length] for text, length in zip(cond.tensors["text"], lengths, strict=True)]
-        frames = x.to(self._network.dtype).unsqueeze(2)  # each picture is a film of one frame
+        frames = x.to(self._dtype).unsqueeze(2)  # each picture is a film of one frame
         output = self._network(
             list(frames.unbind(0)), (1000 - timestep.expand(len(x))) / 1000, texts, return_dict=False
         )[0]

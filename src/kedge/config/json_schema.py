@@ -10,6 +10,15 @@ from pydantic import TypeAdapter
 from kedge.config import fields
 from kedge.config.schema import RunConfig
 
+FLOORS = {  # as kedge.rewards.expression.with_floors reads it
+    "type": "object",
+    "properties": {
+        "terms": {"type": "string"},
+        "floors": {"type": "object", "additionalProperties": {"anyOf": [{"const": "base"}, {"type": "number"}]}},
+    },
+    "required": ["terms"],
+    "additionalProperties": False,
+}
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
 
@@ -17,6 +26,10 @@ def json_schema() -> dict[str, Any]:
     """The schema of a YAML recipe, short forms included (``model: emoji-lcm``, ``algorithm: rocm``)."""
     schema = _block(RunConfig)
     schema["properties"]["algorithm"] = _algorithm(schema["properties"]["algorithm"]["description"])
+    schema["properties"]["reward"] = {
+        "anyOf": [{"type": "string"}, FLOORS],
+        "description": schema["properties"]["reward"]["description"],
+    }
     return {"$schema": DRAFT, "title": "A recipe of kedge", **schema}
 
 

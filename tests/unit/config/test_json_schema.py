@@ -73,6 +73,8 @@ def test_every_preset_fits_short_and_written_out(preset):
         "algorithm: ddqo",
         "modle: emoji-lcm",
         "model: {lora: {rank: 0}}",
+        "reward: {floors: {clipscore: base}}",
+        "reward: {terms: hpsv2, flors: {clipscore: base}}",
     ],
 )
 def test_what_kedge_refuses_is_marked(text):
@@ -82,7 +84,13 @@ def test_what_kedge_refuses_is_marked(text):
 
 
 @pytest.mark.parametrize(
-    "text", ["algorithm: my:Own", "algorithm: {name: my:Own, speed: 3}", "watch: {metrics: 'a,b'}"]
+    "text",
+    [
+        "algorithm: my:Own",
+        "algorithm: {name: my:Own, speed: 3}",
+        "watch: {metrics: 'a,b'}",
+        "reward: {terms: hpsv2, floors: {clipscore: base, aesthetic: 5.5}}",
+    ],
 )
 def test_ones_own_and_short_forms_fit(text):
     assert fits(yaml.safe_load(text), SCHEMA)

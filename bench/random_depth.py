@@ -20,9 +20,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from bench.last_step import MODEL, PROMPTS, REWARD, SEED
+from bench.last_step import MODEL, PROMPTS, REWARD, SEED, products
 from kedge.algorithms.base import Context
 from kedge.algorithms.rocm import ROCM
+from kedge.evaluation.statistics import jackknifed
 from kedge.models import BUNDLED
 from kedge.policies import load_policy
 from kedge.policies.base import Backprop
@@ -30,7 +31,7 @@ from kedge.policies.fingerprint import fingerprint
 from kedge.policies.latent import LoraConfig
 from kedge.prompts import PromptStream, load_prompts
 from kedge.rewards import load_reward
-from kedge_papers.records.gradient_noise import gradient_noise, jackknifed, variance_ratio
+from kedge_papers.records.gradient_noise import gradient_noise, variance_ratio
 from kedge_papers.targets.dimension import DIRECTION, REWARDS, Chain, Toy
 from kedge_papers.targets.estimators import Fixed, batch_gradient
 
@@ -111,16 +112,8 @@ def along(ours: np.ndarray, full: np.ndarray) -> list[float]:
     Args:
         ours, full: ``[N, D]``, each row a batch of its own, of the same noise.
     """
-    count = len(full)
-    crossed, own = ours @ full.T, full @ full.T
-    for gram in (crossed, own):
-        np.fill_diagonal(gram, 0)
-    value = crossed.sum() / own.sum()
-    without = np.empty(count)
-    for i in range(count):
-        left = [gram.sum() - gram[i].sum() - gram[:, i].sum() for gram in (crossed, own)]
-        without[i] = left[0] / left[1]
-    interval = jackknifed(float(value), without)
+    ratios = products(ours, full) / products(full, full)
+    interval = jackknifed(float(ratios[-1]), ratios[:-1])
     return [interval.value, interval.low, interval.high]
 
 

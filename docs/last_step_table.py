@@ -8,6 +8,7 @@ from pathlib import Path
 from docs.marked import filled
 
 RECORD = Path(__file__).parent / "records" / "last-step.json"
+HIDDEN = "–"  # behind the noise
 
 
 def with_last_step(page: str) -> str:
@@ -24,7 +25,8 @@ def table() -> str:
     ]
     for row in record["horizons"]:
         unseen, cosine, ratio = row["unseen"], row["cosine"], row["variance_ratio"]
-        cells = [_share(unseen), _plain([*cosine[:2], min(1.0, cosine[2])], 3), _plain(ratio, 2)]
+        seen = _plain([*cosine[:2], min(1.0, cosine[2])], 3) if cosine else HIDDEN
+        cells = [_share(unseen) if unseen else HIDDEN, seen, _plain(ratio, 2)]
         lines.append(f"| {row['steps']} | {' | '.join(cells)} |")
     note = (
         f"`python -m bench.last_step`: {record['model']} before any training, towards {record['reward']}, "

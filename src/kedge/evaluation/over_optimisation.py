@@ -5,12 +5,15 @@ d = √KL from the base,
 
     R(d) = d (α − β ln d),      whose peak is at ln d* = α/β − 1 where β > 0.
 
-It is linear in α and β: least squares in closed form. What the peak's interval is made of are prompts, drawn again with
-replacement, and the curve fitted again; draws that do not peak before the last look are counted, not dropped.
+It is linear in α and β: least squares in closed form, for each prompt (or seed) by itself, so that the two are means
+over prompts. The interval of their ratio, and with it of the peak, is Fieller's (1954), exact for normal means; where β
+may be 0 it is open to the far side. (Percentiles of a bootstrap over prompts would hold the truth in 93 % of studies of
+40 prompts, in 86 % of six seeds and in 72 % of three.)
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -18,6 +21,7 @@ import numpy as np
 
 from kedge.evaluation.run_log import finite_or_null
 from kedge.evaluation.statistics import Floats
+from kedge.evaluation.t_distribution import two_sided_quantile
 
 DRAWS = 1000
 LEVEL = 0.95
@@ -31,8 +35,8 @@ class Peak:
     Attributes:
         alpha, beta: of R(d) = d (α − β ln d).
         distance: d* = √KL of the peak; ∞ if the curve has none.
-        low, high: 95 % interval of d*; draws that peak beyond the farthest look, or never, count as there.
-        peaked: share of draws whose peak lies within the distances that were seen.
+        low, high: 95 % interval of d*, ends beyond the farthest look cut off there.
+        peaked: share of bootstrap draws of the prompts whose peak lies within the distances that were seen.
         farthest: the largest distance that was seen; a peak beyond it is a guess.
     """
 
@@ -64,7 +68,7 @@ def fit_peak(distances: Floats, changes: Floats, *, seed: int = 0) -> Peak | Non
 
     Args:
         distances: ``[T]`` √KL at each look, ≥ 0.
-        changes: ``[T, P]``: how much the reward rose above the base's, prompt by prompt.
+        changes: ``[T, P]``: how much the reward rose above the base's, prompt by prompt (or seed by seed).
 
     Returns:
         None where fewer than :data:`MOMENTS` looks moved away from the base.
@@ -73,23 +77,50 @@ def fit_peak(distances: Floats, changes: Floats, *, seed: int = 0) -> Peak | Non
     if moved.sum() < MOMENTS:
         return None
     d, table = distances[moved], changes[moved]
-    solve = np.linalg.pinv(np.stack([d, -d * np.log(d)], axis=1))  # [2, T]
-    alpha, beta = solve @ table.mean(1)
+    coefficients = np.linalg.pinv(np.stack([d, -d * np.log(d)], axis=1)) @ table  # [2, P]: each prompt's α and β
+    alpha, beta = coefficients.mean(1)
     rng = np.random.default_rng(seed)
     rows = rng.integers(table.shape[1], size=(DRAWS, table.shape[1]))
-    drawn = solve @ np.stack([table[:, each].mean(1) for each in rows], axis=1)  # [2, draws]
-    peaks = _peak(drawn[0], drawn[1])
+    peaks = _peak(*coefficients[:, rows].mean(2))  # [draws]
     farthest = float(d.max())
-    low, high = np.quantile(np.minimum(peaks, farthest), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    low, high = _interval(coefficients)
     return Peak(
         float(alpha),
         float(beta),
         float(_peak(alpha, beta)),
-        low=float(low),
-        high=float(high),
+        low=min(low, farthest),
+        high=min(high, farthest),
         peaked=float((peaks <= farthest).mean()),
         farthest=farthest,
     )
+
+
+def _interval(coefficients: Floats) -> tuple[float, float]:
+    """Fieller's interval of d*, from each unit's α and β ``[2, P]``.
+
+    It holds the directions of (α, β) whose normal n has a mean that is not told from 0 by the t test over units,
+    (n·m)² ≤ t²/P n'Sn: a cone around the larger eigenvector of m m' − t²/P S. Along it d* = exp(cot θ − 1).
+    """
+    units = coefficients.shape[1]
+    if units < 2:
+        return 0.0, math.inf
+    mean = coefficients.mean(1)
+    allowed = np.cov(coefficients) * two_sided_quantile(LEVEL, units - 1) ** 2 / units
+    (smaller, larger), vectors = np.linalg.eigh(np.outer(mean, mean) - allowed)
+    if larger <= 0:  # neither α nor β is told from 0: any direction will do
+        return 0.0, math.inf
+    axis = vectors[:, 1] if vectors[:, 1] @ mean > 0 else -vectors[:, 1]
+    if axis.max() < 0:  # it falls at first, and then rises for ever
+        return 0.0, math.inf
+    middle, half = math.atan2(axis[1], axis[0]), math.atan(math.sqrt(max(0.0, -smaller) / larger))
+    return _at_angle(middle + half), _at_angle(middle - half)
+
+
+def _at_angle(angle: float) -> float:
+    """d* of a direction of (α, β): ∞ where β is not above 0 (the curve rises for ever), 0 at and beyond a half turn."""
+    if -math.pi / 2 < angle <= 0:
+        return math.inf
+    return 0.0 if not 0 < angle < math.pi else math.exp(min(1 / math.tan(angle) - 1, 700.0))
 
 
 def _peak(alpha: Any, beta: Any) -> Floats:

@@ -83,9 +83,10 @@ class PromptSets:
 
     def _settled(self, config: RunConfig) -> RunConfig:
         block = config.prompts
-        tenth = len(set(self._own)) // SHARE
+        different = len(set(map(same, self._own)))
+        tenth = different // SHARE
         named = config.watch.held_out is not None or config.watch.test is not None
-        own = block.source not in NAMED and not named and len(set(self._own)) >= FEWEST
+        own = block.source not in NAMED and not named and different >= FEWEST
         tuning, test = (min(MOST_TUNING, tenth), min(MOST_TEST, tenth)) if own else (0, 0)
         block = replace(
             block,
@@ -109,7 +110,8 @@ class PromptSets:
         """To watch the training by: ``watch.held_out``, or those kept from the training prompts, or some of these."""
         if self.config.watch.held_out is not None:
             key = "watch.held_out"
-            return self._apart(prompts_of(self.config.watch.held_out, key), self.train, "tuning", key)
+            kept = self._parts[2] if self.config.watch.test is None else ()
+            return self._apart(prompts_of(self.config.watch.held_out, key), "tuning", key, kept)
         if self._parts[1]:
             return PromptSet(self._parts[1], "tuning")
         return PromptSet(self.train[:WATCHED], "train")
@@ -125,33 +127,38 @@ class PromptSets:
     def test(self) -> PromptSet:
         """To judge the model by: ``watch.test``, or those kept from the training prompts, or those it is watched by."""
         if self.config.watch.test is not None:
-            seen = [*self.train, *(self.tuning.prompts if self.tuning.role == "tuning" else ())]
-            return self._apart(prompts_of(self.config.watch.test, "watch.test"), seen, "test", "watch.test")
+            seen = self.tuning.prompts if self.tuning.role == "tuning" else ()
+            return self._apart(prompts_of(self.config.watch.test, "watch.test"), "test", "watch.test", seen)
         if self._parts[2]:
-            return PromptSet(self._parts[2], "test")
+            watched = set(map(same, self.tuning.prompts)) & set(map(same, self._parts[2]))
+            return PromptSet(self._parts[2], "tuning" if watched else "test")
         if self.tuning.role == "train":
             return PromptSet(self._own, "train")
         return self.tuning
 
-    @staticmethod
-    def _apart(prompts: list[str], seen: Sequence[str], role: Role, key: str) -> PromptSet:
-        """Those of ``prompts`` that were not seen, or all of them, called what they are, if all were."""
-        known = set(seen)
-        new = []
+    def _apart(self, prompts: list[str], role: Role, key: str, others: Sequence[str]) -> PromptSet:
+        """Those of ``prompts`` that are neither trained on nor in ``others``; if none is left, called what they are."""
+        trained, elsewhere = set(map(same, self.train)), set(map(same, others))
+        apart, left = [], []
         for prompt in prompts:
-            if prompt not in known:
-                new.append(prompt)
-        if not new:
+            if same(prompt) not in trained:
+                left.append(prompt)
+                if same(prompt) not in elsewhere:
+                    apart.append(prompt)
+        if not left:
             log.warning("all prompts of %s are trained on: they are called training prompts", key)
             return PromptSet(prompts, "train")
-        if len(new) < len(prompts):
+        if not apart:
+            log.warning("all prompts of %s are in another set as well: they are called %s", key, words("tuning"))
+            return PromptSet(left, "tuning")
+        if len(apart) < len(prompts):
             log.warning(
                 "%d of the %d prompts of %s are in another set as well: left out",
-                len(prompts) - len(new),
+                len(prompts) - len(apart),
                 len(prompts),
                 key,
             )
-        return PromptSet(new, role)
+        return PromptSet(apart, role)
 
     def drawn(self, count: int | None) -> PromptSet:
         """``count`` prompts to judge the model by, drawn with the seed of where they come from; None takes all."""
@@ -198,18 +205,26 @@ class PromptSets:
         return lines
 
 
+def same(prompt: str) -> str:
+    """What prompts have in common that draw the same picture: CLIP's tokenizer knows neither capitals nor spaces."""
+    return " ".join(prompt.lower().split())
+
+
 def split(prompts: Sequence[str], tuning: int, test: int, *, seed: int = 0) -> tuple[list[str], list[str], list[str]]:
     """Training, tuning and test prompts, no prompt in two of them; each in the given order.
 
     Args:
-        prompts: repeated ones stay together: in training they stay repeated, elsewhere each counts once.
+        prompts: repeated ones (:func:`same`) stay together: in training they stay repeated, elsewhere each counts once.
         tuning, test: how many different prompts to keep.
         seed: of the draw.
 
     Raises:
         ValueError: if nothing would be left to train on.
     """
-    different = list(dict.fromkeys(prompts))
+    first: dict[str, str] = {}
+    for prompt in prompts:
+        first.setdefault(same(prompt), prompt)
+    different = list(first.values())
     if tuning + test >= len(different):
         raise ValueError(
             f"prompts.tuning + prompts.test is {tuning + test}, but there are only {len(different)} different prompts: "
@@ -217,5 +232,8 @@ def split(prompts: Sequence[str], tuning: int, test: int, *, seed: int = 0) -> t
         )
     drawn = random.Random(f"sets {seed}").sample(different, tuning + test)
     to_watch, to_judge = set(drawn[:tuning]), set(drawn[tuning:])
-    train = [prompt for prompt in prompts if prompt not in to_watch | to_judge]
+    train = []
+    for prompt in prompts:
+        if first[same(prompt)] not in to_watch | to_judge:
+            train.append(prompt)
     return train, list(filter(to_watch.__contains__, different)), list(filter(to_judge.__contains__, different))

@@ -18,7 +18,7 @@ import yaml
 
 from kedge import __version__
 from kedge.config import ConfigError, RunConfig, dump
-from kedge.files import write_text
+from kedge.files import read_json, write_text
 from kedge.policies.fingerprint import Fingerprint
 from kedge.runs.history import History
 
@@ -95,6 +95,15 @@ class RunFolder:
     def history(self) -> Path:
         """How it was trained, stretch by stretch: see :mod:`kedge.runs.history`."""
         return self.path / "history.json"
+
+    @property
+    def trained_prompts(self) -> str | None:
+        """The hash of the prompts that the run was trained on; None of one that does not say."""
+        try:
+            stretches = History.from_list(read_json(self.history)["stretches"]).stretches
+        except (OSError, ValueError, TypeError, KeyError):
+            return None
+        return stretches[-1].contents.get("prompts") if stretches else None
 
     @property
     def used(self) -> bool:

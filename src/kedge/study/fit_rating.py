@@ -13,13 +13,14 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from kedge.evaluation.statistics import Interval
+from kedge.evaluation.statistics import Interval, jackknifed
 from kedge.files import replacing
 from kedge.pixels import as_rgb, from_uint8
 from kedge.rewards.aesthetic import LinearHead, save_head
@@ -28,6 +29,7 @@ from kedge.study.ratings import Rating
 
 STRENGTHS = torch.logspace(-4, 3, 29, dtype=torch.float64)  # λ, for features of unit length
 FEWEST = 10  # ratings
+FEWEST_UNITS = 3  # prompts or pictures of which an interval is made
 HEAD, CLIP = "head.pth", "clip"
 Floats = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
@@ -74,11 +76,13 @@ def fit_ratings(
         raise ValueError(f"{out} exists: give another --out, or remove it first")
     if len(ratings) < FEWEST:
         raise ValueError(f"{len(ratings)} ratings are too few to learn from: at least {FEWEST}, better hundreds")
-    judged = _held_out(ratings, held_out, seed)
+    units = _units(ratings)
+    judged = _held_out(units, held_out, seed)
     features = _features(backbone, ratings, device, progress or (lambda text: None))
     values = torch.tensor([rating.rating for rating in ratings], dtype=torch.float64)
     weights, bias, strength = ridge(features[~judged], values[~judged])
-    rank, explained = _agreement((features[judged] @ weights + bias).numpy(), values[judged].numpy())
+    predicted = (features[judged] @ weights + bias).numpy()
+    rank, explained = _agreement(predicted, values[judged].numpy(), np.array(units)[judged.numpy()])
     fit = RatingFit(out, len(ratings), held_out=int(judged.sum()), rank=rank, explained=explained, strength=strength)
     _save(weights, bias, backbone if keep_backbone else None, fit)
     return fit
@@ -106,18 +110,23 @@ def ridge(features: Tensor, values: Tensor) -> tuple[Tensor, Tensor, float]:
     return weights, mean - centre @ weights, chosen
 
 
-def _held_out(ratings: Sequence[Rating], share: float, seed: int) -> Tensor:
-    """Which ratings are kept from fitting, ``[N]``: all of a prompt, or of a picture where there are few prompts."""
+def _units(ratings: Sequence[Rating]) -> list[str]:
+    """What each rating is alike with, ``[N]``: its prompt, or its picture where there are few prompts."""
     by_prompt = len({rating.prompt for rating in ratings}) >= FEWEST
-    keys = []
+    units = []
     for rating in ratings:
-        keys.append(rating.prompt if by_prompt else str(rating.image))
-    units = sorted(set(keys))
-    if len(units) < 3:
-        raise ValueError(f"ratings of {len(units)} pictures are too few to learn from")
-    random.Random(f"split {seed}").shuffle(units)
-    judging = set(units[: max(1, round(share * len(units)))])
-    return torch.tensor([key in judging for key in keys])
+        units.append(rating.prompt if by_prompt else str(rating.image))
+    return units
+
+
+def _held_out(units: Sequence[str], share: float, seed: int) -> Tensor:
+    """Which ratings are kept from fitting, ``[N]``: all of a unit."""
+    different = sorted(set(units))
+    if len(different) < 3:
+        raise ValueError(f"ratings of {len(different)} pictures are too few to learn from")
+    random.Random(f"split {seed}").shuffle(different)
+    judging = set(different[: max(1, round(share * len(different)))])
+    return torch.tensor([unit in judging for unit in units])
 
 
 @torch.no_grad()
@@ -134,15 +143,35 @@ def _features(backbone: Path, ratings: Sequence[Rating], device: str, say: Calla
     return torch.stack([seen[rating.image] for rating in ratings])
 
 
-def _agreement(predicted: Floats, rated: Floats) -> tuple[Interval | None, float]:
-    """Spearman's correlation with its interval (Fisher's z), and R²."""
+def _agreement(
+    predicted: Floats, rated: Floats, units: np.ndarray[tuple[int, ...], Any]
+) -> tuple[Interval | None, float]:
+    """Spearman's correlation with its interval, and R².
+
+    The interval is the jackknife's of Fisher's z, a unit (prompt or picture) left out at a time: ratings of one unit
+    are alike. (1.96 / √(N − 3) as of independent ratings holds the truth in 91 to 96 % of studies where they are
+    independent, and in 79 to 85 % where three or four share a unit.)
+    """
     spread = float(((rated - rated.mean()) ** 2).sum())
     explained = 1 - float(((rated - predicted) ** 2).sum()) / spread if spread else 0.0
     if not spread or len(rated) < 5 or np.ptp(predicted) == 0:
         return None, explained
-    rho = float(np.corrcoef(_ranks(predicted), _ranks(rated))[0, 1])
-    z, half = math.atanh(max(-0.999999, min(0.999999, rho))), 1.96 / math.sqrt(len(rated) - 3)
-    return Interval(rho, math.tanh(z - half), high=math.tanh(z + half), units=len(rated), level=0.95), explained
+    z, without = _fishers_z(predicted, rated), []
+    for unit in np.unique(units):
+        rest = units != unit
+        varies = rest.sum() > 1 and np.ptp(predicted[rest]) > 0 and np.ptp(rated[rest]) > 0
+        without.append(_fishers_z(predicted[rest], rated[rest]) if varies else math.nan)
+    rho, count = math.tanh(z), len(without)
+    if count < FEWEST_UNITS or np.isnan(without).any():
+        return Interval(rho, -1.0, 1.0, count), explained
+    ends = jackknifed(z, without)
+    return Interval(rho, math.tanh(ends.low), high=math.tanh(ends.high), units=count), explained
+
+
+def _fishers_z(x: Floats, y: Floats) -> float:
+    """Of Spearman's correlation."""
+    rho = float(np.corrcoef(_ranks(x), _ranks(y))[0, 1])
+    return math.atanh(max(-0.999999, min(0.999999, rho)))
 
 
 def _ranks(x: Floats) -> Floats:

@@ -117,7 +117,7 @@ def compare(
         encoder=encoder,
         fresh=fresh,
     )
-    evaluator = TargetEvaluator(measurement, [run])
+    evaluator = TargetEvaluator(measurement, runs)
     if not transfer:
         return _conclude(Path(str(run_path(run))), *_both(evaluator, run, against))
     return _with_transfer(evaluator, run, transfer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +15,10 @@ from kedge.runs.folder import is_run
 if TYPE_CHECKING:
     from kedge.config import RunConfig
     from kedge.evaluation.encoders import Encoder
-    from kedge.prompts.sets import PromptSet
+    from kedge.prompts.sets import PromptSet, PromptSets
     from kedge.rewards.base import Reward
 
+log = logging.getLogger(__name__)
 EMOJI_METRICS = ("pickscore@emoji", "imagereward@emoji", "blipscore@emoji", "clipscore@emoji", "oracle")
 EMOJI_PROMPTS = "emoji-held-out"
 
@@ -123,17 +125,66 @@ def choose_prompts(prompts: Prompts | None, count: int | None, targets: Sequence
         ValueError: there are none.
     """
     from kedge.prompts import load_prompts
-    from kedge.prompts.sets import PromptSet, PromptSets
+    from kedge.prompts.sets import PromptSet
 
     if prompts:
         source = str(prompts) if isinstance(prompts, Path) else prompts
-        return PromptSet(load_prompts(source, count=count), "given")
-    config = first_config(targets)
-    if config is not None:
-        return PromptSets(config).drawn(count)
+        return _as_they_are(PromptSet(load_prompts(source, count=count), "given"), targets)
+    for target in targets:
+        if is_run(Path(target)):
+            return _as_they_are(sets_of(Path(target)).drawn(count), targets)
     if any(target.startswith("emoji-") for target in targets):
         return PromptSet(load_prompts(EMOJI_PROMPTS, count=count), "given")
     raise ValueError("which prompts? Give --prompts: a text, CSV, JSONL or Parquet file, a named set or a hub data set")
+
+
+def sets_of(run: Path) -> PromptSets:
+    """A run's three sets of prompts.
+
+    Raises:
+        ValueError: the prompts that it was trained on are no longer what its recipe leads to, so that nobody can tell
+            which it never saw.
+    """
+    from kedge.config import load_config
+    from kedge.hashing import text_hash
+    from kedge.prompts.sets import PromptSets
+    from kedge.runs.folder import RunFolder
+
+    sets = PromptSets(load_config(run / "config.yaml", to_train=False))
+    trained = RunFolder(run).trained_prompts
+    if trained is not None and trained != text_hash(sets.train):
+        source = sets.config.prompts.local or sets.config.prompts.source
+        raise ValueError(
+            f"{run} was trained on other prompts than {source if isinstance(source, str) else 'its recipe'} holds now, "
+            "so that those it never saw cannot be told from the others: put the file back as it was, or say which to "
+            "take with --prompts"
+        )
+    return sets
+
+
+def _as_they_are(chosen: PromptSet, targets: Sequence[str]) -> PromptSet:
+    """The prompts, called what they are to all runs: those that one was trained on are not held out, and told."""
+    from kedge.prompts.sets import PromptSet, same
+
+    role, prompts = chosen.role, list(map(same, chosen.prompts))
+    for target in targets:
+        known = _trained_on(Path(target)) if is_run(Path(target)) else set()
+        seen = sum(prompt in known for prompt in prompts)
+        if seen and role != "train":
+            log.warning("%s was trained on %d of these %d prompts", target, seen, len(prompts))
+            role = "train" if seen == len(prompts) else "given"
+    return PromptSet(chosen.prompts, role)
+
+
+def _trained_on(run: Path) -> set[str]:
+    """A run's training prompts; none where they cannot be had any more."""
+    from kedge.prompts.sets import same
+
+    try:
+        return set(map(same, sets_of(run).train))
+    except ValueError as error:
+        log.warning("whether %s was trained on these prompts is not known: %s", run, error)
+        return set()
 
 
 def first_config(targets: Sequence[str]) -> RunConfig | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from kedge.evaluation.image_folder import is_image_folder, read_image_folder
 from kedge.runs.folder import is_run
-from kedge.workflows.measurement import EMOJI_PROMPTS
+from kedge.workflows.measurement import EMOJI_PROMPTS, sets_of
 
 if TYPE_CHECKING:
     from kedge.study.sources import Source
@@ -64,9 +64,7 @@ def find_sources(target: str, against: Sequence[str], drawing: Drawing) -> list[
 
 def find_prompts(target: str, spec: str | None, seed: int) -> list[str]:
     """The prompts asked for, mixed; else those of a folder of images, of a run's judgement, or of the emoji world."""
-    from kedge.config import load_config
     from kedge.prompts import PromptError, load_prompts
-    from kedge.prompts.sets import PromptSets
 
     path = Path(target)
     if spec is not None:
@@ -75,8 +73,7 @@ def find_prompts(target: str, spec: str | None, seed: int) -> list[str]:
         except PromptError as error:  # recipes name a local file in another way
             raise ValueError(str(error).replace("prompts.local=FILE", "--prompts FILE")) from error
     elif is_run(path):
-        config = load_config(path / "config.yaml", to_train=False)
-        prompts = PromptSets(config).test.prompts
+        prompts = sets_of(path).test.prompts
     elif is_image_folder(path):
         prompts = read_image_folder(path)[1]
     elif target.startswith("emoji-"):

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from kedge.evaluation.statistics import Interval, mean_interval
-from kedge.evaluation.t_distribution import two_sided_quantile
+from kedge.evaluation.statistics import Interval, jackknifed, mean_interval
 
 FEWEST = 3  # batches for pseudo-values
 
@@ -109,17 +108,3 @@ def noise_to_signal(gradients: ArrayLike) -> Interval:
         return Interval(0.0, -math.inf, math.inf, n)
     logs = np.log(total / signal - 1)
     return jackknifed(float(logs[-1]), logs[:-1])
-
-
-def jackknifed(value: float, without: ArrayLike) -> Interval:
-    """A statistic with Student's 95 % interval by the jackknife.
-
-    Args:
-        value: of all N units.
-        without: ``[N]``, of all units but one.
-    """
-    left_out = np.asarray(without, dtype=np.float64)
-    count = len(left_out)
-    error = math.sqrt((count - 1) / count * float(((left_out - left_out.mean()) ** 2).sum()))
-    half = two_sided_quantile(0.95, count - 1) * error
-    return Interval(value, value - half, value + half, count)

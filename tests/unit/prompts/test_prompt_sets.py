@@ -123,6 +123,38 @@ def test_a_held_out_set_that_is_trained_on_is_not_called_held_out(tmp_path, capl
     assert "60 of the 61 prompts of watch.held_out are in another set as well: left out" in caplog.text
 
 
+def test_no_prompt_is_watched_by_and_judged_by(tmp_path, caplog):
+    """``watch.held_out`` may hold what ``prompts.test`` keeps, and ``watch.test`` what ``watch.held_out`` does."""
+    path, new = own_file(tmp_path), own_file(tmp_path, 3, "new.txt")
+    both = tmp_path / "both.txt"
+    both.write_text(path.read_text(encoding="utf-8") + "\n" + new.read_text(encoding="utf-8"), encoding="utf-8")
+    own = {"source": str(path), "test": 5}
+    apart = PromptSets(parse_config(recipe(prompts=own, watch__held_out={"source": str(both)})), new=True)
+    assert apart.tuning.prompts == new.read_text(encoding="utf-8").split("\n")
+    assert (len(apart.test.prompts), apart.test.role) == (5, "test")
+    same = PromptSets(parse_config(recipe(prompts=own, watch__held_out={"source": str(path)})), new=True)
+    assert same.tuning.prompts == same.test.prompts
+    assert (same.tuning.role, same.test.role) == ("tuning", "tuning")
+    assert "they are called held-out prompts" in caplog.text
+    other = {"source": str(new)}
+    twice = PromptSets(config(path, watch__held_out=other, watch__test=other), new=True)
+    assert (twice.test.role, len(twice.test.prompts)) == ("tuning", 3)
+
+
+def test_capitals_and_spaces_make_no_other_prompt(tmp_path):
+    prompts = [f"a thing number {i}" for i in range(30)]
+    path = tmp_path / "loud.txt"
+    path.write_text("\n".join([*prompts, *map(str.upper, prompts), "A  thing number 3"]), encoding="utf-8")
+    sets = PromptSets(config(path), new=True)
+    assert [len(sets.tuning.prompts), len(sets.test.prompts)] == [3, 3]
+    trained = set(map(str.lower, sets.train))
+    assert len(trained - {"a  thing number 3"}) == 24
+    assert not trained & {*map(str.lower, sets.tuning.prompts), *map(str.lower, sets.test.prompts)}
+    loud = {"source": str(own_file(tmp_path, 2, "LOUD.txt"))}
+    quiet = PromptSets(config(own_file(tmp_path, 60, "loud.txt"), watch__held_out=loud), new=True)
+    assert quiet.tuning.role == "train"
+
+
 def test_a_run_logs_and_reports_what_its_prompts_are(tmp_path):
     watching = {"watch__evaluate_every": 1, "watch__metrics": ["helpers.training_world:darkness"], "training__steps": 2}
     for source, key, words in [
@@ -148,6 +180,36 @@ def test_a_resumed_run_trains_on_the_same_prompts(tmp_path):
     assert load_config(out / "config.yaml").prompts == saved.prompts
     assert choose_prompts(None, None, [str(out)]).role == "test"
     assert len(choose_prompts(None, 4, [str(out)]).prompts) == 4
+
+
+@pytest.mark.parametrize("change", ["appended", "turned"])
+def test_a_file_that_changed_is_split_anew_by_nobody(tmp_path, change):
+    """Which prompts a run never saw follows from the file as it was: another would call training prompts held-out."""
+    out, path = tmp_path / "run", own_file(tmp_path)
+    train(config(path, training__steps=1), out)
+    tested, lines = choose_prompts(None, None, [str(out)]).prompts, path.read_text(encoding="utf-8").split("\n")
+    changed = [*lines, *(f"more {i}" for i in range(40))] if change == "appended" else lines[::-1]
+    path.write_text("\n".join(changed), encoding="utf-8")
+    assert set(PromptSets(load_config(out / "config.yaml")).test.prompts) != set(tested)  # some were trained on
+    with pytest.raises(ValueError, match=r"run was trained on other prompts than .*mine\.txt holds now.*--prompts"):
+        choose_prompts(None, None, [str(out)])
+    with pytest.raises(ValueError, match="contents of prompts"):
+        train(config(path, training__steps=2), out, resume=True)
+    path.write_text("\n".join(lines), encoding="utf-8")
+    assert choose_prompts(None, None, [str(out)]).prompts == tested
+
+
+def test_prompts_that_another_run_was_trained_on_are_not_called_held_out(tmp_path, caplog):
+    first, second, path = tmp_path / "first", tmp_path / "second", own_file(tmp_path)
+    train(config(path, training__steps=1), first)
+    train(parse_config(recipe(training__steps=1, prompts={"source": str(path), "tuning": 0, "test": 0})), second)
+    assert choose_prompts(None, None, [str(first)]).role == "test"
+    assert choose_prompts(None, None, [str(first), str(second)]).role == "train"
+    assert "second was trained on 6 of these 6 prompts" in caplog.text
+    given = choose_prompts(str(path), None, [str(first)])
+    assert (given.role, len(given.prompts)) == ("given", 60)
+    assert "first was trained on 48 of these 60 prompts" in caplog.text
+    assert choose_prompts(["a new one"], None, [str(first)]).role == "given"
 
 
 def test_an_old_run_that_kept_no_prompts_goes_on_with_all(tmp_path):

@@ -9,6 +9,7 @@ docs/evaluation.md.
 
 from kedge.evaluation.statistics.crossed_rate import crossed_rate
 from kedge.evaluation.statistics.interval import Floats, Interval, unit_means
+from kedge.evaluation.statistics.jackknife import jackknifed
 from kedge.evaluation.statistics.means import Method, bootstrap, mean_interval, paired_difference, paired_p
 from kedge.evaluation.statistics.rates import outcomes_of, rate_interval, wilson, win_rate
 from kedge.evaluation.statistics.ratios import ratio_interval
@@ -28,6 +29,7 @@ __all__ = [
     "first_reaching",
     "holm",
     "isotonic",
+    "jackknifed",
     "mean_interval",
     "outcomes_of",
     "paired_difference",

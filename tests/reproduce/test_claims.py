@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -14,7 +15,7 @@ from docs.result_pages import BEFORE_CLAIMS, RECORDS, RESULTS
 
 from helpers.invented_records import PROMPTS, record, result, rising
 from kedge.config import ConfigError
-from kedge.evaluation.statistics import Interval
+from kedge.evaluation.statistics import Interval, mean_interval
 from kedge_papers import TARGETS
 from kedge_papers.claims.claim import Claim, Contrast, claim_files, load_claim, load_claims
 from kedge_papers.claims.claims_page import claims_table, judged, summary
@@ -177,6 +178,18 @@ def test_it_depends_only_where_two_named_contrasts_are_decided_differently(plant
     assert judge_all([claim_of("a", "b", "c")], {"planted": result([])}, looks=False)[0].verdict == FAILS
 
 
+def test_where_it_cannot_be_told_that_it_depends_a_part_refutes_all_the_same(planted):
+    """One of two named contrasts is decided among twelve claims, the other only by itself: it does not hold."""
+    planted |= {"a": (0.3, 0.02), "b": (-0.2, 0.0005)}
+    named = claim_of("a", "b", depends=("a", "b"))
+    others = [replace(claim_of("x"), number=i) for i in range(2, 13)]
+    assert judge_all([named], {"planted": result([])}, looks=False)[0].verdict == DEPENDS
+    (first, *_) = judge_all([named, *others], {"planted": result([])}, looks=False)
+    assert (first.verdict, first.p) == (FAILS, pytest.approx(0.001))
+    planted["b"] = (-0.2, 0.02)
+    assert judge_all([named, *others], {"planted": result([])}, looks=False)[0].verdict.startswith(OPEN)
+
+
 def test_twelve_claims_are_tested_as_twelve(planted):
     """A p of 0.01 decides a claim that stands alone, and not one of twelve; unmeasured ones count."""
     planted |= {"a": (0.3, 0.01)}
@@ -213,6 +226,24 @@ def test_undecided_says_how_much_it_would_take(planted):
     assert verdict.endswith(" seeds needed")
     planted["a"] = (0.001, 0.9)
     assert "more than 100 seeds" in judge_all([claim_of("a")], {"planted": result([])}, looks=False)[0].verdict
+
+
+def test_undecided_ratios_of_variances_say_how_many_batches_it_would_take(monkeypatch):
+    """They are no means of units: what one batch scatters follows from the interval."""
+    units = np.random.default_rng(0).normal(0.1, 1.0, 50)
+    mean = mean_interval(units)
+    counted = Measured(mean, 0.5, tuple(units), "batches", "text")
+    alone = Measured(mean, 0.5, (), "batches", "text")
+    assert (alone.count, alone.sd) == (50, pytest.approx(counted.sd))
+    verdicts = []
+    for measured in (counted, alone):
+        monkeypatch.setitem(KINDS, "planted", lambda outcome, options, measured=measured: measured)
+        verdicts.append(judge_all([claim_of("a")], {"planted": result([])}, looks=False)[0].verdict)
+    assert verdicts[0] == verdicts[1]
+    assert re.fullmatch(r"undecided: about \d+ batches needed", verdicts[0])
+    unknown = replace(alone, effect=Interval(0.1, -np.inf, np.inf, 50))
+    monkeypatch.setitem(KINDS, "planted", lambda outcome, options: unknown)
+    assert judge_all([claim_of("a")], {"planted": result([])}, looks=False)[0].verdict == OPEN
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from helpers.invented_records import PROMPTS, record, result
-from kedge.evaluation.statistics import paired_difference
+from kedge.evaluation.statistics import mean_interval, paired_difference
 from kedge_papers.records.rows import difference, rows, win_rate
 from kedge_papers.records.tables import scores_table
 from kedge_papers.targets.methods import before_and_after
@@ -40,6 +40,13 @@ def test_bold_that_ignored_seeds_vanishes_where_seeds_disagree(base):
     assert paired_difference(averaged, base, PROMPTS).low > 0  # what was printed: over prompts alone
     steady = [runs[0], *seeds("a", [0.5, 0.45, 0.4], base, "pickscore@emoji")]
     assert before_and_after(steady, "final", "pickscore@emoji").rows[0][1][2].bold
+
+
+def test_the_interval_of_a_mean_is_over_seeds_too(base):
+    """Models that differ by their seed more than by the prompt: ± of a table's mean is that of the seeds."""
+    runs = seeds("a", [1.0, -1.0, 0.0], np.zeros(len(PROMPTS)))
+    (_, (mean, *_)) = scores_table(result(runs), runs, "final", ["oracle"], "").rows[0]
+    assert mean.interval.half_width == pytest.approx(mean_interval([1.0, -1.0, 0.0]).half_width, rel=0.05)
 
 
 def test_the_best_row_of_a_table_is_bold_if_every_seed_bears_it_out(base):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from kedge.cli.study.learn import import_ratings
 from kedge.rewards import load_reward
 from kedge.study.comparisons import Comparison, read_comparisons
 from kedge.study.export import main_votes, pickapic_csv, votes_csv, write_pickapic_parquet
-from kedge.study.fit_rating import fit_ratings, ridge
+from kedge.study.fit_rating import _agreement, fit_ratings, ridge
 from kedge.study.importing import read_judgements
 from kedge.study.ratings import Chosen, Picture, Rated, Rating, read_import, write_import
 from kedge.workflows.study_fit import fit_summary, fit_votes
@@ -192,3 +193,22 @@ def test_too_few_ratings_and_files_are_refused_with_what_to_do(tmp_path, picture
     table.write_text("image,rating\n3.png,4\n")
     with pytest.raises(ValueError, match="first kedge study import"):
         fit_votes([table], tmp_path / "out")
+
+
+@pytest.mark.parametrize(("units", "each", "alike"), [(12, 4, 0.5), (30, 3, 0.8)])
+def test_the_interval_of_a_rank_correlation_knows_which_ratings_are_alike(units, each, alike):
+    """Several ratings of a prompt; Fisher's z as of independent ones holds the truth in 79 to 85 % of studies."""
+    rng, held, studies, rho = np.random.default_rng(0), 0, 120, 0.6
+    labels, truth = np.repeat(np.arange(units), each), 6 / math.pi * math.asin(rho / 2)
+    for _ in range(studies):
+        common, own = rng.standard_normal((2, units, 1)), rng.standard_normal((2, units, each))
+        x, other = (math.sqrt(alike) * common + math.sqrt(1 - alike) * own).reshape(2, -1)
+        interval, _ = _agreement(x, rho * x + math.sqrt(1 - rho**2) * other, labels)
+        held += interval.low < truth < interval.high
+    assert held / studies >= 0.92  # the error of the share is 2 %
+
+
+def test_a_rank_correlation_of_two_prompts_says_nothing():
+    rng = np.random.default_rng(0)
+    interval, _ = _agreement(rng.standard_normal(8), rng.standard_normal(8), np.repeat([0, 1], 4))
+    assert (interval.low, interval.high, interval.units) == (-1.0, 1.0, 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -37,7 +38,8 @@ class Measured:
     Attributes:
         effect: above 0 where the claim is true, with its 95 % interval.
         p: two-sided, that it is 0.
-        units: what independent observations it has, one value each (seeds, batches), for the power of more of them.
+        units: what independent observations it has, one value each (seeds, prompts), for the power of more of them; empty
+            of a statistic that is no mean.
         unit: what they are.
         text: the number, for people.
         p_equal: that it is farther from 0 than the margin named beforehand; 1 without a margin.
@@ -49,6 +51,19 @@ class Measured:
     unit: str
     text: str
     p_equal: float = 1.0
+
+    @property
+    def count(self) -> int:
+        """How many units there are."""
+        return len(self.units) or self.effect.units
+
+    @property
+    def sd(self) -> float:
+        """Standard deviation of one unit; of a statistic that is no mean, as its interval implies."""
+        if self.units:
+            return float(np.std(self.units, ddof=1)) if len(self.units) > 1 else math.inf
+        quantile = two_sided_quantile(self.effect.level, max(1, self.count - 1))
+        return self.effect.half_width / quantile * math.sqrt(self.count)
 
 
 Options = Mapping[str, Any]

@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import NormalDist
 
-import numpy as np
-
 from kedge.evaluation.statistics import holm
 from kedge_papers.claims.claim import FAMILY_ERROR, Claim, Contrast
 from kedge_papers.claims.contrasts import Measured, measure, seeds_in
@@ -32,6 +30,7 @@ class Judgement:
         seeds: training seeds that every contrast had at the last look; None where none is involved, or where all that
             were recorded before the claim was written are taken.
         needed: units (seeds, prompts) that would decide an undecided claim with a power of 90 %; None if unknown.
+        otherwise: the answer and p that are left where it cannot be told that it depends.
     """
 
     claim: Claim
@@ -41,6 +40,7 @@ class Judgement:
     reported: Mapping[str, Measured]
     seeds: int | None = None
     needed: str | None = None
+    otherwise: tuple[str, float] | None = None
     corrected: float = 1.0
 
     @property
@@ -58,7 +58,16 @@ def judge_all(claims: Sequence[Claim], results: Mapping[str, Result], *, looks: 
         looks: only at the numbers of seeds that the claims name; False takes what there is, for records that are
             older than the claims, of which nothing can be concluded that was not asked before.
     """
-    judgements = [judge(claim, results.get(claim.experiment), looks=looks) for claim in claims]
+    judgements = _corrected([judge(claim, results.get(claim.experiment), looks=looks) for claim in claims])
+    settled = []
+    for each in judgements:
+        if each.otherwise and each.corrected >= FAMILY_ERROR:
+            each = replace(each, answer=each.otherwise[0], p=each.otherwise[1])
+        settled.append(each)
+    return _corrected(settled)
+
+
+def _corrected(judgements: Sequence[Judgement]) -> list[Judgement]:
     corrected = holm([judgement.p for judgement in judgements])
     return [replace(each, corrected=float(p)) for each, p in zip(judgements, corrected, strict=True)]
 
@@ -80,13 +89,17 @@ def judge(claim: Claim, result: Result | None, *, looks: bool = True) -> Judgeme
         for look in sorted(claim.looks):
             if look <= min(counts):
                 wanted.append(look)
-    answer, p = MISSING, 1.0
+    best: dict[str, float] = {}
     for seeds in wanted:
-        answer_now, p_now = _decide(claim, _measured(claim.contrasts, result, seeds))
         spent = claim.looks.get(seeds, FAMILY_ERROR) if seeds is not None else FAMILY_ERROR
-        p_now = min(1.0, p_now * FAMILY_ERROR / spent)
-        if answer == MISSING or p_now < p:
-            answer, p = answer_now, p_now
+        for answer, p in _decide(claim, _measured(claim.contrasts, result, seeds)).items():
+            best[answer] = min(best.get(answer, 1.0), 1.0, p * FAMILY_ERROR / spent)
+    depends = best.pop(DEPENDS, 1.0)
+    answer = min(best, key=lambda name: best[name], default=MISSING)
+    p = best.get(answer, 1.0)
+    otherwise = None
+    if depends < FAMILY_ERROR:
+        answer, p, otherwise = DEPENDS, depends, (answer, p)
     shown = _measured(claim.contrasts, result, None)
     return Judgement(
         claim,
@@ -96,6 +109,7 @@ def judge(claim: Claim, result: Result | None, *, looks: bool = True) -> Judgeme
         _measured(claim.reported, result, None),
         wanted[-1] if wanted else None,
         _needed(list(shown.values())),
+        otherwise,
     )
 
 
@@ -109,11 +123,11 @@ def _measured(contrasts: Sequence[Contrast], result: Result, seeds: int | None) 
     return known
 
 
-def _decide(claim: Claim, measured: Mapping[str, Measured]) -> tuple[str, float]:
-    """The answer that the contrasts point to, and the probability of pointing there by chance."""
+def _decide(claim: Claim, measured: Mapping[str, Measured]) -> dict[str, float]:
+    """The answers that the contrasts could give, each with the probability of being given by chance."""
     parts = list(measured.values())
     if not parts:
-        return MISSING, 1.0
+        return {}
     whole = len(parts) == len(claim.contrasts)
     if claim.rule == "no single winner":
         return _no_single_winner(parts, whole)
@@ -123,21 +137,18 @@ def _decide(claim: Claim, measured: Mapping[str, Measured]) -> tuple[str, float]
     if claim.depends and set(claim.depends) <= set(measured):
         first, second = map(measured.__getitem__, claim.depends)
         apart = min(max(_above(first), _below(second)), max(_below(first), _above(second)))
-        if 2 * apart < FAMILY_ERROR:
-            return DEPENDS, 2 * apart
-    answer = min(answers, key=lambda name: answers[name])
-    return answer, answers[answer]
+        answers[DEPENDS] = min(1.0, 2 * apart)
+    return answers
 
 
-def _no_single_winner(parts: Sequence[Measured], whole: bool) -> tuple[str, float]:
+def _no_single_winner(parts: Sequence[Measured], whole: bool) -> dict[str, float]:
     above, below = list(map(_above, parts)), list(map(_below, parts))
     different = max(min(above), min(below)) * len(parts)
     equal = min(part.p_equal for part in parts) * len(parts)
     answers = {HOLDS: min(1.0, 2 * min(different, equal))}  # either will do: two chances to err
     if whole:
         answers[FAILS] = min(max(above), max(below))
-    answer = min(answers, key=lambda name: answers[name])
-    return answer, answers[answer]
+    return answers
 
 
 def _above(part: Measured) -> float:
@@ -156,12 +167,12 @@ def _needed(parts: Sequence[Measured]) -> str | None:
     worst, unit = 0, ""
     normal = NormalDist()
     for part in parts:
-        if len(part.units) < 2:
+        if part.count < 2 or not math.isfinite(part.sd):
             return None
-        mean, sd = float(np.mean(part.units)), float(np.std(part.units, ddof=1))
+        mean, sd = part.effect.value, part.sd
         standardised = (normal.inv_cdf(1 - ALPHA / 2) + normal.inv_cdf(POWER)) * sd
         count = math.ceil((standardised / mean) ** 2) + 2 if mean else MANY + 1
-        count = max(count, len(part.units) + 1)
+        count = max(count, part.count + 1)
         if count > worst:
             worst, unit = count, part.unit
     if not worst:

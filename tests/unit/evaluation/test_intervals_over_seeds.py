@@ -162,6 +162,56 @@ def test_the_mean_squares_of_that_simulation_are_those_of_tables() -> None:
         assert 0.93 <= coverage(world, 0.0, 1500) <= 0.98
 
 
+def skewed(rng: np.random.Generator, size: tuple[int, ...]) -> np.ndarray:
+    return rng.exponential(size=size) - 1
+
+
+@pytest.mark.parametrize(
+    ("seeds", "prompts", "low"), [(1, 3, 0.94), (1, 8, 0.94), (3, 3, 0.93), (3, 8, 0.94), (5, 8, 0.94), (2, 20, 0.93)]
+)
+def test_coverage_of_small_samples(seeds: int, prompts: int, low: float) -> None:
+    """Three seeds of three prompts are little, and the interval says so by its width."""
+
+    def world(rng: np.random.Generator) -> Interval:
+        table, _ = scores(rng, seeds, prompts, seed=0.3 * (seeds > 1), prompt=0.5, both=0.0)
+        return mean_interval(table)
+
+    assert low <= coverage(world, 0.0, 1000) <= 0.985
+
+
+@pytest.mark.parametrize(("seeds", "prompts", "low"), [(1, 8, 0.885), (1, 66, 0.92), (3, 8, 0.93), (8, 66, 0.92)])
+def test_coverage_of_skewed_scores(seeds: int, prompts: int, low: float) -> None:
+    """Exponential effects of prompts and seeds: what docs/evaluation.md tells is lost to skew."""
+
+    def world(rng: np.random.Generator) -> Interval:
+        of_seeds = 0.3 * skewed(rng, (seeds, 1)) * (seeds > 1)
+        return mean_interval(of_seeds + 0.5 * skewed(rng, (1, prompts)) + skewed(rng, (seeds, prompts)))
+
+    assert low <= coverage(world, 0.0, 1000) <= 0.98
+
+
+def test_where_nothing_varies_the_interval_is_a_point_and_p_is_sure() -> None:
+    """A reward that is one constant apart on every prompt of every seed; and rates that are all alike are no point."""
+    for table in (np.full((3, 4), 0.25), np.full(4, 0.25)):
+        interval = mean_interval(table)
+        assert (interval.low, interval.value, interval.high) == (0.25, 0.25, 0.25)
+        assert paired_p(table, np.zeros_like(table)) == 0.0
+        assert paired_p(table, table) == 1.0
+    assert rate_interval(np.ones((3, 4))).low < 0.55
+
+
+@pytest.mark.parametrize(("seeds", "prompts"), [(2, 20), (3, 8), (3, 20)])
+@pytest.mark.parametrize("rate", [0.5, 0.8])
+def test_coverage_of_small_rates(seeds: int, prompts: int, rate: float) -> None:
+    """At least what is said: few seeds of few prompts make rates wider than they need be."""
+
+    def world(rng: np.random.Generator) -> Interval:
+        table, _ = scores(rng, seeds, prompts, seed=0.3, prompt=0.0, both=0.0)
+        return rate_interval((table + stats.norm.ppf(rate) * math.sqrt(1.09) > 0).astype(float))
+
+    assert coverage(world, rate, 500) >= 0.94
+
+
 def test_prompts_alone_do_not_cover_other_seeds() -> None:
     """The mistake: 95 % intervals that hold the truth in a third of studies."""
 

@@ -52,6 +52,7 @@ def main() -> None:
         "reward": REWARD,
         "batches": arguments.batches,
         "samples": SAMPLES,
+        "pairs": True,
         "horizons": rows,
     }
     arguments.out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")

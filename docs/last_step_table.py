@@ -33,6 +33,11 @@ def table() -> str:
         f"{record['batches']} batches of {record['samples']} pictures from the same prompts and noise; 95 % intervals "
         "over batches. The part that is not seen: its length as a share of the whole gradient's."
     )
+    if not record.get("pairs"):
+        note += (
+            " Recorded before lengths were taken from pairs of different batches: noise is in them, so that shares are "
+            "too large and their intervals too short."
+        )
     return "\n".join([*lines, "", note]) + "\n"
 
 

@@ -38,8 +38,8 @@ class Measured:
     Attributes:
         effect: above 0 where the claim is true, with its 95 % interval.
         p: two-sided, that it is 0.
-        units: what independent observations it has, one value each (seeds, prompts), for the power of more of them; empty
-            of a statistic that is no mean.
+        units: what independent observations it has, one value each (seeds, prompts), for the power of more of them;
+            empty of a statistic that is no mean.
         unit: what they are.
         text: the number, for people.
         p_equal: that it is farther from 0 than the margin named beforehand; 1 without a margin.

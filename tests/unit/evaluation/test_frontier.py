@@ -35,7 +35,7 @@ def test_the_peak_of_a_known_curve_is_found(alpha, beta):
 
 @pytest.mark.parametrize("units", [3, 6, 12, 40])
 def test_the_interval_of_a_peak_holds_the_truth(units):
-    """Prompts, or as few as three seeds, that differ in both coefficients; a bootstrap's percentiles hold 72 to 93 %."""
+    """Prompts, or as few as three seeds, that differ in both coefficients; a bootstrap holds 72 to 93 %."""
     d, rng, held, studies = np.linspace(0, 6, 9)[1:], np.random.default_rng(0), 0, 1500
     solve = np.linalg.pinv(np.stack([d, -d * np.log(d)], axis=1))
     for _ in range(studies):

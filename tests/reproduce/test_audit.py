@@ -75,6 +75,16 @@ def test_factors_of_rlcms_figures_have_intervals_over_seeds(seeds):
     assert "means of 160 queries" in table.note  # of 800, and as many for both methods
 
 
+def test_running_means_are_of_as_many_queries_for_both_methods():
+    """160 queries are 20 steps of 8 and 10 of 16: windows of as many steps would smooth one method twice as much."""
+    runs = [record("base-consistency-aesthetic", None, {"aesthetic@emoji": np.linspace(0, 3, 20)})]
+    runs.append(record("aesthetic-rlcm", 0, curve=curve(4.0)))
+    runs.append(replace(record("aesthetic-ddpo", 0, curve=curve(4.0)), queries=16.0))
+    rlcm, ddpo, *_ = dict(TARGETS.get("rlcm-fig4").show(result(runs, "rlcm-fig4")).tables[0].rows)["aesthetic"]
+    assert rlcm.interval.value == pytest.approx(4 * (81 + 100) / 200 - 0.04)
+    assert ddpo.interval.value == pytest.approx(4 * (91 + 100) / 200 - 0.04)
+
+
 def test_the_number_of_latent_dimensions_is_the_models():
     (run, *_) = [each for each in TARGETS.get("js").runs(MatrixOptions(load_experiment_set("emoji"))) if each.train]
     network = json.loads((ASSETS / "emoji-lcm" / "unet" / "config.json").read_text(encoding="utf-8"))

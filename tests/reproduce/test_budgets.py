@@ -8,7 +8,7 @@ from kedge.config import ConfigError
 from kedge.config.workload import workload_of
 from kedge.workflows.runner.cost import step_cost
 from kedge_papers import TARGETS
-from kedge_papers.runner.budget import LEAST_STEPS
+from kedge_papers.runner.budget import LEAST_STEPS, for_steps
 from kedge_papers.runner.experiment_set import load_experiment_set
 from kedge_papers.runner.options import MatrixOptions
 
@@ -30,6 +30,13 @@ def test_equal_passes_are_equal_because_batches_of_experience_are_used_to_their_
             spent = step_cost(config).passes * config.training.steps
             assert 0 <= options.passes() - spent < batch
             assert config.training.steps >= LEAST_STEPS
+
+
+def test_so_many_steps_end_with_a_whole_batch_of_experience():
+    """DPOK makes two optimizer steps of a batch."""
+    (dpok, *_) = [run for run in TARGETS.get("table1b").runs(MatrixOptions(EMOJI)) if run.name.startswith("dpok")]
+    assert updates(dpok.config()) == 2
+    assert [for_steps(dpok, steps).config().training.steps for steps in (7, 8)] == [8, 8]
 
 
 def test_a_budget_that_buys_no_training_is_refused_with_the_one_that_would():

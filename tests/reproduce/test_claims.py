@@ -21,9 +21,11 @@ from kedge_papers.claims.claim import Claim, Contrast, claim_files, load_claim, 
 from kedge_papers.claims.claims_page import claims_table, judged, summary
 from kedge_papers.claims.contrasts import KINDS, Measured, measure, p_of, seeds_in
 from kedge_papers.claims.verdict import DEPENDS, FAILS, HOLDS, MISSING, OPEN, judge, judge_all
+from kedge_papers.records.result import Result
 from kedge_papers.records.store import RecordStore
 
 ROOT = Path(__file__).parents[2]
+METRICS = ("pickscore", "aesthetic", "hpsv2", "clipscore", "blipscore", "imagereward")
 RNG = np.random.default_rng(0)
 
 
@@ -288,6 +290,16 @@ def test_times_faster_has_an_interval_and_is_decided_by_it():
     assert measure(contrast, result(speed_runs([100], [390]))).p == 1.0  # one seed decides nothing
 
 
+def test_a_look_at_four_seeds_does_not_see_the_fifth():
+    """What comes later would be another look."""
+    options = {"ours": "methods-none", "theirs": "methods-rlcm", "x": "queries", "level": 0.5}
+    contrast = Contrast("queries", "speedup", options)
+    ours, theirs = [100, 110, 100, 105, 700], [390, 400, 420, 410, 100]
+    five, four = result(speed_runs(ours, theirs)), result(speed_runs(ours[:4], theirs[:4]))
+    assert measure(contrast, five, 4) == measure(contrast, four)
+    assert measure(contrast, five) != measure(contrast, four)
+
+
 def arms(means: list[list[float]]) -> list:
     """A row of means for each arm, a value a seed."""
     names = ["beta-0.03--pickscore", "beta-0.01--pickscore", "beta-0--pickscore"]
@@ -369,10 +381,21 @@ def test_one_seed_decides_nothing():
     assert measure(claim.contrasts[0], result(runs(2))).effect.value > 0.4
 
 
+def table_four(rise: float) -> Result:
+    """The diffusion model is better, or worse, by every metric."""
+    start = np.linspace(0, 3, 20)
+    before = dict.fromkeys((*(f"{name}@emoji" for name in METRICS), "oracle"), start)
+    after = {metric: start + rise + 0.01 * RNG.standard_normal(20) for metric in before}
+    return result([record("base-diffusion", None, after), record("base-consistency", None, before)], "table4")
+
+
 def test_records_from_before_the_claims_decide_nothing():
     older = {"table4": result([record("base-diffusion", None), record("base-consistency", None)], "table4")}
     claims = load_claims()
     judgements = judged(claims, {}, older)
+    newer = judged(claims, {"table4": table_four(0.3)}, {"table4": table_four(-0.3)})
+    assert [each.verdict for each in newer if each.answer != MISSING] == [HOLDS]  # and not what was recorded before
+    assert "**holds**" in claims_table(newer, {"table4": table_four(0.3)}, lambda name: name)
     assert summary(judgements, {}) == "Of 12 claims, 12 are not measured yet."
     table = claims_table(judgements, {}, lambda name: name)
     assert table.count("\n") == 13

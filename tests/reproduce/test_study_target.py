@@ -8,7 +8,8 @@ import pytest
 
 from kedge.evaluation.statistics import crossed_rate
 from kedge_papers import TARGETS
-from kedge_papers.claims.contrasts import first_seeds
+from kedge_papers.claims.claim import Contrast
+from kedge_papers.claims.contrasts import first_seeds, measure
 from kedge_papers.records.result import Result
 from kedge_papers.runner.command_call import CommandCall
 from kedge_papers.runner.experiment_set import load_experiment_set
@@ -79,6 +80,13 @@ def test_many_raters_do_not_make_up_for_seeds():
     assert crossed_rate(votes["outcome"], [votes["prompt"], votes["rater"]]).low > 0.5
     assert preferences(result)[0].rate.low < 0.5
     assert not TARGETS.get("fig3").show(result).tables[0].rows[0][1][-1].bold
+
+
+def test_one_pair_of_models_decides_no_claim():
+    contrast = Contrast("raters", "preference", {"reward": "pickscore", "question": "general"})
+    assert preferences(study(0.75))[0].rate.low > 0.5
+    assert measure(contrast, study(0.75)) is None
+    assert measure(contrast, study(0.75, 0.8, 0.7, 0.75)).p < 0.05
 
 
 def test_the_first_seeds_votes_are_a_study_of_their_own():

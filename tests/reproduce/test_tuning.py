@@ -85,6 +85,7 @@ def test_tuning_sees_neither_the_truth_nor_a_test_prompt():
         for measure in run.measures.values():
             assert EMOJI.truth not in measure.metrics
             assert measure.prompts == EMOJI.tuning != EMOJI.test
+            assert measure.seed != EMOJI.noise_seed  # nor the noise of the test
         if run.train:
             assert run.config().watch.evaluate_every == 0
             assert run.seed >= 1000

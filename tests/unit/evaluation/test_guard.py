@@ -13,7 +13,7 @@ from scipy import stats
 
 from kedge.evaluation.comparison import Change, compare
 from kedge.evaluation.diversity import BETWEEN, WITHIN
-from kedge.evaluation.guard import Verdict, judge_comparison
+from kedge.evaluation.guard import JURY, Verdict, _fallen, _Test, judge_comparison
 from kedge.evaluation.judges import standing
 from kedge.evaluation.levels import LEVELS
 from kedge.evaluation.result import Evaluation
@@ -214,6 +214,16 @@ def test_a_model_that_lost_nothing_is_seldom_accused() -> None:
     accused = shares["hacking"] + shares["alike"] + shares["collapsed"] + shares["worse"]
     assert accused <= 0.05
     assert shares["better"] > 0.9
+
+
+def test_the_alarms_inputs_are_tested_together() -> None:
+    """A p of 0.02 is one in fifty by itself, and one of three looks at the same model."""
+    size = Interval(-0.2, -0.4, 0.0, 20)
+    calm = {name: _Test(size, 0.6, down=True) for name in (WITHIN, BETWEEN)}
+    assert _fallen({JURY: _Test(size, 0.02, down=True)}, 0.05) == {JURY}
+    assert _fallen({JURY: _Test(size, 0.02, down=True), **calm}, 0.05) == set()
+    assert _fallen({JURY: _Test(size, 0.01, down=True), **calm}, 0.05) == {JURY}
+    assert _fallen({JURY: _Test(size, 0.01, down=False), **calm}, 0.05) == set()
 
 
 def test_a_collapse_is_noticed() -> None:

@@ -163,7 +163,7 @@ def test_the_guard_sees_a_model_that_cheats(tmp_path, capsys):
     }
     outcome = trainer_for(tmp_path / "stop", **changes, watch__guard="stop").fit()
     assert outcome.ended == "stopped"
-    assert "Learnt to cheat" in outcome.reason
+    assert "on training prompts: Learnt to cheat" in outcome.reason  # nothing else was held out
     looks = [line for line in read_log(tmp_path / "stop" / "metrics.jsonl") if "alarm" in line]
     assert [line["alarm"] for line in looks] == [0, 0, 1]  # it takes two in a row
     assert [line["alarm/jury"] for line in looks[-2:]] == [1, 1]

@@ -110,8 +110,8 @@ class PromptSets:
         """To watch the training by: ``watch.held_out``, or those kept from the training prompts, or some of these."""
         if self.config.watch.held_out is not None:
             key = "watch.held_out"
-            kept = self._parts[2] if self.config.watch.test is None else ()
-            return self._apart(prompts_of(self.config.watch.held_out, key), "tuning", key, kept)
+            reserved = self._parts[2] if self.config.watch.test is None else ()
+            return self._apart(prompts_of(self.config.watch.held_out, key), "tuning", key, reserved)
         if self._parts[1]:
             return PromptSet(self._parts[1], "tuning")
         return PromptSet(self.train[:WATCHED], "train")

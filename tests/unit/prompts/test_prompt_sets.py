@@ -206,8 +206,8 @@ def test_prompts_that_another_run_was_trained_on_are_not_called_held_out(tmp_pat
     assert choose_prompts(None, None, [str(first)]).role == "test"
     assert choose_prompts(None, None, [str(first), str(second)]).role == "train"
     assert "second was trained on 6 of these 6 prompts" in caplog.text
-    given = choose_prompts(str(path), None, [str(first)])
-    assert (given.role, len(given.prompts)) == ("given", 60)
+    chosen = choose_prompts(str(path), None, [str(first)])
+    assert (chosen.role, len(chosen.prompts)) == ("given", 60)
     assert "first was trained on 48 of these 60 prompts" in caplog.text
     assert choose_prompts(["a new one"], None, [str(first)]).role == "given"
 

@@ -132,7 +132,8 @@ def choose_prompts(prompts: Prompts | None, count: int | None, targets: Sequence
         return _as_they_are(PromptSet(load_prompts(source, count=count), "given"), targets)
     for target in targets:
         if is_run(Path(target)):
-            return _as_they_are(sets_of(Path(target)).drawn(count), targets)
+            others = [other for other in targets if other != target]
+            return _as_they_are(sets_of(Path(target)).drawn(count), others)
     if any(target.startswith("emoji-") for target in targets):
         return PromptSet(load_prompts(EMOJI_PROMPTS, count=count), "given")
     raise ValueError("which prompts? Give --prompts: a text, CSV, JSONL or Parquet file, a named set or a hub data set")
@@ -177,9 +178,17 @@ def _as_they_are(chosen: PromptSet, targets: Sequence[str]) -> PromptSet:
 
 
 def _trained_on(run: Path) -> set[str]:
-    """A run's training prompts; none where they cannot be had any more."""
+    """A run's training prompts; none where they cannot be had any more, or not without the hub."""
+    from kedge.config import load_config
+    from kedge.prompts import NAMED
     from kedge.prompts.sets import same
 
+    block = load_config(run / "config.yaml", to_train=False).prompts
+    if isinstance(block.source, str) and not block.local:
+        named = NAMED.get(block.source)
+        elsewhere = ":" not in block.source and not Path(block.source).expanduser().exists()
+        if named.hub if named else elsewhere:
+            return set()
     try:
         return set(map(same, sets_of(run).train))
     except ValueError as error:

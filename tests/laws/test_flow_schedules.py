@@ -114,6 +114,7 @@ def test_how_strongly_a_consistency_models_steps_are_anchored(steps: int, expect
 PRESETS = {  # schedule, and latent dimensions
     "rocm-flux2-klein-12gb": ("klein 512", 128 * 32 * 32),
     "rocm-z-image-turbo-24gb": ("shift 3", 16 * 128 * 128),
+    "rocm-z-image-turbo-12gb": ("shift 3", 16 * 112 * 112),
     "rocm-flux-schnell-40gb": ("schnell", 16 * 128 * 128),
     "rocm-flux-schnell-12gb": ("schnell", 16 * 64 * 64),
     "rocm-sd35-medium-turbo-16gb": ("shift 3", 16 * 128 * 128),

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 import kedge
@@ -17,6 +18,7 @@ from helpers.family_models import Builder, pictures, policy_of
 from helpers.gradient_ways import PLAIN, Way, gradient, relative
 from helpers.training_world import recipe
 from kedge.config import ConfigError, parse_config
+from kedge.export.lora import DIFFUSERS_FILE
 from kedge.policies import load_policy
 from kedge.policies.base import Backprop
 from kedge.policies.latent import LatentPolicy
@@ -129,6 +131,11 @@ def test_a_run_trains_resumes_is_compared_and_merged(kind: str, micro_lcm: Path,
     assert f"the base in {kind}" in run.folder.card.read_text()
     longer = kedge.train(run.path, "training.steps=3", resume=True)
     assert longer.step == 3
+    straight = kedge.train(small, "training.steps=3", out=tmp_path / "straight")
+    resumed, whole = (load_file(place.folder.lora / DIFFUSERS_FILE) for place in (longer, straight))
+    for name, weight in whole.items():
+        assert torch.equal(weight, resumed[name])
+    assert any(weight.any() for name, weight in whole.items() if "lora_B" in name)
     compared = kedge.compare(longer, count=3, samples=1, encoder="none", transfer=["steps=1"])
     assert compared.comparison.rewards[0].difference.value != 0
     with pytest.raises(ValueError, match="stored in fewer bits"):

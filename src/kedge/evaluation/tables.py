@@ -51,7 +51,8 @@ class Cell:
         shown = self.interval.scaled(self.factor)
         digits = decimals([shown]) if self.digits is None else self.digits
         if self.style == "percent":
-            return f"{shown.value:.{digits}f} %", f"({shown.low:.{digits}f}–{shown.high:.{digits}f})"
+            value, low, high = (f"{x:.{digits}f}".replace("-", "−") for x in (shown.value, shown.low, shown.high))
+            return f"{value} %", f"({low} to {high})" if shown.low < 0 else f"({low}–{high})"
         if self.style == "times":
             return _times(shown)
         value = f"{shown.value:{'+' if self.style == 'signed' else ''}.{digits}f}".replace("-", "−")

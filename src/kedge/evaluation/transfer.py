@@ -73,8 +73,8 @@ class Transfer:
         rows = [(label, tuple(self._cells(gains))) for label, gains in self.gains.items()]
         note = (
             f"Gain: tuned − base under the same sampler, paired, over {self.prompts}, at step {self.step}. Remains: as "
-            "a share of the gain as trained, with Fieller's interval; a dash where that gain may be zero. ± is half of "
-            "the 95 % interval; bold excludes 0."
+            "a share of the gain as trained (the first row), with Fieller's interval; dashes below where that gain may "
+            "be zero. ± is half of the 95 % interval; bold excludes 0."
         )
         return Table("Sampler", tuple(headers), tuple(keys), tuple(rows), note=note)
 

@@ -78,6 +78,7 @@ def test_numbers_show_two_digits_of_their_uncertainty() -> None:
     assert Cell(Interval(21.4321, 21.31, 21.55, 10)).texts() == ("21.43", "± 0.12")
     assert Cell(Interval(0.27123, 0.2700, 0.2724, 10), scale=10).texts() == ("2.712", "± 0.012")
     assert Cell(Interval(0.5, 0.4, 0.6, 10), style="percent").texts() == ("50 %", "(40–60)")
+    assert Cell(Interval(-0.25, -1.36, 0.89, 10), style="percent", digits=0).texts() == ("−25 %", "(−136 to 89)")
     assert Cell(Interval(0.5, 0.4, 0.6, 10), style="signed").texts() == ("+0.50", "± 0.10")
     assert Cell(Interval(12345.0, 12000, 12690, 10)).texts() == ("12345", "± 345")
     assert Cell(Interval(3.0, 3.0, 3.0, 10)).texts() == ("3.00", "± 0.00")

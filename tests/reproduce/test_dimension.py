@@ -104,6 +104,7 @@ def test_every_setting_is_measured_once_and_shown(tmp_path, monkeypatch):
     assert dimension.measure(options, None, tmp_path) == extra  # type: ignore[arg-type]
     exhibit = dimension.show(Result("dimension", {}, (), extra))
     assert [len(table.rows) for table in exhibit.tables] == [6, 2]
+    assert exhibit.tables[0].rows[0][1][0].texts()[1].startswith("(")  # lopsided: ± would be another interval
     assert exhibit.figure is not None
     extra["settings"]["K = 2"][SCORE] = extra["settings"][f"{DIRECTION}, D = 4"][SCORE] = [0.0, None, None]
     by_size, by_steps = dimension.show(Result("dimension", {}, (), extra)).tables  # noise that hides the signal

@@ -122,7 +122,7 @@ def _peaks(data: Mapping[str, Any]) -> Table:
     for metric, peak in data["peaks"].items():
         cells: list[Cell | None] = [None]
         if peak["distance"] is not None and first <= peak["distance"] <= peak["farthest"]:
-            cells = [Cell(Interval(peak["distance"], peak["low"], peak["high"], 1), digits=1)]
+            cells = [Cell(Interval(peak["distance"], peak["low"], peak["high"], 1), digits=1, style="range")]
         share = Cell(Interval(peak["peaked"], -math.inf, math.inf, 1), scale=100, digits=0)
         rows.append((display(metric).title, (*cells, share)))
     return Table(
@@ -130,8 +130,9 @@ def _peaks(data: Mapping[str, Any]) -> Table:
         ("Peak at √KL", "% of draws that peak"),
         ("peak", "seen"),
         tuple(rows),
-        note="R(d) = d (α − β ln d), d = √KL (Gao et al. 2022), fitted to the steps; ± over 1,000 draws of prompts. "
-        "–: no peak between the first look and the last. The second column is the share of draws whose curve has one.",
+        note="R(d) = d (α − β ln d), d = √KL (Gao et al. 2022), fitted to the steps; in brackets Fieller's 95 % "
+        "interval over prompts. –: no peak between the first look and the last. The second column is the share of "
+        "1,000 bootstrap draws of prompts whose curve has one.",
     )
 
 

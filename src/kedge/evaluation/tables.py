@@ -19,7 +19,7 @@ from kedge.evaluation.result import Evaluation
 from kedge.evaluation.statistics import Interval, paired_difference
 from kedge.rewards import REWARDS, display_title, single
 
-Style = Literal["plain", "signed", "percent", "times"]
+Style = Literal["plain", "signed", "percent", "times", "range"]
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,8 @@ class Cell:
     def texts(self) -> tuple[str, str]:
         """The value and its uncertainty as shown: ``("21.43", "± 0.12")``, ``("92 %", "(80–97)")``, ``("4.1 ×", …)``.
 
-        A rate's interval is lopsided near 0 and 100 %, and a ratio's always, so their ends are shown; the uncertainty
-        of a single unit, which is infinite, is left out.
+        A rate's interval is lopsided near 0 and 100 %, and a ratio's always, so their ends are shown, as those of
+        ``range``; the uncertainty of a single unit, which is infinite, is left out.
         """
         shown = self.interval.scaled(self.factor)
         digits = decimals([shown]) if self.digits is None else self.digits
@@ -55,6 +55,9 @@ class Cell:
             return f"{value} %", f"({low} to {high})" if shown.low < 0 else f"({low}–{high})"
         if self.style == "times":
             return _times(shown)
+        if self.style == "range":
+            value, low, high = (f"{x:.{digits}f}".replace("-", "−") for x in (shown.value, shown.low, shown.high))
+            return value, f"({low}–{high})" if math.isfinite(shown.half_width) else ""
         value = f"{shown.value:{'+' if self.style == 'signed' else ''}.{digits}f}".replace("-", "−")
         return value, f"± {shown.half_width:.{digits}f}" if math.isfinite(shown.half_width) else ""
 

@@ -181,7 +181,7 @@ def show(result: Result) -> Exhibit:
     heads = (*(f"D = {size}" for size in SIZES), "exponent of D")
     note = (
         f"tr Var(g) / ‖E g‖² of one sample's gradient, from {result.extra['batches']} batches of "
-        f"{result.extra['samples']}; K = {STEPS}; ± is half of the 95 % interval over batches."
+        f"{result.extra['samples']}; K = {STEPS}; in brackets, and behind ±, the 95 % interval over batches."
     )
     by_size = Table("Estimator: reward", heads, heads, rows=tuple(lines), note=note)
     return Exhibit((by_size, _horizons(settings)), figure)
@@ -200,7 +200,7 @@ def _cell(logs: Logs) -> Cell | None:
     if None in logs or math.inf in logs:
         return None
     value, low, high = np.exp(np.array(logs, dtype=float)).tolist()
-    return Cell(Interval(value, low, high, 1))
+    return Cell(Interval(value, low, high, 1), style="range")
 
 
 def exponent(sizes: Sequence[int], logs: Sequence[Logs]) -> Interval | None:

@@ -98,7 +98,8 @@ def fit_table(rewards: Rewards) -> Table | None:
                 continue
             peak = drift_peak(same, column)
             if peak is not None:
-                where = Cell(Interval(peak.distance, peak.low, peak.high, len(same))) if peak.seen else None
+                around = Interval(peak.distance, peak.low, peak.high, len(same))
+                where = Cell(around, style="range") if peak.seen else None
                 cells = (point(peak.alpha), point(peak.beta), where, point(100 * peak.peaked, digits=0))
                 metric = column.removeprefix(HELD_OUT)
                 lines.append((f"{display(reward).title}: {display(metric).title}", cells))
@@ -106,8 +107,9 @@ def fit_table(rewards: Rewards) -> Table | None:
         return None
     heads = ("α", "β", "Peak, √nats", "Draws that peak, %")
     note = (
-        "R(d) = d (α − β ln d), d = √KL to the base (Gao et al. 2022), of runs without an anchor; the interval is over "
-        "draws of seeds. A dash: no peak within the distances that were reached."
+        "R(d) = d (α − β ln d), d = √KL to the base (Gao et al. 2022), of runs without an anchor; in brackets "
+        "Fieller's 95 % interval over seeds, cut off at the farthest look; draws are of seeds with replacement. A dash: "
+        "no peak within the distances that were reached."
     )
     return Table("Trained on: judged by", heads, heads, tuple(lines), "Where each judge peaks", note)
 

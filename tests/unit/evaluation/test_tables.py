@@ -83,6 +83,9 @@ def test_numbers_show_two_digits_of_their_uncertainty() -> None:
     assert Cell(Interval(12345.0, 12000, 12690, 10)).texts() == ("12345", "± 345")
     assert Cell(Interval(3.0, 3.0, 3.0, 10)).texts() == ("3.00", "± 0.00")
     assert Cell(Interval(0.0, 0.0, 0.0, 10)).texts() == ("0.000", "± 0.000")
+    lopsided = Interval(2.7, 1.9, 6.0, 10)  # 2.7 ± 2.05 would reach from 0.65 to 4.75
+    assert Cell(lopsided, style="range", digits=1).texts() == ("2.7", "(1.9–6.0)")
+    assert Cell(Interval(-1.0, -2.0, np.inf, 10), style="range", digits=1).texts() == ("−1.0", "")
     assert Cell(Interval(1.5, -np.inf, np.inf, 1)).texts()[1] == ""
     assert decimals([Interval(1, 0.999999999, 1.000000001, 3)]) == 6
 

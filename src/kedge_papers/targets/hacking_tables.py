@@ -108,8 +108,8 @@ def fit_table(rewards: Rewards) -> Table | None:
     heads = ("α", "β", "Peak, √nats", "Draws that peak, %")
     note = (
         "R(d) = d (α − β ln d), d = √KL to the base (Gao et al. 2022), of runs without an anchor; in brackets "
-        "Fieller's 95 % interval over seeds, cut off at the farthest look; draws are of seeds with replacement. A dash: "
-        "no peak within the distances that were reached."
+        "Fieller's 95 % interval over seeds, cut off at the farthest look; draws are of seeds with replacement. A "
+        "dash: no peak within the distances that were reached."
     )
     return Table("Trained on: judged by", heads, heads, tuple(lines), "Where each judge peaks", note)
 

@@ -86,10 +86,8 @@ class BestByJudges:
         narrowed = narrowing(now, base) if step > 0 else ""
         best = step == 0 or (change > 0 and not narrowed)
         self.falls = self.falls + 1 if narrowed or change < -error else 0
-        sentence = (
-            f"the judges ({', '.join(self.judges)}) say {heights.mean():+.3f} σ, {change:+.3f} ± {error:.3f} from step "
-            f"{self.step}, the best so far"
-        ).replace("-", "−")
+        numbers = f"{heights.mean():+.3f} σ, {change:+.3f} ± {error:.3f}".replace("-", "−")
+        sentence = f"the judges ({', '.join(self.judges)}) say {numbers} from step {self.step}, the best so far"
         if narrowed:
             sentence += f"; {NARROWED}: {narrowed}"
         if best:

@@ -146,13 +146,16 @@ class Frontier:
             reasons[0] += ", which chance explains as well"
         if liked.narrowed:
             reasons.append(f"at step {liked.label:g}, which they like better, pictures vary less: {liked.narrowed}")
-        if chosen is not None and chosen.label > 0:
-            parts.append(f"use strength {chosen.label:g}")
+        if chosen is not None and chosen.label > 0:  # drawn at the last step, of which a strength of 1 is nothing new
+            if best.label == last.label:
+                parts.append(f"use strength {chosen.label:g}")
+            elif chosen.label != 1:
+                parts.append(f"or use the last step at strength {chosen.label:g}")
             among = chosen.best_of(sum(point.label > 0 for point in self.strengths))
             reasons.append(f"of the strengths drawn at the end of training they like it best, {_sigma(among)}")
         elif chosen is not None:
             reasons.append("at the end of training they like no strength better than the base")
-        return f"{', '.join(parts)}, because {'; '.join(reasons)}.".replace("-", "−")
+        return f"{', '.join(parts)}, because {'; '.join(reasons)}."
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -262,4 +265,4 @@ def _share(flags: Any) -> tuple[float, float, float]:
 
 
 def _sigma(interval: Interval) -> str:
-    return f"{interval.value:+.3f} σ ({interval.low:+.3f} to {interval.high:+.3f})"
+    return f"{interval.value:+.3f} σ ({interval.low:+.3f} to {interval.high:+.3f})".replace("-", "−")

@@ -150,6 +150,16 @@ def test_no_strength_is_advised_where_the_base_is_liked_best():
     assert "no strength better than the base" in advice
 
 
+def test_a_strength_of_the_last_step_is_no_strength_of_another():
+    """Strengths are drawn at the end: they combine with stopping there, and are another way out of it elsewhere."""
+    rising = {0: look(0.0), 10: look(1.0, imagereward=0.3), 20: look(4.0, imagereward=0.4)}
+    drawn = {0.0: look(0.0), 0.5: look(1.0, imagereward=0.5), 1.0: rising[20]}
+    assert frontier(TRAINED, rising, drawn).advice().startswith("Stop at step 20, use strength 0.5, because")
+    falling = {**rising, 20: look(4.0, imagereward=0.1)}
+    advice = frontier(TRAINED, falling, {0.0: look(0.0), 0.5: look(1.0), 1.0: falling[20]}).advice()
+    assert advice.startswith("Stop at step 10, because")
+
+
 def test_what_chance_explains_as_well_is_said_so():
     """The judge likes half of the prompts as much better as it likes the other half worse, and a little more."""
     doubtful, clear = look(1.0, pickscore=0.5), look(1.0, pickscore=0.5, imagereward=0.3)
@@ -175,9 +185,10 @@ def test_judges_advise_and_the_truth_does_not():
     assert result.best_step.label == 10  # the oracle would have said 20
     assert result.best_strength.label == 0.5
     assert result.advice().startswith(
-        "Stop at step 10, use strength 0.5, because there the judges (imagereward@emoji) say"
+        "Stop at step 10, or use the last step at strength 0.5, because there the judges (imagereward@emoji) say"
     )
     assert "at the last step (30) −0.400 σ" in result.advice()
+    assert "(my-judge)" in replace(result, judges=("my-judge",)).advice()  # a hyphen is no minus
 
 
 def test_changes_are_in_deviations_of_the_base_and_distances_are_roots():

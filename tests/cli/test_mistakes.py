@@ -86,6 +86,7 @@ MISTAKES: list[tuple[tuple[str, ...], tuple[str, ...]]] = [
     (("export", "runs/first", "--with", "runs/first=nan", "--out", "new"), ("--with", "RUN=WEIGHT", "runs/first=nan")),
     (("frontier", "runs/first", "--strengths", "0,nan"), ("--strengths", "'0,nan'", "numbers from 0 on")),
     (("eval", "emoji-lcm", "--metrics", "oracle", "--scale", "oracle=inf"), ("--scale", "NAME=FACTOR", "oracle=inf")),
+    (("sweep", "emoji-rocm", "training.seed=0..1", "--format", "slurm"), ("--format slurm", "add --list")),
     (("export", "folder"), ("folder", "not a run folder", "kedge train")),
     (("compare", "folder"), ("folder", "not a run folder", "kedge train")),
     (("study", "serve", "folder"), ("folder", "not a study", "kedge study new")),

@@ -69,9 +69,13 @@ def test_what_is_no_sweep_is_refused():
         read_sweep("my.yaml", ["a.b=1"])
     with pytest.raises(ConfigError, match="'seeds' is not key=value"):
         read_sweep("my.yaml", ["seeds"])
-    many = read_sweep("my.yaml", ["training.seed=0..1000"])
-    with pytest.raises(ConfigError, match="1001 runs are too many"):
+    many = read_sweep("my.yaml", ["training.seed=0..999", "optimizer.lr=1e-4,1e-3"])
+    with pytest.raises(ConfigError, match="2000 runs are too many"):
         _ = many.matrix
+    with pytest.raises(ConfigError, match=r"0\.\.999999999999: more than 1000 runs"):  # not written out before
+        read_sweep("my.yaml", ["training.seed=0..999999999999"])
+    with pytest.raises(ConfigError, match=r"training\.seed=1,0\.\.2: 1 stands there twice"):
+        read_sweep("my.yaml", ["training.seed=1,0..2"])
 
 
 def test_a_sweep_trains_measures_and_draws_and_does_nothing_twice(place):

@@ -47,6 +47,8 @@ def sweep_command(
 
     if format not in ("commands", "slurm"):
         raise ValueError(f"--format must be commands or slurm, not {format!r}")
+    if format == "slurm" and not only_list:
+        raise ValueError("--format slurm writes a job array instead of running anything: add --list")
     share = _share(launcher, cpus, gpus)
     sweep = read_sweep(recipe, values, out=out, count=count, samples=samples, metrics=metrics)
     if only_list:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import re
 import shlex
 from collections.abc import Iterator, Sequence
@@ -71,9 +72,9 @@ class Sweep:
         Raises:
             ConfigError: a value makes a recipe that is wrong.
         """
-        combinations = list(itertools.product(*(axis.values for axis in self.axes)))
-        if len(combinations) > LARGEST:
-            raise ConfigError(f"{len(combinations)} runs are too many for one sweep (at most {LARGEST})")
+        if (count := math.prod(len(axis.values) for axis in self.axes)) > LARGEST:
+            raise ConfigError(f"{count} runs are too many for one sweep (at most {LARGEST})")
+        combinations = itertools.product(*(axis.values for axis in self.axes))
         keys = [axis.key for axis in self.axes]
         runs = [self._run(dict(zip(keys, values, strict=True))) for values in combinations]
         return Matrix((self._base(), *runs), self.out / "runs")
@@ -160,7 +161,8 @@ def read_sweep(
         key, equals, text = argument.partition("=")
         if not equals or not key.strip():
             raise ConfigError(f"{argument!r} is not key=value or key=value,value (for example training.seed=0..2)")
-        values = tuple(_values(text))
+        values = tuple(itertools.islice(_values(text), LARGEST + 1))
+        _check_values(argument, values)
         if len(values) > 1:
             axes.append(Axis(key, values))
         else:
@@ -173,6 +175,14 @@ def read_sweep(
     place = out or Path("runs") / f"sweep-{Path(recipe).stem}"
     chosen = tuple(split_rewards(metrics)) if metrics else None
     return Sweep(recipe, tuple(axes), fixed=tuple(fixed), out=place, count=count, samples=samples, metrics=chosen)
+
+
+def _check_values(argument: str, values: Sequence[str]) -> None:
+    if len(values) > LARGEST:
+        raise ConfigError(f"{argument}: more than {LARGEST} runs are too many for one sweep")
+    for value in values:
+        if values.count(value) > 1:
+            raise ConfigError(f"{argument}: {value} stands there twice: each value is one run")
 
 
 def _values(text: str) -> Iterator[str]:

@@ -179,6 +179,19 @@ def test_ridge_learns_the_reward_from_earlier_pictures_only(monkeypatch):
         ridge.close(context)
 
 
+def test_ridge_forgets_earlier_batches_by_degrees(monkeypatch):
+    monkeypatch.setattr(surrogate, "frozen_reward", lambda name, device: Features())
+    context = world(batch_size=4)
+    for _ in range(3):
+        ridge = RidgeSurrogate("ridge(features)", context)
+        ridge(torch.ones(10, 4, 1, 1, dtype=torch.float64), [])
+        ridge.observe(torch.ones(10))
+        ridge.close(context)
+    counted = context.state[surrogate.STATE]["moments"][0, 0]
+    assert counted.item() == pytest.approx(10 * (1 + surrogate.FORGET + surrogate.FORGET**2))
+    assert 0 < surrogate.FORGET < 1
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [

@@ -228,6 +228,12 @@ def test_win_rate_of_alike_samples_counts_prompts() -> None:
     assert interval.high == pytest.approx(high, abs=1e-9)
 
 
+def test_ties_never_make_more_outcomes_than_there_are() -> None:
+    """Ties vary less than wins and losses: without the upper bound, 20 outcomes would count as 190."""
+    interval = rate_interval([0.5] * 18 + [1.0, 0.0])
+    assert (interval.low, interval.high) == pytest.approx(wilson(10, 20))
+
+
 @given(seed=st.integers(0, 1000))
 @settings(max_examples=30, deadline=None)
 def test_win_rates_of_the_two_sides_sum_to_one(seed: int) -> None:

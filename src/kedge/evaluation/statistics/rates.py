@@ -81,8 +81,7 @@ def rate_interval(
     var the variance of the mean over prompts (score intervals for clustered samples: Korn and Graubard 1998; Franco,
     Little, Louis and Slud 2019), kept between the number of prompts (outcomes of a prompt all alike) and of outcomes
     (all independent). For several seeds the interval is that of the log-odds, see :func:`logit_interval`, with the
-    error of
-    :func:`kedge.evaluation.statistics.standard_error.estimate` and its quantile.
+    error and the quantile of :func:`kedge.evaluation.statistics.standard_error.estimate`.
     ``bootstrap`` is the percentile one over the prompts of one seed.
 
     Args:

@@ -100,7 +100,7 @@ def architecture(text: str) -> str:
 
 def rewards_page(text: str) -> str:
     """The page on rewards, with what is measured of them and who may judge whom."""
-    return with_judges(with_world(with_damage(text)))
+    return with_seeds(with_seeds(with_judges(with_world(with_damage(text))), "vqa"), "vqa-alone")
 
 
 def written() -> dict[Path, str]:

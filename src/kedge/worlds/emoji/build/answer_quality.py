@@ -34,8 +34,8 @@ def measure_answerer(folder: Path, generator: Path, *, seed: int, count: int = 2
 
     Returns:
         Of true ``scenes`` and ``activities``: the share of ``right`` answers to the own caption and to one that differs
-        in a word, half each, and the share of pairs that are ``ordered`` rightly. And ``correlation``: of the log-odds
-        with parts of the oracle's verdict, within each activity prompt's pictures.
+        in one thing, half each, and the share of pairs that are ``ordered`` rightly. And ``correlation``: of the
+        log-odds with parts of the oracle's verdict, within each activity prompt's pictures.
     """
     ask, rng = load_reward(f'vqa@"{folder}"'), random.Random(seed)
     scenes = [parse(prompt) for prompt in held_out_prompts(count)]

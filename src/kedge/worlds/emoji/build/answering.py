@@ -1,8 +1,8 @@
 """Stage: a vision-language model that answers Yes or No: the network behind ``vqa`` at the emoji world's size.
 
 It is a Qwen2-VL, only smaller, in the layout of the published ones: whatever reads those reads it. Each scene is asked
-about twice: with its own caption (Yes), and with one that differs in a word or is another scene's (No). One bit for a
-picture teaches little about what is drawn there, so it also learns each next word of the scene's own caption.
+about twice: with its own caption (Yes), and with one that differs in one thing or is another scene's (No). One bit for
+a picture teaches little about what is drawn there, so it also learns each next word of the scene's own caption.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ PATCH, SIDE, WIDTH, LAYERS = 4, 32, 128, 4
 PICTURE, START, END, UNKNOWN, PAD = "<|image_pad|>", "<|vision_start|>", "<|vision_end|>", "[UNK]", "[PAD]"
 ANSWERS = ("Yes", "No")
 LISTENED = 20_000  # scenes whose captions give the words
-ANOTHER = 0.25  # share of wrong captions that are another scene's; the rest differ in a word
+ANOTHER = 0.25  # share of wrong captions that are another scene's; the rest differ in one thing
 ACTIVE = 0.12  # share of scenes with an activity: more than the generators' reward models see, it is asked about most
 TEMPLATE = (
     "{% for message in messages %}{% for part in message['content'] %}"

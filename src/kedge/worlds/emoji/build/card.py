@@ -100,7 +100,7 @@ def _answers(questions: dict[str, dict[str, float]]) -> str:
     scenes, activities, correlation = (questions[name] for name in ("scenes", "activities", "correlation"))
     return (
         f"The model behind `vqa` answers {scenes['right']:.1%} of questions about true scenes of held-out combinations "
-        "rightly, half of them with the scene's own caption, half with one that differs in a word "
+        "rightly, half of them with the scene's own caption, half with one that differs in one thing "
         f"({scenes['ordered']:.1%} of these pairs get the higher log-odds for the true one); of questions that differ "
         f"in the activity {activities['right']:.1%} ({activities['ordered']:.1%}). Within the pictures that emoji-lcm "
         "draws of an activity its log-odds correlate with the oracle's activity part by "

@@ -80,7 +80,12 @@ def read_layers(path: Path, names: Iterable[str], scale: float, backbone: Backbo
     try:
         return pair_layers(tensors, scale)
     except KeyError as error:
-        raise ValueError(f"{path} holds more than the denoising network's LoRA: what is {error.args[0]!r}?") from error
+        layer = next(iter(names), "")
+        usual = kohya.key(layer) if kohya else f"{network}.{layer}"
+        raise ValueError(
+            f"{path} holds more than a LoRA for this model's denoising network, whose layers are called as {usual!r}: "
+            f"what is {error.args[0]!r}?"
+        ) from error
 
 
 def pair_layers(tensors: Mapping[str, Tensor], scale: float) -> dict[str, Layer]:

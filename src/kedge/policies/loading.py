@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,7 @@ def load_pipeline(place: Place, family: Family) -> DiffusionPipeline:
     with quiet_loading():
         index = DiffusionPipeline.load_config(where)
     check_pipeline(str(index.get("_class_name")), family, str(place.model))
+    _check_parts(where, index, family)
     components: dict[str, Any] = {}
     for name in NOT_DRAWING:
         if name in index:
@@ -89,6 +91,23 @@ def load_pipeline(place: Place, family: Family) -> DiffusionPipeline:
         pipeline.vae.to(torch.float32)  # SDXL's own overflows in float16
     _move(pipeline, family, place)
     return pipeline
+
+
+def _check_parts(where: Path | str, index: Mapping[str, Any], family: Family) -> None:
+    """See that the index names what every model has, and that a folder has what its index names.
+
+    Raises:
+        ValueError: naming the part.
+    """
+    for part in (family.backbone.network, "vae", "text_encoder", "scheduler"):
+        if part not in index:
+            raise ValueError(f"{where}/model_index.json does not name a {part}: is it the whole model's?")
+    for part, kind in index.items():
+        named = isinstance(kind, list) and kind[0] is not None and part not in NOT_DRAWING
+        if named and isinstance(where, Path) and not (where / part).is_dir():
+            raise ValueError(
+                f"{where} has no folder {part}, which its model_index.json names: is the model here whole?"
+            )
 
 
 def _move(pipeline: DiffusionPipeline, family: Family, place: Place) -> None:

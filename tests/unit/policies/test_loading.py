@@ -182,6 +182,18 @@ def test_other_models_are_refused_with_what_is_supported(tmp_path: Path) -> None
             load_policy(kind, tmp_path, steps=2, guidance=0)
 
 
+def test_a_model_that_lacks_a_part_is_told_which(micro_lcm: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(micro_lcm, tmp_path / "model")
+    index = json.loads((folder / "model_index.json").read_text())
+    shutil.rmtree(folder / "vae")
+    with pytest.raises(ValueError, match=r"has no folder vae, which its model_index\.json names"):
+        load_policy("lcm", folder, steps=2, guidance=1.0)
+    del index["scheduler"]
+    (folder / "model_index.json").write_text(json.dumps(index))
+    with pytest.raises(ValueError, match=r"model_index\.json does not name a scheduler"):
+        load_policy("lcm", folder, steps=2, guidance=1.0)
+
+
 def test_the_wrong_kind_or_place_is_explained(models: Builder, tmp_path: Path) -> None:
     sprint, lcm = models("sana-sprint"), models("sd15-lcm")
     with pytest.raises(UnknownNameError, match=r"so model\.kind=sana-sprint"):

@@ -24,6 +24,7 @@ def test_one_file_says_what_a_model_took_against_its_plan(tmp_path: Path) -> Non
     done = CliRunner().invoke(app, command)
     assert done.exit_code == 0, done.output
     assert "everything ran" in done.output
+    assert "peak memory: " in done.output
     facts = json.loads(out.read_text())
     measured, plan = facts["measured"], facts["plan"]
     assert facts["model"]["name"] == "emoji-lcm"

@@ -60,9 +60,9 @@ class Verification:
     def __str__(self) -> str:
         facts, lines = self.facts, [f"model: {self.facts['model']['name']} ({self.facts['model']['kind']})"]
         measured, plan = facts.get("measured", {}), facts.get("plan") or {}
-        for key, unit in (("peak_memory_mb", "MB"), ("seconds_a_step", "s")):
+        for key, title, unit in (("peak_memory_mb", "peak memory", "MB"), ("seconds_a_step", "an optimizer step", "s")):
             if key in measured:
-                lines.append(f"{key.replace('_', ' ')}: {_number(measured[key])} {unit}{_against(plan.get(key), unit)}")
+                lines.append(f"{title}: {_number(measured[key])} {unit}{_against(plan.get(key), unit)}")
         if "adapter_moved" in measured:
             lines.append(f"training: {measured['steps']} steps, the adapter moved by {measured['adapter_moved']:.2g}")
         lines.append("everything ran" if self.whole else f"it did not come to an end: {facts['error']['message']}")

@@ -1,9 +1,11 @@
 """The demo's ROCM step: steps a second, peak memory, and how much of the time is spent inside the networks.
 
-    python -m bench.rocm [--steps 8] [--batch 8] [--modes full checkpointed]
+    python -m bench.rocm [--steps 8] [--batch 8] [--sampling-steps 4] [--modes full checkpointed]
 
 Each way to backpropagate runs in a process of its own. "In the networks" compares the step with its floor: the same
-calls of the same networks on tensors of the same shapes, forward and backward, with nothing around them.
+calls of the same networks on tensors of the same shapes, forward and backward, with nothing around them. "Of products"
+compares what a step computes in a second (all its matrix products and convolutions) with what the same core reaches in
+large products. Time is the processor's, on one thread: what else runs on the machine does not count.
 """
 
 from __future__ import annotations
@@ -52,16 +54,44 @@ MODES = {
 }
 
 
-def seconds(call: Callable[[], None]) -> float:
-    """How long a call takes."""
-    began = time.perf_counter()
+LARGE = 1024  # rows and columns of a large product
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One way to backpropagate.
+
+    Attributes:
+        seconds: of a step, median.
+        peak: MB.
+        floor: seconds of the networks' bare calls; not a number but for full backpropagation.
+        flops: of a step's matrix products and convolutions, as it was computed.
+        products: floating-point operations a second in large products, on the same core.
+    """
+
+    seconds: float
+    peak: float
+    floor: float
+    flops: float
+    products: float
+
+    @property
+    def share(self) -> float:
+        """Of the rate of large products."""
+        return self.flops / self.seconds / self.products
+
+
+def seconds(call: Callable[[], object]) -> float:
+    """How long a call keeps the processor busy."""
+    began = time.process_time()
     call()
-    return time.perf_counter() - began
+    return time.process_time() - began
 
 
-def measure(mode: str, steps: int, batch: int) -> tuple[float, float, float]:
-    """Seconds of a step, peak MB, and seconds of the floor (full backpropagation only)."""
+def measure(mode: str, steps: int, batch: int, sampling_steps: int) -> Measured:
+    """Time some steps of one way."""
     import torch
+    from torch.utils.flop_counter import FlopCounterMode
 
     from kedge.algorithms.base import Context
     from kedge.algorithms.rocm import ROCM
@@ -76,8 +106,9 @@ def measure(mode: str, steps: int, batch: int) -> tuple[float, float, float]:
     from kedge.worlds.emoji.captions import train_prompts
 
     torch.manual_seed(0)
-    way = MODES[mode]
-    policy = load_policy("lcm", "emoji-lcm", steps=8, guidance=BUNDLED["emoji-lcm"], lora=LoraConfig(), dtype=way.dtype)
+    torch.set_num_threads(1)
+    way, omega = MODES[mode], BUNDLED["emoji-lcm"]
+    policy = load_policy("lcm", "emoji-lcm", steps=sampling_steps, guidance=omega, lora=LoraConfig(), dtype=way.dtype)
     apply_memory_settings(policy, MemorySettings(**way.memory))
     reward = load_reward("pickscore@emoji", dtype=getattr(torch, way.dtype))
     stream = PromptStream(train_prompts(), 0, True)
@@ -106,14 +137,17 @@ def measure(mode: str, steps: int, batch: int) -> tuple[float, float, float]:
         images = policy.decode(x.clone().requires_grad_())
         reward(images, prompts).sum().backward()
 
-    # Taken in turns, so that both see the same weather on the machine; the first turn does not count.
+    large = torch.randn(LARGE, LARGE)
+    with FlopCounterMode(display=False) as counted:  # the first step does not count otherwise
+        step()
+    # Taken in turns, so that all see the same weather on the machine.
     turns = []
-    for _ in range(steps + 1):
+    for _ in range(steps):
         whole = seconds(step)
         peak = peak_memory(torch.device("cpu")) / 2**20
-        turns.append((whole, seconds(floor) if mode == "full" else float("nan")))
-    whole, least = (statistics.median(column) for column in zip(*turns[1:], strict=True))
-    return whole, peak, least
+        turns.append((whole, seconds(floor) if mode == "full" else float("nan"), seconds(lambda: large @ large)))
+    whole, least, product = (statistics.median(column) for column in zip(*turns, strict=True))
+    return Measured(whole, peak, least, counted.get_total_flops(), 2 * LARGE**3 / product)
 
 
 def main() -> None:
@@ -121,18 +155,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--sampling-steps", type=int, default=4, help="K; the demo's by default")
     parser.add_argument("--modes", nargs="*", default=list(MODES), choices=list(MODES))
     arguments = parser.parse_args()
-    print(f"ROCM on emoji-lcm, K = 8, batch {arguments.batch}, pickscore@emoji, KL; median of {arguments.steps} steps")
-    print(f"{'backpropagation':<34} {'steps/s':>8} {'of full':>8} {'peak MB':>8} {'in the networks':>16}")
-    whole = float("nan")
+    setting = f"K = {arguments.sampling_steps}, batch {arguments.batch}"
+    print(f"ROCM on emoji-lcm, {setting}, pickscore@emoji, KL; median of {arguments.steps} steps, one thread")
+    columns = f"{'of full':>8} {'peak MB':>8} {'of products':>12} {'in the networks':>16}"
+    print(f"{'backpropagation':<34} {'steps/s':>8} {columns}")
+    full = float("nan")
     spawn = multiprocessing.get_context("spawn")
     for mode in arguments.modes:
         with spawn.Pool(1) as pool:
-            each, peak, floor = pool.apply(measure, (mode, arguments.steps, arguments.batch))
-        whole = each if mode == "full" else whole
-        share = f"{floor / each:.0%}" if floor == floor else ""
-        print(f"{mode:<34} {1 / each:>8.2f} {whole / each:>7.2f}x {peak:>8.0f} {share:>16}", flush=True)
+            one = pool.apply(measure, (mode, arguments.steps, arguments.batch, arguments.sampling_steps))
+        full = one.seconds if mode == "full" else full
+        inside = f"{one.floor / one.seconds:.0%}" if one.floor == one.floor else ""
+        numbers = f"{1 / one.seconds:>8.2f} {full / one.seconds:>7.2f}x {one.peak:>8.0f} {one.share:>12.0%}"
+        print(f"{mode:<34} {numbers} {inside:>16}", flush=True)
 
 
 if __name__ == "__main__":

@@ -149,16 +149,21 @@ def schedule_factor(schedule: str, step: int, warmup: int, total: int) -> float:
 
 
 def schedule_jump(past: Stretch, now: Stretch) -> str | None:
-    """A warning that the learning rate jumps, because its schedule now ends at another step; None if it does not."""
-    ours, theirs = (dict(leaves(stretch.config)) for stretch in (past, now))
-    steps = [int(config["training.steps"]) for config in (ours, theirs)]
-    schedule = str(theirs["optimizer.schedule"])
-    if steps[0] == steps[1] or schedule == "constant":
+    """A warning that the learning rate jumps, as its schedule is another or ends elsewhere; None if it does not."""
+    names, steps, factors = [], [], []
+    for stretch in (past, now):
+        config = dict(leaves(stretch.config))
+        names.append(str(config["optimizer.schedule"]))
+        steps.append(int(config["training.steps"]))
+        warmup = int(config["optimizer.warmup"])
+        factors.append(schedule_factor(names[-1], now.after, warmup, total=steps[-1]))
+    if math.isclose(*factors):
         return None
-    before, after = (schedule_factor(schedule, now.after, int(theirs["optimizer.warmup"]), total) for total in steps)
+    cause = f"the {names[1]} schedule runs to training.steps: with {steps[1]} instead of {steps[0]} steps"
+    if names[0] != names[1]:
+        cause = f"the schedule is {names[1]} instead of {names[0]}:"
     return (
-        f"the {schedule} schedule runs to training.steps: with {steps[1]} instead of {steps[0]} steps the learning "
-        f"rate goes from {before:.2g} to {after:.2g} of optimizer.lr at step {now.after}"
+        f"{cause} the learning rate goes from {factors[0]:.2g} to {factors[1]:.2g} of optimizer.lr at step {now.after}"
     )
 
 

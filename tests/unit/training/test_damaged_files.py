@@ -97,3 +97,5 @@ def test_a_schedule_that_runs_to_another_end_is_told(tmp_path, caplog):
     train(parse_config(recipe(training__steps=2, optimizer__schedule="linear")), tmp_path / "run")
     train(parse_config(recipe(training__steps=4, optimizer__schedule="linear")), tmp_path / "run", resume=True)
     assert "with 4 instead of 2 steps the learning rate goes from 0 to 0.5 of optimizer.lr at step 2" in caplog.text
+    train(parse_config(recipe(training__steps=5, optimizer__schedule="constant")), tmp_path / "run", resume=True)
+    assert "is constant instead of linear: the learning rate goes from 0 to 1 of optimizer.lr at step 4" in caplog.text

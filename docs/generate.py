@@ -14,7 +14,7 @@ from docs.papers_cost import with_cost
 from docs.random_depth_table import with_random_depth
 from docs.reference import reference
 from docs.result_pages import write_pages
-from docs.seeds_table import SHORT, with_seeds
+from docs.seeds_table import FLOORED, SHORT, with_seeds
 from docs.world_tables import with_models, with_world
 
 from kedge.config import load_config
@@ -100,7 +100,10 @@ def architecture(text: str) -> str:
 
 def rewards_page(text: str) -> str:
     """The page on rewards, with what is measured of them and who may judge whom."""
-    return with_seeds(with_seeds(with_judges(with_world(with_damage(text))), "vqa"), "vqa-alone")
+    text = with_seeds(with_seeds(with_judges(with_world(with_damage(text))), "vqa"), "vqa-alone")
+    for name in ("vqa-free", "vqa-free-alone"):
+        text = with_seeds(text, name, metrics=FLOORED)
+    return text
 
 
 def written() -> dict[Path, str]:

@@ -17,12 +17,16 @@ PRESETS = {  # marks on the pages → their record, which is called as its prese
     "hacking": ("emoji-hacking", "the same without an anchor"),
     "vqa": ("emoji-rocm-vqa", "ROCM with KL towards what a vision-language model answers, with floors"),
     "vqa-alone": ("emoji-rocm-vqa-alone", "the same without floors"),
+    "vqa-free": ("emoji-rocm-vqa-free", "the same with floors, without an anchor and twice as fast"),
+    "vqa-free-alone": ("emoji-rocm-vqa-free-alone", "the same without an anchor and without floors"),
 }
 SIGNS = {  # what the alarm reads → its word in the table
     "jury": "judges",
     "diversity_within": "variety within a prompt",
     "diversity_between": "variety between prompts",
 }
+JUDGES = ("imagereward@emoji", "blipscore@emoji", "hpsv2@emoji", "pickscore@emoji", "oracle")
+FLOORED = ("vqa@emoji", "clipscore@emoji", "aesthetic@emoji", *JUDGES)  # two have floors, the others have none
 ACTIVITY = "The oracle's activity part"
 SHORT = ("pickscore@emoji", "imagereward@emoji", "blipscore@emoji", "oracle")  # what fits on the README's first screen
 

@@ -19,7 +19,7 @@ from docs.result_pages import (
     with_index,
     with_section,
 )
-from docs.seeds_table import PRESETS, SHORT
+from docs.seeds_table import FLOORED, PRESETS, SHORT
 from docs.seeds_table import text as seeds_text
 
 from helpers.invented_records import result_of
@@ -140,6 +140,23 @@ def test_what_the_page_on_rewards_says_of_vqa_holds_in_every_seed(name):
             assert row["changes"][metric]["difference"]["high"] > 0, metric
 
 
+def test_floors_hold_what_they_name_and_no_more():
+    """Without an anchor: the aesthetic score falls without its floor and not with it; the truth falls either way."""
+    free, alone = (
+        json.loads((ROOT / "docs" / "records" / f"{PRESETS[name][0]}.json").read_text(encoding="utf-8"))
+        for name in ("vqa-free", "vqa-free-alone")
+    )
+    unanchored = ["algorithm.beta=0", "optimizer.lr=3e-3"]
+    assert (free["overrides"], alone["overrides"]) == (unanchored, ["reward=vqa@emoji", *unanchored])
+    held, fell = (record["seeds"][0]["changes"] for record in (free, alone))
+    assert fell["aesthetic@emoji"]["difference"]["high"] < 0
+    for metric in ("aesthetic@emoji", "clipscore@emoji"):
+        assert held[metric]["difference"]["high"] > 0
+    for changes in (held, fell):
+        assert changes["oracle"]["difference"]["high"] < 0
+    assert held["hpsv2@emoji"]["difference"]["high"] < 0
+
+
 def test_the_try_it_section_says_no_other_number():
     """Outside of what the record writes, only the Python that is needed."""
     section = (ROOT / "README.md").read_text(encoding="utf-8").split("## Try it")[1].split("## Use it")[0]
@@ -155,6 +172,8 @@ def test_the_try_it_section_says_no_other_number():
         (RESULTS / "README.md", "hacking", None, ()),
         (ROOT / "docs" / "rewards.md", "vqa", None, ()),
         (ROOT / "docs" / "rewards.md", "vqa-alone", None, ()),
+        (ROOT / "docs" / "rewards.md", "vqa-free", None, FLOORED),
+        (ROOT / "docs" / "rewards.md", "vqa-free-alone", None, FLOORED),
     ],
 )
 def test_the_demo_over_seeds_is_what_its_record_says(page, name, seeds, metrics):

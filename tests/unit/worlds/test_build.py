@@ -41,7 +41,9 @@ def test_the_build_leaves_folders_that_diffusers_runs(built, model):
 def test_the_build_notes_every_stage(built):
     notes = [json.loads(line) for line in (built / "build.jsonl").read_text().splitlines()]
     assert [note["stage"] for note in notes if "stage" in note] == list(recipe.STAGES)
-    assert {note["reward"] for note in notes if "reward" in note} >= {"pickscore", "hpsv2", "aesthetic", "imagereward"}
+    assert {note["reward"] for note in notes if "reward" in note} >= {
+        "pickscore", "hpsv2", "aesthetic", "imagereward", "vqa"
+    }  # fmt: skip
 
 
 def linear_stage(folder, steps, stop=None):

@@ -19,12 +19,14 @@ from kedge.worlds.emoji.captions import ACTIVITIES, Spec, activity_prompts, held
 from kedge.worlds.emoji.oracle import Oracle
 from kedge.worlds.emoji.scenes import compose_all, render
 
-MODEL = "emoji-lcm"
+MODEL, SCENES, PICTURES = "emoji-lcm", 200, 4  # pictures of each activity prompt
 PARTS = ("activity", "animal", "clean", "total")
 
 
 @torch.no_grad()
-def measure_answerer(folder: Path, generator: Path, *, seed: int, count: int = 200, times: int = 4) -> dict[str, Any]:
+def measure_answerer(
+    folder: Path, generator: Path, *, seed: int, count: int = SCENES, times: int = 4
+) -> dict[str, Any]:
     """What ``vqa@FOLDER`` knows of combinations that were held out.
 
     Args:

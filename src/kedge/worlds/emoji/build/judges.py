@@ -14,7 +14,7 @@ from kedge.rewards.openclip import save_open_clip
 from kedge.rewards.weights import build_frozen, read_state
 from kedge.worlds.emoji.build import hps
 from kedge.worlds.emoji.build.aesthetic import train_aesthetic
-from kedge.worlds.emoji.build.answer_quality import MODEL, measure_answerer
+from kedge.worlds.emoji.build.answer_quality import MODEL, SCENES, measure_answerer
 from kedge.worlds.emoji.build.answering import ACTIVE, save_answerer, train_answerer
 from kedge.worlds.emoji.build.bert import make_words, train_bert
 from kedge.worlds.emoji.build.blip import blip_config, save_blip, train_blip
@@ -98,7 +98,8 @@ def build_answerer(shop: Workshop) -> None:
     pool = draw_pool(shop.budget.pool, seed, shop.tokenizer, shop.device, activities=ACTIVE)
     model, tokenizer = train_answerer(pool, shop.budget.answerer, shop.folder, seed=seed)
     save_answerer(model.to("cpu", torch.float16), tokenizer, shop.folder / "answerer")
-    quality = measure_answerer(shop.folder / "answerer", shop.folder / MODEL, seed=shop.seed + 24)
+    count = min(SCENES, shop.budget.pictures)
+    quality = measure_answerer(shop.folder / "answerer", shop.folder / MODEL, seed=shop.seed + 24, count=count)
     shop.note({"reward": "vqa", "questions": quality})
 
 

@@ -25,7 +25,7 @@ PARTS = ("activity", "animal", "clean", "total")
 
 @torch.no_grad()
 def measure_answerer(
-    folder: Path, generator: Path, *, seed: int, count: int = SCENES, times: int = 4
+    folder: Path, generator: Path, *, seed: int, count: int = SCENES, times: int = PICTURES
 ) -> dict[str, Any]:
     """What ``vqa@FOLDER`` knows of combinations that were held out.
 

@@ -8,7 +8,7 @@ from kedge.config import ConfigError
 from kedge.config.workload import workload_of
 from kedge.workflows.runner.cost import step_cost
 from kedge_papers import TARGETS
-from kedge_papers.runner.budget import LEAST_STEPS, for_steps
+from kedge_papers.runner.budget import LEAST_STEPS, for_passes, for_steps
 from kedge_papers.runner.experiment_set import load_experiment_set
 from kedge_papers.runner.options import MatrixOptions
 
@@ -37,6 +37,8 @@ def test_so_many_steps_end_with_a_whole_batch_of_experience():
     (dpok, *_) = [run for run in TARGETS.get("table1b").runs(MatrixOptions(EMOJI)) if run.name.startswith("dpok")]
     assert updates(dpok.config()) == 2
     assert [for_steps(dpok, steps).config().training.steps for steps in (7, 8)] == [8, 8]
+    batch = step_cost(dpok.config()).passes * 2
+    assert for_passes(dpok, 10.9 * batch).config().training.steps == 20  # and not the half of an eleventh
 
 
 def test_a_budget_that_buys_no_training_is_refused_with_the_one_that_would():

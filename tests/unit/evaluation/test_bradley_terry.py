@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy import optimize
+from scipy import optimize, stats
 
-from kedge.evaluation.bradley_terry import Votes, bradley_terry, bradley_terry_intervals
+from kedge.evaluation.bradley_terry import Votes, _student, bradley_terry, bradley_terry_intervals
 
 
 def simulate(strengths: np.ndarray, votes: int, seed: int) -> Votes:
@@ -69,6 +69,11 @@ def test_six_groups_are_covered_too() -> None:
         for interval, strength in zip(bradley_terry_intervals(grouped, 3, draws=60), truth, strict=True):
             held.append(not interval.excludes(strength))
     assert 0.925 <= np.mean(held) <= 0.985
+
+
+def test_resampled_groups_spread_too_little_by_a_known_factor() -> None:
+    """A bootstrap of G groups has (G − 1) / G of the estimate's variance; the studies above are too few to notice."""
+    assert _student(0.0, 1.0, 6, 0.95).half_width == pytest.approx(stats.t.ppf(0.975, 5) * np.sqrt(6 / 5))
 
 
 def test_one_group_says_nothing_about_the_spread():

@@ -26,6 +26,7 @@ KNOWN = {
     "2763bd73d56a74f1923a7c33744164a7d1df55657de391e33648ef135f5d3455": "emoji-diffusion of world 1",
     "9a1294406b9b655c1798d8aa61a127bd1ac279059d3b0a028a6fc4ca614d0cdf": "emoji-lcm of world 2",
     "3e3e62bea02af7bc31c4e5445085dc0b71752ea6dc590092343bfd8bff2636aa": "emoji-diffusion of world 2",
+    "bc0f0d4280637168bc578105aba87f319da2874aec3cbe6c9662b1e16809ccb4": "emoji-flow of world 2",
 }
 # Runs of bundled models that do not say what they were trained on are from the time of these.
 BEFORE_RECORDS = {

@@ -13,6 +13,7 @@ import torch
 from kedge.algorithms.base import Algorithm, Context
 from kedge.algorithms.floors import Floored, FlooredReward
 from kedge.algorithms.prompt_cache import PromptCache
+from kedge.algorithms.rocm import ROCM
 from kedge.algorithms.strength import Priced, verdict_at_load
 from kedge.config import ModelConfig, RunConfig
 from kedge.config.compatibility import experience_warning
@@ -170,6 +171,16 @@ def _warn(config: RunConfig, policy: Policy, prompts: Sequence[str]) -> None:
 def _anchor(config: RunConfig, policy: Policy) -> str | None:
     """The warning for β that needs no pictures; None if there is none."""
     algorithm = config.algorithm.instance
+    if (
+        config.model.steps == 1
+        and isinstance(algorithm, ROCM)
+        and algorithm.needs_noise
+        and not algorithm.last_step_std
+    ):
+        return (
+            "model.steps=1: the only step draws no noise and has no divergence to the base, so nothing anchors this run. "
+            "algorithm.last_step_std above 0 holds that step"
+        )
     if not isinstance(algorithm, Priced) or not isinstance(policy, LatentPolicy):
         return None
     price = algorithm.price(policy.noise_stds, math.prod(policy.latent_shape))

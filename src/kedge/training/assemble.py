@@ -178,8 +178,8 @@ def _anchor(config: RunConfig, policy: Policy) -> str | None:
         and not algorithm.last_step_std
     ):
         return (
-            "model.steps=1: the only step draws no noise and has no divergence to the base, so nothing anchors this run. "
-            "algorithm.last_step_std above 0 holds that step"
+            "model.steps=1: the only step draws no noise and has no divergence to the base, so nothing anchors this "
+            "run. algorithm.last_step_std above 0 holds that step"
         )
     if not isinstance(algorithm, Priced) or not isinstance(policy, LatentPolicy):
         return None

@@ -14,7 +14,7 @@ from docs.papers_cost import with_cost
 from docs.random_depth_table import with_random_depth
 from docs.reference import reference
 from docs.result_pages import write_pages
-from docs.seeds_table import FLOORED, SHORT, with_seeds
+from docs.seeds_table import FLOORED, FLOW, SHORT, with_seeds
 from docs.world_tables import with_models, with_world
 
 from kedge.config import load_config
@@ -106,6 +106,13 @@ def rewards_page(text: str) -> str:
     return text
 
 
+def models_page(text: str) -> str:
+    """The page on models, with what the bundled flow model's presets come to."""
+    for name in ("flow", "flow-rlcm"):
+        text = with_seeds(text, name, metrics=FLOW)
+    return text
+
+
 def written() -> dict[Path, str]:
     """Every file that is made from the package and the house's law, with what it should hold."""
     overview = HERE.parent / "ARCHITECTURE.md"
@@ -116,6 +123,7 @@ def written() -> dict[Path, str]:
         HERE / "reproduce.md": with_cost((HERE / "reproduce.md").read_text(encoding="utf-8")),
         HERE / "algorithms" / "ppo.md": with_last_step((HERE / "algorithms" / "ppo.md").read_text(encoding="utf-8")),
         HERE / "memory.md": with_random_depth((HERE / "memory.md").read_text(encoding="utf-8")),
+        HERE / "models.md": models_page((HERE / "models.md").read_text(encoding="utf-8")),
         HERE / "recipes.md": recipes(),
         HERE / "rewards.md": rewards_page((HERE / "rewards.md").read_text(encoding="utf-8")),
         HERE / "api" / "README.md": reference(),

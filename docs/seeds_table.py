@@ -18,6 +18,8 @@ PRESETS = {  # marks on the pages → their record, which is called as its prese
     "vqa": ("emoji-rocm-vqa", "ROCM with KL towards what a vision-language model answers, with floors"),
     "vqa-alone": ("emoji-rocm-vqa-alone", "the same without floors"),
     "vqa-free": ("emoji-rocm-vqa-free", "the same with floors, without an anchor and twice as fast"),
+    "flow": ("emoji-flow-rocm", "ROCM with KL on the flow model, towards PickScore"),
+    "flow-rlcm": ("emoji-flow-rlcm", "RLCM on the flow model, towards PickScore"),
     "vqa-free-alone": ("emoji-rocm-vqa-free-alone", "the same without an anchor and without floors"),
 }
 SIGNS = {  # what the alarm reads → its word in the table
@@ -27,6 +29,7 @@ SIGNS = {  # what the alarm reads → its word in the table
 }
 JUDGES = ("imagereward@emoji", "blipscore@emoji", "hpsv2@emoji", "pickscore@emoji", "oracle")
 FLOORED = ("vqa@emoji", "clipscore@emoji", "aesthetic@emoji", *JUDGES)  # two have floors, the others have none
+FLOW = ("pickscore@emoji", "clipscore@emoji", "aesthetic@emoji", *JUDGES[:2], "vqa@emoji", "oracle")
 ACTIVITY = "The oracle's activity part"
 SHORT = ("pickscore@emoji", "imagereward@emoji", "blipscore@emoji", "oracle")  # what fits on the README's first screen
 

@@ -19,7 +19,7 @@ from docs.result_pages import (
     with_index,
     with_section,
 )
-from docs.seeds_table import FLOORED, PRESETS, SHORT
+from docs.seeds_table import FLOORED, FLOW, PRESETS, SHORT
 from docs.seeds_table import text as seeds_text
 
 from helpers.invented_records import result_of
@@ -174,6 +174,8 @@ def test_the_try_it_section_says_no_other_number():
         (ROOT / "docs" / "rewards.md", "vqa-alone", None, ()),
         (ROOT / "docs" / "rewards.md", "vqa-free", None, FLOORED),
         (ROOT / "docs" / "rewards.md", "vqa-free-alone", None, FLOORED),
+        (ROOT / "docs" / "models.md", "flow", None, FLOW),
+        (ROOT / "docs" / "models.md", "flow-rlcm", None, FLOW),
     ],
 )
 def test_the_demo_over_seeds_is_what_its_record_says(page, name, seeds, metrics):

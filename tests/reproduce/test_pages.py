@@ -140,6 +140,18 @@ def test_what_the_page_on_rewards_says_of_vqa_holds_in_every_seed(name):
             assert row["changes"][metric]["difference"]["high"] > 0, metric
 
 
+def test_the_flow_model_learns_by_both_ways():
+    """The reward rises in every seed of both; the truth in every seed of ROCM's, and in one of RLCM's."""
+    truths = {"flow": 0, "flow-rlcm": 0}
+    for name in truths:
+        record = json.loads((ROOT / "docs" / "records" / f"{PRESETS[name][0]}.json").read_text(encoding="utf-8"))
+        assert record["steps"] == load_config(record["preset"]).training.steps
+        for row in record["seeds"]:
+            assert row["changes"]["pickscore@emoji"]["difference"]["low"] > 0
+            truths[name] += row["changes"]["oracle"]["difference"]["low"] > 0
+    assert truths == {"flow": 3, "flow-rlcm": 1}
+
+
 def test_floors_hold_what_they_name_and_no_more():
     """Without an anchor: the aesthetic score falls without its floor and not with it; the truth falls either way."""
     free, alone = (

@@ -12,7 +12,7 @@ from kedge.training.run import train
 
 
 @pytest.mark.parametrize(
-    ("steps", "algorithm", "told"),
+    ("steps", "algorithm", "warned"),
     [
         (1, {"divergence": "kl", "beta": 0.1}, True),
         (1, {"divergence": "kl", "beta": 0.1, "last_step_std": 0.1}, False),
@@ -20,7 +20,7 @@ from kedge.training.run import train
         (2, {"divergence": "kl", "beta": 0.1}, False),
     ],
 )
-def test_one_step_has_no_anchor(steps: int, algorithm: dict, told: bool, tmp_path: Path, caplog) -> None:
+def test_one_step_has_no_anchor(steps: int, algorithm: dict, warned: bool, tmp_path: Path, caplog) -> None:
     changes = {"model__steps": steps, "algorithm": {"name": "rocm", **algorithm}, "training__steps": 1}
     train(parse_config(recipe(**changes)), tmp_path / "run")
-    assert ("nothing anchors this run" in caplog.text) == told
+    assert ("nothing anchors this run" in caplog.text) == warned

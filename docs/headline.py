@@ -58,8 +58,10 @@ def _sooner(result: Result) -> str | None:
         if speed is None or shown is None:
             return None
         speeds.append(speed)
-        high = f"–{shown.high:.2g}" if np.isfinite(shown.high) else " at least"
-        phrases.append(f"{shown.value:.2g} times ({shown.low:.2g}{high}) the {what}")
+        if np.isfinite(shown.high):
+            phrases.append(f"{shown.value:.2g} times ({shown.low:.2g}–{shown.high:.2g}) the {what}")
+        else:  # some of theirs did not get there: a bound
+            phrases.append(f"at least {shown.value:.2g} times (from {shown.low:.2g}) the {what}")
     metric = display(trained_metric(ours)).title
     return (
         f"To raise {metric} on prompts not trained on by half of a standard deviation of the base model's scores, RLCM "

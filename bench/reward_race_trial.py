@@ -97,7 +97,7 @@ class Judge:
 def of_prompts(evaluation: Evaluation, prompts: Sequence[str]) -> Evaluation:
     """The scores of these prompts' pictures alone."""
     among = np.isin(evaluation.prompts, list(prompts))
-    of_each = tuple(prompt for prompt in evaluation.prompts if prompt in prompts)
+    of_each = tuple(np.array(evaluation.prompts)[among].tolist())
     scores = {name: values[among] for name, values in evaluation.scores.items()}
     return replace(evaluation, prompts=of_each, scores=scores, statistics={}, images=None, distances={})
 

@@ -20,7 +20,6 @@ Every finished stretch is written down, so that the same command goes on where i
 from __future__ import annotations
 
 import argparse
-import hashlib
 import itertools
 import json
 import os
@@ -34,13 +33,14 @@ import torch
 
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
-from bench.reward_race_page import write_page
+from bench.reward_race_page import TRUTH, fell, write_page
 from bench.reward_race_space import TODAY, Candidate, candidates, today
 from bench.reward_race_trial import UNWATCHED, Judge, Trial, train_until
 from kedge.config import ConfigError, RunConfig, load_config, preset
 from kedge.config.document import document
 from kedge.evaluation.judges import standing
 from kedge.files import write_text
+from kedge.hashing import text_hash
 from kedge.policies.fingerprint import fingerprint
 from kedge.rewards import REWARDS, load_reward
 from kedge.runs.folder import environment
@@ -51,7 +51,6 @@ RECORD = Path(__file__).parents[1] / "docs" / "records" / "time-to-reward.json"
 LEVEL = 0.5  # σ of the base model's scores
 KEEP = 3  # one in so many goes on to the next rung
 LOOKS_A_RUNG = 2
-TRUTH = "oracle"
 TRAIN = {"prompts.source": "kedge_papers.runner.prompt_sets:train", **WHOLE}
 SEARCH_SEED, CONFIRMATION_SEED, NOISE_SEED = 700, 800, 61_000
 
@@ -154,10 +153,8 @@ def order(trial: Trial, budget: float) -> tuple[bool, bool, float]:
     trial = trial.seen_by(budget)
     if trial.ended == "diverged" or not trial.looks:
         return False, False, float("-inf")
-    last = trial.looks[-1]["rises"]
-    sound = not any(last[name]["fell"] for name in last if name not in (trial.trained, TRUTH))
     reached = trial.reaching(LEVEL, budget)
-    return sound, not reached.censored, -reached.x if not reached.censored else trial.curve(trial.trained)[-1]
+    return not fell(trial), not reached.censored, -reached.x if not reached.censored else trial.curve(trial.trained)[-1]
 
 
 def search(race: Race, judge: Judge) -> list[Trial]:
@@ -267,7 +264,7 @@ def start(race: Race) -> None:
         "level": LEVEL,
         "longest": race.plan.longest,
         "model": str(fingerprint(recipe.model.name)),
-        "recipe": hashlib.sha256(document(recipe).encode()).hexdigest()[:16],
+        "recipe": text_hash([document(recipe)])[:16],
         "sampled": recipe.model.steps,
     }
     known = json.loads(race.out.read_text(encoding="utf-8")) if race.out.is_file() else {}

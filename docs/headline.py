@@ -92,11 +92,11 @@ def _peak(result: Result) -> str | None:
             f"Without an anchor the true preference has no peak up to √KL = {fitted.farthest:.2g} from the base "
             f"({len(alone)} seeds)."
         )
-    fall, rise = -np.mean(after.truth_after), np.mean(after.reward_after)
+    truth_change, reward_change = np.mean(after.truth_after), np.mean(after.reward_after)
     return (
         f"Without an anchor the true preference peaks at √KL = {fitted.distance:.2g} nats from the base "
         f"({fitted.low:.2g}–{fitted.high:.2g}, {len(alone)} seeds); from its highest look to the end it changes by "
-        f"{-fall:+.2g} while {metric} changes by {rise:+.2g}.".replace("+-", "-").replace(" by -", " by −")
+        f"{truth_change:+.2g} while {metric} changes by {reward_change:+.2g}.".replace(" by -", " by −")
     )
 
 
@@ -127,8 +127,8 @@ def figure(results: Mapping[str, Result]) -> Figure | None:
     if SPEED not in results or DRIFT not in results:
         return None
     speed, drifting = results[SPEED], _of_reward(results[DRIFT])
-    unit = level_unit(speed)
-    if unit is None or not drifting:
+    unit, ours = level_unit(speed), usable_runs(speed, ROCM)
+    if unit is None or not ours or not drifting:
         return None
     metric = trained_metric(speed.runs)
     drawing, (left, right) = canvas(2, size=(4.8, 3.3))
@@ -136,7 +136,7 @@ def figure(results: Mapping[str, Result]) -> Figure | None:
         same = usable_runs(speed, family)
         if same:
             draw_line(left, same, "queries", f"held_out/{metric}", colour, label)
-            start = same[0].series("queries", f"held_out/{metric}")[1][0]
+    start = ours[0].series("queries", f"held_out/{metric}")[1][0]
     left.axhline(start + LEVEL * unit, color="black", linewidth=0.8, linestyle=":", label=f"+{LEVEL:g} sd")
     left.set(xlabel="reward queries", ylabel=f"{display(metric).title}, test prompts")
     draw_drift(right, drifting, results[DRIFT].facts["truth"])

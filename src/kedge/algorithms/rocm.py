@@ -149,6 +149,10 @@ class ROCM(Anchored):
         """Whether it takes the divergence of steps that draw noise, which a deterministic sampler has not."""
         return self.divergence != "none" and self.reference_steps != 0
 
+    def idle(self, steps: int) -> bool:
+        """Whether a divergence of noisy steps is asked for, and no step of a rollout of K has any."""
+        return self.needs_noise and not self._terms(steps) and not self._holds_last_step
+
     @property
     def _holds_last_step(self) -> bool:
         return self.divergence != "none" and self.last_step_std > 0

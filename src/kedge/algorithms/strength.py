@@ -66,6 +66,9 @@ class Priced(Protocol):
     def usual(self) -> float | None:
         """The penalty of :data:`NATS` nats of KL at its usual β, if no β was given; None if one was."""
 
+    def idle(self, steps: int) -> bool:
+        """Whether β weighs nothing, because no step of a rollout of K has a divergence."""
+
 
 class StrengthCheck:
     """Warns once in a run, as soon as :data:`SCORES` pictures have been scored, if β holds next to nothing or too much.

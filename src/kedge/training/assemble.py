@@ -13,7 +13,6 @@ import torch
 from kedge.algorithms.base import Algorithm, Context
 from kedge.algorithms.floors import Floored, FlooredReward
 from kedge.algorithms.prompt_cache import PromptCache
-from kedge.algorithms.rocm import ROCM
 from kedge.algorithms.strength import Priced, verdict_at_load
 from kedge.config import ModelConfig, RunConfig
 from kedge.config.compatibility import experience_warning
@@ -171,17 +170,14 @@ def _warn(config: RunConfig, policy: Policy, prompts: Sequence[str]) -> None:
 def _anchor(config: RunConfig, policy: Policy) -> str | None:
     """The warning for β that needs no pictures; None if there is none."""
     algorithm = config.algorithm.instance
-    if (
-        config.model.steps == 1
-        and isinstance(algorithm, ROCM)
-        and algorithm.needs_noise
-        and not algorithm.last_step_std
-    ):
+    if not isinstance(algorithm, Priced):
+        return None
+    if algorithm.idle(config.model.steps):
         return (
             "model.steps=1: the only step draws no noise and has no divergence to the base, so nothing anchors this "
             "run. algorithm.last_step_std above 0 holds that step"
         )
-    if not isinstance(algorithm, Priced) or not isinstance(policy, LatentPolicy):
+    if not isinstance(policy, LatentPolicy):
         return None
     price = algorithm.price(policy.noise_stds, math.prod(policy.latent_shape))
     return None if price is None else verdict_at_load(algorithm, price)

@@ -50,15 +50,15 @@ class Cell:
         """
         shown = self.interval.scaled(self.factor)
         digits = decimals([shown]) if self.digits is None else self.digits
+        value, low, high = (f"{x:.{digits}f}".replace("-", "−") for x in (shown.value, shown.low, shown.high))
         if self.style == "percent":
-            value, low, high = (f"{x:.{digits}f}".replace("-", "−") for x in (shown.value, shown.low, shown.high))
             return f"{value} %", f"({low} to {high})" if shown.low < 0 else f"({low}–{high})"
         if self.style == "times":
             return _times(shown)
         if self.style == "range":
-            value, low, high = (f"{x:.{digits}f}".replace("-", "−") for x in (shown.value, shown.low, shown.high))
             return value, f"({low}–{high})" if math.isfinite(shown.half_width) else ""
-        value = f"{shown.value:{'+' if self.style == 'signed' else ''}.{digits}f}".replace("-", "−")
+        if self.style == "signed":
+            value = f"{shown.value:+.{digits}f}".replace("-", "−")
         return value, f"± {shown.half_width:.{digits}f}" if math.isfinite(shown.half_width) else ""
 
 

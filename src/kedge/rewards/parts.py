@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from kedge.rewards.spec import CHAT_FOLDER, HUB_FOLDER, TOKENIZER, VISION_LANGUAGE_FOLDER, Part
 from kedge.units import GB, MB
 
@@ -53,14 +55,7 @@ IMAGE_REWARD = Part(
     bundled="imagereward/ImageReward.pt",
     folder=False,
 )
-IMAGE_REWARD_WORDS = Part(
-    "tokenizer",
-    "google-bert/bert-base-uncased",
-    files=TOKENIZER,
-    size=1 * MB,
-    licence="Apache-2.0",
-    bundled="imagereward",
-)
+IMAGE_REWARD_WORDS = replace(BERT_WORDS, bundled="imagereward")
 DEBERTA = Part(
     "encoder", "microsoft/deberta-xlarge-mnli", files=DEBERTA_FOLDER, size=int(3.0 * GB), licence="MIT", bundled="bert"
 )

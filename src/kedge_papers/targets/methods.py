@@ -39,6 +39,7 @@ def runs(options: MatrixOptions) -> tuple[Run, ...]:
     matrix = [options.base(kind, before, "methods") for kind in experiments.bases]
     truth = (experiments.truth,) if experiments.truth else ()
     watched = (*experiments.judges(comparison.reward), *truth)
+    prompts, count = (comparison.watched, None) if comparison.watched else (experiments.test, LOOKED_AT)
     for method in comparison.methods:
         recipe, overrides = options.method(method, comparison.reward)
         seeds = options.repetitions()
@@ -47,7 +48,6 @@ def runs(options: MatrixOptions) -> tuple[Run, ...]:
             run = options.with_queries(
                 Run(name, recipe, overrides, title, measures=measures, seed=seed), options.budget or comparison.queries
             )
-            prompts, count = (comparison.watched, None) if comparison.watched else (experiments.test, LOOKED_AT)
             matrix.append(options.watched(run, comparison.evaluations, prompts, watched, count))
     return tuple(matrix)
 

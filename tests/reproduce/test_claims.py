@@ -402,6 +402,12 @@ def test_records_from_before_the_claims_decide_nothing():
     assert "**holds**" not in table
 
 
+def test_an_experiment_that_has_begun_is_not_filled_up_from_older_records():
+    begun, older = {"table4": result([record("base-diffusion", None)], "table4")}, {"table4": table_four(0.3)}
+    assert {each.verdict for each in judged(load_claims(), begun, older)} == {MISSING}
+    assert {each.verdict for each in judged(load_claims(), {}, older)} == {MISSING, HOLDS}
+
+
 def test_a_p_value_from_an_interval_agrees_with_the_interval():
     assert p_of(Interval(1.0, 0.0, 2.0, 9)) == pytest.approx(0.05)
     assert p_of(Interval(-1.0, -2.0, 0.0, 9)) == pytest.approx(0.05)

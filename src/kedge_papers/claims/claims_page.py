@@ -14,7 +14,9 @@ AFTER = "after the fact"
 
 
 def judged(claims: Sequence[Claim], results: Mapping[str, Result], older: Mapping[str, Result]) -> list[Judgement]:
-    """Every claim by the records that were made after it was written; what has none, by older records.
+    """Every claim by the records that were made after it was written; one whose experiment has none, by older records.
+
+    An experiment that has only begun is not filled up from older ones: its claim is not measured yet.
 
     Args:
         results: target → result, recorded after the claims.
@@ -23,7 +25,7 @@ def judged(claims: Sequence[Claim], results: Mapping[str, Result], older: Mappin
     now, before = judge_all(claims, results), judge_all(claims, older, looks=False)
     latest = []
     for new, old in zip(now, before, strict=True):
-        latest.append(new if new.answer != MISSING else old)
+        latest.append(new if new.claim.experiment in results else old)
     return latest
 
 

@@ -7,7 +7,6 @@ Every algorithm that learns from sampled trajectories (PPO, DPOK, D3PO) gathers 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -16,11 +15,11 @@ import torch
 
 from kedge.algorithms.base import Context
 from kedge.algorithms.schedule import MicroBatch
+from kedge.algorithms.scoring import Scoring
 from kedge.algorithms.target import Hold, Target
 from kedge.gaussian import Gaussian, Reduction
 from kedge.no_grad import no_grad
 from kedge.policies.base import NO_GRADIENT, Conditioning, Policy, ReferenceSteps, rollout
-from kedge.rewards.base import PartedReward, Reward, checked_scores, in_parts
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -128,10 +127,12 @@ def collect(
         rewarded: whether to score at all.
         target: in whose unit to measure how far they lie from the reference; None does not.
     """
-    cond, trajectories, futures = context.encode(prompts), [], []
+    cond, trajectories = context.encode(prompts), []
     beside = ReferenceSteps(target.beside(context.policy.steps) if target else (), exact=False)
     distances: list[Tensor] = []
-    with ThreadPoolExecutor(max_workers=1) as pool:
+    rewards = torch.zeros(len(prompts))
+    parts: dict[str, Tensor] = {}
+    with Scoring(context.reward) as scoring:
         for rows in torch.arange(len(prompts)).split(chunk):
             model: AbstractContextManager[None] = context.policy.reference() if reference else nullcontext()
             with model:
@@ -142,39 +143,18 @@ def collect(
             if target:
                 distances.append(target.measure(context.policy, trajectory))
             if rewarded:
-                images = context.policy.decode(trajectory.x0)
-                future = pool.submit(score_in_parts, context.reward, images, [prompts[row] for row in rows])
-                if context.reward.differentiable:
-                    future.result()  # a network on the same device gains nothing from running beside the sampler
-                futures.append(future)
-        scores = [future.result() for future in futures]
-    parts: dict[str, Tensor] = {}
-    for name in scores[0][1] if scores else ():
-        parts[name] = torch.cat([own[name] for _, own in scores])
+                scoring.add(context.policy.decode(trajectory.x0), [prompts[row] for row in rows])
+        if rewarded:
+            rewards, parts = scoring.scores()
     latents = torch.cat(trajectories, dim=1)
     stds = torch.stack([p.std for p in trajectory.transitions]).float()
-    rewards = torch.zeros(len(prompts), device=latents.device)
-    if rewarded:
-        rewards = torch.cat([total for total, _ in scores]).to(latents.device)
     distance = torch.cat(distances) if distances else None
-    return Experience(list(prompts), cond, latents=latents, stds=stds, rewards=rewards, distance=distance, parts=parts)
-
-
-@no_grad
-def score(reward: Reward, images: Tensor, prompts: Sequence[str]) -> Tensor:
-    """``reward(images, prompts)``, checked: ``[B]`` float32.
-
-    Raises:
-        ValueError: for a wrong shape, or for a score that is not finite.
-    """
-    return score_in_parts(reward, images, prompts)[0]
-
-
-@no_grad
-def score_in_parts(reward: Reward, images: Tensor, prompts: Sequence[str]) -> tuple[Tensor, dict[str, Tensor]]:
-    """As :func:`score`, and the scores that it is a weighted sum of, by name; none if it is no sum."""
-    total, scores = in_parts(reward, images, prompts)
-    parts = {}
-    for name in reward.summands if isinstance(reward, PartedReward) else ():
-        parts[name] = checked_scores(name, scores[name].float(), prompts)
-    return checked_scores(reward.name, total.float(), prompts), parts
+    return Experience(
+        list(prompts),
+        cond,
+        latents=latents,
+        stds=stds,
+        rewards=rewards.to(latents.device),
+        distance=distance,
+        parts=parts,
+    )

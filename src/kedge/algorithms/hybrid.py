@@ -24,8 +24,8 @@ import torch
 from kedge.algorithms.base import Context, Loss, Needs
 from kedge.algorithms.checks import check_positive
 from kedge.algorithms.control_variate import Explained, explain, remember
-from kedge.algorithms.experience import score
 from kedge.algorithms.rocm import ROCM
+from kedge.algorithms.scoring import score
 from kedge.algorithms.strength import StrengthCheck
 from kedge.algorithms.surrogate import RIDGE, RidgeSurrogate, Surrogate, frozen_reward
 from kedge.algorithms.target import Hold

@@ -1,8 +1,6 @@
-"""Gathering: in chunks, scored beside the sampling where that helps, and checked."""
+"""Gathering: in chunks, and checked."""
 
 from __future__ import annotations
-
-import threading
 
 import pytest
 import torch
@@ -39,30 +37,6 @@ def test_states_and_rewards_are_those_of_the_trajectories():
         torch.testing.assert_close(experience.x(k - 1), p.sample(noise[i]), rtol=0, atol=1e-12)
     assert torch.equal(experience.rewards, brightness(policy.decode(experience.x(0)), prompts).float())
     assert not experience.latents.requires_grad
-
-
-@pytest.mark.parametrize("differentiable", [False, True])
-def test_only_rewards_without_a_gradient_score_beside_the_sampling(differentiable):
-    """The first chunk's score waits for the second chunk to be sampled: possible only side by side."""
-    policy, second_sampled, waited = TinyLCM(), threading.Event(), []
-    decode, calls = policy.decode, []
-
-    def decode_and_tell(x0):
-        calls.append(len(x0))
-        if len(calls) == 2:
-            second_sampled.set()
-        return decode(x0)
-
-    def slow(images, prompts):
-        if not waited:
-            waited.append(second_sampled.wait(timeout=30 if not differentiable else 0.2))
-        return brightness(images, prompts)
-
-    policy.decode = decode_and_tell
-    ctx = context(policy, slow)
-    ctx.reward.differentiable = differentiable
-    explore(ctx, 6, 3)
-    assert waited == [not differentiable]
 
 
 def test_a_reward_that_fails_in_its_thread_fails_the_run():

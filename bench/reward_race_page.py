@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.reward_race_space import TODAY
+from bench.reward_race_space import BEFORE, TODAY
 from bench.reward_race_trial import Trial
 from kedge.evaluation.statistics import Interval, mean_interval
 from kedge.evaluation.statistics.interval import Floats
@@ -21,6 +21,10 @@ from kedge_papers.pages.exhibit import save_small
 NOTE = "<!-- Written from its record by `python -m bench.time_to_reward`: change nothing here. -->"
 SHOWN = 12  # candidates in the table
 TRUTH = "oracle"
+WINNER = "winner"
+NAMES = {WINNER: "The winner", TODAY: "The preset as it is", BEFORE: f"The preset {BEFORE}"}
+PAIRS = ((WINNER, TODAY), (TODAY, BEFORE))
+COLOURS = {WINNER: ("#0b5fa5", "-"), TODAY: ("#d55e00", "--"), BEFORE: ("#8a8a8a", ":")}
 
 
 def write_page(record: Mapping[str, Any], page: Path) -> None:
@@ -34,12 +38,18 @@ def write_page(record: Mapping[str, Any], page: Path) -> None:
 
 
 def confirmed(record: Mapping[str, Any], trials: Mapping[str, Trial]) -> dict[str, list[Trial]]:
-    """The winner's and today's trainings, seed by seed."""
-    arms: dict[str, list[Trial]] = {"winner": [], TODAY: []}
+    """The trainings of the winner, of today's preset and of the old one, seed by seed."""
+    arms: dict[str, list[Trial]] = {WINNER: [], TODAY: [], BEFORE: []}
     for key in record["confirmation"]["trials"]:
-        trial = trials[key]
-        arms[TODAY if trial.candidate.name == TODAY else "winner"].append(trial)
-    return arms
+        name = trials[key].candidate.name
+        arms[name if name in (TODAY, BEFORE) else WINNER].append(trials[key])
+    return {arm: seeds for arm, seeds in arms.items() if seeds}
+
+
+def title(record: Mapping[str, Any], arm: str) -> str:
+    """An arm in words."""
+    name = NAMES[arm].lower()
+    return f"{name}: {record['confirmation']['winner']}" if arm == WINNER else name
 
 
 def searched(record: Mapping[str, Any], trials: Mapping[str, Trial]) -> list[Trial]:
@@ -67,8 +77,8 @@ def head(record: Mapping[str, Any]) -> list[str]:
         f"{record['spent'] / 60:.0f} minutes of one core in all ({record['environment']['processor']}, "
         f"torch {record['environment']['packages']['torch']}); time is the processor's, of training alone. "
         f"{record['model']}. All are looked at by pictures of {record['sampled']} sampling steps, the preset's, "
-        "whatever K they train with. The winner and the preset as it is were then trained anew and looked at on test "
-        "prompts, from which nothing was chosen.",
+        "whatever K they train with. The winner and the preset, as it is and as it was, were then trained anew and "
+        "looked at on test prompts, from which nothing was chosen.",
         "",
         f"    python -m bench.time_to_reward --minutes {record['minutes']:g}",
         "",
@@ -78,12 +88,11 @@ def head(record: Mapping[str, Any]) -> list[str]:
 
 
 def verdict(record: Mapping[str, Any], arms: Mapping[str, Sequence[Trial]]) -> list[str]:
-    """The confirmation: both arms, and how many times sooner."""
+    """The confirmation: all arms, and how many times sooner."""
     level, budget = record["level"], record["longest"]
     columns = ("seconds to it", "queries to it", "not reached", "truth there, σ", "reward at the end, σ", "truth, σ")
     rows = [f"| | {' | '.join(columns)} | judges that fell |", f"|---|{'---:|' * len(columns)}---|"]
     for arm, trials in arms.items():
-        title = f"winner: {record['confirmation']['winner']}" if arm == "winner" else "the preset as it is"
         cells = []
         for unit in ("seconds", "queries"):
             most = limit(record, arms, unit)
@@ -91,29 +100,42 @@ def verdict(record: Mapping[str, Any], arms: Mapping[str, Sequence[Trial]]) -> l
         missed = sum(trial.reaching(level, budget).censored for trial in trials)
         cells += [f"{missed} of {len(trials)}", _words(mean_interval(truth(trials, record)))]
         cells += [_words(mean_interval(_last(trials, name))) for name in (trials[0].trained, TRUTH)]
-        rows.append(f"| {title} | {' | '.join(cells)} | {fallen(trials)} |")
-    ratio = ratio_of(record, arms, "seconds")
-    difference = mean_interval(truth(arms["winner"], record) - truth(arms[TODAY], record))
+        rows.append(f"| {title(record, arm)} | {' | '.join(cells)} | {fallen(trials)} |")
     return [
         *rows,
         "",
         f"Geometric means over {len(arms[TODAY])} seeds (least to most); a seed that did not get there counts as "
-        f"{budget:.0f} s, which favours it. The winner needs {_ratio(ratio)} less time and "
-        f"{_ratio(ratio_of(record, arms, 'queries'))} fewer queries (95 % over seeds). The truth is the oracle's "
-        "change against the base at that look, with its interval over prompts and seeds; the winner's there differs "
-        f"from the preset's by {_words(difference)}. A judge (one that sees damage and shares nothing with the trained "
-        "reward) fell if it is below the base beyond chance.",
+        f"{budget:.0f} s, which favours it. The truth is the oracle's change against the base at that look, with its "
+        "interval over prompts and seeds. A judge (one that sees damage and shares nothing with the trained reward) "
+        "fell if it is below the base beyond chance.",
         "",
-        "Its settings, beside the preset's: "
+        *(f"- {against(record, arms, *pair)}" for pair in PAIRS if set(pair) <= set(arms)),
+        "",
+        "The winner's settings, beside the preset's: "
         + ", ".join(f"`{key}: {value}`" for key, value in record["confirmation"]["changes"].items()),
     ]
 
 
-def ratio_of(record: Mapping[str, Any], arms: Mapping[str, Sequence[Trial]], unit: str) -> Speedup:
-    """How many times more the preset as it is takes."""
-    most = limit(record, arms, unit)
-    ours, theirs = ([trial.reaching(record["level"], most, unit) for trial in arms[arm]] for arm in ("winner", TODAY))
-    return speedup(ours, theirs)
+def against(record: Mapping[str, Any], arms: Mapping[str, Sequence[Trial]], ours: str, theirs: str) -> str:
+    """How many times sooner one arm is there than another, and what the truth says of both."""
+    seconds, queries = (_ratio(ratio_of(record, arms, unit, ours, theirs)) for unit in ("seconds", "queries"))
+    difference = mean_interval(truth(arms[ours], record) - truth(arms[theirs], record))
+    return (
+        f"{NAMES[ours]} beside {NAMES[theirs].lower()}: {seconds} less time, {queries} fewer queries (95 % over "
+        f"seeds); the truth there differs by {_words(difference)}."
+    )
+
+
+def ratio_of(
+    record: Mapping[str, Any],
+    arms: Mapping[str, Sequence[Trial]],
+    unit: str,
+    ours: str = WINNER,
+    theirs: str = TODAY,
+) -> Speedup:
+    """How many times more the other arm takes."""
+    most, level = limit(record, arms, unit), record["level"]
+    return speedup(*([trial.reaching(level, most, unit) for trial in arms[arm]] for arm in (ours, theirs)))
 
 
 def limit(record: Mapping[str, Any], arms: Mapping[str, Sequence[Trial]], unit: str) -> float:
@@ -183,12 +205,11 @@ def figure(record: Mapping[str, Any], arms: Mapping[str, Sequence[Trial]]) -> An
 
     drawing = Figure(figsize=(6.8, 5.2), layout="constrained")
     upper, lower = drawing.subplots(2, 1, sharex=True)
-    for arm, colour, dash in (("winner", "#0b5fa5", "-"), (TODAY, "#8a8a8a", "--")):
-        for number, trial in enumerate(arms[arm]):
+    for arm, trials in arms.items():
+        colour, dash = COLOURS[arm]
+        for number, trial in enumerate(trials):
             x = [0.0, *(look["seconds"] for look in trial.looks)]
-            label = (
-                (record["confirmation"]["winner"] if arm == "winner" else "the preset as it is") if not number else None
-            )
+            label = None if number else title(record, arm)
             upper.plot(x, [0.0, *trial.curve(trial.trained)], dash, color=colour, label=label)
             lower.plot(x, [0.0, *trial.curve(TRUTH)], dash, color=colour)
     upper.axhline(record["level"], color="#444444", linewidth=0.8)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 TODAY = "today"  # the preset as it is
+BEFORE = "as in version 0.1.0"  # emoji-rocm before anybody asked what is fastest
 DEPTHS: dict[str, dict[str, Any]] = {
     "last 1": {"backprop.last_steps": 1},
     "last 2": {"backprop.last_steps": 2},
@@ -50,6 +51,18 @@ class Candidate:
 def today() -> Candidate:
     """The preset as it is, with its own schedule and end."""
     return Candidate(TODAY)
+
+
+def before() -> Candidate:
+    """``emoji-rocm`` of version 0.1.0: eight steps, a third of today's rate, β 0.01 in PickScore's numbers."""
+    changes = {
+        "model.steps": 8,
+        "optimizer.lr": 5e-4,
+        "training.steps": 80,
+        "algorithm.beta": 6.25e-3,
+        "algorithm.beta_unit": 1.6,
+    }
+    return Candidate(BEFORE, changes)
 
 
 def candidates(seed: int) -> Iterator[Candidate]:

@@ -8,9 +8,9 @@ Successive halving (Jamieson and Talwalkar 2016) over how far gradients go back,
 learning rate and clip (bench/reward_race_space.py): all candidates train for a short time, the best third for twice as
 long, and so on. Best is who reaches +0.5 σ (of the base model's scores) soonest on the tuning prompts of the kind that
 is trained on, or has risen most where nobody has; one under which a judge that sees damage fell beyond chance, on
-prompts of either kind, comes last. The truth is looked at and not chosen by. The winner and the preset as it is are
-then trained from fresh seeds and looked at on test prompts. All train on the papers' training prompts
-(kedge_papers.runner.prompt_sets), none of which is among either.
+prompts of either kind, comes last. The truth is looked at and not chosen by. The winner, the preset as it is and
+emoji-rocm of version 0.1.0 are then trained from fresh seeds and looked at on test prompts. All train on the papers'
+training prompts (kedge_papers.runner.prompt_sets), none of which is among either.
 
 Time is the processor's, on one thread: what else runs on the machine does not count. Looking is not counted either.
 Every finished stretch is written down, so that the same command goes on where it was stopped. Writes RECORD
@@ -34,7 +34,7 @@ import torch
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 from bench.reward_race_page import TRUTH, fell, write_page
-from bench.reward_race_space import TODAY, Candidate, candidates, today
+from bench.reward_race_space import TODAY, Candidate, before, candidates, today
 from bench.reward_race_trial import UNWATCHED, Judge, Trial, train_until
 from kedge.config import ConfigError, RunConfig, load_config, preset
 from kedge.config.document import document
@@ -162,8 +162,8 @@ def search(race: Race, judge: Judge) -> list[Trial]:
     rungs = race.plan.times()
     share = race.plan.budget - confirmation_cost(race)
     trials = first_rung(race, judge, rungs[0], share)
-    for before, times in itertools.pairwise(rungs):
-        trials.sort(key=lambda trial, end=before[-1]: order(trial, end), reverse=True)
+    for earlier, times in itertools.pairwise(rungs):
+        trials.sort(key=lambda trial, end=earlier[-1]: order(trial, end), reverse=True)
         going_on = [trial for trial in trials[: max(2, round(len(trials) / KEEP))] if trial.looks]
         print(f"{len(going_on)} go on to {times[-1]:.0f} s of training, {race.left():.0f} s are left", flush=True)
         trials = [race.train(trial, times, judge) for trial in going_on]
@@ -200,7 +200,7 @@ def drawn() -> Iterator[Candidate]:
 def confirmation_cost(race: Race) -> float:
     """Seconds that the confirmation is likely to take: training, and looks at half a pass of training a picture."""
     looks = race.plan.rungs * LOOKS_A_RUNG
-    return 2 * race.plan.seeds * (race.plan.longest + looks * 0.07 * race.plan.test + 5)
+    return 3 * race.plan.seeds * (race.plan.longest + looks * 0.07 * race.plan.test + 5)
 
 
 def line(trial: Trial, budget: float) -> str:
@@ -214,11 +214,11 @@ def line(trial: Trial, budget: float) -> str:
 
 
 def confirm(race: Race, winner: Candidate, judge: Judge) -> None:
-    """Winner and today's from fresh seeds, in turns, on prompts that nothing was chosen by."""
+    """The winner, today's and the old one from fresh seeds, in turns, on prompts that nothing was chosen by."""
     times = [moment for rung in race.plan.times() for moment in rung]
     race.record["confirmation"] = {"winner": winner.name, "changes": winner.changes, "trials": []}
     for seed in range(CONFIRMATION_SEED, CONFIRMATION_SEED + race.plan.seeds):
-        for candidate in (winner, today()):
+        for candidate in (winner, today(), before()):
             trial = race.train(Trial(candidate, seed), times, judge)
             race.record["confirmation"]["trials"].append(trial.key)
             print(f"seed {seed}: {line(trial, times[-1])}", flush=True)

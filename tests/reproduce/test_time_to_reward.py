@@ -56,7 +56,8 @@ def test_the_table_tells_queries_beyond_the_number_of_seconds_and_who_fell() -> 
     text = "\n".join(verdict({"level": 0.5, "longest": 30.0, "confirmation": changes}, arms))
     assert "| 17 (17 to 17) | 133 (133 to 133) | 0 of 2 |" in text
     assert "clipscore (2)" in text
-    assert "differs from the preset's by +0.00" in text
+    assert "The winner beside the preset as it is" in text
+    assert "the truth there differs by +0.00" in text
 
 
 def test_a_preset_that_changed_begins_a_new_race(tmp_path: Path) -> None:
@@ -112,9 +113,9 @@ def test_a_race_runs_goes_on_and_writes_its_page(tmp_path: Path) -> None:
     run(race, page)
     record = json.loads(race.out.read_text())
     assert record["candidates"] == 3
-    assert len(record["confirmation"]["trials"]) == 4
+    assert len(record["confirmation"]["trials"]) == 6
     text = page.read_text()
-    assert "the preset as it is" in text
+    assert "The preset as it is beside the preset as in version 0.1.0" in text
     assert record["confirmation"]["winner"] in text
     assert page.with_suffix(".png").stat().st_size > 1000
 

@@ -117,10 +117,10 @@ def _interval(coefficients: Floats) -> tuple[float, float]:
 
 
 def _at_angle(angle: float) -> float:
-    """d* of a direction of (α, β): ∞ where β is not above 0 (the curve rises for ever), 0 at and beyond a half turn."""
-    if -math.pi / 2 < angle <= 0:
+    """d* of a direction of (α, β): ∞ up to no turn (the curve rises for ever), 0 at and beyond a half one."""
+    if angle <= 0:
         return math.inf
-    return 0.0 if not 0 < angle < math.pi else math.exp(min(1 / math.tan(angle) - 1, 700.0))
+    return 0.0 if angle >= math.pi else math.exp(min(1 / math.tan(angle) - 1, 700.0))
 
 
 def _peak(alpha: Any, beta: Any) -> Floats:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
 from docs.headline import ALT, FIGURE, save_figure, sentences
 
 from kedge_papers import TARGETS
 from kedge_papers.claims.claim import load_claims
 from kedge_papers.claims.claims_page import claims_table, judged, summary, with_whole_tables
+from kedge_papers.claims.verdict import Judgement
 from kedge_papers.pages.exhibit import Exhibit, save_small, source_of
 from kedge_papers.pages.page import page, source
 from kedge_papers.records.result import Result
@@ -21,6 +23,7 @@ RECORDS = "records"
 NOTE = "<!-- Written from records/ by `make docs`: change nothing here. -->"
 START, END = "<!-- results: written by docs/generate.py -->", "<!-- end of results -->"
 INDEX_START, INDEX_END = "<!-- index: written by docs/generate.py -->", "<!-- end of index -->"
+PREDICTIONS = Path(__file__).parent / "predictions.yaml"
 BEFORE_CLAIMS = ("World 1",)  # measured before the claims were written down
 CONCLUSIONS = """\
 Twelve claims, ten of the two papers and two of ours. Each is a file in `src/kedge_papers/claims` that says what is
@@ -89,9 +92,18 @@ def conclusions(everything: Mapping[str, Published]) -> str:
     """The page of claims."""
     judgements = judged(load_claims(), *_split(everything))
     table = claims_table(judgements, _split(everything)[0], lambda name: _links(name, everything, ""))
-    return "\n\n".join(
-        [NOTE, "# Conclusions", CONCLUSIONS.strip(), summary(judgements, _split(everything)[0]), table, ""]
-    )
+    counts = summary(judgements, _split(everything)[0])
+    return "\n\n".join([NOTE, "# Conclusions", CONCLUSIONS.strip(), counts, table, predictions(judgements), ""])
+
+
+def predictions(judgements: Sequence[Judgement]) -> str:
+    """What was expected of the claims before the runs, beside what came out."""
+    expected = yaml.safe_load(PREDICTIONS.read_text(encoding="utf-8"))
+    lines = ["## What the audit expected, before these runs", "", "| | expected | verdict |", "|---:|:---|:---|"]
+    for each in judgements:
+        if each.claim.number in expected:
+            lines.append(f"| {each.claim.number} | {expected[each.claim.number]} | {each.verdict} |")
+    return "\n".join(lines)
 
 
 def section(everything: Mapping[str, Published]) -> str:

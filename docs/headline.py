@@ -94,8 +94,8 @@ def _peak(result: Result) -> str | None:
         )
     truth_change, reward_change = np.mean(after.truth_after), np.mean(after.reward_after)
     return (
-        f"Without an anchor the true preference peaks at √KL = {fitted.distance:.2g} nats from the base "
-        f"({fitted.low:.2g}–{fitted.high:.2g}, {len(alone)} seeds); from its highest look to the end it changes by "
+        f"Without an anchor the true preference peaks at √KL = {fitted.distance:.1f} from the base "
+        f"({fitted.low:.1f}–{fitted.high:.1f}, {len(alone)} seeds); from its highest look to the end it changes by "
         f"{truth_change:+.2g} while {metric} changes by {reward_change:+.2g}.".replace(" by -", " by −")
     )
 

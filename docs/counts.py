@@ -18,7 +18,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-LEFT_OUT = "worlds/"  # the next world, in the making: it becomes part of the bundled one
 FAMILIES = ("lcm", "diffusion", "turbo", "sana-sprint")  # those of both commits
 OWN_FILES = ("lcm", "diffusion", "turbo", "sana_sprint", "unet")
 
@@ -119,8 +118,7 @@ def tracked(root: Path) -> Iterator[tuple[str, int]]:
     listed = subprocess.run(["git", "ls-tree", "-r", "-l", "HEAD"], cwd=root, capture_output=True, check=True)
     for line in listed.stdout.decode().splitlines():
         facts, _, path = line.partition("\t")
-        if not path.startswith(LEFT_OUT):
-            yield path, int(facts.split()[3])
+        yield path, int(facts.split()[3])
 
 
 def wheel(root: Path) -> float:

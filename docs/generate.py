@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from docs import floors, guidance_picture
@@ -14,7 +15,7 @@ from docs.papers_cost import with_cost
 from docs.random_depth_table import with_random_depth
 from docs.reference import reference
 from docs.result_pages import write_pages
-from docs.seeds_table import FLOORED, FLOW, SHORT, with_seeds
+from docs.seeds_table import with_seeds
 from docs.world_tables import with_models, with_world
 
 from kedge.config import load_config
@@ -98,38 +99,32 @@ def architecture(text: str) -> str:
     return re.sub(marks, lambda mark: f"{mark[1]}{floors.table(floors.house())}\n{mark[2]}", text, flags=re.DOTALL)
 
 
-def rewards_page(text: str) -> str:
-    """The page on rewards, with what is measured of them and who may judge whom."""
-    text = with_seeds(with_seeds(with_judges(with_world(with_damage(text))), "vqa"), "vqa-alone")
-    for name in ("vqa-free", "vqa-free-alone"):
-        text = with_seeds(text, name, metrics=FLOORED)
-    return text
-
-
-def models_page(text: str) -> str:
-    """The page on models, with what the bundled flow model's presets come to."""
-    for name in ("flow", "flow-rlcm"):
-        text = with_seeds(text, name, metrics=FLOW)
-    return text
+# Pages that people write, and what fills the marks on them in; tables over seeds (docs.seeds_table) need no entry.
+FILLED: dict[str, tuple[Callable[[str], str], ...]] = {
+    "README.md": (),
+    "ARCHITECTURE.md": (architecture,),
+    "docs/algorithms/ppo.md": (with_last_step,),
+    "docs/memory.md": (with_random_depth,),
+    "docs/models.md": (),
+    "docs/reproduce.md": (with_cost,),
+    "docs/results/README.md": (with_demo, with_models),
+    "docs/rewards.md": (with_damage, with_world, with_judges),
+}
 
 
 def written() -> dict[Path, str]:
     """Every file that is made from the package and the house's law, with what it should hold."""
-    overview = HERE.parent / "ARCHITECTURE.md"
-    readme, results = overview.with_name("README.md"), HERE / "results" / "README.md"
-    return {
-        readme: with_seeds(readme.read_text(encoding="utf-8"), seeds=3, metrics=SHORT),
-        results: with_models(with_seeds(with_seeds(with_demo(results.read_text(encoding="utf-8"))), "hacking")),
-        HERE / "reproduce.md": with_cost((HERE / "reproduce.md").read_text(encoding="utf-8")),
-        HERE / "algorithms" / "ppo.md": with_last_step((HERE / "algorithms" / "ppo.md").read_text(encoding="utf-8")),
-        HERE / "memory.md": with_random_depth((HERE / "memory.md").read_text(encoding="utf-8")),
-        HERE / "models.md": models_page((HERE / "models.md").read_text(encoding="utf-8")),
+    files = {
         HERE / "recipes.md": recipes(),
-        HERE / "rewards.md": rewards_page((HERE / "rewards.md").read_text(encoding="utf-8")),
         HERE / "api" / "README.md": reference(),
         HERE / "images" / "floors.svg": floors.picture(floors.house()),
-        overview: architecture(overview.read_text(encoding="utf-8")),
     }
+    for page, fillers in FILLED.items():
+        text = (HERE.parent / page).read_text(encoding="utf-8")
+        for fill in fillers:
+            text = fill(text)
+        files[HERE.parent / page] = with_seeds(page, text)
+    return files
 
 
 if __name__ == "__main__":

@@ -61,7 +61,7 @@ def _sooner(result: Result) -> str | None:
         if np.isfinite(shown.high):
             phrases.append(f"{shown.value:.2g} times ({shown.low:.2g}–{shown.high:.2g}) the {what}")
         else:  # some of theirs did not get there: a bound
-            phrases.append(f"at least {shown.value:.2g} times (from {shown.low:.2g}) the {what}")
+            phrases.append(f"at least {shown.value:.2g} times ({shown.low:.2g} or more) the {what}")
     metric = display(trained_metric(ours)).title
     return (
         f"To raise {metric} on prompts not trained on by half of a standard deviation of the base model's scores, RLCM "
@@ -89,14 +89,14 @@ def _peak(result: Result) -> str | None:
     metric = display(trained_metric(alone)).title
     if not fitted.seen:
         return (
-            f"Without an anchor the true preference has no peak up to √KL = {fitted.farthest:.2g} from the base "
-            f"({len(alone)} seeds)."
+            f"Without an anchor the true preference has no peak up to √KL = {fitted.farthest:.2g} from the base, KL in "
+            f"nats ({len(alone)} seeds)."
         )
     truth_change, reward_change = np.mean(after.truth_after), np.mean(after.reward_after)
     return (
-        f"Without an anchor the true preference peaks at √KL = {fitted.distance:.1f} from the base "
-        f"({fitted.low:.1f}–{fitted.high:.1f}, {len(alone)} seeds); from its highest look to the end it changes by "
-        f"{truth_change:+.2g} while {metric} changes by {reward_change:+.2g}.".replace(" by -", " by −")
+        f"Without an anchor the true preference peaks at √KL = {fitted.distance:.1f} from the base, KL in nats "
+        f"({fitted.low:.1f}–{fitted.high:.1f}, {len(alone)} seeds); from the evaluation where it is highest to the end "
+        f"it changes by {truth_change:+.2g} while {metric} changes by {reward_change:+.2g}.".replace(" by -", " by −")
     )
 
 

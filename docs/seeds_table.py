@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,16 +35,49 @@ ACTIVITY = "The oracle's activity part"
 SHORT = ("pickscore@emoji", "imagereward@emoji", "blipscore@emoji", "oracle")  # what fits on the README's first screen
 
 
-def with_seeds(page: str, name: str = "seeds", *, seeds: int | None = None, metrics: tuple[str, ...] = ()) -> str:
-    """A page with what stands between the marks ``name``: so many seeds and these metrics, or all of the record's."""
-    return filled(page, name, f"{PRESETS[name][0]}.json", text(name, seeds=seeds, metrics=metrics))
+@dataclass(frozen=True)
+class SeedsTable:
+    """Which part of a record stands on a page.
+
+    Attributes:
+        page: its path in the checkout.
+        name: the marks between which it stands, of :data:`PRESETS`.
+        seeds: so many of the record's; None takes all.
+        metrics: these of the record's; none takes all, and what is told beside them.
+    """
+
+    page: str
+    name: str
+    seeds: int | None = None
+    metrics: tuple[str, ...] = ()
 
 
-def text(name: str = "seeds", *, seeds: int | None = None, metrics: tuple[str, ...] = ()) -> str:
+TABLES = (
+    SeedsTable("README.md", "seeds", 3, SHORT),
+    SeedsTable("docs/results/README.md", "seeds"),
+    SeedsTable("docs/results/README.md", "hacking"),
+    SeedsTable("docs/rewards.md", "vqa"),
+    SeedsTable("docs/rewards.md", "vqa-alone"),
+    SeedsTable("docs/rewards.md", "vqa-free", metrics=FLOORED),
+    SeedsTable("docs/rewards.md", "vqa-free-alone", metrics=FLOORED),
+    SeedsTable("docs/models.md", "flow", metrics=FLOW),
+    SeedsTable("docs/models.md", "flow-rlcm", metrics=FLOW),
+)
+
+
+def with_seeds(page: str, text: str) -> str:
+    """A page's text with every table that stands on it."""
+    for table in TABLES:
+        if table.page == page:
+            text = filled(text, table.name, f"{PRESETS[table.name][0]}.json", block(table))
+    return text
+
+
+def block(table: SeedsTable) -> str:
     """What was run, the table with a column for each seed, the verdicts."""
-    preset, what = PRESETS[name]
+    preset, what = PRESETS[table.name]
     record = json.loads((RECORDS / f"{preset}.json").read_text(encoding="utf-8"))
-    rows = record["seeds"][:seeds]
+    rows, metrics = record["seeds"][: table.seeds], table.metrics
     steps, seconds = record["steps"], [row["seconds"] for row in rows]
     lines = [
         f"{steps} steps of {what} ({min(seconds):.0f} to {max(seconds):.0f} "

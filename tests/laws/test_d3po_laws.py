@@ -14,6 +14,7 @@ from kedge.algorithms.d3po import D3PO
 from kedge.algorithms.experience import collect
 from kedge.algorithms.schedule import MicroBatch
 from kedge.algorithms.votes import next_votes, paired_noise, read_votes, seeded_pairs
+from kedge.config import load_config
 from kedge.policies.base import Conditioning, rollout
 
 PAIRS = 6
@@ -116,6 +117,11 @@ def test_beta_per_nat_means_the_same_in_any_number_of_dimensions():
         for reduction in ("mean", "sum")
     ]
     torch.testing.assert_close(margins[0], margins[1], rtol=1e-9, atol=1e-15)
+
+
+def test_presets_of_small_latents_count_beta_for_each_nat():
+    """As published, per dimension, a nat would weigh sixteen times as much at the emoji world's D as it did there."""
+    assert load_config("emoji-d3po").algorithm.instance.beta is None
 
 
 def test_at_the_reference_the_gradient_pulls_towards_the_preferred():

@@ -15,6 +15,7 @@ from kedge.algorithms.baseline import Baseline
 from kedge.algorithms.dpok import DPOK
 from kedge.algorithms.experience import explore
 from kedge.algorithms.schedule import MicroBatch
+from kedge.config import load_config
 
 ONLY_KL = {"reward_weight": 0.0, "kl_weight": 1.0, "policy_steps": 1, "step_fraction": 1.0, "value_steps": 1}
 
@@ -106,6 +107,12 @@ def test_the_clamp_in_nats_means_the_same_in_any_number_of_dimensions(dimensions
     low, high = DPOK().bounds(16_384)
     assert (1 - low, high - 1) == pytest.approx((1e-4, 1e-4), rel=2e-3)
     assert DPOK(ratio_clip=1e-4).bounds(dimensions) == (1 - 1e-4, 1 + 1e-4)
+
+
+def test_presets_of_small_latents_count_the_clamp_in_nats():
+    """The published number per dimension is 0.1 nats at the emoji world's D: it cut most visits off."""
+    dpok = load_config("emoji-dpok").algorithm.instance
+    assert (dpok.ratio_clip, dpok.clip_nats) == (None, DPOK().clip_nats)
 
 
 def test_the_ratio_is_exactly_one_before_the_first_update():

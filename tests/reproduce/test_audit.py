@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from docs.last_step_table import table as last_step_table
 from docs.result_pages import INDEX_END, INDEX_START, Published, with_index
 
 from helpers.invented_records import record, result
@@ -49,6 +50,17 @@ def test_the_page_names_the_quadrature_that_is_used():
     assert "trapezoidal" in page
     assert "Hermite" not in page
     assert float(quadrature(torch.exp, torch.tensor([1.0]))) == pytest.approx(1)  # E_q r = 1
+
+
+def test_the_page_says_what_policy_gradients_do_not_see():
+    """The last step draws nothing, so no log-probability sees it: said, with its measured share, and what adds it."""
+    page = (ROOT / "docs" / "algorithms" / "ppo.md").read_text(encoding="utf-8")
+    section = page.partition("\n## What policy gradients do not see\n")[2].partition("\n## ")[0]
+    prose = " ".join(section.split())
+    assert "The last step is deterministic: x_0 = f_θ(x_1)." in prose
+    assert "has no log-probability, so its part of the gradient is missing here" in prose
+    assert last_step_table() in section, "run `make docs`"
+    assert "[`last_step: pathwise`](distance.md#the-last-step-of-policy-gradients) adds the missing part" in prose
 
 
 def curve(level: float) -> dict[str, list[float]]:

@@ -11,6 +11,8 @@ import re
 from pathlib import Path
 
 import pytest
+from bench.gpu_page import page_of
+from bench.reward_race_page import write_page
 from docs.generate import written
 from docs.result_pages import NOTE, with_index, with_section
 from docs.result_pages import published as published_pages
@@ -19,7 +21,7 @@ from kedge.worlds.emoji.atlas import ASSETS
 from kedge.worlds.emoji.build.card import RECORD, card
 
 ROOT = Path(__file__).parents[2]
-RESULTS = ROOT / "docs" / "results"
+RESULTS, RECORDS = ROOT / "docs" / "results", ROOT / "docs" / "records"
 PAGES = [ROOT / "README.md", *sorted(RESULTS.glob("*.md"))]
 GENERATED = re.compile(r"<!-- (\w[\w ]*): written by docs/generate\.py.*?<!-- end of \1 -->", re.DOTALL)
 NOT_PROSE = re.compile(r"```.*?```|`[^`\n]*`|\]\([^)]*\)|<!--.*?-->|https?://\S+", re.DOTALL)
@@ -31,13 +33,14 @@ NAMES = re.compile(
 )
 NUMBER = re.compile(r"(?<![\w.])\d(?:[\d,]*\d)?(?:\.\d+)?(?:e-\d+)?")
 UNTRACED = "**Not traced**"
+BENCHMARK = re.compile(r"<!-- Written from .* by `python -m bench\.\w+`: change nothing here\. -->")
 COMPUTED = {"scaling.md": "**Computed, not measured.**"}  # pages, and what they say; see unit/planning/test_scaling.py
 
 
 def typed_sections(path: Path) -> dict[str, str]:
     """Title → prose and tables of a page's sections, without what is generated, code, links and names."""
     text = path.read_text(encoding="utf-8")
-    if text.startswith(NOTE):
+    if text.startswith(NOTE) or BENCHMARK.match(text):
         return {}
     sections = {}
     for part in re.split(r"^#+ ", GENERATED.sub("", text), flags=re.MULTILINE):
@@ -83,6 +86,17 @@ def test_what_is_generated_is_up_to_date_for_the_readme_and_results():
         shown = path.read_text(encoding="utf-8")
         assert text[path] == shown == rewrite(shown, pages)
         assert len(GENERATED.findall(shown)) >= 2
+
+
+def test_pages_of_benchmarks_are_what_their_records_say(tmp_path):
+    """Those that a benchmark writes whole: nobody typed into them."""
+    records = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in RECORDS.glob("*.json")}
+    write_page(records["time-to-reward"], tmp_path / "time-to-reward.md")
+    (tmp_path / "gpu.md").write_text(page_of(records["gpu"]), encoding="utf-8")
+    pages = {path.name for path in PAGES if BENCHMARK.match(path.read_text(encoding="utf-8"))}
+    assert pages == {path.name for path in tmp_path.glob("*.md")}
+    for name in pages:
+        assert (RESULTS / name).read_text(encoding="utf-8") == (tmp_path / name).read_text(encoding="utf-8"), name
 
 
 def test_the_card_is_what_its_record_says():

@@ -19,8 +19,7 @@ from docs.result_pages import (
     with_index,
     with_section,
 )
-from docs.seeds_table import FLOORED, FLOW, PRESETS, SHORT
-from docs.seeds_table import text as seeds_text
+from docs.seeds_table import PRESETS, TABLES, SeedsTable, block
 
 from helpers.invented_records import result_of
 from kedge.config import load_config
@@ -172,35 +171,27 @@ def test_floors_hold_what_they_name_and_no_more():
 def test_the_try_it_section_says_no_other_number():
     """Outside of what the record writes, only the Python that is needed."""
     section = (ROOT / "README.md").read_text(encoding="utf-8").split("## Try it")[1].split("## Use it")[0]
-    outside = section.replace(seeds_text(seeds=3, metrics=SHORT), "")
-    assert re.findall(r"\d[\d.]*", re.sub(r"<!--.*?-->", "", outside)) == ["3.11"]
+    for table in TABLES:
+        section = section.replace(block(table), "")
+    assert re.findall(r"\d[\d.]*", re.sub(r"<!--.*?-->", "", section)) == ["3.11"]
 
 
-@pytest.mark.parametrize(
-    ("page", "name", "seeds", "metrics"),
-    [
-        (ROOT / "README.md", "seeds", 3, SHORT),
-        (RESULTS / "README.md", "seeds", None, ()),
-        (RESULTS / "README.md", "hacking", None, ()),
-        (ROOT / "docs" / "rewards.md", "vqa", None, ()),
-        (ROOT / "docs" / "rewards.md", "vqa-alone", None, ()),
-        (ROOT / "docs" / "rewards.md", "vqa-free", None, FLOORED),
-        (ROOT / "docs" / "rewards.md", "vqa-free-alone", None, FLOORED),
-        (ROOT / "docs" / "models.md", "flow", None, FLOW),
-        (ROOT / "docs" / "models.md", "flow-rlcm", None, FLOW),
-    ],
-)
-def test_the_demo_over_seeds_is_what_its_record_says(page, name, seeds, metrics):
+def test_every_record_over_seeds_stands_on_a_page():
+    assert {table.name for table in TABLES} == set(PRESETS)
+
+
+@pytest.mark.parametrize("table", TABLES, ids=lambda table: f"{table.page}-{table.name}")
+def test_the_demo_over_seeds_is_what_its_record_says(table: SeedsTable):
     """Every seed's cell is the mean difference over its pictures' prompts, and the verdicts are the runs'."""
-    record = json.loads((ROOT / "docs" / "records" / f"{PRESETS[name][0]}.json").read_text(encoding="utf-8"))
-    block = seeds_text(name, seeds=seeds, metrics=metrics)
-    assert page.read_text(encoding="utf-8").count(block) == 1, "run `make docs`"
-    rows = record["seeds"][:seeds]
-    for metric in metrics or record["base"]:
-        row = next(line for line in block.splitlines() if line.startswith(f"| {display(metric).title} |"))
+    record = json.loads((ROOT / "docs" / "records" / f"{PRESETS[table.name][0]}.json").read_text(encoding="utf-8"))
+    text = block(table)
+    assert (ROOT / table.page).read_text(encoding="utf-8").count(text) == 1, "run `make docs`"
+    rows = record["seeds"][: table.seeds]
+    for metric in table.metrics or record["base"]:
+        row = next(line for line in text.splitlines() if line.startswith(f"| {display(metric).title} |"))
         for cell, each in zip(row.split("|")[3:-1], rows, strict=True):
             shown = cell.split("±")[0].strip().replace("−", "-")
             rounding = 0.501 * 10.0 ** -len(shown.partition(".")[2])
             assert float(shown) == pytest.approx(each["changes"][metric]["difference"]["value"], abs=rounding)
-    assert f"| Verdict | | {' | '.join(each['verdict'] for each in rows)} |" in block
+    assert f"| Verdict | | {' | '.join(each['verdict'] for each in rows)} |" in text
     assert record["steps"] == load_config(record["preset"]).training.steps, "the preset changed: python -m bench.demo"

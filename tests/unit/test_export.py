@@ -21,7 +21,8 @@ from kedge.policies.base import draw_noise, rollout
 from kedge.policies.latent import LatentPolicy
 from kedge.policies.settings import LoraConfig
 from kedge.quiet import quiet_loading
-from kedge.workflows.export import weighted_run
+from kedge.workflows.export import USAGE
+from kedge.workflows.weighted import place_and_weight
 
 PROMPTS = ["a cat", "the fox at night"]
 ABOUT = {"base_model": "micro", "reward": "0.7*hpsv2", "seed": 3, "algorithm": {"name": "rocm", "beta": 1e-4}}
@@ -178,16 +179,18 @@ def test_a_policy_without_lora_has_nothing_to_export(micro_lcm: Path, tmp_path: 
             save_lora(policy, tmp_path, ABOUT)
 
 
-def test_what_is_stacked_may_have_a_weight_and_a_name_with_an_equals_sign(tmp_path: Path) -> None:
+def test_what_is_added_may_have_a_weight_and_a_name_with_an_equals_sign(tmp_path: Path) -> None:
+    """A run folder or a file."""
     (tmp_path / "lr=1e-4").mkdir()
-    (tmp_path / "lr=1e-4" / "config.yaml").touch()
-    assert weighted_run("runs/other") == (Path("runs/other"), 1.0)
-    assert weighted_run("runs/other=0.5") == (Path("runs/other"), 0.5)
-    assert weighted_run(f"{tmp_path}/lr=1e-4") == (tmp_path / "lr=1e-4", 1.0)
-    assert weighted_run(f"{tmp_path}/lr=1e-4=-2") == (tmp_path / "lr=1e-4", -2.0)
+    (tmp_path / "rank=8.safetensors").touch()
+    for name in ("lr=1e-4", "rank=8.safetensors"):
+        assert place_and_weight(f"{tmp_path}/{name}", USAGE) == (f"{tmp_path}/{name}", 1.0)
+        assert place_and_weight(f"{tmp_path}/{name}=-2", USAGE) == (f"{tmp_path}/{name}", -2.0)
+    assert place_and_weight("runs/other", USAGE) == ("runs/other", 1.0)
+    assert place_and_weight("runs/other=0.5", USAGE) == ("runs/other", 0.5)
     for wrong in ("runs/other=nan", "runs/other=inf", "runs/other=much"):
         with pytest.raises(ValueError, match=f"--with takes RUN or RUN=WEIGHT, .* not '{wrong}'"):
-            weighted_run(wrong)
+            place_and_weight(wrong, USAGE)
 
 
 def test_stacked_adapters_add_what_both_add(micro_lcm: Path, tmp_path: Path) -> None:

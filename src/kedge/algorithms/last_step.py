@@ -4,8 +4,8 @@ x_0 = f_θ(x_1) draws no noise, so no log-probability sees it, and ∇E[r] has a
 
     ∇E[r] = E[ r Σ_{k=K..2} ∇ log p_θ(x_{k-1} | x_k) ] + E[ ∇_θ r(f_θ(x_1)) ],      x_1 held fixed.
 
-11 % of the gradient at K = 8 in the emoji world, 57 % at K = 2 (docs/algorithms/ppo.md). It takes one step's graph, the
-decoder's and the reward's, and one more reward query for each sample.
+How large a part that is: docs/algorithms/ppo.md. It takes one step's graph, the decoder's and the reward's, and one
+more reward query for each sample.
 """
 
 from __future__ import annotations

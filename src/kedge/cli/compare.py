@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kedge.cli.seeds import seed_option
+from kedge.cli.options import BatchSize, Count, Device, Encoder, Format, Fresh, Prompts, Samples, TableFile, seed_option
 from kedge.cli.tables import table_format, write_table
 
 if TYPE_CHECKING:
@@ -19,21 +19,15 @@ def compare_command(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run folder.")],
     against: Annotated[str, typer.Option(help="base, or another run folder.")] = "base",
     metrics: Annotated[str | None, typer.Option(help="Rewards, comma-separated. By default the run's.")] = None,
-    prompts: Annotated[
-        str | None, typer.Option(help="A file, a named set or a hub data set. By default the run's held-out prompts.")
-    ] = None,
-    count: Annotated[int | None, typer.Option(min=1, help="Use this many of the prompts.")] = None,
+    prompts: Prompts = None,
+    count: Count = None,
     seed: Annotated[int, seed_option("Seed of the noise, the same for both.")] = 0,
-    samples: Annotated[int, typer.Option(min=1, help="Pictures for each prompt.")] = 2,
-    format: Annotated[
-        str | None, typer.Option(help="table, markdown, json, csv or latex; by default from --out's ending.")
-    ] = None,
-    out: Annotated[Path | None, typer.Option(help="Write the table here instead of printing it.")] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Pictures at once.")] = 16,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, …")] = "auto",
-    encoder: Annotated[
-        str, typer.Option(help="Measures how much pictures vary: auto, emoji, dinov2, clip or none.")
-    ] = "auto",
+    samples: Samples = 2,
+    format: Format = None,
+    out: TableFile = None,
+    batch_size: BatchSize = 16,
+    device: Device = "auto",
+    encoder: Encoder = "auto",
     fail_if: Annotated[
         list[str] | None,
         typer.Option(
@@ -48,7 +42,7 @@ def compare_command(
             "size=768, beside=LORA=0.8; may be repeated.",
         ),
     ] = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Measure again what the run folder already has.")] = False,
+    fresh: Fresh = False,
 ) -> None:
     """Compare a run with its base or with another run. Sample by sample: differences, win rates, grid and report."""
     from kedge.workflows.compare import compare

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from kedge.cli.options import BatchSize, Device, Format, TableFile
 from kedge.cli.tables import table_format, write_table
 from kedge.units import finite
 
@@ -17,12 +17,10 @@ def frontier_command(
     strengths: Annotated[
         str, typer.Option(help="Strengths of the adapter to draw, comma-separated; none draws nothing.")
     ] = "0,0.25,0.5,0.75,1,1.25",
-    format: Annotated[
-        str | None, typer.Option(help="table, markdown, json, csv or latex; by default from --out's ending.")
-    ] = None,
-    out: Annotated[Path | None, typer.Option(help="Write the table here instead of printing it.")] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Pictures at once.")] = 16,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, …")] = "auto",
+    format: Format = None,
+    out: TableFile = None,
+    batch_size: BatchSize = 16,
+    device: Device = "auto",
 ) -> None:
     """Say when a run should have stopped, and how strongly to use its adapter: rewards and judges against √KL."""
     from kedge.workflows.frontier import frontier

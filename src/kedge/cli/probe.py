@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from kedge.cli.seeds import seed_option
+from kedge.cli.options import BatchSize, Count, Device, Encoder, Guidance, Samples, seed_option
 from kedge.cli.tables import table_format, write_table
 from kedge.policies.families.words import family_names
 
@@ -21,24 +21,22 @@ def probe_command(
     noise: Annotated[
         str, typer.Option(help="Values of model.renoise (model.eta where the kind has that), comma-separated.")
     ] = "0,0.5,1",
-    guidance: Annotated[float | None, typer.Option(help="ω; diffusers' guidance_scale is ω + 1.")] = None,
+    guidance: Guidance = None,
     kind: Annotated[str | None, typer.Option(help=f"{family_names()}; found out by default.")] = None,
     overrides: Annotated[
         list[str] | None,
         typer.Option("--model", metavar="KEY=VALUE", help="Other keys of a recipe's model block: dtype=bfloat16."),
     ] = None,
-    count: Annotated[int | None, typer.Option(min=1, help="Use this many of the prompts.")] = None,
+    count: Count = None,
     seed: Annotated[int, seed_option("Seed of the noise, the same for all.")] = 0,
-    samples: Annotated[int, typer.Option(min=1, help="Pictures for each prompt.")] = 2,
+    samples: Samples = 2,
     out: Annotated[
         Path | None, typer.Option(help="The folder for pictures and numbers; probe-MODEL by default.")
     ] = None,
     format: Annotated[str, typer.Option(help="table, markdown, json, csv or latex.")] = "table",
-    batch_size: Annotated[int, typer.Option(min=1, help="Pictures at once.")] = 8,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, …")] = "auto",
-    encoder: Annotated[
-        str, typer.Option(help="Measures how much pictures vary: auto, emoji, dinov2, clip or none.")
-    ] = "auto",
+    batch_size: BatchSize = 8,
+    device: Device = "auto",
+    encoder: Encoder = "auto",
     fresh: Annotated[bool, typer.Option("--fresh", help="Draw again what the folder already has.")] = False,
 ) -> None:
     """Say, before training, whether a model bears noise between its steps: rewards and pictures beside the ODE's."""

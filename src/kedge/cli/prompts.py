@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from kedge.cli.seeds import seed_option
+from kedge.cli.options import seed_option
 from kedge.cli.wrapping import print_wrapped
 
 

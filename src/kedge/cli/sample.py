@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from kedge.cli.seeds import seed_option
-from kedge.policies.families.words import family_names
+from kedge.cli.options import Device, Guidance, KindOfModels, ModelKeys, seed_option
 
 
 def sample_command(
@@ -23,13 +22,10 @@ def sample_command(
         bool, typer.Option("--base", help="Draw with the base model of a run, without its adapter.")
     ] = False,
     steps: Annotated[int | None, typer.Option(help="Sampling steps.")] = None,
-    guidance: Annotated[float | None, typer.Option(help="ω; diffusers' guidance_scale is ω + 1.")] = None,
-    kind: Annotated[str | None, typer.Option(help=f"{family_names()}, for models; found out by default.")] = None,
-    model: Annotated[
-        list[str] | None,
-        typer.Option(metavar="KEY=VALUE", help="Other keys of a recipe's model block, for models: lcm_lora=FOLDER."),
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, …")] = "auto",
+    guidance: Guidance = None,
+    kind: KindOfModels = None,
+    model: ModelKeys = None,
+    device: Device = "auto",
 ) -> None:
     """Draw pictures with a model or a run. The same seed draws the same picture in diffusers."""
     from kedge.workflows.sample import picture_path, sample

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kedge.cli.matrix import go_one, spread
+from kedge.cli.options import Samples
 
 if TYPE_CHECKING:
     from kedge.workflows.runner.ray_launcher import Share
@@ -25,7 +26,7 @@ def sweep_command(
     out: Annotated[Path | None, typer.Option(help="Runs, table and figure; runs/sweep-NAME by default.")] = None,
     metrics: Annotated[str | None, typer.Option(help="Rewards, comma-separated. By default the recipe's.")] = None,
     count: Annotated[int | None, typer.Option(min=2, help="Judge on this many of the test prompts.")] = None,
-    samples: Annotated[int, typer.Option(min=1, help="Pictures for each prompt.")] = 1,
+    samples: Samples = 1,
     jobs: Annotated[int | None, typer.Option(min=1, help="Runs at once: 1 here, all there is room for on Ray.")] = None,
     launcher: Annotated[str, typer.Option(help="Where runs run: here, or ray for a Ray cluster.")] = "here",
     cpus: Annotated[float | None, typer.Option(help="On Ray: CPUs for each run; 1 by default.")] = None,

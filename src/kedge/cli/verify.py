@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from kedge.cli.options import Device
 from kedge.policies.families.words import family_names
 
 
@@ -18,7 +19,7 @@ def verify_command(
     kind: Annotated[str | None, typer.Option(help=f"{family_names()}; found out by default.")] = None,
     steps: Annotated[int, typer.Option(min=1, help="Optimizer steps.")] = 5,
     out: Annotated[Path | None, typer.Option(help="The file to write; verify-MODEL.json by default.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, …")] = "auto",
+    device: Device = "auto",
 ) -> None:
     """Load a model (or download it), draw, train a few steps, and compare memory and time with the plan.
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from kedge.cli.seeds import seed_option
+from kedge.cli.options import seed_option
 
 app = typer.Typer(help="The emoji world: draw scenes, score pictures, build its models.", no_args_is_help=True)
 

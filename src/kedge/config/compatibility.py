@@ -12,7 +12,7 @@ from kedge.config.text import ConfigError
 from kedge.config.workload import workload_of
 from kedge.models import LORA_KEYS
 from kedge.policies.families import FAMILIES
-from kedge.policies.families.backbones import UNETS
+from kedge.policies.families.detect import without_unet
 from kedge.policies.families.spec import Family
 from kedge.registry import listed
 
@@ -82,11 +82,8 @@ def _check_model(model: ModelConfig) -> None:
 def _check_foreign(model: ModelConfig, family: Family) -> None:
     """Refuse parts, guidance and η where the family has no use for them."""
     for key in ("unet", *LORA_KEYS):
-        if getattr(model, key) and family.backbone.network != UNETS.network:
-            raise ConfigError(
-                f"model.{key} is for models with a UNet, and {family.title} has none: leave it out (diffusers' "
-                "fuse_lora and save_pretrained merge a LoRA into a folder of its own)"
-            )
+        if getattr(model, key) and (problem := without_unet(family, key)):
+            raise ConfigError(problem)
     if model.guidance and not family.takes_guidance:
         raise ConfigError(
             f"model.guidance={model.guidance:g}: {family.title} was distilled to draw without guidance, and takes none "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kedge.workflows.train import train
 
@@ -56,9 +56,7 @@ def study_demo(out: Path | None = None, pairs: int = 900, steps: int = 40, say: 
     """
     from kedge.runs.folder import fresh_folder
     from kedge.workflows.compare import compare
-    from kedge.workflows.study import new_study, report_study, study_summary
     from kedge.workflows.study_fit import fit_summary, fit_votes
-    from kedge.workflows.study_sources import Drawing
 
     def step(title: str, command: str) -> None:
         say(f"\n{title}\n  $ {command}")
@@ -67,23 +65,10 @@ def study_demo(out: Path | None = None, pairs: int = 900, steps: int = 40, say: 
     first, reward, run, second = (folder / name for name in ("study", "reward", "run", "study-of-the-result"))
     seen, unseen = _split_prompts(folder)
     step("1. Pairs of pictures by the base model", f"kedge study new {MODEL} --against reseeded --prompts {seen}")
-    drawing = Drawing(batch_size=32)
     per_rater = max(1, pairs * VOTES_PER_PAIR // RATERS)
-    store = new_study(
-        MODEL,
-        ["reseeded"],
-        prompts=str(seen),
-        pairs=pairs,
-        raters=RATERS,
-        per_rater=per_rater,
-        out=first,
-        secret="",  # programs rate it: the same seed gives the same study
-        drawing=drawing,
-    )
-    say(study_summary(store))
+    _draw(MODEL, "reseeded", seen, out=first, say=say, pairs=pairs, raters=RATERS, per_rater=per_rater)
     step("2. Simulated raters open their links and vote", f"kedge study serve {first}")
     _vote(first, 1, say)
-    say("\n".join(report_study(store)))
     step("3. A reward from the votes", f"kedge study fit {first} --out {reward}")
     say("\n".join(fit_summary(fit_votes([first], reward, epochs=EPOCHS, progress=say), EPOCHS)))
     recipe = [f'reward=pickscore@"{reward}"', f"prompts={seen}", f"training.steps={steps}", *RATE]
@@ -91,20 +76,8 @@ def study_demo(out: Path | None = None, pairs: int = 900, steps: int = 40, say: 
     recipe += [f"watch.held_out.source={unseen}", f"watch.held_out.count={NEW}", "watch.metrics=[oracle]"]
     train("emoji-rocm", *recipe, out=run)
     step("5. New raters, new prompts", f"kedge study new {run} --against base --prompts {unseen}")
-    store = new_study(
-        str(run),
-        ["base"],
-        prompts=str(unseen),
-        pairs=JUDGED,
-        raters=4,
-        out=second,
-        seed=1,
-        secret="",
-        drawing=drawing,
-    )
-    say(study_summary(store))
+    _draw(str(run), "base", unseen, out=second, say=say, pairs=JUDGED, raters=4, seed=1)
     _vote(second, 2, say)
-    say("\n".join(report_study(store)))
     step("6. The truth: the oracle, which nothing was trained on", f"kedge compare {run} --metrics oracle")
     return compare(run, metrics=f'pickscore@"{reward}",oracle', prompts=str(unseen), samples=4)
 
@@ -121,13 +94,24 @@ def _split_prompts(folder: Path) -> tuple[Path, Path]:
     return files
 
 
+def _draw(target: str, against: str, prompts: Path, *, out: Path, say: Say, **design: Any) -> None:
+    """A study that programs rate: without a secret the same seed gives the same one."""
+    from kedge.workflows.study import new_study, study_summary
+    from kedge.workflows.study_sources import Drawing
+
+    drawing = Drawing(batch_size=32)
+    store = new_study(target, [against], prompts=str(prompts), out=out, secret="", drawing=drawing, **design)
+    say(study_summary(store))
+
+
 def _vote(folder: Path, seed: int, say: Say) -> None:
-    """Simulated raters vote over HTTP, as people do."""
+    """Simulated raters vote over HTTP, as people do; then the report."""
     from kedge.study import open_study
     from kedge.study.serving import serving
-    from kedge.workflows.study import simulate_raters
+    from kedge.workflows.study import report_study, simulate_raters
 
-    began = time.monotonic()
-    with serving(open_study(folder)) as links:
+    began, store = time.monotonic(), open_study(folder)
+    with serving(store) as links:
         votes = simulate_raters(links, seed=seed)
     say(f"{votes} votes over HTTP in {time.monotonic() - began:.0f} s")
+    say("\n".join(report_study(store)))

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kedge.runs.folder import is_run
-from kedge.units import finite
+from kedge.workflows.weighted import place_and_weight
 
 if TYPE_CHECKING:
     from kedge.export.lora_files import Layer
 
 MERGED = "merged"
+USAGE = "--with takes RUN or RUN=WEIGHT, for example runs/other=0.5"
 SYNONYMS = {"kohya": "comfyui", "a1111": "comfyui"}  # one file serves all of them
 
 
@@ -34,12 +34,12 @@ def export_run(run: Path, program: str, out: Path | None = None, others: Sequenc
 
     if out is None and (others or program == MERGED):
         raise ValueError("--out FOLDER is needed: what is stacked or merged does not replace the run's own adapter")
-    weighted = list(map(weighted_run, others))
+    weighted = [place_and_weight(text, USAGE) for text in others]
     loaded = load_run(run, device="cpu")
     layers = adapter_layers(loaded.policy)
     if weighted:
         base = loaded.config.model.name
-        layers = stack([(layers, 1.0), *((_other(path, base), weight) for path, weight in weighted)])
+        layers = stack([(layers, 1.0), *((_other(Path(path), base), weight) for path, weight in weighted)])
     if program == MERGED:
         return save_merged(loaded.config.model, layers, Path(str(out)))
     about = metadata(loaded.config, loaded.step, loaded.base) | ({"stacked_with": list(others)} if others else {})
@@ -48,21 +48,6 @@ def export_run(run: Path, program: str, out: Path | None = None, others: Sequenc
     if name not in written:
         raise ValueError(f"{program} has no agreed format for a LoRA of this model; {written['diffusers']} is written")
     return written[name]
-
-
-def weighted_run(text: str) -> tuple[Path, float]:
-    """``RUN`` or ``RUN=WEIGHT``; a folder whose name has an equals sign is one, too.
-
-    Raises:
-        ValueError: the weight is no finite number.
-    """
-    path, equals, weight = text.rpartition("=")
-    if not equals or is_run(Path(text)):
-        return Path(text), 1.0
-    try:
-        return Path(path), finite(weight)
-    except ValueError:
-        raise ValueError(f"--with takes RUN or RUN=WEIGHT, for example runs/other=0.5, not {text!r}") from None
 
 
 def _other(run: Path, base: str) -> dict[str, Layer]:

@@ -59,9 +59,9 @@ def fit_votes(
 
     stores, votes, ratings = _judgements(list(map(Path, sources)), question)
     place = str(find_device(device))
+    if ratings and votes:
+        raise ValueError("ratings and choices make different rewards: fit them one by one")
     if ratings:
-        if votes:
-            raise ValueError("ratings and choices make different rewards: fit them one by one")
         clip, copied = rating_backbone(backbone)
         return fit_ratings(
             clip,

@@ -13,6 +13,7 @@ from kedge.workflows.recipes import Recipe, choose
 
 if TYPE_CHECKING:
     from kedge.training.callbacks import Callback
+    from kedge.training.trainer import Outcome
     from kedge.workflows.load_run import TrainedRun
 
 
@@ -59,17 +60,11 @@ def train(
         TrainingFailed: if gradients stay infinite.
         TrainingInterrupted: by a signal, once everything is saved.
     """
-    from kedge.config import ConfigError
-    from kedge.registry import loading
     from kedge.runs.folder import RunFolder, check_parent
     from kedge.runs.ownership import check_folder
 
-    if loading:
-        raise ConfigError(
-            f"{loading[-1]} starts a training while a name in it is looked up: put what is to run below "
-            'if __name__ == "__main__":'
-        )
     # Before torch: a typo is answered at once.
+    _refuse_while_loading()
     if start_from is not None:
         check_parent(Path(start_from), resume)
     config, folder = choose(recipe, overrides, out=out, resume=resume, changes=changes)
@@ -84,10 +79,27 @@ def train(
     )
     folder = outcome.folder or folder
     if outcome.ended == "interrupted":
-        saved = "saved" if outcome.saved == outcome.step else f"saved at step {outcome.saved}"
-        how = f"Stopped at step {outcome.step}, {saved}. Go on with: kedge train {typed(folder)} --resume"
-        raise TrainingInterrupted(how, outcome.reason)
+        raise _interruption(outcome, folder)
     return TrainedRun(folder, config, outcome=outcome)
+
+
+def _refuse_while_loading() -> None:
+    """Raises ConfigError where a user's module trains as soon as it is imported: it is, to look up a name in it."""
+    from kedge.config import ConfigError
+    from kedge.registry import loading
+
+    if loading:
+        raise ConfigError(
+            f"{loading[-1]} starts a training while a name in it is looked up: put what is to run below "
+            'if __name__ == "__main__":'
+        )
+
+
+def _interruption(outcome: Outcome, folder: Path) -> TrainingInterrupted:
+    """What a signal left, and how to go on."""
+    saved = "saved" if outcome.saved == outcome.step else f"saved at step {outcome.saved}"
+    how = f"Stopped at step {outcome.step}, {saved}. Go on with: kedge train {typed(folder)} --resume"
+    return TrainingInterrupted(how, outcome.reason)
 
 
 def describe(

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kedge.units import finite
 from kedge.workflows.samplers import changed, resampled, separated, usual_changes
 from kedge.workflows.targets import LoadedModel
+from kedge.workflows.weighted import place_and_weight
 
 if TYPE_CHECKING:
     import numpy as np
@@ -132,13 +132,9 @@ def _beside(text: str) -> Beside:
     """``LORA=0.8``; a run's is its exported adapter."""
     from kedge.runs.folder import RunFolder, is_run
 
-    place, equals, weight = text.rpartition("=")
-    try:
-        factor = finite(weight) if equals else 1.0
-    except ValueError:
-        raise ValueError(f"{OPTION} {BESIDE}={text}: write {BESIDE}=LORA or {BESIDE}=LORA=WEIGHT") from None
-    path = Path(place if equals else text)
-    return Beside(str(RunFolder(path).lora if is_run(path) else path), path.resolve().name, factor)
+    place, weight = place_and_weight(text, f"{OPTION} takes {BESIDE}=LORA or {BESIDE}=LORA=WEIGHT, with a number")
+    path = Path(place)
+    return Beside(str(RunFolder(path).lora if is_run(path) else path), path.resolve().name, weight)
 
 
 def measure_transfer(

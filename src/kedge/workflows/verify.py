@@ -88,26 +88,8 @@ def verify(
     Raises:
         ConfigError: for a recipe that cannot be; what fails later is told in the outcome.
     """
-    from kedge.config.loading import plain
-    from kedge.devices import find_device
-    from kedge.runs.folder import environment
-
     config = _config(model, kind, overrides=overrides, steps=steps, device=device)
-    block = {}
-    for key, value in plain(config.model).items():
-        if value is not None:
-            block[key] = value
-    block |= {key: _shown(block[key]) for key in PLACES if key in block}
-    facts: dict[str, Any] = {
-        "format": 1,
-        "environment": environment(1, str(find_device(config.training.device))),
-        "model": block,
-        "recipe": {
-            "batch_size": config.training.batch_size,
-            "memory": plain(config.memory),
-            "speed": plain(config.speed),
-        },
-    }
+    facts = _setting(config)
     try:
         facts["plan"] = _planned(config)
         with tempfile.TemporaryDirectory(prefix="kedge-verify-") as folder:
@@ -115,6 +97,26 @@ def verify(
     except Exception as error:  # whatever it is, it is what the file is to tell
         facts["error"] = {"message": f"{type(error).__name__}: {error}", "traceback": _traceback(error)}
     return Verification(facts)
+
+
+def _setting(config: RunConfig) -> dict[str, Any]:
+    """Of the file that is to be: where it runs, the model, and what bears on memory and time."""
+    from kedge.config.loading import plain
+    from kedge.devices import find_device
+    from kedge.runs.folder import environment
+
+    block = {}
+    for key, value in plain(config.model).items():
+        if value is not None:
+            block[key] = value
+    block |= {key: _shown(block[key]) for key in PLACES if key in block}
+    training, memory, speed = config.training, plain(config.memory), plain(config.speed)
+    return {
+        "format": 1,
+        "environment": environment(1, str(find_device(training.device))),
+        "model": block,
+        "recipe": {"batch_size": training.batch_size, "memory": memory, "speed": speed},
+    }
 
 
 def _config(model: str, kind: str | None, overrides: Sequence[str], steps: int, device: str) -> RunConfig:

@@ -9,7 +9,7 @@ import typer
 
 from kedge.cli.compare import write_comparison
 from kedge.cli.interrupt import interruptible
-from kedge.cli.seeds import seed_option
+from kedge.cli.options import seed_option
 
 
 def simulate(

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from kedge.cli.seeds import seed_option
+from kedge.cli.options import Device, seed_option
 
 
 def fit(
@@ -28,7 +28,7 @@ def fit(
     batch_size: Annotated[int, typer.Option(min=1, help="Votes at once.")] = 32,
     layers: Annotated[int | None, typer.Option(min=0, help="Train only so many last layers; all by default.")] = None,
     seed: Annotated[int, seed_option("Of the split and the order.")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, …")] = "auto",
+    device: Device = "auto",
 ) -> None:
     """Learn a reward from votes or ratings, and measure it on prompts that it has not seen."""
     from kedge.workflows.study_fit import fit_summary, fit_votes

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from kedge.cli.seeds import seed_option
+from kedge.cli.options import BatchSize, Device, Prompts, seed_option
 
 
 def new(
@@ -16,9 +16,7 @@ def new(
         list[str] | None,
         typer.Option(help="base, itself, reseeded, or another run, model or folder of images; may be repeated."),
     ] = None,
-    prompts: Annotated[
-        str | None, typer.Option(help="A file, a named set or a hub data set. By default the run's held-out prompts.")
-    ] = None,
+    prompts: Prompts = None,
     pairs: Annotated[int, typer.Option(min=1, help="Pairs to judge, over all matchups.")] = 300,
     raters: Annotated[int, typer.Option(min=0, help="Links to make now; more can follow.")] = 10,
     per_rater: Annotated[int | None, typer.Option(min=1, help="Pairs for each rater; all by default.")] = None,
@@ -34,8 +32,8 @@ def new(
     out: Annotated[Path | None, typer.Option(help="The study's folder; studies/NAME by default.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Sampling steps of every model; its own by default.")] = None,
     guidance: Annotated[float | None, typer.Option(help="ω of every model; its own by default.")] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Pictures at once.")] = 8,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, …")] = "auto",
+    batch_size: BatchSize = 8,
+    device: Device = "auto",
 ) -> None:
     """Draw the pictures of a new study: both sides of a pair from the same seed, sides mixed and balanced."""
     from kedge.workflows.study import new_study, study_summary

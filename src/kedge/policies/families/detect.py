@@ -25,7 +25,7 @@ def detect_kind(model: str | Path, parts: ModelParts | None = None) -> str:
         UnknownNameError: for a model that cannot be found, or that Kedge cannot load.
     """
     if part := (parts or ModelParts()).says_what:
-        _check_unet(str(model), part[0])
+        _check_part(str(model), part[0])
         return family_of_part(*part).name
     newest_first = list(reversed(FAMILIES.values()))
     folder = local_folder(model)
@@ -44,7 +44,7 @@ def detect_kind(model: str | Path, parts: ModelParts | None = None) -> str:
     raise UnknownNameError(f"{model} is a {files.pipeline}; say which it is with model.kind={' or '.join(fitting)}")
 
 
-def _check_unet(model: str, key: str) -> None:
+def _check_part(model: str, key: str) -> None:
     """Refuse a part that goes into a UNet beside a model that is known to have none.
 
     Raises:
@@ -52,8 +52,18 @@ def _check_unet(model: str, key: str) -> None:
     """
     known = layout_of(model)
     for family in FAMILIES.values():
-        if known in family.layouts and family.backbone.network != UNETS.network:
-            raise UnknownNameError(f"model.{key} is for models with a UNet, and {family.title} ({model}) has none")
+        if known in family.layouts and (problem := without_unet(family, key)):
+            raise UnknownNameError(problem)
+
+
+def without_unet(family: Family, key: str) -> str | None:
+    """Why ``model.KEY``, a part that goes into a UNet, is nothing for this family; None if it has one."""
+    if family.backbone.network == UNETS.network:
+        return None
+    return (
+        f"model.{key} is for models with a UNet, and {family.title} has none: leave it out (diffusers' fuse_lora and "
+        "save_pretrained merge a LoRA into a folder of its own)"
+    )
 
 
 def family_of_part(key: str, source: str) -> Family:

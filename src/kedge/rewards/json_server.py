@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import logging
 import math
 import os
 import socket
@@ -26,7 +27,10 @@ from typing import Any
 
 from kedge.units import MB
 
+log = logging.getLogger(__name__)
+
 PASSING = (408, 409, 425, 429)  # worth another try, besides all of 5xx
+TOLD = 4.0  # seconds: a shorter pause is not worth a line
 LOCAL = ("localhost", "127.0.0.1", "::1")
 
 
@@ -87,7 +91,11 @@ class JsonServer:
             except PassingError as error:
                 if attempt == self.attempts or error.after > self.longest_wait:
                     raise self._given_up(attempt, time.monotonic() - begin, error) from error
-                time.sleep(max(pause, error.after))
+                wait = max(pause, error.after)
+                if wait >= TOLD:
+                    tries = f"try {attempt + 1} of {self.attempts} in {wait:.0f} s"
+                    log.warning(f"the {self.title} at {self.url} failed ({error}): {tries}")
+                time.sleep(wait)
             pause = min(2 * pause, self.longest_pause)
         raise AssertionError("attempts must be 1 or more")
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from kedge.config import ConfigError, load_config
 from kedge.config.loading import plain
 from kedge.files import read_json, typed
+from kedge.rewards.expression import Term, parse
 from kedge.runs.folder import RunFolder
 from kedge.runs.history import History, Stretch
 
@@ -66,10 +68,25 @@ def allowed(key: str, past: Stretch, now: Stretch) -> bool:
     if key.startswith("contents of "):
         # Code of the user's own is mended in mid-run: the history says from which step on.
         return key == "contents of reward" and past.config.get("reward") == now.config.get("reward")
+    if key == "reward":
+        return only_moved(past.config["reward"], now.config["reward"])
     for name, keys in BY_CONTENTS.items():
         if _below(key, keys):
             return name in past.contents and past.contents[name] == now.contents.get(name)
     return _below(key, MAY_CHANGE) and not _below(key, MUST_STAY)
+
+
+def only_moved(past: str, now: str) -> bool:
+    """Whether a reward is a server's before and after: it may have moved, or be asked more patiently.
+
+    What it answers is its owner's to keep the same; the history says from which step on another one was asked. In a
+    sum it stays where it is: the running statistics of a sum's parts go by their names.
+    """
+    for reward in (past, now):
+        (first, *others) = parse(reward)
+        if others or replace(first, source=None, settings=()) != Term(1.0, "remote"):
+            return False
+    return True
 
 
 def _below(key: str, blocks: tuple[str, ...]) -> bool:

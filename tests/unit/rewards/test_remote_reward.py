@@ -63,6 +63,17 @@ def test_what_may_pass_is_tried_again():
     assert len(requests) == 3
 
 
+def test_a_long_silence_is_told_of(monkeypatch, caplog):
+    pauses = []
+    monkeypatch.setattr("kedge.rewards.json_server.time.sleep", pauses.append)
+    with scripted((503, {}), (503, {}), (503, {"error": "loading"}), (200, {"scores": [1.5]})) as (address, _):
+        assert RemoteReward(address)(torch.rand(1, 3, 8, 8), ["a"]).tolist() == [1.5]
+    assert pauses == [1, 2, 4]
+    assert caplog.messages == [
+        f'the reward server at {address} failed (HTTP 503: {{"error": "loading"}}): try 4 of 8 in 4 s'
+    ]
+
+
 @pytest.mark.parametrize(
     ("reply", "message"),
     [

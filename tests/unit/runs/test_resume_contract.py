@@ -14,7 +14,8 @@ from helpers.training_world import recipe
 from kedge.config import parse_config
 from kedge.evaluation.run_log import read_log
 from kedge.runs.checkpoint import CheckpointStore
-from kedge.runs.resume import ResumeRefused
+from kedge.runs.history import Stretch
+from kedge.runs.resume import ResumeRefused, allowed
 from kedge.training.run import train
 
 HELD_OUT = {"watch__held_out": {"source": ["a hen", "a fox", "an owl"]}, "watch__evaluate_every": 2}
@@ -160,6 +161,23 @@ def test_evaluations_that_are_switched_on_are_compared_with_the_base(tmp_path):
     )
     assert late["name"] == "base"
     torch.testing.assert_close(late["scores"], always["scores"], atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("past", "now", "may"),
+    [
+        ("http://a:1/score", "http://b:2/score", True),
+        ("http://a:1/score", "remote(timeout=600)@http://a:1/score", True),
+        ("http://a:1/score", "pickscore@emoji", False),
+        ("http://a:1/score", "-1*http://a:1/score", False),
+        ("http://a:1/score", "http://a:1/score + aesthetic@emoji", False),
+        ("0.5*http://a:1/score + aesthetic@emoji", "0.5*http://b:2/score + aesthetic@emoji", False),
+        ("judge@http://a:1/v1", "judge(template=yes)@http://a:1/v1", False),
+    ],
+)
+def test_a_reward_server_may_move(past, now, may):
+    before, after = (Stretch(0, {"reward": reward}, {}) for reward in (past, now))
+    assert allowed("reward", before, after) is may
 
 
 def test_a_run_whose_checkpoints_are_all_damaged_begins_again_and_says_so(run, caplog):

@@ -73,7 +73,7 @@ def explain(error: Exception) -> tuple[int, str]:
         return 1, f"the disk is full ({text}): make room; a training goes on with --resume"
     if "DiskFullError" in kinds:
         return 1, f"{text}; a training goes on with --resume"
-    if kinds & {"TrainingFailed", "ProcessLost", "ServerError"}:
+    if kinds & {"TrainingFailed", "RunFolderLost", "ProcessLost", "ServerError"}:
         return 1, text
     if "OverrideError" in kinds:
         return 2, f"on the command line, {text}"

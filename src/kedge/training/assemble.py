@@ -32,6 +32,7 @@ from kedge.runs.folder import RunFolder
 from kedge.runs.history import History
 from kedge.training.callbacks import Callback, HeldOut, SampleGrid
 from kedge.training.loggers import JsonlLogger, Logger, TensorBoardLogger
+from kedge.training.lost_output import Lasting
 from kedge.training.meter import CountedReward, Meter
 from kedge.training.optimizer import Optimizer
 from kedge.training.parent import Parent
@@ -122,7 +123,7 @@ def assemble(
         meter=Meter(counted, processes),
         processes=processes,
         store=CheckpointStore(folder.checkpoints, config.checkpoint.keep),
-        display=display() if processes.main else Silent(),
+        display=Lasting(display()) if processes.main else Silent(),
         steps=config.training.steps,
         patience=config.training.patience,
         checkpoint_every=config.checkpoint.every,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any
+
+from kedge.training.lost_output import leave_lost_output
 
 USUAL: dict[int, Any] = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
 HANGUP = getattr(signal, "SIGHUP", None)  # a lost terminal; not on every platform
@@ -52,19 +53,10 @@ class StopOnSignal:
             # A shell starts background jobs with Ctrl-C ignored; a second signal is obeyed all the same.
             signal.signal(known, USUAL[known] if before is signal.SIG_IGN else before)
         if number == HANGUP:
-            _leave_terminal()
+            leave_lost_output()  # writing to a terminal that is gone would end the run before it has saved
         self._announce(self.name)
 
     def _restore(self) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before = {}
-
-
-def _leave_terminal() -> None:
-    """Send further output to /dev/null: writing to a terminal that is gone would end the run before it has saved."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    for stream in (1, 2):
-        if os.isatty(stream):
-            os.dup2(nowhere, stream)
-    os.close(nowhere)

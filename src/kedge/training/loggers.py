@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
 
 
 log = logging.getLogger(__name__)
+
+
+class RunFolderLost(RuntimeError):
+    """The run's folder was removed or renamed while it trained; the message says what is left to do."""
 
 
 class Logger(Protocol):
@@ -56,8 +61,24 @@ class JsonlLogger:
         self._file = self._path.open("a", encoding="utf-8")
 
     def log(self, step: int, numbers: dict[str, float]) -> None:
-        """Write one line, at once."""
+        """Write one line, at once.
+
+        Raises:
+            RunFolderLost: the file is not there any more: the line, and each checkpoint, would be lost.
+        """
         assert self._file is not None  # the run has started
+        try:
+            ours = os.path.samestat(os.fstat(self._file.fileno()), self._path.stat())
+        except FileNotFoundError:
+            raise RunFolderLost(
+                f"{self._path} is gone: the run's folder was removed or renamed while it trained. It stops before step "
+                f"{step} is written; what was learnt since the last checkpoint is lost. If the folder has another name "
+                "now, kedge train FOLDER --resume goes on there"
+            ) from None
+        if not ours:  # an editor saved it under the same name
+            log.warning("%s was replaced by another file while the run wrote it: its lines go on there", self._path)
+            self._file.close()
+            self._file = self._path.open("a", encoding="utf-8")
         self._file.write(json.dumps({"step": step, **finite_or_null(numbers)}) + "\n")
         self._file.flush()
 
@@ -111,8 +132,12 @@ class TensorBoardLogger:
 
     def close(self) -> None:
         """Flush and close."""
-        if self._writer is not None:
+        if self._writer is None:
+            return
+        try:
             self._writer.close()
+        except FileNotFoundError:  # of a lost folder the run itself has told
+            log.warning("%s is gone, and the last events with it", self._folder)
 
 
 def truncate_log(path: Path, step: int) -> None:

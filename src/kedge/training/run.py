@@ -62,6 +62,7 @@ def train(
         ConfigError: if nothing could be learnt (one sample has no advantage, for example), or a resumed run would
             learn something else than before.
         TrainingFailed: if gradients stay infinite.
+        RunFolderLost: if the folder is removed or renamed meanwhile.
     """
     config = resolve(config)  # one made in Python may leave the kind of its model open
     if start_from is not None:
@@ -81,6 +82,8 @@ def train(
         if refusal := processes.first(refusal):
             raise FolderTaken(refusal)
         folder, used = processes.first((taken.folder.path, taken.used) if taken else None)
+        if processes.main and folder != Path(out):
+            log.warning("%s was taken meanwhile: this run is %s", out, folder)
         run = _Run(
             config,
             RunFolder(folder),
@@ -137,6 +140,13 @@ class _Run:
             keep_code(config, folder.code)
         processes.wait()  # nobody trains before the folder is open
         self.trainer = trainer
+        if processes.main and self.used and trainer.step >= trainer.steps:
+            log.warning(
+                "%s is trained to its end already, step %d of %d: training.steps=N trains on to N",
+                folder.path,
+                trainer.step,
+                trainer.steps,
+            )
         outcome = trainer.fit()
         if processes.main and outcome.ended != "interrupted":
             finish(trainer, config, folder, outcome)

@@ -58,6 +58,7 @@ def train(
         ConfigError: naming the key and what to write instead, before anything loads.
         FolderTaken: if ``out`` holds a run and ``resume`` is False.
         TrainingFailed: if gradients stay infinite.
+        RunFolderLost: if the run folder is removed or renamed meanwhile.
         TrainingInterrupted: by a signal, once everything is saved.
     """
     from kedge.runs.folder import RunFolder, check_parent

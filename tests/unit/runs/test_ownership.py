@@ -6,14 +6,17 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from helpers.training_world import recipe
 from kedge.config import parse_config
+from kedge.evaluation.run_log import read_log
 from kedge.files import locked, remove_drafts
 from kedge.runs.ownership import LOCK, FolderTaken, owned
+from kedge.training.loggers import JsonlLogger, RunFolderLost
 from kedge.training.run import train
 
 HOLD = """
@@ -52,6 +55,64 @@ def test_a_name_that_is_taken_meanwhile_becomes_the_next_one(tmp_path):
     outcomes = [train(parse_config(recipe(training__steps=1)), tmp_path / "run", or_next=True) for _ in range(3)]
     assert [outcome.folder.name for outcome in outcomes] == ["run", "run-2", "run-3"]
     assert (tmp_path / "run-3" / "config.yaml").is_file()
+
+
+def test_a_run_under_another_name_than_announced_says_so(tmp_path, caplog):
+    for _ in range(2):
+        train(parse_config(recipe(training__steps=1)), tmp_path / "run", or_next=True)
+    assert [line.getMessage() for line in caplog.records if "meanwhile" in line.getMessage()] == [
+        f"{tmp_path / 'run'} was taken meanwhile: this run is {tmp_path / 'run-2'}"
+    ]
+
+
+def test_a_run_that_is_at_its_end_says_so_when_it_is_to_go_on(tmp_path, caplog):
+    config = parse_config(recipe(training__steps=2))
+    train(config, tmp_path / "run")
+    assert "already" not in caplog.text
+    train(config, tmp_path / "run", resume=True)
+    assert "is trained to its end already, step 2 of 2: training.steps=N" in caplog.text
+
+
+@dataclass
+class Away:
+    """Moves the run's folder before step 3 is logged."""
+
+    run: Path
+    name = "away"
+
+    def __call__(self, step, watched):
+        if step == 3:
+            self.run.rename(self.run.with_name("elsewhere"))
+        return {}
+
+    def state_dict(self):
+        return {}
+
+    def load_state_dict(self, state):
+        pass
+
+
+def test_a_folder_that_is_renamed_while_it_trains_ends_the_run_and_goes_on_there(tmp_path):
+    config = parse_config(recipe(training__steps=6, checkpoint__every=2))
+    run = tmp_path / "run"
+    with pytest.raises(RunFolderLost, match=r"removed or renamed .* before step 3 .*--resume"):
+        train(config, run, callbacks=[Away(run)])
+    assert not run.exists()
+    assert train(config, tmp_path / "elsewhere", resume=True).step == 6
+    assert [line["step"] for line in read_log(tmp_path / "elsewhere" / "metrics.jsonl")][-6:] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_log_that_an_editor_saved_meanwhile_is_written_on(tmp_path, caplog):
+    path = tmp_path / "metrics.jsonl"
+    logger = JsonlLogger(path)
+    logger.start(0)
+    logger.log(1, {"loss": 1.0})
+    (tmp_path / "copy").write_bytes(path.read_bytes())
+    (tmp_path / "copy").replace(path)
+    logger.log(2, {"loss": 2.0})
+    logger.close()
+    assert [line["step"] for line in read_log(path)] == [1, 2]
+    assert "was replaced by another file" in caplog.text
 
 
 def test_foreign_files_are_not_overwritten(tmp_path):

@@ -38,6 +38,11 @@ def judged(file: Path, text: str) -> list:
     return read_judgements(file)
 
 
+def test_an_empty_cell_at_the_end_of_each_line_is_no_harm(tmp_path, pictures):
+    (row,) = judged(tmp_path / "r.csv", "image,rating\n3.png,4,\n")
+    assert row.rating == 4
+
+
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
 def test_ratings_in_a_table_with_any_separator(tmp_path, pictures, separator):
     lines = [separator.join(("image", "rating", "prompt")), separator.join(("3.png", '"4,5"', "a fox"))]
@@ -109,6 +114,11 @@ def test_pictures_are_looked_for_in_the_folder_that_is_named(tmp_path, pictures)
         ("r.csv", "image_a,image_b\n3.png,4.png\n", ("which column holds the choice", "--column choice=")),
         ("r.csv", "image_a,image_b,choice\n3.png,4.png,up\n", ("row 1", "choice", "'up'", "left or right")),
         ("r.csv", "image,rating\n", ("holds no rows",)),
+        ("r.csv", "image,rating\n3.png,1,a fox\n", ("r.csv, line 2", "more cells", "'a fox'", "quotation marks")),
+        ("r.csv", "image,rating\n3.png\n", ("row 1", "nothing in column 'rating'")),
+        ("r.csv", 'image,rating\n3.png,"' + "x" * 140_000, ("r.csv cannot be read as a table", "131072")),
+        ("r.jsonl", '{"image": "3.png", "rating": 1}\n{"image": "3.png"}\n', ("row 2", "nothing in column 'rating'")),
+        ("r.json", "[" * 100_000, ("r.json is nested too deeply",)),
         ("r.json", "{", ("r.json", "not valid JSON")),
         ("r.json", "[1]", ("item 1", "object")),
         ("r.parquet", "no", ("r.parquet", "not a Parquet file")),

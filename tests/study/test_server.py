@@ -22,6 +22,7 @@ from kedge.study.server import listen
 from kedge.study.sources import FolderSource
 from kedge.study.store import Store
 from kedge.study.web import picture
+from kedge.workflows.serve_reward import serve_reward
 
 http = httpx2.Client()  # one for all: making one reads all certificates
 FORGED = '<img src=x onerror="document.title=1"><script>alert(1)</script>'
@@ -173,6 +174,13 @@ def test_a_taken_port_or_an_address_that_is_not_ours_is_one_clear_message() -> N
             listen("127.0.0.1", port)
     with pytest.raises(ValueError, match=r"cannot listen to 192\.0\.2\.1, port 8765: [^(]+$"):
         listen("192.0.2.1", 8765)
+
+
+def test_a_reward_server_names_its_precision_and_port_before_it_loads_anything() -> None:
+    with pytest.raises(ValueError, match=r"'bfloat'.*Did you mean 'bfloat16'"):
+        serve_reward("no-such-reward", host="127.0.0.1", port=0, dtype="bfloat")
+    with listen("127.0.0.1", 0) as first, pytest.raises(ValueError, match=r"is taken by another program.*--port"):
+        serve_reward("no-such-reward", host="127.0.0.1", port=first.getsockname()[1])
 
 
 @pytest.mark.parametrize("path", ["", "state", "picture/0/left", "progress", "export/votes.csv", "picture/1/first"])

@@ -85,6 +85,10 @@ def read_rows(file: Path) -> list[dict[str, Any]]:
         raise ValueError(f"{file} is not UTF-8 text: {error}") from error
     except json.JSONDecodeError as error:
         raise ValueError(f"{file} is not valid JSON: {error}") from error
+    except RecursionError:
+        raise ValueError(f"{file} is nested too deeply to be a table of judgements") from None
+    except csv.Error as error:  # a quotation mark that is never closed, most often
+        raise ValueError(f"{file} cannot be read as a table: {error}") from error
     if not rows:
         raise ValueError(f"{file} holds no rows")
     return rows
@@ -96,7 +100,17 @@ def _csv(file: Path) -> list[dict[str, Any]]:
         first = lines.readline()
         lines.seek(0)
         delimiter = max(",;\t", key=first.count)
-        return list(csv.DictReader(lines, delimiter=delimiter))
+        reader = csv.DictReader(lines, delimiter=delimiter)
+        rows: list[dict[str, Any]] = []
+        for row in reader:
+            beyond = row.pop(None, [])  # DictReader's key for further cells
+            if any(beyond):
+                raise ValueError(
+                    f"{file}, line {reader.line_num}: more cells than the first line names columns, {beyond[0]!r} is "
+                    f"the first; a text that has {delimiter!r} in it goes into quotation marks"
+                )
+            rows.append(row)
+    return rows
 
 
 def _jsonl(file: Path) -> list[dict[str, Any]]:
@@ -160,23 +174,25 @@ def _ratings(rows: Iterable[Row], columns: Mapping[str, str], folder: Path, file
     rated = []
     for number, row in enumerate(rows, start=1):
         where = f"{file}, row {number}"
-        text = row[columns["rating"]]
+        text = _cell(row, columns["rating"], where)
         try:
             rating = finite(str(text).replace(",", "."))
         except ValueError:
             raise ValueError(f"{where}: {columns['rating']} should be a number, not {text!r}") from None
-        rated.append(Rated(_prompt(row, columns), _picture(row[columns["image"]], folder, where), rating))
+        rated.append(Rated(_prompt(row, columns), _picture(_cell(row, columns["image"], where), folder, where), rating))
     return rated
 
 
 def _choices(rows: Sequence[Row], columns: Mapping[str, str], folder: Path, file: Path) -> list[Chosen]:
     chosen, column = [], columns["choice"]
-    values = {str(row[column]).strip() for row in rows}
+    values = {str(row.get(column)).strip() for row in rows}
     from_one = "2" in values and values <= {"1", "2", "tie", ""}  # some count the pictures from 1
     for number, row in enumerate(rows, start=1):
         where = f"{file}, row {number}"
-        names = row[columns["first"]], row[columns["second"]]
-        value = int(row[column]) - 1 if from_one and str(row[column]).strip() in ("1", "2") else row[column]
+        names = _cell(row, columns["first"], where), _cell(row, columns["second"], where)
+        value = _cell(row, column, where)
+        if from_one and str(value).strip() in ("1", "2"):
+            value = int(value) - 1
         preferred = _preferred(value, column, names, where)
         first, second = (_picture(name, folder, where) for name in names)
         chosen.append(Chosen(_prompt(row, columns), first, second, preferred))
@@ -203,8 +219,19 @@ def _preferred(value: Any, column: str, names: tuple[Any, Any], where: str) -> f
     raise ValueError(f"{where}: {column} should be {choices}; not {value!r}")
 
 
+def _cell(row: Row, column: str, where: str) -> Any:
+    """What a row has in a column that it must have; objects of JSON may lack a key, and lines of CSV end early.
+
+    Raises:
+        ValueError: naming the row and the column.
+    """
+    if row.get(column) is None:
+        raise ValueError(f"{where}: there is nothing in column {column!r}")
+    return row[column]
+
+
 def _prompt(row: Row, columns: Mapping[str, str]) -> str:
-    return str(row[columns["prompt"]] or "") if "prompt" in columns else ""
+    return str(row.get(columns["prompt"]) or "") if "prompt" in columns else ""
 
 
 def _picture(value: Any, folder: Path, where: str) -> Picture:

@@ -156,7 +156,7 @@ def listen(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            text = f"port {port} of {host} is taken, perhaps by another study: give another --port"
+            text = f"port {port} of {host} is taken by another program: give another --port"
         else:
             reason = str(error.strerror or error).partition(" (while")[0]
             text = f"cannot listen to {host}, port {port}: {reason}"

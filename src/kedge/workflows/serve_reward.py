@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import socket
 
 import torch
 
 from kedge.devices import find_device
+from kedge.registry import suggest
 from kedge.rewards import load_reward
 from kedge.rewards.remote import KEY_VARIABLE
 from kedge.rewards.reward_server import PATH, make_app
@@ -20,16 +20,18 @@ def serve_reward(reward: str, *, host: str, port: int, device: str = "auto", dty
 
     Raises:
         ModuleNotFoundError: the extra ``study`` is not installed.
-        ValueError: an unknown reward or precision.
-        OSError: the port is taken.
+        ValueError: an unknown reward or precision; the port is taken, or the machine has no such address.
     """
     import uvicorn
 
+    from kedge.study.server import listen
+
     if dtype not in DTYPES:
-        raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, not {dtype!r}")
+        raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, not {dtype!r}.{suggest(dtype, DTYPES)}")
+    listen(host, port).close()  # before anything loads; nobody is to wait in line meanwhile
     loaded = load_reward(reward, find_device(device), DTYPES[dtype])
     config = uvicorn.Config(make_app(loaded), log_level="warning", access_log=False)
-    with socket.create_server((host, port)) as listener:
+    with listen(host, port) as listener:
         if host not in ("127.0.0.1", "localhost", "::1") and not os.environ.get(KEY_VARIABLE):
             print(f"note: anybody who reaches {host} may ask; set {KEY_VARIABLE} on both sides to allow some")
         print(f"{reward} at http://{host}:{listener.getsockname()[1]}{PATH}. Ctrl-C stops it.", flush=True)

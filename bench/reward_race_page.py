@@ -217,7 +217,7 @@ def figure(record: Mapping[str, Any], arms: Mapping[str, Sequence[Trial]]) -> An
     upper.set_ylabel("trained reward, σ")
     lower.set_ylabel("truth, σ")
     lower.set_xlabel("seconds of training, one core")
-    upper.legend(frameon=False, fontsize=8)
+    drawing.legend(loc="outside lower center", frameon=False, fontsize=8)
     return drawing
 
 

@@ -69,9 +69,10 @@ class RemoteReward:
         scores = reply["scores"]
         numbers = [isinstance(score, int | float) and not isinstance(score, bool) for score in scores]
         if len(scores) != count or not all(numbers):
+            others = "" if all(numbers) else f", {numbers.count(False)} of them no numbers"
             raise ServerError(
-                f"the reward server at {self.server.url} returned {len(scores)} scores for {count} pictures, "
-                f"{numbers.count(False)} of them no numbers: it must return one number for each"
+                f"the reward server at {self.server.url} returned {len(scores)} scores for {count} pictures{others}: "
+                "it must return one number for each"
             )
         if not all(map(math.isfinite, scores)):
             raise ServerError(f"the reward server at {self.server.url} returned a score that is not finite: {scores}")

@@ -77,7 +77,7 @@ def test_a_long_silence_is_told_of(monkeypatch, caplog):
 @pytest.mark.parametrize(
     ("reply", "message"),
     [
-        ({"scores": [1, 2]}, "2 scores for 1 pictures"),
+        ({"scores": [1, 2]}, "2 scores for 1 pictures: it must return one number for each"),
         ({"scores": ["much"]}, "1 of them no numbers"),
         ({"scores": [True]}, "1 of them no numbers"),
         ({"scores": [float("nan")]}, "not finite"),

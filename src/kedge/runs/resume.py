@@ -65,11 +65,12 @@ def allowed(key: str, past: Stretch, now: Stretch) -> bool:
     """Whether a key that differs may differ."""
     if key == "contents of model":
         return True  # the base is checked where it is loaded, part by part
-    if key.startswith("contents of "):
+    if key in ("reward", "contents of reward"):
         # Code of the user's own is mended in mid-run: the history says from which step on.
-        return key == "contents of reward" and past.config.get("reward") == now.config.get("reward")
-    if key == "reward":
-        return only_moved(past.config["reward"], now.config["reward"])
+        before, after = past.config["reward"], now.config["reward"]
+        return (before == after) or only_moved(before, after)
+    if key.startswith("contents of "):
+        return False
     for name, keys in BY_CONTENTS.items():
         if _below(key, keys):
             return name in past.contents and past.contents[name] == now.contents.get(name)

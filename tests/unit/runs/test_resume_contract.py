@@ -178,6 +178,7 @@ def test_evaluations_that_are_switched_on_are_compared_with_the_base(tmp_path):
 def test_a_reward_server_may_move(past, now, may):
     before, after = (Stretch(0, {"reward": reward}, {}) for reward in (past, now))
     assert allowed("reward", before, after) is may
+    assert allowed("contents of reward", before, after) is may
 
 
 def test_a_run_whose_checkpoints_are_all_damaged_begins_again_and_says_so(run, caplog):

@@ -40,7 +40,7 @@ WAYS = {
     "straightforward": "a loop from diffusers: two transformers, block checkpoints",
     "plain": "Kedge, nothing set",
     "sampled": "Kedge, algorithm.reference_steps: 1 (the same gradient on average, not in each step)",
-    "shorter": "Kedge, backprop.random_depth: 0.5 and algorithm.reference_steps: 1 (likewise)",
+    "shorter": "Kedge, backprop.random_depth: 0.5 and algorithm.reference_steps: 1 (the same gradient on average)",
 }
 
 

@@ -47,7 +47,7 @@ WAYS = {
     "rlcm": "RLCM's update on as many pictures (policy gradient, no backpropagation through the trajectory)",
     "plain": "Kedge, nothing set",
     "sampled": "Kedge, algorithm.reference_steps: 1 (the same gradient on average, not in each step)",
-    "shorter": "Kedge, backprop.random_depth: 0.5 and algorithm.reference_steps: 1 (likewise)",
+    "shorter": "Kedge, backprop.random_depth: 0.5 and algorithm.reference_steps: 1 (the same gradient on average)",
     "paired": "Kedge, speed.paired_reference",
     "checkpoint": "Kedge, backprop.checkpoint",
     "checkpoint paired": "Kedge, backprop.checkpoint and speed.paired_reference",

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from bench.gpu_page import page_of
 from bench.reward_race_page import write_page
+from bench.ways import DEPTH
 from docs.generate import written
 from docs.result_pages import NOTE, with_index, with_section
 from docs.result_pages import published as published_pages
@@ -117,7 +118,7 @@ def loop_values(*names: str) -> list[float]:
     """Everything that the records of the straightforward loop hold, and the ratios that are printed of it."""
     steps, references = 8, 7  # calls of a picture: of the policy, of the reference; all but one of these go back too
     passes = 2 * steps + references + references - 1
-    values = [64.0, 860.0, 100.0, steps, references, references - 1, passes, passes + steps + references - 1]
+    values = [64.0, 860.0, 100.0, DEPTH, steps, references, references - 1, passes, passes + steps + references - 1]
     values.append(values[-1] / passes)
     for name in names:
         record = json.loads((RESULTS / f"sd15-{name}.json").read_text(encoding="utf-8"))

@@ -32,6 +32,7 @@ VISION_LANGUAGE = (
         units="log-odds of Yes, in nats",
         made_from=("Qwen3-VL",),
         world_made_from=("emoji answerer",),
+        sees_damage=False,
         parts=(parts.QWEN3_VL_2B,),
         settings={"question": 'Does this picture show "{prompt}"? Answer Yes or No.', "yes": "Yes", "no": "No"},
         source="weights",

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import sys
 import threading
-from importlib.util import find_spec, module_from_spec
+from collections.abc import Sequence
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec, module_from_spec, spec_from_loader
 from types import ModuleType
 from typing import Any
 
@@ -41,6 +44,44 @@ def _execute(module: ModuleType) -> None:
             raise
 
 
+class _Loaded(Loader):
+    """Hands out a module as it is."""
+
+    def __init__(self, module: ModuleType):
+        self.module, self.spec = module, module.__spec__
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        """The module that is there."""
+        return self.module
+
+    def exec_module(self, module: ModuleType) -> None:
+        """It was executed before; import has given it another spec since."""
+        module.__spec__ = self.spec
+
+
+class _SubmodulesOnce(MetaPathFinder):
+    """Keeps submodules from being executed twice.
+
+    ``import torch.fft`` reads ``torch.__path__`` after it has looked whether ``torch.fft`` is there. Where torch was
+    still to be executed, that executes it, torch imports ``torch.fft`` itself, and the import goes on to do so again.
+    """
+
+    def __init__(self) -> None:
+        self.packages = set[str]()
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Of a submodule that came to be while it was looked for; not of one that is loaded anew on purpose."""
+        module = sys.modules.get(fullname)
+        if module is None or target is not None or fullname.partition(".")[0] not in self.packages:
+            return None
+        return spec_from_loader(fullname, _Loaded(module))
+
+
+_submodules = _SubmodulesOnce()
+
+
 def import_lazily(name: str) -> None:
     """From now on ``import NAME`` costs nothing; the module is executed when it is first used.
 
@@ -49,6 +90,9 @@ def import_lazily(name: str) -> None:
     spec = None if name in sys.modules else find_spec(name)
     if spec is None or spec.loader is None:
         return
+    if _submodules not in sys.meta_path:
+        sys.meta_path.insert(0, _submodules)
+    _submodules.packages.add(name)
     module = module_from_spec(spec)
     module.__class__ = _LazyModule
     sys.modules[name] = module

@@ -5,6 +5,7 @@ Modules are counted and not seconds, so that a busy machine does not matter.
 
 from __future__ import annotations
 
+import importlib
 import json
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from helpers.processes import environment
+from kedge.lazy_import import import_lazily
 
 HEAVY = ("torch._C", "diffusers", "transformers", "peft", "accelerate", "matplotlib", "scipy", "PIL", "huggingface_hub")
 MOST = 1000  # modules of all kinds; the command alone takes some 500, torch alone 1,700
@@ -108,3 +110,20 @@ for _ in range(2):
         [sys.executable, "-c", code], cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=60
     )
     assert done.stdout.split()[0] == "ImportError", done.stderr
+
+
+def test_a_submodule_that_is_asked_for_first_is_executed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``from torch.fft import fftn``, as diffusers has it, before torch was used: executed twice, it raises."""
+    package = tmp_path / "lazily"
+    package.mkdir()
+    (package / "__init__.py").write_text("import lazily.part\ncount = []\n")
+    (package / "part.py").write_text("import sys\nsys.executed = getattr(sys, 'executed', 0) + 1\nvalue = 7\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "executed", 0, raising=False)
+    import_lazily("lazily")
+    part = importlib.import_module("lazily.part")
+    assert (sys.executed, part.value) == (1, 7)  # type: ignore[attr-defined]
+    assert part is sys.modules["lazily.part"] is sys.modules["lazily"].part
+    assert part.__spec__.origin == str(package / "part.py")
+    importlib.reload(part)  # on purpose
+    assert sys.executed == 2  # type: ignore[attr-defined]

@@ -152,3 +152,14 @@ def test_exported_adapters_can_be_read_by_others(micro_lcm: Path, tmp_path: Path
     assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {stat.S_IMODE(plain.stat().st_mode)}
     assert all(file.suffix == ".safetensors" for file in files)
     assert torch.is_grad_enabled()
+
+
+@pytest.mark.parametrize(
+    ("number", "words"), [(errno.EROFS, "read-only"), (errno.EACCES, "may not write"), (errno.EPERM, "may not change")]
+)
+def test_a_place_that_is_closed_is_named_with_what_to_do(number: int, words: str):
+    code, message = explain(OSError(number, "whatever the system says", "shut/run"))
+    assert code == 2
+    assert message.startswith("shut/run: ")
+    assert words in message
+    assert "--out" in message

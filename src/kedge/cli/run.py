@@ -11,6 +11,12 @@ import sys
 from kedge.cli.app import app
 from kedge.lazy_import import import_lazily
 
+NOT_OURS = {  # places where nothing may be written, or read
+    errno.EROFS: "it is on a disk that is read-only",
+    errno.EACCES: "this user may not write or read there",
+    errno.EPERM: "this user may not change it",
+}
+
 
 def main() -> None:
     """Run the command; what a user can cause ends with one message and exit code 2, without a traceback."""
@@ -73,6 +79,10 @@ def explain(error: Exception) -> tuple[int, str]:
         return 1, f"the disk is full ({text}): make room; a training goes on with --resume"
     if "DiskFullError" in kinds:
         return 1, f"{text}; a training goes on with --resume"
+    if isinstance(error, OSError) and error.errno in NOT_OURS and error.filename:
+        return 2, (
+            f"{error.filename}: {NOT_OURS[error.errno]}. Choose another place (--out FOLDER), or have it opened to you"
+        )
     if kinds & {"TrainingFailed", "RunFolderLost", "ProcessLost", "ServerError"}:
         return 1, text
     if "OverrideError" in kinds:

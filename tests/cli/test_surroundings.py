@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from typer.testing import CliRunner
 
 from helpers.processes import environment
 from helpers.training_world import recipe
+from kedge.cli.app import app
 from kedge.cli.matrix import go
 from kedge.cli.run import explain
 from kedge.cli.tables import table_format
@@ -163,3 +165,12 @@ def test_a_place_that_is_closed_is_named_with_what_to_do(number: int, words: str
     assert message.startswith("shut/run: ")
     assert words in message
     assert "--out" in message
+
+
+@pytest.mark.parametrize("value", ["nan", "inf"])
+@pytest.mark.parametrize("command", [["probe", "emoji-lcm", "--guidance"], ["random-model", "sdxl", "x", "--width"]])
+def test_a_number_that_is_none_is_refused_before_anything_is_drawn(command: list[str], value: str):
+    done = CliRunner().invoke(app, [*command, value])
+    assert done.exit_code == 2
+    assert f"{value} is no finite number" in done.output
+    assert command[-1] in done.output

@@ -15,7 +15,7 @@ import json
 import multiprocessing
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -149,6 +149,15 @@ def report(setting: Setting, rows: list[Row], apart: dict[str, float], layers: t
     return "\n".join(lines) + "\n"
 
 
+def page_of(name: str, facts: Mapping[str, Any]) -> str:
+    """The page of what was recorded."""
+    setting, rows = Setting(**facts["setting"]), [Row(**row) for row in facts["rows"]]
+    layers = max(2, round(24 * setting.depth)), 24
+    text = report(setting, rows, facts["differences"], layers=layers, machine=facts["hardware"])
+    command = "python -m bench.flow" + (f" --write {name}" if name else "")
+    return f"<!-- Written from its record by `{command}`: change nothing here. -->\n\n# Stable Diffusion 3.5\n\n{text}"
+
+
 def main() -> None:
     """Run every way in its own process, compare, print, and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -167,14 +176,13 @@ def main() -> None:
                 rows.append(pool.apply(measure, (way, setting, folder)))
             print(rows[-1], file=sys.stderr, flush=True)
         apart = differences(rows)
-    layers = max(2, round(24 * setting.depth)), 24
-    text = report(setting, rows, apart, layers=layers, machine=hardware(setting.device))
+    facts = {"hardware": hardware(setting.device), "setting": asdict(setting), "differences": apart}
+    facts["rows"] = [row.to_dict() for row in rows]
+    text = page_of(arguments.write, facts)
     print(text)
     if arguments.write:
-        facts = {"hardware": hardware(setting.device), "setting": asdict(setting), "differences": apart}
-        facts["rows"] = [row.to_dict() for row in rows]
         (RESULTS / f"flow-{arguments.write}.json").write_text(json.dumps(facts, indent=2) + "\n")
-        (RESULTS / f"flow-{arguments.write}.md").write_text(f"# Stable Diffusion 3.5: {arguments.write}\n\n{text}")
+        (RESULTS / f"flow-{arguments.write}.md").write_text(text)
 
 
 if __name__ == "__main__":

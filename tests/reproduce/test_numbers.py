@@ -11,6 +11,7 @@ import re
 from pathlib import Path
 
 import pytest
+from bench.flow import page_of as flow_page
 from bench.gpu_page import page_of
 from bench.reward_race_page import write_page
 from bench.ways import DEPTH
@@ -94,6 +95,8 @@ def test_pages_of_benchmarks_are_what_their_records_say(tmp_path):
     records = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in RECORDS.glob("*.json")}
     write_page(records["time-to-reward"], tmp_path / "time-to-reward.md")
     (tmp_path / "gpu.md").write_text(page_of(records["gpu"]), encoding="utf-8")
+    flow = json.loads((RESULTS / "flow-cpu-64px.json").read_text(encoding="utf-8"))
+    (tmp_path / "flow-cpu-64px.md").write_text(flow_page("cpu-64px", flow), encoding="utf-8")
     pages = {path.name for path in PAGES if BENCHMARK.match(path.read_text(encoding="utf-8"))}
     assert pages == {path.name for path in tmp_path.glob("*.md")}
     for name in pages:

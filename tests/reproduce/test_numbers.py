@@ -35,7 +35,7 @@ NAMES = re.compile(
 )
 NUMBER = re.compile(r"(?<![\w.])\d(?:[\d,]*\d)?(?:\.\d+)?(?:e-\d+)?")
 UNTRACED = "**Not traced**"
-BENCHMARK = re.compile(r"<!-- Written from .* by `python -m bench\.\w+`: change nothing here\. -->")
+BENCHMARK = re.compile(r"<!-- Written from .* by `python -m bench\.[^`]+`: change nothing here\. -->")
 COMPUTED = {"scaling.md": "**Computed, not measured.**"}  # pages, and what they say; see unit/planning/test_scaling.py
 
 

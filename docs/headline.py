@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from kedge_papers.records.run_record import RunRecord
 
-SPEED, DRIFT = "methods", "hacking"  # the targets whose records are read
+SPEED, DRIFT, SWEEP = "methods", "hacking", "fig4"  # the targets whose records are read
 ROCM, RLCM, ANCHORED = "methods-none", "methods-rlcm", "methods-kl"
 LEVEL = 0.5  # standard deviations of the base model's scores
 REWARD = "pickscore"
@@ -41,7 +41,9 @@ def sentences(results: Mapping[str, Result]) -> list[str]:
     if SPEED in results:
         everything.append(_sooner(results[SPEED]))
     if DRIFT in results:
-        everything += [_peak(results[DRIFT]), _anchor(results[DRIFT])]
+        everything.append(_peak(results[DRIFT]))
+    if SWEEP in results:
+        everything.append(_anchor(results[SWEEP]))
     return [each for each in everything if each]
 
 

@@ -70,7 +70,7 @@ def test_where_the_truth_peaks_or_that_it_does_not(peak, expected):
 
 
 def test_what_the_anchor_buys_is_judged_on_the_other_seeds():
-    text = sentences({"hacking": drifting(3.0)})[1]
+    text = sentences({"fig4": drifting(3.0)})[0]
     assert "β = 0.01" in text
     assert f"+{TRUTHS['0.01'] - TRUTHS['0']:g}" in text
     assert "3 seeds" in text

@@ -33,7 +33,7 @@ import torch
 
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
-from bench.reward_race_page import TRUTH, fell, write_page
+from bench.reward_race_page import NAMES, TRUTH, fell, write_page
 from bench.reward_race_space import TODAY, Candidate, before, candidates, today
 from bench.reward_race_trial import UNWATCHED, Judge, Trial, train_until
 from kedge.config import ConfigError, RunConfig, load_config, preset
@@ -200,7 +200,7 @@ def drawn() -> Iterator[Candidate]:
 def confirmation_cost(race: Race) -> float:
     """Seconds that the confirmation is likely to take: training, and looks at half a pass of training a picture."""
     looks = race.plan.rungs * LOOKS_A_RUNG
-    return 3 * race.plan.seeds * (race.plan.longest + looks * 0.07 * race.plan.test + 5)
+    return len(NAMES) * race.plan.seeds * (race.plan.longest + looks * 0.07 * race.plan.test + 5)
 
 
 def line(trial: Trial, budget: float) -> str:

@@ -168,7 +168,14 @@ def test_a_place_that_is_closed_is_named_with_what_to_do(number: int, words: str
 
 
 @pytest.mark.parametrize("value", ["nan", "inf"])
-@pytest.mark.parametrize("command", [["probe", "emoji-lcm", "--guidance"], ["random-model", "sdxl", "x", "--width"]])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["probe", "emoji-lcm", "--guidance"],
+        ["random-model", "sdxl", "x", "--width"],
+        ["study", "new", "x", "--guidance"],
+    ],
+)
 def test_a_number_that_is_none_is_refused_before_anything_is_drawn(command: list[str], value: str):
     done = CliRunner().invoke(app, [*command, value])
     assert done.exit_code == 2

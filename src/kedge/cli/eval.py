@@ -18,7 +18,6 @@ from kedge.cli.options import (
     Prompts,
     Samples,
     TableFile,
-    finite_number,
     seed_option,
 )
 from kedge.cli.tables import read_scales, table_format, write_table
@@ -47,9 +46,7 @@ def eval_command(
     device: Device = "auto",
     kind: KindOfModels = None,
     steps: Annotated[int | None, typer.Option(help="Sampling steps, for models.")] = None,
-    guidance: Annotated[
-        float | None, typer.Option(callback=finite_number, help="ω, for models; guidance_scale is ω + 1.")
-    ] = None,
+    guidance: Annotated[float | None, typer.Option(help="ω, for models; guidance_scale is ω + 1.")] = None,
     model: ModelKeys = None,
     encoder: Encoder = "auto",
     fresh: Fresh = False,

@@ -2,25 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from kedge.policies.families.words import family_names
-
-
-def finite_number(value: float | None) -> float | None:
-    """What was typed, if it is a number; NaN and infinity pass a range's own check.
-
-    Raises:
-        typer.BadParameter: for those.
-    """
-    if value is not None and not math.isfinite(value):
-        raise typer.BadParameter(f"{value} is no finite number")
-    return value
-
 
 LARGEST = 2**62 - 1  # as in a recipe (kedge.ranges.Seed)
 
@@ -37,7 +24,7 @@ Format = Annotated[
     str | None, typer.Option(help="table, markdown, json, csv or latex; by default from --out's ending.")
 ]
 TableFile = Annotated[Path | None, typer.Option(help="Write the table here instead of printing it.")]
-Guidance = Annotated[float | None, typer.Option(callback=finite_number, help="ω; diffusers' guidance_scale is ω + 1.")]
+Guidance = Annotated[float | None, typer.Option(help="ω; diffusers' guidance_scale is ω + 1.")]
 KindOfModels = Annotated[str | None, typer.Option(help=f"{family_names()}, for models; found out by default.")]
 ModelKeys = Annotated[
     list[str] | None,

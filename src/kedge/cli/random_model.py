@@ -7,17 +7,15 @@ from typing import Annotated
 
 import typer
 
-from kedge.cli.options import finite_number, seed_option
+from kedge.cli.options import seed_option
 from kedge.policies.families.words import layout_names
 
 
 def random_model_command(
     layout: Annotated[str, typer.Argument(help=f"{layout_names()}.")],
     folder: Annotated[Path, typer.Argument(help="Where to write it: a new folder.")],
-    width: Annotated[float, typer.Option(callback=finite_number, help="Fraction of the true width, 0 to 1.")] = 1.0,
-    depth: Annotated[
-        float, typer.Option(callback=finite_number, help="Fraction of the true number of layers, 0 to 1.")
-    ] = 1.0,
+    width: Annotated[float, typer.Option(help="Fraction of the true width, 0 to 1.")] = 1.0,
+    depth: Annotated[float, typer.Option(help="Fraction of the true number of layers, 0 to 1.")] = 1.0,
     size: Annotated[int | None, typer.Option(help="Side of its pictures in pixels; its own by default.")] = None,
     dtype: Annotated[str, typer.Option(help="Precision of the files: float32, float16 or bfloat16.")] = "float32",
     variant: Annotated[str | None, typer.Option(help="Mark the weight files, as fp16 does on the hub.")] = None,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kedge.cli.matrix import go_one, spread
-from kedge.cli.options import Samples, finite_number
+from kedge.cli.options import Samples
 
 if TYPE_CHECKING:
     from kedge.workflows.runner.ray_launcher import Share
@@ -29,13 +29,10 @@ def sweep_command(
     samples: Samples = 1,
     jobs: Annotated[int | None, typer.Option(min=1, help="Runs at once: 1 here, all there is room for on Ray.")] = None,
     launcher: Annotated[str, typer.Option(help="Where runs run: here, or ray for a Ray cluster.")] = "here",
-    cpus: Annotated[
-        float | None, typer.Option(callback=finite_number, help="On Ray: CPUs for each run; 1 by default.")
-    ] = None,
+    cpus: Annotated[float | None, typer.Option(help="On Ray: CPUs for each run; 1 by default.")] = None,
     gpus: Annotated[
         float | None,
         typer.Option(
-            callback=finite_number,
             help="On Ray: GPUs for each run, or a part of one; 1 by default where there are any.",
         ),
     ] = None,

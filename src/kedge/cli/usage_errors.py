@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import typer
@@ -39,7 +40,9 @@ class Command(TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """As typer does, with a remedy in the message of what it refuses."""
         try:
-            return super().parse_args(ctx, args)
+            rest = super().parse_args(ctx, args)
+            _refuse_endless(self, ctx)
+            return rest
         except UsageError as error:
             error.message = _remedy(self, error)  # type: ignore[attr-defined]
             error.possibilities = None  # type: ignore[attr-defined]  # the message has named the nearest
@@ -55,6 +58,18 @@ class Group(TyperGroup):
         if word in OTHER_WORDS and self.get_command(ctx, args[0]) is None:
             ctx.fail(f"No such command {args[0]!r}. Did you mean: {OTHER_WORDS[word]}?")
         return super().resolve_command(ctx, args)
+
+
+def _refuse_endless(command: TyperCommand, ctx: Any) -> None:
+    """NaN and infinity, which pass the check of a range.
+
+    Raises:
+        typer.BadParameter: naming the option.
+    """
+    for parameter in command.params:
+        value = ctx.params.get(parameter.name)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise typer.BadParameter(f"{value} is no finite number", ctx=ctx, param_hint=parameter.opts[0])
 
 
 def _remedy(command: TyperCommand, error: Any) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from kedge.cli.study import demo, learn, new, serve, votes
+from kedge.cli.usage_errors import Command
 
 app = typer.Typer(
     help="Human raters: make a blind study, serve it in a browser, report it, and learn from the votes.",
@@ -14,5 +15,5 @@ for _command in (
     *(new.new, serve.serve, serve.raters, votes.report, votes.export, learn.fit),
     *(demo.simulate, demo.demo),
 ):
-    app.command()(_command)
-app.command("import")(learn.import_ratings)
+    app.command(cls=Command)(_command)
+app.command("import", cls=Command)(learn.import_ratings)

@@ -9,15 +9,13 @@ import typer
 
 from kedge.cli.compare import write_comparison
 from kedge.cli.interrupt import interruptible
-from kedge.cli.options import finite_number, seed_option
+from kedge.cli.options import seed_option
 
 
 def simulate(
     links: Annotated[list[str], typer.Argument(metavar="LINK...", help="Raters' links, as kedge study serve prints.")],
-    blur: Annotated[
-        float, typer.Option(callback=finite_number, min=0, help="Noise on the difference of two oracle scores.")
-    ] = 0.06,
-    slips: Annotated[float, typer.Option(callback=finite_number, min=0, max=1, help="Share of wrong keys.")] = 0.03,
+    blur: Annotated[float, typer.Option(min=0, help="Noise on the difference of two oracle scores.")] = 0.06,
+    slips: Annotated[float, typer.Option(min=0, max=1, help="Share of wrong keys.")] = 0.03,
     seed: Annotated[int, seed_option("Of the noise.")] = 0,
 ) -> None:
     """Let simulated raters vote in an emoji study through its web server; they see what the oracle sees, blurred."""

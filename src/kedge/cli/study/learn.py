@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from kedge.cli.options import Device, finite_number, seed_option
+from kedge.cli.options import Device, seed_option
 
 
 def fit(
@@ -22,12 +22,10 @@ def fit(
     question: Annotated[str | None, typer.Option(help="Which votes; the first question's by default.")] = None,
     held_out: Annotated[
         float,
-        typer.Option(callback=finite_number, min=0.05, max=0.9, help="Share of prompts kept to measure accuracy."),
+        typer.Option(min=0.05, max=0.9, help="Share of prompts kept to measure accuracy."),
     ] = 0.2,
     epochs: Annotated[int, typer.Option(min=0, help="At most; the best on validation votes is kept.")] = 12,
-    lr: Annotated[
-        float | None, typer.Option(callback=finite_number, help="By default 5e-6; 2e-5 for the emoji CLIP.")
-    ] = None,
+    lr: Annotated[float | None, typer.Option(help="By default 5e-6; 2e-5 for the emoji CLIP.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Votes at once.")] = 32,
     layers: Annotated[int | None, typer.Option(min=0, help="Train only so many last layers; all by default.")] = None,
     seed: Annotated[int, seed_option("Of the split and the order.")] = 0,

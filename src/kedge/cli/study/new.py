@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from kedge.cli.options import BatchSize, Device, Prompts, finite_number, seed_option
+from kedge.cli.options import BatchSize, Device, Prompts, seed_option
 
 
 def new(
@@ -23,9 +23,7 @@ def new(
     questions: Annotated[
         str | None, typer.Option(help="preference, appeal, alignment, or your own as key=text.")
     ] = None,
-    checks: Annotated[
-        float, typer.Option(callback=finite_number, min=0, max=1, help="Share of pairs shown again, swapped.")
-    ] = 0.0,
+    checks: Annotated[float, typer.Option(min=0, max=1, help="Share of pairs shown again, swapped.")] = 0.0,
     preset: Annotated[str | None, typer.Option(help="paper: 300 prompts and three questions, as in ROCM.")] = None,
     seed: Annotated[int, seed_option("Of noise, order and sides.")] = 0,
     title: Annotated[
@@ -33,9 +31,7 @@ def new(
     ] = "Which picture is better?",
     out: Annotated[Path | None, typer.Option(help="The study's folder; studies/NAME by default.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Sampling steps of every model; its own by default.")] = None,
-    guidance: Annotated[
-        float | None, typer.Option(callback=finite_number, help="ω of every model; its own by default.")
-    ] = None,
+    guidance: Annotated[float | None, typer.Option(help="ω of every model; its own by default.")] = None,
     batch_size: BatchSize = 8,
     device: Device = "auto",
 ) -> None:

@@ -31,7 +31,7 @@ def sides(store) -> list[bool]:
 
 
 def test_sides_cannot_be_foretold_from_what_is_public(make_study) -> None:
-    one, other = (make_study(pairs=24, raters=8, name=name, checks=0.1) for name in ("one", "other"))
+    one, other = (make_study(pairs=24, raters=8, name=name, checks=0.1, secret=None) for name in ("one", "other"))
     assert sides(one) != sides(other)  # the same design and seed
     shown = [(0, 0)] * 24
     foretold = [each.swapped for each in assign(Design(24, checks=0.1), 0, [(0, 1)] * 24, shown)]

@@ -21,7 +21,7 @@ from kedge_papers.runner.experiment_set import load_experiment_set
 from kedge_papers.runner.frozen import FROZEN
 from kedge_papers.runner.lane import Lane
 from kedge_papers.runner.options import MatrixOptions
-from kedge_papers.runner.queue import Queue, Stage, load_queue
+from kedge_papers.runner.queue import SHIPPED, Queue, Stage, load_queue
 from kedge_papers.runner.settled import with_settings
 from kedge_papers.targets.tuning import tuned_pairs
 
@@ -153,7 +153,7 @@ def test_a_pattern_without_runs_and_a_target_beside_the_queue_are_told(tmp_path)
         Stage(TARGET, ("frist",)).of(Matrix(MICRO.runs(MatrixOptions(EMOJI)), tmp_path))
     refused = CliRunner().invoke(app, ["reproduce", "table4", "--queue", str(queue(tmp_path))])
     assert "--queue takes no target (table4)" in str(refused.exception)
-    with pytest.raises(ConfigError, match="no queue 'evidense': choose evidence, or give a YAML file"):
+    with pytest.raises(ConfigError, match="no queue 'evidense': choose evidence, again, or give a YAML file"):
         load_queue("evidense")
 
 
@@ -168,14 +168,44 @@ def test_every_claim_is_settled_by_the_queue_that_ships():
         assert times * seeds >= max(claim.looks, default=1), claim.claim
 
 
+def tunes(stage: Stage) -> set[tuple[str, str]]:
+    """Methods and rewards whose grids a stage is of."""
+    pairs = set()
+    for pattern in stage.runs if stage.target == "tuning" else ():
+        for method, reward in tuned_pairs(EMOJI):
+            if Stage("tuning", (pattern,)).takes(f"tuning-{method}--{reward}--0.001-8--1000"):
+                pairs.add((method, reward))
+    return pairs
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_stage_of_tuning_has_the_models_that_rises_are_measured_from(name, tmp_path):
+    """Its own choice is read from its own runs: without them it would choose nothing, and nobody would be told."""
+    from kedge_papers import TARGETS
+
+    runs = TARGETS.get("tuning").runs(MatrixOptions(EMOJI))
+    bases = {run.name for run in runs if not run.train}
+    assert len(bases) == 2
+    for stage in load_queue(name).stages:
+        if stage.target == "tuning":
+            assert bases <= {run.name for run in stage.of(Matrix(runs, tmp_path)).runs}
+
+
+def test_what_kept_its_preset_is_never_told_otherwise():
+    """Runs of one study are not trained in two ways: where a grid does not choose, no later stage does."""
+    kept, chosen = set[tuple[str, str]](), set[tuple[str, str]]()
+    for stage in load_queue("evidence").stages:
+        (chosen if stage.chooses else kept).update(tunes(stage))
+    assert {method for method, _ in kept} == {"kl", "fisher"}
+    assert not kept & chosen
+
+
 def settled_before(position: int, ships: Queue):
     """The experiment set with a mark on every method and reward that stages before have tuned."""
     marks: dict[str, dict[str, dict]] = {}
     for i in ships.waits_for(position):
-        for pattern in ships.stages[i].runs if ships.stages[i].target == "tuning" else ():
-            for method, reward in tuned_pairs(EMOJI):
-                if Stage("tuning", (pattern,)).takes(f"tuning-{method}--{reward}--0.001-8--1000"):
-                    marks.setdefault(reward, {})[method] = MARK
+        for method, reward in tunes(ships.stages[i]):
+            marks.setdefault(reward, {})[method] = MARK
     return with_settings(EMOJI, {"tuned": marks})
 
 

@@ -10,7 +10,8 @@ from typing import Any, Literal
 from kedge.config import ConfigError
 from kedge.config.text import read_yaml, validated
 
-FAMILY_ERROR = 0.05  # probability that any of the claims is decided wrongly
+FAMILY_ERROR = 0.05  # probability that any of the claims of a study is decided wrongly
+FIRST, AGAIN = "", "again"  # studies, by the folders of their files
 MOST_DEPEND = 3  # claims that may come out as "depends"
 Rule = Literal["all", "no single winner"]
 
@@ -68,18 +69,22 @@ class Claim:
             raise ValueError(f"claim {self.number}: its looks must spend {FAMILY_ERROR} in all, not {self.looks}")
 
 
-def claim_files() -> list[Path]:
-    """The files, in order."""
-    return sorted(Path(str(resources.files("kedge_papers") / "claims")).glob("*.yaml"))
+def claim_files(study: str = FIRST) -> list[Path]:
+    """The files of a study, in order."""
+    return sorted((Path(str(resources.files("kedge_papers") / "claims")) / study).glob("*.yaml"))
 
 
-def load_claims() -> tuple[Claim, ...]:
-    """All claims, by their numbers.
+def load_claims(study: str = FIRST) -> tuple[Claim, ...]:
+    """All claims of a study, by their numbers.
+
+    Args:
+        study: :data:`FIRST`, or :data:`AGAIN`: what the first left undecided, asked of fresh seeds alone. Each study
+            errs with a probability of :data:`FAMILY_ERROR` at most.
 
     Raises:
         ConfigError: naming the file and the key.
     """
-    claims = sorted((load_claim(path) for path in claim_files()), key=lambda claim: claim.number)
+    claims = sorted((load_claim(path) for path in claim_files(study)), key=lambda claim: claim.number)
     if sum(bool(claim.depends) for claim in claims) > MOST_DEPEND:
         raise ConfigError(f"at most {MOST_DEPEND} claims may come out as 'depends': more would be a way not to answer")
     return tuple(claims)

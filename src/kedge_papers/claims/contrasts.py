@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from kedge.evaluation.statistics import Interval, equivalence, mean_interval, paired_difference, paired_p
 from kedge.evaluation.statistics.standard_error import over
-from kedge.evaluation.t_distribution import two_sided_p, two_sided_quantile
 from kedge_papers.claims.claim import Contrast
 from kedge_papers.claims.compared import (
     base_row,
@@ -21,6 +19,8 @@ from kedge_papers.claims.compared import (
     shared_seeds,
     usable_runs,
 )
+from kedge_papers.claims.measured import Measured, beyond, known, over_seeds, p_of
+from kedge_papers.records.gradient_noise import FEWEST, GradientNoise
 from kedge_papers.records.peaks import cross_fitted, others_peak
 from kedge_papers.records.result import Result
 from kedge_papers.records.rows import Row, paired_scores, several_seeds, standardised
@@ -29,42 +29,6 @@ from kedge_papers.targets.estimators import arm_ratio
 from kedge_papers.targets.methods import level_unit, trained_metric
 from kedge_papers.targets.rocm_study import preferences
 from kedge_papers.targets.tuning_grid import SEED, spread
-
-
-@dataclass(frozen=True)
-class Measured:
-    """A contrast, measured.
-
-    Attributes:
-        effect: above 0 where the claim is true, with its 95 % interval.
-        p: two-sided, that it is 0.
-        units: what independent observations it has, one value each (seeds, prompts), for the power of more of them;
-            empty of a statistic that is no mean.
-        unit: what they are.
-        text: the number, for people.
-        p_equal: that it is farther from 0 than the margin named beforehand; 1 without a margin.
-    """
-
-    effect: Interval
-    p: float
-    units: tuple[float, ...]
-    unit: str
-    text: str
-    p_equal: float = 1.0
-
-    @property
-    def count(self) -> int:
-        """How many units there are."""
-        return len(self.units) or self.effect.units
-
-    @property
-    def sd(self) -> float:
-        """Standard deviation of one unit; of a statistic that is no mean, as its interval implies."""
-        if self.units:
-            return float(np.std(self.units, ddof=1)) if len(self.units) > 1 else math.inf
-        quantile = two_sided_quantile(self.effect.level, max(1, self.count - 1))
-        return self.effect.half_width / quantile * math.sqrt(self.count)
-
 
 Options = Mapping[str, Any]
 Kind = Callable[[Result, Options], Measured | None]
@@ -130,7 +94,7 @@ def speedup(result: Result, options: Options) -> Measured | None:
     text = f"{ratio.value:.2g} ×" + (f" ({ratio.low:.2g}–{ratio.high:.2g})" if np.isfinite(ratio.high) else "")
     censored = measured.ours_censored + measured.theirs_censored
     late = f", {censored} of {2 * len(measured.log_ratios)} runs not there within the budget" if censored else ""
-    return Measured(measured.log_ratio, _known(p), measured.log_ratios, "seeds", text + late)
+    return Measured(measured.log_ratio, known(p), measured.log_ratios, "seeds", text + late)
 
 
 def difference(result: Result, options: Options) -> Measured | None:
@@ -164,21 +128,22 @@ def _paired(ours: Row, theirs: Row, metric: str, margin: float | None, unit: str
     units = tuple(apart.mean(1).tolist()) if unit == "seeds" else tuple(apart.mean(0).tolist())
     p_equal = equivalence(scores, others, margin, ours.prompts).p if margin else 1.0
     text = f"{effect.value:+.2f} ± {effect.half_width:.2f} sd".replace("-", "−")
-    return Measured(effect, _known(p), units, unit, text, _known(p_equal))
+    return Measured(effect, known(p), units, unit, text, known(p_equal))
 
 
 def bases(result: Result, options: Options) -> Measured | None:
     """The diffusion model − its consistency model before training, in standard deviations, over prompts.
 
-    Options: ``metric``: the name of a reward, or ``truth``.
+    Options: ``metric``: the name of a reward, or ``truth``; ``beyond``: what the difference has to exceed.
     """
     ours, theirs = named_before(result, "base-diffusion"), named_before(result, "base-consistency")
     metric = metrics_named(result, [options["metric"]], "")[0]
     if ours is None or theirs is None or not (ours.has(metric) and theirs.has(metric)):
         return None
-    return _paired(
+    measured = _paired(
         standardised(ours, theirs, [metric]), standardised(theirs, theirs, [metric]), "mean", None, "prompts"
     )
+    return beyond(measured, options["beyond"]) if "beyond" in options else measured
 
 
 def preference(result: Result, options: Options) -> Measured | None:
@@ -213,7 +178,7 @@ def after_peak(result: Result, options: Options) -> Measured | None:
     if peak is None or len(peak.steps) < 2:
         return None
     values = -np.array(peak.truth_after) if options["of"] == "truth" else np.array(peak.reward_after)
-    return _over_seeds(values.tolist(), f"from step {np.mean(peak.steps):.0f} on average")
+    return over_seeds(values.tolist(), f"from step {np.mean(peak.steps):.0f} on average")
 
 
 def peak_over(result: Result, options: Options) -> Measured | None:
@@ -235,7 +200,7 @@ def peak_over(result: Result, options: Options) -> Measured | None:
     against = families.index(options["against"])
     values = (means[np.arange(len(seeds)), best] - means[:, against]).tolist()
     chosen = ", ".join(dict.fromkeys(families[i].split("--")[0] for i in best))
-    return _over_seeds(values, f"best: {chosen}")
+    return over_seeds(values, f"best: {chosen}")
 
 
 def variance(result: Result, options: Options) -> Measured | None:
@@ -249,6 +214,20 @@ def variance(result: Result, options: Options) -> Measured | None:
     return Measured(ratio, p_of(ratio), (), "batches", text)
 
 
+def steadier(result: Result, options: Options) -> Measured | None:
+    """The cosine between independent batches' gradients, one estimator's minus another's on the same prompts and noise,
+    over batches. Options: ``setting, arm, other``."""
+    arms = result.extra.get("settings", {}).get(options["setting"], {})
+    if not {options["arm"], options["other"]} <= set(arms):
+        return None
+    first, second = (GradientNoise.from_dict(arms[options[key]]["plain"]) for key in ("arm", "other"))
+    if min(len(first.cosine), len(second.cosine)) < FEWEST:
+        return None
+    values = first.pseudo_values() - second.pseudo_values()
+    text = f"{first.agreement().value:.3f} and {second.agreement().value:.3f}"
+    return Measured(mean_interval(values), known(over(values).p()), tuple(values.tolist()), "batches", text)
+
+
 def insensitive(result: Result, options: Options) -> Measured | None:
     """How much closer to its best a method's configurations are, on average over one grid. Options: ``reward, arm,
     other``: methods."""
@@ -259,7 +238,7 @@ def insensitive(result: Result, options: Options) -> Measured | None:
     values = [share - theirs[configuration] for configuration, share in ours.items()]
     text = f"{np.mean([*ours.values()]):.2f} and {np.mean([*theirs.values()]):.2f} of the best rise on average"
     effect = mean_interval(values)
-    return Measured(effect, _known(over(np.array(values)).p()), tuple(values), "configurations", text)
+    return Measured(effect, known(over(np.array(values)).p()), tuple(values), "configurations", text)
 
 
 KINDS: dict[str, Kind] = {
@@ -270,24 +249,6 @@ KINDS: dict[str, Kind] = {
     "after peak": after_peak,
     "peak over": peak_over,
     "variance": variance,
+    "steadier": steadier,
     "insensitive": insensitive,
 }
-
-
-def p_of(effect: Interval) -> float:
-    """Two-sided p of an effect of 0, from an interval by Student's quantile; exact where it is 0.05."""
-    edge = effect.low if effect.value > 0 else effect.high
-    distance, half = abs(effect.value), abs(effect.value - edge)
-    freedom = max(1, effect.units - 1)
-    return two_sided_p(distance / half * two_sided_quantile(effect.level, freedom), freedom) if half > 0 else 1.0
-
-
-def _over_seeds(values: Sequence[float], more: str) -> Measured:
-    effect = mean_interval(list(values))
-    text = f"{effect.value:+.3g} ± {effect.half_width:.2g}".replace("-", "−") + f", {more}"
-    return Measured(effect, _known(over(np.array(values)).p()), tuple(values), "seeds", text)
-
-
-def _known(p: float) -> float:
-    """A p-value that is not known decides nothing."""
-    return 1.0 if np.isnan(p) else p

@@ -46,12 +46,16 @@ class GradientNoise:
         pseudo-values N U − (N − 1) U₋ᵢ (Arvesen 1969), whose mean is U: 94 to 96 % where batches agree, 99 % where they
         do not agree at all.
         """
+        if len(self.cosine) < FEWEST:
+            return Interval(float(np.mean(self.cosine)), -math.inf, math.inf, len(self.cosine))
+        return mean_interval(self.pseudo_values())
+
+    def pseudo_values(self) -> np.ndarray:
+        """``[N]``, the jackknife's of :meth:`agreement`; of at least three batches."""
         values = np.array(self.cosine)
         batches = len(values)
-        if batches < FEWEST:
-            return Interval(float(values.mean()), -math.inf, math.inf, batches)
         without = (batches * values.mean() - 2 * values) / (batches - 2)  # U of all batches but one
-        return mean_interval(batches * values.mean() - (batches - 1) * without)
+        return np.asarray(batches * values.mean() - (batches - 1) * without)
 
 
 def gradient_noise(gradients: ArrayLike, clip: float | None = None) -> GradientNoise:

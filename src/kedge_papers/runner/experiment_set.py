@@ -1,7 +1,8 @@
 """Experiment sets: what the papers' experiments are made with in the emoji world, with their own models, or by a file.
 
 An experiment set is a YAML file; ``emoji.yaml`` and ``papers.yaml`` ship beside this module and hold all that a target
-needs: models, rewards, prompts, budgets, the methods' recipes.
+needs: models, rewards, prompts, budgets, the methods' recipes. ``again.yaml`` and ``again-bases.yaml`` are the second
+study: what the first one left open, asked again of fresh seeds.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 from kedge.config import ConfigError
 from kedge.config.text import read_yaml, validated
 
-SHIPPED = ("emoji", "papers")
+SHIPPED = ("emoji", "papers", "again", "again-bases")
 SEE_DAMAGE = ("clipscore", "blipscore", "imagereward")  # random adapters far from the base lower these, and the truth
 Overrides = dict[str, Any]
 
@@ -85,14 +86,14 @@ class Sweep:
         betas: in standard deviations of the trained reward, from strong to none.
         steps: of a run.
         evaluations: of the test prompts along a run.
-        longer: the reward whose runs are twice as long and twice as many.
+        longer: the reward whose runs are twice as long and twice as many; None for none.
     """
 
     rewards: tuple[str, ...]
     betas: tuple[float, ...]
     steps: int
     evaluations: int
-    longer: str
+    longer: str | None = None
 
 
 @dataclass(frozen=True)
@@ -144,6 +145,8 @@ class ExperimentSet:
         train, tuning, test: prompts, no two of which share any; ``test_count`` of the last (null: all). Nothing is
             chosen by the test prompts. ``tuning`` is null where every hyper-parameter is published.
         samples, noise_seed: pictures of each test prompt, and what their noise is drawn from.
+        first_seed: of the repetitions; a multiple of 1,000, so that they count from 0 within a study.
+        claims: the folder of :mod:`kedge_papers.claims` whose claims its records answer; "" for the first study's.
         animals: the 45.
         unseen: prompts for RLCM's Figure 8, a set or a list.
         study: prompts of the human study.
@@ -179,10 +182,18 @@ class ExperimentSet:
     test_count: int | None = None
     samples: int = 1
     noise_seed: int = 0
+    first_seed: int = 0
+    claims: str = ""
     shared: Overrides = field(default_factory=dict)
     spreads: dict[str, float] = field(default_factory=dict)
     rows: dict[str, tuple[str, ...]] = field(default_factory=dict)
     tuned: dict[str, dict[str, Overrides]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.first_seed % 1000:
+            raise ValueError(
+                f"first_seed must be a multiple of 1000, not {self.first_seed}: claims count seeds from there"
+            )
 
     @property
     def metrics(self) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ def present(experiments: ExperimentSet) -> dict[str, Any]:
     """What is frozen, as it is now."""
     from kedge.runs.folder import environment
 
-    claims = text_hash(path.read_text(encoding="utf-8") for path in claim_files())
+    claims = text_hash(path.read_text(encoding="utf-8") for path in claim_files(experiments.claims))
     return {"world": world_digest(experiments), "claims": claims, "code": environment(1, "cpu").get("git")}
 
 

@@ -158,7 +158,8 @@ class Lane:
             stage = self.stage(position)
             if stage is None or stage[1].left():
                 return None
-            self._settings[position] = settled_by(stage[0].options.experiments, stage[1])
+            chooses = self.queue.stages[position].chooses
+            self._settings[position] = settled_by(stage[0].options.experiments, stage[1]) if chooses else {}
             write_settings(self.out, self.queue.experiments, list(self._settings.values()))
         return self._settings[position]
 

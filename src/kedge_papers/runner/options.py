@@ -144,4 +144,5 @@ class MatrixOptions:
 
     def repetitions(self, times: int = 1) -> range:
         """The seeds."""
-        return range(times * self.seeds)
+        first = self.experiments.first_seed
+        return range(first, first + times * self.seeds)

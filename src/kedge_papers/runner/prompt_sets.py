@@ -36,6 +36,11 @@ def test_activities() -> list[str]:
     return load_prompts("emoji-activities-held-out")
 
 
+def fresh() -> list[str]:
+    """The held-out combinations that :func:`test` leaves: the second study's, for the models before training."""
+    return unseen()[TEST_COMBINATIONS:]
+
+
 def unseen() -> list[str]:
     """Held-out combinations, for models that were trained on other prompts than :func:`train`; none of the tuning's."""
     return held_out_combinations()[TUNING_COMBINATIONS:]

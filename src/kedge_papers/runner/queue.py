@@ -1,7 +1,7 @@
 """Runs of many targets in one order: what comes first, and what each stage settles.
 
-A queue is a YAML file; ``evidence.yaml`` ships beside this module. It says nothing that targets do not know: it names
-some of their runs, stage by stage.
+A queue is a YAML file; ``evidence.yaml`` and ``again.yaml`` ship in ``queues``. It says nothing that targets do not
+know: it names some of their runs, stage by stage.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from kedge.config.text import read_yaml, validated
 from kedge.workflows.runner.matrix import Matrix
 from kedge_papers import TARGETS
 
-SHIPPED = ("evidence",)
+SHIPPED = ("evidence", "again")
 MEASURES_UNITS, TUNES = "table4", "tuning"  # stages that say how later ones are trained
 TOLD_NOTHING = (MEASURES_UNITS, "estimators", "dimension")  # targets whose runs depend on no other's
 
@@ -30,6 +30,7 @@ class Stage:
         runs: their names, as patterns (``methods-rlcm--*``); all of the target's by default.
         seeds, budget: as the options of ``kedge reproduce``.
         settles: what is known after it, for people.
+        chooses: of a tuning stage: whether later runs are trained as it chose, or as their presets say.
     """
 
     target: str
@@ -37,6 +38,7 @@ class Stage:
     seeds: int = 1
     budget: float | None = None
     settles: str = ""
+    chooses: bool = True
 
     def takes(self, name: str) -> bool:
         """Whether a run of the target's is its own."""
@@ -53,7 +55,7 @@ class Stage:
                 raise ConfigError(f"queue: no run of {self.target} with {self.seeds} seeds is called {pattern!r}")
         chosen = []
         for run in matrix.runs:
-            if self.takes(run.name):
+            if self.takes(run.name) or (self.target == TUNES and not run.train):  # what rises are measured from
                 chosen.append(run)
         return replace(matrix, runs=tuple(chosen))
 
@@ -102,7 +104,8 @@ def load_queue(name: str) -> Queue:
     Raises:
         ConfigError: naming the file and the key, or a target that there is not.
     """
-    path = Path(str(resources.files("kedge_papers") / "runner" / f"{name}.yaml")) if name in SHIPPED else Path(name)
+    shipped = Path(str(resources.files("kedge_papers") / "runner" / "queues"))
+    path = shipped / f"{name}.yaml" if name in SHIPPED else Path(name)
     if not path.is_file():
         raise ConfigError(f"no queue {name!r}: choose {', '.join(SHIPPED)}, or give a YAML file of the same form")
     data = read_yaml(path.read_text(encoding="utf-8"), str(path))

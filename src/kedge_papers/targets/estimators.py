@@ -135,7 +135,7 @@ def _policy(options: MatrixOptions, steps: int) -> LatentPolicy:
     from kedge.training.processes import Processes
 
     config = consistency_base(options).config()
-    seed_everything(0)
+    seed_everything(options.experiments.first_seed)
     policy = build_policy(replace(config.model, steps=steps), Processes(config.training.device).device)
     return cast("LatentPolicy", policy)
 
@@ -149,7 +149,7 @@ def _context(options: MatrixOptions, policy: LatentPolicy, reward: Any, batch: i
 
     prompts = load_prompts(options.experiments.train)
     chosen = tuple(prompts[(batch * SAMPLES + i) % len(prompts)] for i in range(SAMPLES))
-    generator = torch.Generator().manual_seed(1000 + batch)
+    generator = torch.Generator().manual_seed(1000 + options.experiments.first_seed + batch)
     return Context(policy, reward, Fixed(chosen), generator, batch_size=SAMPLES)
 
 

@@ -10,9 +10,9 @@ import yaml
 from docs.headline import ALT, FIGURE, save_figure, sentences
 
 from kedge_papers import TARGETS
-from kedge_papers.claims.claim import load_claims
+from kedge_papers.claims.claim import AGAIN, load_claims
 from kedge_papers.claims.claims_page import claims_table, judged, summary, with_whole_tables
-from kedge_papers.claims.verdict import Judgement
+from kedge_papers.claims.verdict import Judgement, judge_all
 from kedge_papers.pages.exhibit import Exhibit, save_small, source_of
 from kedge_papers.pages.page import page, source
 from kedge_papers.records.result import Result
@@ -35,9 +35,22 @@ claim about all cases is refuted by one. It *depends* only where two contrasts n
 differently. Else it is *undecided*, with how much more it would take. Chance: 5 % for all twelve claims and all looks
 together (Holm; the looks of a claim share its part). Intervals are of 95 % each, over prompts and training seeds.
 
+What the first study leaves undecided at its last planned look stays so there: no look is added. It may be asked again,
+of fresh seeds and noise alone, as a [second study](#asked-again) that is written down before it runs.
+
 Verdicts in italics, *after the fact*, are of records that are older than the claims, by the same rules but for the
 looks: they decide nothing. One small world: what holds here need not hold elsewhere. How it is measured:
 [reproducing the papers](../reproduce.md).
+"""
+
+ASKED_AGAIN = """\
+## Asked again
+
+A second study of what the first left undecided. Its claims (`src/kedge_papers/claims/again`) were committed before its
+first run. They rest on seeds, noise and, where no training is involved, prompts that the first had not seen; no record
+of the first counts. Some ask the same with more seeds, some ask better, having learnt from the first what its question
+could not tell: the file of each says so. Chance: 5 % for these claims together, beside the first study's 5 %.
+`kedge reproduce --queue again` and `kedge reproduce table4 --world again-bases` repeat it.
 """
 
 
@@ -58,9 +71,10 @@ class Published:
 
 
 def published(folder: Path = RESULTS) -> dict[str, Published]:
-    """Target → what is recorded of it, in the latest world that it was measured in."""
+    """Target → what is recorded of it, in the latest world that it was measured in; nothing if nothing is."""
     published: dict[str, Published] = {}
-    for home in sorted(path for path in (folder / RECORDS).iterdir() if path.is_dir()):
+    records = folder / RECORDS
+    for home in sorted(path for path in records.iterdir() if path.is_dir()) if records.is_dir() else ():
         store = RecordStore(home)
         published |= {name: Published(result, store.world) for name, result in store.results().items()}
     return {name: published[name] for name in sorted(published)}
@@ -68,7 +82,18 @@ def published(folder: Path = RESULTS) -> dict[str, Published]:
 
 def write_pages(folder: Path = RESULTS) -> None:
     """A page and at most one figure for each target, the conclusions, the index and the README's section."""
-    everything = published(folder)
+    everything, again = published(folder), published(folder / AGAIN)
+    write_targets(everything, folder)
+    write_targets(again, folder / AGAIN)
+    save_figure(_split(everything)[0], folder)
+    (folder / "conclusions.md").write_text(conclusions(everything, again), encoding="utf-8")
+    index, readme = folder / "README.md", folder.parents[1] / "README.md"
+    index.write_text(with_index(index.read_text(encoding="utf-8"), everything), encoding="utf-8")
+    readme.write_text(with_section(readme.read_text(encoding="utf-8"), everything, again), encoding="utf-8")
+
+
+def write_targets(everything: Mapping[str, Published], folder: Path) -> None:
+    """A page and at most one figure for each target."""
     for name, each in everything.items():
         exhibit, figure = each.exhibit(), folder / f"{name}.png"
         if exhibit.figure is not None:
@@ -76,10 +101,6 @@ def write_pages(folder: Path = RESULTS) -> None:
         else:
             figure.unlink(missing_ok=True)
         (folder / f"{name}.md").write_text(each.text(exhibit), encoding="utf-8")
-    save_figure(_split(everything)[0], folder)
-    (folder / "conclusions.md").write_text(conclusions(everything), encoding="utf-8")
-    for path, rewrite in ((folder / "README.md", with_index), (folder.parents[1] / "README.md", with_section)):
-        path.write_text(rewrite(path.read_text(encoding="utf-8"), everything), encoding="utf-8")
 
 
 def stale_figure(name: str, each: Published, folder: Path = RESULTS) -> bool:
@@ -88,12 +109,31 @@ def stale_figure(name: str, each: Published, folder: Path = RESULTS) -> bool:
     return path.is_file() and source_of(path) != source(each.result)
 
 
-def conclusions(everything: Mapping[str, Published]) -> str:
-    """The page of claims."""
+def conclusions(everything: Mapping[str, Published], again: Mapping[str, Published] | None = None) -> str:
+    """The page of claims; ``again`` is what the second study has published."""
     judgements = judged(load_claims(), *_split(everything))
     table = claims_table(judgements, _split(everything)[0], lambda name: _links(name, everything, ""))
     counts = summary(judgements, _split(everything)[0])
-    return "\n\n".join([NOTE, "# Conclusions", CONCLUSIONS.strip(), counts, table, predictions(judgements), ""])
+    parts = [
+        NOTE,
+        "# Conclusions",
+        CONCLUSIONS.strip(),
+        counts,
+        table,
+        *asked_again(again or {}),
+        predictions(judgements),
+    ]
+    return "\n\n".join([*parts, ""])
+
+
+def asked_again(again: Mapping[str, Published]) -> list[str]:
+    """The second study's section, once something of it is published."""
+    if not again:
+        return []
+    results = _split(again)[0]
+    judgements = judge_all(load_claims(AGAIN), results)
+    table = claims_table(judgements, results, lambda name: _links(name, again, f"{AGAIN}/"))
+    return [ASKED_AGAIN.strip(), summary(judgements, results), table]
 
 
 def predictions(judgements: Sequence[Judgement]) -> str:
@@ -106,13 +146,16 @@ def predictions(judgements: Sequence[Judgement]) -> str:
     return "\n".join(lines)
 
 
-def section(everything: Mapping[str, Published]) -> str:
+def section(everything: Mapping[str, Published], again: Mapping[str, Published] | None = None) -> str:
     """The README's section, between its markers: what came out, and how many claims came out how."""
     results = _split(everything)[0]
     counts = summary(judged(load_claims(), *_split(everything)), results)
     lines = [" ".join(sentences(results))]
     if (RESULTS / FIGURE).is_file():
         lines.append(f"![{ALT}](docs/results/{FIGURE})")
+    if again:
+        seen = _split(again)[0]
+        counts += f" Asked again, of fresh seeds: {summary(judge_all(load_claims(AGAIN), seen), seen)}"
     lines.append(f"{counts} [Each claim, what was measured, and the verdict](docs/results/conclusions.md).")
     return "\n".join([START, "\n\n".join(filter(None, lines)), END])
 
@@ -130,9 +173,9 @@ def _links(target: str, everything: Mapping[str, Published], prefix: str) -> str
     return ", ".join(f"[{name}]({prefix}{name}.md)" for name in names) or f"`kedge reproduce {target}`"
 
 
-def with_section(text: str, everything: Mapping[str, Published]) -> str:
+def with_section(text: str, everything: Mapping[str, Published], again: Mapping[str, Published] | None = None) -> str:
     """``text`` with its section between the markers written anew; unchanged if it has none."""
-    return _between(text, START, END, section(everything))
+    return _between(text, START, END, section(everything, again))
 
 
 def with_index(text: str, everything: Mapping[str, Published]) -> str:

@@ -17,10 +17,11 @@ from helpers.invented_records import PROMPTS, record, result, rising
 from kedge.config import ConfigError
 from kedge.evaluation.statistics import Interval, mean_interval
 from kedge_papers import TARGETS
-from kedge_papers.claims.claim import Claim, Contrast, claim_files, load_claim, load_claims
+from kedge_papers.claims.claim import AGAIN, FIRST, Claim, Contrast, claim_files, load_claim, load_claims
 from kedge_papers.claims.claims_page import claims_table, judged, summary
 from kedge_papers.claims.contrasts import KINDS, Measured, measure, p_of, seeds_in
 from kedge_papers.claims.verdict import DEPENDS, FAILS, HOLDS, MISSING, OPEN, judge, judge_all
+from kedge_papers.records.gradient_noise import gradient_noise
 from kedge_papers.records.result import Result
 from kedge_papers.records.store import RecordStore
 
@@ -29,9 +30,16 @@ METRICS = ("pickscore", "aesthetic", "hpsv2", "clipscore", "blipscore", "imagere
 RNG = np.random.default_rng(0)
 
 
-def test_there_are_twelve_and_every_one_can_be_answered():
-    claims = load_claims()
-    assert [claim.number for claim in claims] == list(range(1, 13))
+def test_there_are_twelve_and_the_second_study_asks_some_of_them_again():
+    first = {claim.number: claim for claim in load_claims()}
+    assert list(first) == list(range(1, 13))
+    for claim in load_claims(AGAIN):
+        assert (claim.claim, claim.source) == (first[claim.number].claim, first[claim.number].source)
+
+
+@pytest.mark.parametrize("study", [FIRST, AGAIN])
+def test_every_claim_can_be_answered(study):
+    claims = load_claims(study)
     for claim in claims:
         assert claim.experiment in TARGETS
         assert claim.question.endswith(("?", "."))
@@ -73,12 +81,13 @@ def test_a_claim_is_committed_before_its_first_record():
     """And not touched afterwards. World 1's records are older than all claims and decide nothing."""
     if git(ROOT, "rev-parse", "--is-shallow-repository") == "true":
         pytest.skip("a shallow checkout has no history")
-    targets = {}
-    for home in (path for path in (RESULTS / RECORDS).iterdir() if path.is_dir()):
-        store = RecordStore(home)
-        if store.world not in BEFORE_CLAIMS:
-            targets |= dict.fromkeys(store.results(), home / "targets.json")
-    assert changed_too_late(ROOT, claim_files(), targets) == []
+    for study in (FIRST, AGAIN):
+        targets, records = {}, RESULTS / study / RECORDS
+        for home in (path for path in records.iterdir() if path.is_dir()) if records.is_dir() else ():
+            store = RecordStore(home)
+            if store.world not in BEFORE_CLAIMS:
+                targets |= dict.fromkeys(store.results(), home / "targets.json")
+        assert changed_too_late(ROOT, claim_files(study), targets) == []
 
 
 def test_a_claim_that_was_changed_after_its_record_is_noticed(tmp_path):
@@ -412,3 +421,43 @@ def test_a_p_value_from_an_interval_agrees_with_the_interval():
     assert p_of(Interval(1.0, 0.0, 2.0, 9)) == pytest.approx(0.05)
     assert p_of(Interval(-1.0, -2.0, 0.0, 9)) == pytest.approx(0.05)
     assert p_of(Interval(1.0, 0.5, 1.5, 9)) < 0.01 < 0.05 < p_of(Interval(1.0, -0.5, 2.5, 9))
+
+
+def test_a_difference_has_to_exceed_the_margin_that_a_claim_names():
+    """And with a margin of 0 it is the difference itself, p and all."""
+    recorded = table_four(0.3)
+    whole, none, enough, too_much = (
+        measure(Contrast("a", "bases", {"metric": "pickscore", **more}), recorded)
+        for more in ({}, {"beyond": 0.0}, {"beyond": 0.1}, {"beyond": 0.4})
+    )
+    assert none.effect == whole.effect
+    assert none.p == pytest.approx(whole.p, rel=1e-6)
+    assert enough.effect.value == pytest.approx(whole.effect.value - 0.1)
+    assert enough.effect.value > 0 > too_much.effect.value
+    assert max(enough.p, too_much.p) < 1e-3
+    assert enough.sd == pytest.approx(whole.sd)
+
+
+def noisy_batches(noise: float, seed: int) -> dict:
+    """Gradients around one direction: their noise, as the record of an estimator holds it."""
+    rng = np.random.default_rng(seed)
+    direction = np.ones(50) / 50**0.5
+    plain = gradient_noise(direction + noise * rng.standard_normal((48, 50)) / 50**0.5)
+    return {"plain": plain.to_dict(), "penalty": 1.0}
+
+
+def test_the_estimator_whose_batches_agree_more_is_the_steadier_one():
+    """Beyond chance where it is; of two alike, chance decides in one study of twenty; the scale does not matter."""
+    contrast = Contrast("a", "steadier", {"setting": "divergences", "arm": "one", "other": "other"})
+
+    def measured(ours: float, theirs: float, seed: int = 0):
+        settings = {"divergences": {"one": noisy_batches(ours, 2 * seed), "other": noisy_batches(theirs, 2 * seed + 1)}}
+        return measure(contrast, replace(result([]), extra={"settings": settings}))
+
+    assert measured(0.5, 1.0).effect.value > 0
+    assert measured(1.0, 0.5).effect.value < 0
+    assert measured(0.5, 1.0).p < 1e-6
+    assert measured(0.5, 1.0).effect.value == pytest.approx(1 / (1 + 0.5**2) - 1 / (1 + 1.0**2), abs=0.05)
+    wrong = sum(measured(0.7, 0.7, seed).p < 0.05 for seed in range(200))
+    assert 2 <= wrong <= 20
+    assert measure(contrast, result([])) is None

@@ -35,7 +35,7 @@ def one_seed() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def plans_time_briefly() -> None:
-    """A plan times a step's operations, for five seconds at most: here for a moment, on a small cache."""
+    """A plan times a step's operations, for three seconds at most: here for a moment, on a small cache."""
     from kedge.planning import timing
 
     timing.LONGEST, timing.REPEATS, timing.CACHE = 0.1, 2, 2**20

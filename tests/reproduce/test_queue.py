@@ -15,7 +15,7 @@ from kedge.cli.app import app
 from kedge.config import ConfigError
 from kedge.files import locked
 from kedge.workflows.runner.matrix import Matrix
-from kedge_papers.claims.claim import load_claims
+from kedge_papers.claims.claim import AGAIN, load_claims
 from kedge_papers.records.store import RecordStore
 from kedge_papers.runner.experiment_set import load_experiment_set
 from kedge_papers.runner.frozen import FROZEN
@@ -166,6 +166,16 @@ def test_every_claim_is_settled_by_the_queue_that_ships():
         seeds = max(stage.seeds for stage in own)
         times = 2 if claim.experiment in ("hacking", "fig4") else 0.5 if claim.number in (8, 9) else 1
         assert times * seeds >= max(claim.looks, default=1), claim.claim
+
+
+def test_every_claim_that_is_asked_again_is_settled_by_its_queue():
+    """With as many seeds as its look asks for; Table 4 has prompts of its own and no training."""
+    queue = load_queue("again")
+    assert load_experiment_set(queue.experiments).claims == AGAIN
+    for claim in load_claims(AGAIN):
+        if claim.experiment != "table4":
+            own = [stage for stage in queue.stages if claim.experiment in (stage.target, stage.target.rstrip("abcd"))]
+            assert max(stage.seeds for stage in own) >= max(claim.looks, default=1), claim.claim
 
 
 def tunes(stage: Stage) -> set[tuple[str, str]]:

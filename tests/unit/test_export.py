@@ -179,6 +179,18 @@ def test_a_policy_without_lora_has_nothing_to_export(micro_lcm: Path, tmp_path: 
             save_lora(policy, tmp_path, ABOUT)
 
 
+def test_a_tilde_is_the_home_folder_wherever_a_run_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No shell writes it out after an equals sign, and Python never does."""
+    from kedge.workflows.targets import run_path
+
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "config.yaml").touch()
+    assert place_and_weight("~/mine=0.5", USAGE) == (f"{tmp_path}/mine", 0.5)
+    assert place_and_weight("~/mine", USAGE) == (f"{tmp_path}/mine", 1.0)
+    assert run_path("~/mine") == tmp_path / "mine"
+
+
 def test_what_is_added_may_have_a_weight_and_a_name_with_an_equals_sign(tmp_path: Path) -> None:
     """A run folder or a file."""
     (tmp_path / "lr=1e-4").mkdir()

@@ -79,7 +79,7 @@ def frontier(
     path = run_path(run)
     if path is None:
         raise ValueError(f"{run} is not a run folder: it has no config.yaml (kedge train makes one)")
-    folder = RunFolder(Path(path))
+    folder = RunFolder(path)
     looks = read_looks(folder.watched)
     trained = run if isinstance(run, TrainedRun) else load_run(path, device)
     drawn = Drawn()

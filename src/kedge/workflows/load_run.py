@@ -136,7 +136,7 @@ def load_run(path: str | Path, device: str | torch.device = "auto", at: int | No
         OtherBaseError: if the base model here is not the one that it was trained on.
         ValueError: if it is no run folder.
     """
-    folder = RunFolder(Path(path))
+    folder = RunFolder(Path(path).expanduser())
     if not folder.config.is_file():
         raise ValueError(f"{path} is not a run folder: it has no config.yaml (kedge train makes one)")
     config = load_config(folder.config, to_train=False)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from kedge.registry import object_path
 from kedge.rewards.expression import split_rewards
-from kedge.runs.folder import is_run
+from kedge.workflows.targets import run_path
 
 if TYPE_CHECKING:
     from kedge.config import RunConfig
@@ -131,9 +131,10 @@ def choose_prompts(prompts: Prompts | None, count: int | None, targets: Sequence
         source = str(prompts) if isinstance(prompts, Path) else prompts
         return _as_they_are(PromptSet(load_prompts(source, count=count), "given"), targets)
     for target in targets:
-        if is_run(Path(target)):
+        run = run_path(target)
+        if run is not None:
             others = [other for other in targets if other != target]
-            return _as_they_are(sets_of(Path(target)).drawn(count), others)
+            return _as_they_are(sets_of(run).drawn(count), others)
     if any(target.startswith("emoji-") for target in targets):
         return PromptSet(load_prompts(EMOJI_PROMPTS, count=count), "given")
     raise ValueError("which prompts? Give --prompts: a text, CSV, JSONL or Parquet file, a named set or a hub data set")
@@ -169,7 +170,8 @@ def _as_they_are(chosen: PromptSet, targets: Sequence[str]) -> PromptSet:
 
     role, prompts = chosen.role, list(map(same, chosen.prompts))
     for target in targets:
-        known = _trained_on(Path(target)) if is_run(Path(target)) else set()
+        run = run_path(target)
+        known = _trained_on(run) if run is not None else set()
         seen = sum(prompt in known for prompt in prompts)
         if seen and role != "train":
             log.warning("%s was trained on %d of these %d prompts", target, seen, len(prompts))
@@ -201,6 +203,7 @@ def first_config(targets: Sequence[str]) -> RunConfig | None:
     from kedge.config import load_config
 
     for target in targets:
-        if is_run(Path(target)):
-            return load_config(Path(target) / "config.yaml")
+        run = run_path(target)
+        if run is not None:
+            return load_config(run / "config.yaml")
     return None

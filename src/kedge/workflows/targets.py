@@ -91,7 +91,8 @@ def run_path(target: Target) -> Path | None:
     if is_policy(target):
         return None
     if isinstance(target, str | Path):
-        return Path(target) if is_run(Path(target)) else None
+        path = Path(target).expanduser()
+        return path if is_run(path) else None
     return target.path
 
 

@@ -20,8 +20,13 @@ def place_and_weight(text: str, usage: str) -> tuple[str, float]:
     """
     place, equals, weight = text.rpartition("=")
     if not equals or Path(text).expanduser().exists():
-        return text, 1.0
+        return _from_home(text), 1.0
     try:
-        return place, finite(weight)
+        return _from_home(place), finite(weight)
     except ValueError:
         raise ValueError(f"{usage}, not {text!r}") from None
+
+
+def _from_home(place: str) -> str:
+    """``~/x`` in full: no shell has done so after an equals sign."""
+    return str(Path(place).expanduser()) if place.startswith("~") else place

@@ -12,6 +12,7 @@ import pytest
 from docs.demo_table import text as demo_text
 from docs.demo_table import with_demo
 from docs.result_pages import (
+    BEFORE_CLAIMS,
     Published,
     conclusions,
     published,
@@ -62,7 +63,9 @@ def test_results_stay_small():
     assert sum(path.stat().st_size for path in files) <= MOST_BYTES
     assert all(path.stat().st_size <= LARGEST for path in files if path.suffix == ".png")
     assert {path.suffix for path in files} <= {".md", ".png", ".json", ".gz"}
-    contents = [path.read_bytes() for path in files]
+    contents = [
+        path.read_bytes() for path in files if path.stat().st_size
+    ]  # a study without pictures has an empty file
     assert len(set(contents)) == len(contents)
 
 
@@ -198,3 +201,23 @@ def test_the_demo_over_seeds_is_what_its_record_says(table: SeedsTable):
             assert float(shown) == pytest.approx(each["changes"][metric]["difference"]["value"], abs=rounding)
     assert f"| Verdict | | {' | '.join(each['verdict'] for each in rows)} |" in text
     assert record["steps"] == load_config(record["preset"]).training.steps, "the preset changed: python -m bench.demo"
+
+
+def test_the_second_study_shares_no_seed_and_no_noise_with_the_first():
+    """What the first had seen chose its questions: it may not answer them."""
+
+    def drawn(study: dict[str, Published]) -> tuple[set[int], set[int]]:
+        trained, noise = set(), set()
+        for each in study.values():
+            for run in each.result.runs:
+                noise |= {evaluation.seed for evaluation in run.evaluations.values()}
+                if run.trained:
+                    trained.add(run.seed)
+        return trained, noise
+
+    later = {name: each for name, each in PUBLISHED.items() if each.world not in BEFORE_CLAIMS}
+    (seeds, noise), (others, more) = drawn(later), drawn(SECOND)
+    assert noise
+    assert more
+    assert not seeds & others
+    assert not noise & more

@@ -65,7 +65,7 @@ def test_results_stay_small():
     assert {path.suffix for path in files} <= {".md", ".png", ".json", ".gz"}
     contents = [
         path.read_bytes() for path in files if path.stat().st_size
-    ]  # a study without pictures has an empty file
+    ]  # no pictures: an empty file
     assert len(set(contents)) == len(contents)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from docs import floors, guidance_picture
+from docs.advice_table import with_advice
 from docs.damage_table import with_damage
 from docs.demo_table import with_demo
 from docs.judges_table import with_judges
@@ -104,6 +105,7 @@ FILLED: dict[str, tuple[Callable[[str], str], ...]] = {
     "README.md": (),
     "ARCHITECTURE.md": (architecture,),
     "docs/algorithms/ppo.md": (with_last_step,),
+    "docs/evaluation.md": (with_advice,),
     "docs/memory.md": (with_random_depth,),
     "docs/models.md": (),
     "docs/reproduce.md": (with_cost,),

@@ -63,9 +63,7 @@ def test_results_stay_small():
     assert sum(path.stat().st_size for path in files) <= MOST_BYTES
     assert all(path.stat().st_size <= LARGEST for path in files if path.suffix == ".png")
     assert {path.suffix for path in files} <= {".md", ".png", ".json", ".gz"}
-    contents = [
-        path.read_bytes() for path in files if path.stat().st_size
-    ]  # no pictures: an empty file
+    contents = [path.read_bytes() for path in files if path.stat().st_size]  # no pictures: an empty file
     assert len(set(contents)) == len(contents)
 
 

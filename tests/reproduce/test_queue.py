@@ -203,11 +203,11 @@ def test_a_stage_of_tuning_has_the_models_that_rises_are_measured_from(name, tmp
 
 def test_what_kept_its_preset_is_never_told_otherwise():
     """Runs of one study are not trained in two ways: where a grid does not choose, no later stage does."""
-    kept, chosen = set[tuple[str, str]](), set[tuple[str, str]]()
+    presets, chosen = set[tuple[str, str]](), set[tuple[str, str]]()
     for stage in load_queue("evidence").stages:
-        (chosen if stage.chooses else kept).update(tunes(stage))
-    assert {method for method, _ in kept} == {"kl", "fisher"}
-    assert not kept & chosen
+        (chosen if stage.chooses else presets).update(tunes(stage))
+    assert {method for method, _ in presets} == {"kl", "fisher"}
+    assert not presets & chosen
 
 
 def settled_before(position: int, ships: Queue):

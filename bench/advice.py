@@ -26,6 +26,7 @@ from kedge.files import write_text
 from kedge.runs.folder import RunFolder
 from kedge.workflows.frontier import frontier, read_looks
 
+FEW = 3  # looks, the base's among them, that are no choice of a step
 RECORD = Path(__file__).parents[1] / "docs" / "records" / "advice.json"
 
 
@@ -54,12 +55,11 @@ def measured(run: Path, *, draw: bool) -> dict[str, Any]:
         "method": config.algorithm.name,
         "beta": getattr(config.algorithm.instance, "beta", None),
         "judges": list(result.judges),
-        "looks": len(result.steps) - 1,
         "last": result.steps[-1].label,
-        "step": result.best_step.label,
-        "gained": gained(result.best_step, result.steps[-1], truth),
         "at the end": interval(result.steps[-1].changes[truth]),
     }
+    if len(result.steps) > FEW:
+        known |= {"step": result.best_step.label, "gained": gained(result.best_step, result.steps[-1], truth)}
     chosen = result.best_strength
     if chosen is not None:
         full = next(point for point in result.strengths if point.label == 1)

@@ -24,24 +24,24 @@ def with_advice(page: str) -> str:
 def table() -> str:
     """Kinds of runs down; what was advised, and what the truth says of it, across."""
     runs = json.loads(RECORD.read_text(encoding="utf-8"))
-    kinds: dict[tuple[str, str, float], list[Mapping[str, Any]]] = {}
+    kinds: dict[tuple[str, float, float], list[Mapping[str, Any]]] = {}
     for run in runs.values():
-        kinds.setdefault((run["trained"], run["method"], run["beta"] or 0.0), []).append(run)
+        kinds.setdefault((run["trained"], run["beta"] or 0.0, run["last"]), []).append(run)
     heads = (
         "trained on",
         "β",
         "runs",
         "truth at the end",
-        "step advised, of",
+        "steps",
+        "step advised",
         "truth there − at the end",
         "strength advised",
         "truth there − at full",
     )
     lines = [f"| {' | '.join(heads)} |", "|:---" + "|---:" * (len(heads) - 1) + "|"]
-    for (trained, _, beta), same in sorted(kinds.items()):
+    for (trained, beta, last), same in sorted(kinds.items()):
         end = _signed(np.mean([run["at the end"][0] for run in same]))
-        steps = f"{_range(same, 'step')} of {same[0]['last']:g}"
-        cells = [f"{beta:g}", str(len(same)), end, steps, _worth(same, STEP)]
+        cells = [f"{beta:g}", str(len(same)), end, f"{last:g}", _range(same, "step"), _worth(same, STEP)]
         cells += [_range(same, "strength"), _worth(same, STRENGTH)]
         lines.append(f"| {display(trained).title} | {' | '.join(cells)} |")
     return "\n".join([*lines, "", sentence(list(runs.values()))]) + "\n"

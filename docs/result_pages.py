@@ -11,7 +11,7 @@ from docs.headline import ALT, FIGURE, save_figure, sentences
 
 from kedge_papers import TARGETS
 from kedge_papers.claims.claim import AGAIN, load_claims
-from kedge_papers.claims.claims_page import claims_table, judged, summary, with_whole_tables
+from kedge_papers.claims.claims_page import claims_table, decided, judged, questions, summary, with_whole_tables
 from kedge_papers.claims.verdict import Judgement, judge_all
 from kedge_papers.pages.exhibit import Exhibit, save_small, source_of
 from kedge_papers.pages.page import page, source
@@ -113,7 +113,8 @@ def conclusions(everything: Mapping[str, Published], again: Mapping[str, Publish
     """The page of claims; ``again`` is what the second study has published."""
     judgements = judged(load_claims(), *_split(everything))
     table = claims_table(judgements, _split(everything)[0], lambda name: _links(name, everything, ""))
-    counts = summary(judgements, _split(everything)[0])
+    second = judged_again(again or {})
+    counts = " ".join(filter(None, [summary(judgements, _split(everything)[0]), together(judgements, second)]))
     parts = [
         NOTE,
         "# Conclusions",
@@ -121,7 +122,7 @@ def conclusions(everything: Mapping[str, Published], again: Mapping[str, Publish
         counts,
         table,
         *asked_again(again or {}),
-        predictions(judgements),
+        predictions(judgements, second),
     ]
     return "\n\n".join([*parts, ""])
 
@@ -130,32 +131,48 @@ def asked_again(again: Mapping[str, Published]) -> list[str]:
     """The second study's section, once something of it is published."""
     if not again:
         return []
-    results = _split(again)[0]
-    judgements = judge_all(load_claims(AGAIN), results)
+    results, judgements = _split(again)[0], judged_again(again)
     table = claims_table(judgements, results, lambda name: _links(name, again, f"{AGAIN}/"))
-    return [ASKED_AGAIN.strip(), summary(judgements, results), table]
+    return [ASKED_AGAIN.strip(), summary(judgements, results), table, "What is asked:", questions(judgements)]
 
 
-def predictions(judgements: Sequence[Judgement]) -> str:
-    """What was expected of the claims before the runs, beside what came out."""
+def judged_again(again: Mapping[str, Published]) -> list[Judgement]:
+    """The second study's claims, by its own records alone; none before there are any."""
+    return judge_all(load_claims(AGAIN), _split(again)[0]) if again else []
+
+
+def together(first: Sequence[Judgement], second: Sequence[Judgement]) -> str:
+    """How many claims one of the two studies has decided, in a sentence; nothing before the second has begun."""
+    if not second:
+        return ""
+    numbers = decided(first) | decided(second)
+    return f"Together the two studies have decided {len(numbers)} of the {len(first)} claims."
+
+
+def predictions(judgements: Sequence[Judgement], later: Sequence[Judgement] = ()) -> str:
+    """What was expected of the claims before the runs, beside what came out of the first study and of the second."""
     expected = yaml.safe_load(PREDICTIONS.read_text(encoding="utf-8"))
-    lines = ["## What the audit expected, before these runs", "", "| | expected | verdict |", "|---:|:---|:---|"]
+    second = {each.claim.number: each.verdict for each in later}
+    lines = ["## What the audit expected, before these runs", ""]
+    lines += ["| | expected | verdict | asked again |", "|---:|:---|:---|:---|"]
     for each in judgements:
-        if each.claim.number in expected:
-            lines.append(f"| {each.claim.number} | {expected[each.claim.number]} | {each.verdict} |")
+        number = each.claim.number
+        if number in expected:
+            lines.append(f"| {number} | {expected[number]} | {each.verdict} | {second.get(number, '–')} |")
     return "\n".join(lines)
 
 
 def section(everything: Mapping[str, Published], again: Mapping[str, Published] | None = None) -> str:
     """The README's section, between its markers: what came out, and how many claims came out how."""
     results = _split(everything)[0]
-    counts = summary(judged(load_claims(), *_split(everything)), results)
+    judgements, second = judged(load_claims(), *_split(everything)), judged_again(again or {})
+    counts = summary(judgements, results)
     lines = [" ".join(sentences(results))]
     if (RESULTS / FIGURE).is_file():
         lines.append(f"![{ALT}](docs/results/{FIGURE})")
     if again:
-        seen = _split(again)[0]
-        counts += f" Asked again, of fresh seeds: {summary(judge_all(load_claims(AGAIN), seen), seen)}"
+        asked = summary(second, _split(again)[0], "that were asked again with fresh seeds")
+        counts += f" {asked} {together(judgements, second)}"
     lines.append(f"{counts} [Each claim, what was measured, and the verdict](docs/results/conclusions.md).")
     return "\n".join([START, "\n\n".join(filter(None, lines)), END])
 

@@ -18,12 +18,12 @@ TRUTH, JUDGE, TRAINED = "oracle", "imagereward@emoji", "pickscore@emoji"
 
 
 def run_folder(home: Path, truth: tuple[float, float, float]) -> Path:
-    """A run that its judge likes best at step 10, and whose truth is as given, at steps 0, 10 and 20."""
+    """A run that its judge likes best at step 10, and whose truth is as given, at steps 0, 10 and 30."""
     base, rng = np.linspace(-1, 1, len(PROMPTS)), np.random.default_rng(0)
     base = base / base.std(ddof=1)
     (home / "watched").mkdir(parents=True)
     (home / "config.yaml").write_text(dump(load_config("emoji-rocm")), encoding="utf-8")
-    for step, judged, true in zip((0, 10, 20), (0.0, 1.0, -1.0), truth, strict=True):
+    for step, judged, true in zip((0, 10, 20, 30), (0.0, 1.0, 0.5, -1.0), (*truth[:2], 0.0, truth[2]), strict=True):
         noise = 0.01 * rng.standard_normal(len(PROMPTS)) if step else 0.0
         scores = {TRAINED: base + step, JUDGE: base + judged, TRUTH: base + true + noise}
         facts = {"samples_per_prompt": 1}
@@ -52,7 +52,7 @@ def test_a_table_tells_runs_of_one_kind_together(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(advice_table, "RECORD", tmp_path / "advice.json")
     advice_table.RECORD.write_text(json.dumps(runs))
     text = advice_table.table()
-    assert "| 10 of 20 |" in text
+    assert "| 30 | 10 |" in text
     assert "at the advised step at least as high as at the end in 1 of 2 runs, lower beyond chance in 1" in text
     assert "at the advised strength at least as high as at the end in 1 of 1 runs, lower beyond chance in 0" in text
     assert "+0.25 (1 of 1 not below 0)" in text

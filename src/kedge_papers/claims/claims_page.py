@@ -45,6 +45,20 @@ def claims_table(judgements: Sequence[Judgement], results: Mapping[str, Result],
     return "\n".join(lines)
 
 
+def questions(judgements: Sequence[Judgement]) -> str:
+    """What each claim asks, as a list."""
+    return "\n".join(f"- **{each.claim.number}** {each.claim.question}" for each in judgements)
+
+
+def decided(judgements: Sequence[Judgement]) -> set[int]:
+    """The numbers of the claims that hold, do not hold, or depend on something."""
+    numbers = set()
+    for each in judgements:
+        if each.verdict in (HOLDS, FAILS, DEPENDS):
+            numbers.add(each.claim.number)
+    return numbers
+
+
 def with_whole_tables(results: Mapping[str, Result]) -> dict[str, Result]:
     """The results, with Table 1 as one where its parts were run one by one."""
     parts = []
@@ -74,7 +88,7 @@ def _numbers(judgement: Judgement) -> str:
     return "; ".join(shown)
 
 
-def summary(judgements: Sequence[Judgement], results: Mapping[str, Result]) -> str:
+def summary(judgements: Sequence[Judgement], results: Mapping[str, Result], what: str = "claims") -> str:
     """How many claims came out how, in a sentence; those that older records alone speak of are not counted."""
     counts = Counter(_kind(each, results) for each in judgements)
     names = {  # of one, of several
@@ -88,7 +102,7 @@ def summary(judgements: Sequence[Judgement], results: Mapping[str, Result]) -> s
     for kind, (one, several) in names.items():
         if counts[kind]:
             phrases.append(f"{counts[kind]} {one if counts[kind] == 1 else several}")
-    return f"Of {len(judgements)} claims, {', '.join(phrases)}."
+    return f"Of {len(judgements)} {what}, {', '.join(phrases)}."
 
 
 def _kind(judgement: Judgement, results: Mapping[str, Result]) -> str:

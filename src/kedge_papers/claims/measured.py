@@ -49,10 +49,11 @@ class Measured:
 
 
 def beyond(measured: Measured, margin: float) -> Measured:
-    """By how much a mean is more than a margin; the text stays that of the mean."""
+    """By how much a mean is more than a margin; the text stays that of the mean, and names the margin."""
     whole, units = measured.effect, tuple(unit - margin for unit in measured.units)
     effect = replace(whole, value=whole.value - margin, low=whole.low - margin, high=whole.high - margin)
-    return replace(measured, effect=effect, p=p_of(effect), units=units)
+    text = f"{measured.text} (asked: {margin:g})"
+    return replace(measured, effect=effect, p=p_of(effect), units=units, text=text)
 
 
 def p_of(effect: Interval) -> float:

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from docs.result_pages import BEFORE_CLAIMS, RECORDS, RESULTS
+from docs.result_pages import BEFORE_CLAIMS, RECORDS, RESULTS, together
 
 from helpers.invented_records import PROMPTS, record, result, rising
 from kedge.config import ConfigError
 from kedge.evaluation.statistics import Interval, mean_interval
 from kedge_papers import TARGETS
 from kedge_papers.claims.claim import AGAIN, FIRST, Claim, Contrast, claim_files, load_claim, load_claims
-from kedge_papers.claims.claims_page import claims_table, judged, summary
+from kedge_papers.claims.claims_page import claims_table, decided, judged, summary
 from kedge_papers.claims.contrasts import KINDS, Measured, measure, p_of, seeds_in
 from kedge_papers.claims.verdict import DEPENDS, FAILS, HOLDS, MISSING, OPEN, judge, judge_all
 from kedge_papers.records.gradient_noise import gradient_noise
@@ -461,3 +461,18 @@ def test_the_estimator_whose_batches_agree_more_is_the_steadier_one():
     wrong = sum(measured(0.7, 0.7, seed).p < 0.05 for seed in range(200))
     assert 2 <= wrong <= 20
     assert measure(contrast, result([])) is None
+
+
+def test_what_either_study_decides_is_counted_once(planted):
+    """And what neither decides, not at all."""
+    claims = [replace(claim_of(name), number=number) for number, name in enumerate("abc", 1)]
+
+    def study(a: float, b: float) -> list:
+        planted.update(a=(0.3, a), b=(-0.3, b), c=(0.3, 0.5))
+        return judge_all(claims, {"planted": result([])}, looks=False)
+
+    first, second, neither = study(0.001, 0.5), study(0.001, 0.001), study(0.5, 0.5)
+    assert (decided(first), decided(second), decided(neither)) == ({1}, {1, 2}, set())
+    assert together(first, second) == "Together the two studies have decided 2 of the 3 claims."
+    assert together(first, neither).endswith("1 of the 3 claims.")
+    assert together(first, []) == ""

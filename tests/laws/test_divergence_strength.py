@@ -10,7 +10,7 @@ from kedge.divergence_strength import equal_strength, expected, relative_slope
 from kedge.divergences import SampledJensenShannon, make_divergence
 from kedge.gaussian import Gaussian
 
-STEPS, DIMENSIONS = 7, 512  # K − 1 of eight steps, and the emoji world's latents
+STEPS, DIMENSIONS = 7, 512  # K − 1 of eight steps, and the latents of the first emoji world: x is as large as anywhere
 
 
 def per_step(nats: float) -> float:

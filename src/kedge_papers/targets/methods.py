@@ -108,9 +108,9 @@ def level_unit(result: Result) -> float | None:
 
 
 def speed_table(result: Result, methods: Mapping[str, Sequence[RunRecord]]) -> Table | None:
-    """How many times more queries and time each method took than the first, to each level."""
+    """How many times more queries and time each method took than the first, to each level; None of one alone."""
     unit, curve = level_unit(result), f"held_out/{trained_metric(result.runs)}"
-    if unit is None:
+    if unit is None or len(methods) < 2:
         return None
     (first, ours), *others = methods.items()
     lines, late = [], []

@@ -171,8 +171,8 @@ def section(everything: Mapping[str, Published], again: Mapping[str, Published] 
     if (RESULTS / FIGURE).is_file():
         lines.append(f"![{ALT}](docs/results/{FIGURE})")
     if again:
-        asked = summary(second, _split(again)[0], "that were asked again with fresh seeds")
-        counts += f" {asked} {together(judgements, second)}"
+        more = summary(second, _split(again)[0], "that were asked again with fresh seeds")
+        counts += f" {more} {together(judgements, second)}"
     lines.append(f"{counts} [Each claim, what was measured, and the verdict](docs/results/conclusions.md).")
     return "\n".join([START, "\n\n".join(filter(None, lines)), END])
 

@@ -21,7 +21,7 @@ from kedge import __version__
 ROOT = Path(__file__).parents[1]
 LARGEST = 500_000
 # Bundled models, a world in the making, recorded runs.
-LARGE = ("src/kedge/worlds/emoji/assets/", "docs/results/records/")
+LARGE = ("src/kedge/worlds/emoji/assets/", "docs/results/records/", "docs/results/again/records/")
 
 
 def read(name: str) -> str:

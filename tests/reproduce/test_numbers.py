@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -21,10 +22,11 @@ from docs.result_pages import published as published_pages
 
 from kedge.worlds.emoji.atlas import ASSETS
 from kedge.worlds.emoji.build.card import RECORD, card
+from kedge_papers.claims.claim import AGAIN
 
 ROOT = Path(__file__).parents[2]
 RESULTS, RECORDS = ROOT / "docs" / "results", ROOT / "docs" / "records"
-PAGES = [ROOT / "README.md", *sorted(RESULTS.glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted(RESULTS.rglob("*.md"))]
 GENERATED = re.compile(r"<!-- (\w[\w ]*): written by docs/generate\.py.*?<!-- end of \1 -->", re.DOTALL)
 NOT_PROSE = re.compile(r"```.*?```|`[^`\n]*`|\]\([^)]*\)|<!--.*?-->|https?://\S+", re.DOTALL)
 # Numbers that are names, settings or versions: nobody measured them.
@@ -84,7 +86,8 @@ def test_what_is_generated_is_up_to_date_for_the_readme_and_results():
     """The marks are there, and between them stands what the records say."""
     text = {path: content for path, content in written().items() if path.suffix == ".md"}
     pages = published_pages()
-    for path, rewrite in ((ROOT / "README.md", with_section), (RESULTS / "README.md", with_index)):
+    both = partial(with_section, again=published_pages(RESULTS / AGAIN))
+    for path, rewrite in ((ROOT / "README.md", both), (RESULTS / "README.md", with_index)):
         shown = path.read_text(encoding="utf-8")
         assert text[path] == shown == rewrite(shown, pages)
         assert len(GENERATED.findall(shown)) >= 2

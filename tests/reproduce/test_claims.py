@@ -19,7 +19,8 @@ from kedge.evaluation.statistics import Interval, mean_interval
 from kedge_papers import TARGETS
 from kedge_papers.claims.claim import AGAIN, FIRST, Claim, Contrast, claim_files, load_claim, load_claims
 from kedge_papers.claims.claims_page import claims_table, decided, judged, summary
-from kedge_papers.claims.contrasts import KINDS, Measured, measure, p_of, seeds_in
+from kedge_papers.claims.contrasts import KINDS, measure, seeds_in
+from kedge_papers.claims.measured import Measured, p_of
 from kedge_papers.claims.verdict import DEPENDS, FAILS, HOLDS, MISSING, OPEN, judge, judge_all
 from kedge_papers.records.gradient_noise import gradient_noise
 from kedge_papers.records.result import Result

@@ -9,7 +9,8 @@ from statistics import NormalDist
 
 from kedge.evaluation.statistics import holm
 from kedge_papers.claims.claim import FAMILY_ERROR, Claim, Contrast
-from kedge_papers.claims.contrasts import Measured, measure, seeds_in
+from kedge_papers.claims.contrasts import measure, seeds_in
+from kedge_papers.claims.measured import Measured
 from kedge_papers.records.result import Result
 
 HOLDS, FAILS, DEPENDS, OPEN, MISSING = "holds", "does not hold", "depends", "undecided", "not measured yet"

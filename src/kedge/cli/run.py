@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import io
 import logging
 import os
@@ -35,6 +36,8 @@ def main() -> None:
         code, message = explain(error)
         print(f"kedge: {message}", file=sys.stderr)
         sys.exit(code)
+    finally:
+        gc.freeze()  # at the end Python looks for garbage among everything that torch and others made: for two seconds
 
 
 def _first_process_talks() -> None:

@@ -70,12 +70,17 @@ class Published:
         return f"{NOTE}\n\n{page(self.result, exhibit, f'{self.result.target}.png', self.world)}"
 
 
+def stores(folder: Path = RESULTS) -> list[RecordStore]:
+    """The records of every world of a study, the latest last; none before its first are published."""
+    records = folder / RECORDS
+    homes = [path for path in records.iterdir() if path.is_dir()] if records.is_dir() else []
+    return [RecordStore(home) for home in sorted(homes)]
+
+
 def published(folder: Path = RESULTS) -> dict[str, Published]:
     """Target → what is recorded of it, in the latest world that it was measured in; nothing if nothing is."""
     published: dict[str, Published] = {}
-    records = folder / RECORDS
-    for home in sorted(path for path in records.iterdir() if path.is_dir()) if records.is_dir() else ():
-        store = RecordStore(home)
+    for store in stores(folder):
         published |= {name: Published(result, store.world) for name, result in store.results().items()}
     return {name: published[name] for name in sorted(published)}
 
@@ -121,17 +126,17 @@ def conclusions(everything: Mapping[str, Published], again: Mapping[str, Publish
         CONCLUSIONS.strip(),
         counts,
         table,
-        *asked_again(again or {}),
+        *asked_again(again or {}, second),
         predictions(judgements, second),
     ]
     return "\n\n".join([*parts, ""])
 
 
-def asked_again(again: Mapping[str, Published]) -> list[str]:
+def asked_again(again: Mapping[str, Published], judgements: Sequence[Judgement]) -> list[str]:
     """The second study's section, once something of it is published."""
     if not again:
         return []
-    results, judgements = _split(again)[0], judged_again(again)
+    results = _split(again)[0]
     table = claims_table(judgements, results, lambda name: _links(name, again, f"{AGAIN}/"))
     return [ASKED_AGAIN.strip(), summary(judgements, results), table, "What is asked:", questions(judgements)]
 

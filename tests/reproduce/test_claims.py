@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from docs.result_pages import BEFORE_CLAIMS, RECORDS, RESULTS, together
+from docs.result_pages import BEFORE_CLAIMS, RESULTS, stores, together
 
 from helpers.invented_records import PROMPTS, record, result, rising
 from kedge.config import ConfigError
@@ -24,7 +24,6 @@ from kedge_papers.claims.measured import Measured, p_of
 from kedge_papers.claims.verdict import DEPENDS, FAILS, HOLDS, MISSING, OPEN, judge, judge_all
 from kedge_papers.records.gradient_noise import gradient_noise
 from kedge_papers.records.result import Result
-from kedge_papers.records.store import RecordStore
 
 ROOT = Path(__file__).parents[2]
 METRICS = ("pickscore", "aesthetic", "hpsv2", "clipscore", "blipscore", "imagereward")
@@ -83,11 +82,10 @@ def test_a_claim_is_committed_before_its_first_record():
     if git(ROOT, "rev-parse", "--is-shallow-repository") == "true":
         pytest.skip("a shallow checkout has no history")
     for study in (FIRST, AGAIN):
-        targets, records = {}, RESULTS / study / RECORDS
-        for home in (path for path in records.iterdir() if path.is_dir()) if records.is_dir() else ():
-            store = RecordStore(home)
+        targets = {}
+        for store in stores(RESULTS / study):
             if store.world not in BEFORE_CLAIMS:
-                targets |= dict.fromkeys(store.results(), home / "targets.json")
+                targets |= dict.fromkeys(store.results(), store.folder / "targets.json")
         assert changed_too_late(ROOT, claim_files(study), targets) == []
 
 

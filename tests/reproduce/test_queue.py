@@ -15,7 +15,7 @@ from kedge.cli.app import app
 from kedge.config import ConfigError
 from kedge.files import locked
 from kedge.workflows.runner.matrix import Matrix
-from kedge_papers.claims.claim import AGAIN, load_claims
+from kedge_papers.claims.claim import AGAIN, Claim, load_claims
 from kedge_papers.records.store import RecordStore
 from kedge_papers.runner.experiment_set import load_experiment_set
 from kedge_papers.runner.frozen import FROZEN
@@ -157,13 +157,18 @@ def test_a_pattern_without_runs_and_a_target_beside_the_queue_are_told(tmp_path)
         load_queue("evidense")
 
 
+def most_seeds(queue: Queue, claim: Claim) -> int:
+    """Of the stages that answer a claim."""
+    own = [stage for stage in queue.stages if claim.experiment in (stage.target, stage.target.rstrip("abcd"))]
+    assert own, claim.claim
+    return max(stage.seeds for stage in own)
+
+
 def test_every_claim_is_settled_by_the_queue_that_ships():
     """Each claim's experiment is in it, with as many seeds as its last look asks for; and claims are named in order."""
-    stages = load_queue("evidence").stages
+    queue = load_queue("evidence")
     for claim in load_claims():
-        own = [stage for stage in stages if claim.experiment in (stage.target, stage.target.rstrip("abcd"))]
-        assert own, claim.claim
-        seeds = max(stage.seeds for stage in own)
+        seeds = most_seeds(queue, claim)
         times = 2 if claim.experiment in ("hacking", "fig4") else 0.5 if claim.number in (8, 9) else 1
         assert times * seeds >= max(claim.looks, default=1), claim.claim
 
@@ -174,8 +179,7 @@ def test_every_claim_that_is_asked_again_is_settled_by_its_queue():
     assert load_experiment_set(queue.experiments).claims == AGAIN
     for claim in load_claims(AGAIN):
         if claim.experiment != "table4":
-            own = [stage for stage in queue.stages if claim.experiment in (stage.target, stage.target.rstrip("abcd"))]
-            assert max(stage.seeds for stage in own) >= max(claim.looks, default=1), claim.claim
+            assert most_seeds(queue, claim) >= max(claim.looks, default=1), claim.claim
 
 
 def tunes(stage: Stage) -> set[tuple[str, str]]:

@@ -32,9 +32,7 @@ def sweep_command(
     cpus: Annotated[float | None, typer.Option(help="On Ray: CPUs for each run; 1 by default.")] = None,
     gpus: Annotated[
         float | None,
-        typer.Option(
-            help="On Ray: GPUs for each run, or a part of one; 1 by default where there are any.",
-        ),
+        typer.Option(help="On Ray: GPUs for each run, or a part of one; 1 by default where there are any."),
     ] = None,
     only_list: Annotated[bool, typer.Option("--list", help="Print each run as a command, run nothing.")] = False,
     format: Annotated[str, typer.Option(help="Of --list: commands, or slurm for a job array.")] = "commands",

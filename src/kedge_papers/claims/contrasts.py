@@ -25,10 +25,11 @@ from kedge_papers.records.peaks import cross_fitted, others_peak
 from kedge_papers.records.result import Result
 from kedge_papers.records.rows import Row, paired_scores, several_seeds, standardised
 from kedge_papers.records.speed import sooner
+from kedge_papers.runner.experiment_set import SEEDS_APART
 from kedge_papers.targets.estimators import arm_ratio
 from kedge_papers.targets.methods import level_unit, trained_metric
 from kedge_papers.targets.rocm_study import preferences
-from kedge_papers.targets.tuning_grid import SEED, spread
+from kedge_papers.targets.tuning_grid import spread
 
 Options = Mapping[str, Any]
 Kind = Callable[[Result, Options], Measured | None]
@@ -41,7 +42,7 @@ def measure(contrast: Contrast, result: Result, seeds: int | None = None) -> Mea
 
 def first_seeds(result: Result, seeds: int) -> Result:
     """The result without the repetitions after the first so many."""
-    runs = tuple(run for run in result.runs if not run.trained or run.seed % SEED < seeds)
+    runs = tuple(run for run in result.runs if not run.trained or run.seed % SEEDS_APART < seeds)
     if "votes" not in result.extra:
         return replace(result, runs=runs)
     votes = {}
@@ -58,7 +59,7 @@ def seeds_in(contrast: Contrast, result: Result) -> int:
         seeds = set()
         for run in result.runs:
             if run.family == family and run.usable:
-                seeds.add(run.seed % SEED)
+                seeds.add(run.seed % SEEDS_APART)
         count = 0
         while count in seeds:
             count += 1

@@ -18,6 +18,7 @@ from kedge.config.text import read_yaml, validated
 
 SHIPPED = ("emoji", "papers", "again", "again-bases")
 SEE_DAMAGE = ("clipscore", "blipscore", "imagereward")  # random adapters far from the base lower these, and the truth
+SEEDS_APART = 1000  # what repetitions of different purposes lie apart; within each they count from a multiple of it
 Overrides = dict[str, Any]
 
 
@@ -190,9 +191,9 @@ class ExperimentSet:
     tuned: dict[str, dict[str, Overrides]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.first_seed % 1000:
+        if self.first_seed % SEEDS_APART:
             raise ValueError(
-                f"first_seed must be a multiple of 1000, not {self.first_seed}: claims count seeds from there"
+                f"first_seed must be a multiple of {SEEDS_APART}, not {self.first_seed}: claims count seeds from there"
             )
 
     @property

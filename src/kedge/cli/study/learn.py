@@ -21,8 +21,7 @@ def fit(
     ] = None,
     question: Annotated[str | None, typer.Option(help="Which votes; the first question's by default.")] = None,
     held_out: Annotated[
-        float,
-        typer.Option(min=0.05, max=0.9, help="Share of prompts kept to measure accuracy."),
+        float, typer.Option(min=0.05, max=0.9, help="Share of prompts kept to measure accuracy.")
     ] = 0.2,
     epochs: Annotated[int, typer.Option(min=0, help="At most; the best on validation votes is kept.")] = 12,
     lr: Annotated[float | None, typer.Option(help="By default 5e-6; 2e-5 for the emoji CLIP.")] = None,

@@ -19,7 +19,7 @@ from packaging.utils import canonicalize_name
 from kedge import __version__
 
 ROOT = Path(__file__).parents[1]
-LARGEST = 500_000
+LARGEST, MOST = 500_000, 60_000_000  # bytes of a file, of all tracked files
 # Bundled models, a world in the making, recorded runs.
 LARGE = ("src/kedge/worlds/emoji/assets/", "docs/results/records/", "docs/results/again/records/")
 
@@ -96,6 +96,11 @@ def tracked() -> list[Path]:
     if listed.returncode:
         pytest.skip("not a git checkout")
     return [ROOT / name for name in listed.stdout.split("\0") if name]
+
+
+def test_a_checkout_stays_small():
+    """Bundled models, records and pictures together; what grows here is cloned by everybody."""
+    assert sum(path.lstat().st_size for path in tracked() if path.is_file()) < MOST  # a link is no copy
 
 
 def test_no_large_files():

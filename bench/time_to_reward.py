@@ -14,12 +14,13 @@ training prompts (kedge_papers.runner.prompt_sets), none of which is among eithe
 
 Time is the processor's, on one thread: what else runs on the machine does not count. Looking is not counted either.
 Every finished stretch is written down, so that the same command goes on where it was stopped. Writes RECORD
-(docs/records/time-to-reward.json), docs/results/time-to-reward.md and its figure.
+(docs/records/time-to-reward.json.gz), docs/results/time-to-reward.md and its figure.
 """
 
 from __future__ import annotations
 
 import argparse
+import gzip
 import itertools
 import json
 import os
@@ -39,7 +40,7 @@ from bench.reward_race_trial import UNWATCHED, Judge, Trial, train_until
 from kedge.config import ConfigError, RunConfig, load_config, preset
 from kedge.config.document import document
 from kedge.evaluation.judges import standing
-from kedge.files import write_text
+from kedge.files import replacing
 from kedge.hashing import text_hash
 from kedge.policies.fingerprint import fingerprint
 from kedge.rewards import REWARDS, load_reward
@@ -47,7 +48,7 @@ from kedge.runs.folder import environment
 from kedge_papers.runner import prompt_sets
 from kedge_papers.runner.options import WHOLE
 
-RECORD = Path(__file__).parents[1] / "docs" / "records" / "time-to-reward.json"
+RECORD = Path(__file__).parents[1] / "docs" / "records" / "time-to-reward.json.gz"
 LEVEL = 0.5  # σ of the base model's scores
 KEEP = 3  # one in so many goes on to the next rung
 LOOKS_A_RUNG = 2
@@ -134,8 +135,9 @@ class Race:
         now = time.process_time()
         self.record["spent"] = self.record["spent"] + now - self._clock
         self._clock = now
-        self.out.parent.mkdir(parents=True, exist_ok=True)
-        write_text(self.out, json.dumps(self.record, ensure_ascii=False) + "\n")
+        line = json.dumps(self.record, ensure_ascii=False) + "\n"
+        with replacing(self.out) as draft:
+            draft.write_bytes(gzip.compress(line.encode(), mtime=0))
 
     def left(self) -> float:
         """Of the budget."""
@@ -267,7 +269,7 @@ def start(race: Race) -> None:
         "recipe": text_hash([document(recipe)])[:16],
         "sampled": recipe.model.steps,
     }
-    known = json.loads(race.out.read_text(encoding="utf-8")) if race.out.is_file() else {}
+    known = json.loads(gzip.decompress(race.out.read_bytes())) if race.out.is_file() else {}
     if known and {key: known.get(key) for key in facts} == facts and race.runs.is_dir():
         race.record = known
     else:

@@ -91,3 +91,7 @@ def test_one_pair_of_models_decides_no_claim():
 
 def test_the_first_seeds_votes_are_a_study_of_their_own():
     assert first_seeds(study(0.75, 0.2), 1).extra["votes"] == study(0.75).extra["votes"]
+    later = study(0.75, 0.2)  # of a study whose seeds count from 2000
+    seeds = [seed + 2000 for seed in later.extra["votes"]["pickscore"]["seed"]]
+    later.extra["votes"]["pickscore"]["seed"] = seeds
+    assert set(first_seeds(later, 1).extra["votes"]["pickscore"]["seed"]) == {2000}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 
@@ -62,7 +63,8 @@ def test_the_table_tells_queries_beyond_the_number_of_seconds_and_who_fell() -> 
 
 def test_a_preset_that_changed_begins_a_new_race(tmp_path: Path) -> None:
     plan = Plan(budget=1.0, longest=0.5, tuning=2, test=2, seeds=2)
-    races = [Race(plan, "emoji-rocm", changes, tmp_path, tmp_path / "r.json") for changes in ([], ["optimizer.lr=1"])]
+    out = tmp_path / "r.json.gz"
+    races = [Race(plan, "emoji-rocm", changes, tmp_path, out) for changes in ([], ["optimizer.lr=1"])]
     for race in races:
         start(race)
     assert races[0].record["recipe"] != races[1].record["recipe"]
@@ -108,10 +110,10 @@ def test_half_of_what_is_looked_at_is_of_the_trained_kind_and_levels_are_of_that
 @pytest.mark.slow
 def test_a_race_runs_goes_on_and_writes_its_page(tmp_path: Path) -> None:
     plan = Plan(budget=1.0, longest=0.5, tuning=2, test=2, seeds=2, rungs=2, fewest=3)
-    race = Race(plan, "emoji-rocm", ["model.steps=2"], tmp_path / "runs", tmp_path / "record.json")
+    race = Race(plan, "emoji-rocm", ["model.steps=2"], tmp_path / "runs", tmp_path / "record.json.gz")
     page = tmp_path / "page.md"
     run(race, page)
-    record = json.loads(race.out.read_text())
+    record = json.loads(gzip.decompress(race.out.read_bytes()))
     assert record["candidates"] == 3
     assert len(record["confirmation"]["trials"]) == 6
     text = page.read_text()
@@ -122,8 +124,8 @@ def test_a_race_runs_goes_on_and_writes_its_page(tmp_path: Path) -> None:
     # Stopped within the confirmation: what is written down is not trained again, the rest is.
     last = record["confirmation"]["trials"][-1]
     del record["trials"][last]
-    race.out.write_text(json.dumps(record))
-    again = Race(plan, "emoji-rocm", ["model.steps=2"], tmp_path / "runs", tmp_path / "record.json")
+    race.out.write_bytes(gzip.compress(json.dumps(record).encode()))
+    again = Race(plan, "emoji-rocm", ["model.steps=2"], tmp_path / "runs", tmp_path / "record.json.gz")
     run(again, page)
     assert again.record["trials"].keys() == race.record["trials"].keys()
     for key, known in record["trials"].items():

@@ -57,7 +57,7 @@ def test_mistakes_are_told(tmp_path):
     path.write_text("from: emoji\npases: 45000\n")
     with pytest.raises(ConfigError, match=r"mine\.yaml: pases: "):
         load_experiment_set(str(path))
-    with pytest.raises(ConfigError, match="choose from emoji, papers, again, again-bases, or give a YAML file"):
+    with pytest.raises(ConfigError, match="choose from emoji, papers, again, again-bases, again-raters, or give a"):
         load_experiment_set("emojis")
 
 

@@ -47,7 +47,7 @@ def first_seeds(result: Result, seeds: int) -> Result:
         return replace(result, runs=runs)
     votes = {}
     for reward, columns in result.extra["votes"].items():
-        early = np.array(columns["seed"]) < seeds
+        early = np.array(columns["seed"]) % SEEDS_APART < seeds
         votes[reward] = {name: np.array(column)[early].tolist() for name, column in columns.items()}
     return replace(result, runs=runs, extra={**result.extra, "votes": votes})
 

@@ -162,11 +162,11 @@ def plain_json(value: Any) -> Any:
 
 
 def _scores(evaluation: Evaluation) -> dict[str, Any]:
-    """Without the summary, which follows from the scores, and image statistics, which no target shows.
+    """Without the summary, which follows from the scores, and image statistics and distances, which no target shows.
 
     What an evaluation does not have is left out, so that records keep their digests when evaluations learn more.
     """
-    data = {**evaluation.to_dict(), "summary": {}, "statistics": {}}
+    data = {**evaluation.to_dict(), "summary": {}, "statistics": {}, "distances": {}}
     scores = {}
     for key, value in data.items():
         if value or key in ALWAYS:

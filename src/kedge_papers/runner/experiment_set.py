@@ -1,8 +1,8 @@
 """Experiment sets: what the papers' experiments are made with in the emoji world, with their own models, or by a file.
 
 An experiment set is a YAML file; ``emoji.yaml`` and ``papers.yaml`` ship beside this module and hold all that a target
-needs: models, rewards, prompts, budgets, the methods' recipes. ``again.yaml`` and ``again-bases.yaml`` are the second
-study: what the first one left open, asked again of fresh seeds.
+needs: models, rewards, prompts, budgets, the methods' recipes. ``again.yaml``, ``again-bases.yaml`` and
+``again-raters.yaml`` are the second study: what the first one left open, asked again of fresh seeds.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 from kedge.config import ConfigError
 from kedge.config.text import read_yaml, validated
 
-SHIPPED = ("emoji", "papers", "again", "again-bases")
+SHIPPED = ("emoji", "papers", "again", "again-bases", "again-raters")
 SEE_DAMAGE = ("clipscore", "blipscore", "imagereward")  # random adapters far from the base lower these, and the truth
 SEEDS_APART = 1000  # what repetitions of different purposes lie apart; within each they count from a multiple of it
 Overrides = dict[str, Any]

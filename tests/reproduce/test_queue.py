@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,25 @@ def test_a_base_model_alone_begins_no_target_that_trains(tmp_path):
     assert alone.result(TARGET) is not None
 
 
+def test_two_machines_publish_to_one_place(tmp_path):
+    """What one recorded stays when the other publishes runs of its own; of one that both have made, the latter's."""
+    pages, names = tmp_path / "pages", ([["first", "base"]], [["first"], ["second"]])
+    for machine, stages in enumerate(names):
+        out = tmp_path / f"machine-{machine}"
+        parts = tuple(Stage(TARGET, tuple(runs)) for runs in stages)
+        Lane(Queue("emoji", parts), out).go(lambda _: None)
+        whole = Lane(Queue("emoji", (Stage(TARGET),)), out)
+        assert whole.publish(pages) == [TARGET]
+    recorded = RecordStore(pages).results()[TARGET]
+    states = {run.name: run.state for run in recorded.runs}
+    assert states == {"first": "finished", "base": "finished", "second": "finished"}
+    assert recorded.run("first").seconds == RecordStore(out / "records").results()[TARGET].run("first").seconds
+    other = replace(recorded.run("base"), config={"another": "recipe"})
+    RecordStore(pages).put(replace(recorded, runs=(other,)))
+    assert whole.publish(pages) == [TARGET]
+    assert {run.name for run in RecordStore(pages).results()[TARGET].runs} == {"first", "second"}
+
+
 def test_a_killed_lane_goes_on_where_it_was(tmp_path):
     """The first run is killed in its sixth step: the records say how far it was, and the same command finishes it."""
     out, path = tmp_path / "out", queue(tmp_path)
@@ -153,7 +173,7 @@ def test_a_pattern_without_runs_and_a_target_beside_the_queue_are_told(tmp_path)
         Stage(TARGET, ("frist",)).of(Matrix(MICRO.runs(MatrixOptions(EMOJI)), tmp_path))
     refused = CliRunner().invoke(app, ["reproduce", "table4", "--queue", str(queue(tmp_path))])
     assert "--queue takes no target (table4)" in str(refused.exception)
-    with pytest.raises(ConfigError, match="no queue 'evidense': choose evidence, again, or give a YAML file"):
+    with pytest.raises(ConfigError, match="no queue 'evidense': choose evidence, again, again-raters, or"):
         load_queue("evidense")
 
 
@@ -174,11 +194,11 @@ def test_every_claim_is_settled_by_the_queue_that_ships():
 
 
 def test_every_claim_that_is_asked_again_is_settled_by_its_queue():
-    """With as many seeds as its look asks for; Table 4 has prompts of its own and no training."""
-    queue = load_queue("again")
-    assert load_experiment_set(queue.experiments).claims == AGAIN
+    """With as many seeds as its look asks for. Raters have a queue of their own; Table 4 trains nothing."""
     for claim in load_claims(AGAIN):
         if claim.experiment != "table4":
+            queue = load_queue("again-raters" if claim.experiment == "fig3" else "again")
+            assert load_experiment_set(queue.experiments).claims == AGAIN
             assert most_seeds(queue, claim) >= max(claim.looks, default=1), claim.claim
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -232,14 +232,42 @@ class Lane:
         return Result(target, facts, tuple(runs.values()), extra, sheets) if runs and begun else None
 
     def publish(self, folder: Path) -> list[str]:
-        """Put all targets' records, partial as they are, among those of another folder; returns their names."""
-        results = []
+        """Put all targets' records, partial as they are, among those of another folder; returns their names.
+
+        Several machines may publish there: runs that the queue asks for, that are recorded there and that were not
+        begun here, stay.
+        """
+        store, results = RecordStore(folder), []
+        recorded = store.results()
         for target in self.queue.targets:
             result = self.result(target)
             if result is not None:
-                results.append(result)
-        RecordStore(folder).put(*results)
+                others = recorded.get(target)
+                results.append(self._with_others(result, others) if others else result)
+        store.put(*results)
         return [result.target for result in results]
+
+    def _with_others(self, result: Result, others: Result) -> Result:
+        """A target's result, and what another machine recorded of the runs that wait here."""
+        runs: dict[str, RunRecord] = {}
+        for position, stage in enumerate(self.queue.stages):
+            if stage.target == result.target:
+                runs |= self._recorded(position, others)
+        runs |= {run.name: run for run in result.runs}
+        sheets = {**others.sheets, **result.sheets}
+        return replace(result, runs=tuple(runs.values()), extra=result.extra or others.extra, sheets=sheets)
+
+    def _recorded(self, position: int, others: Result) -> dict[str, RunRecord]:
+        """A stage's runs in another machine's records, if they are what is asked for here; those of its names while it
+        waits for earlier stages here."""
+        known, runs = self.stage(position), {}
+        if known is None:
+            return {run.name: run for run in others.runs if self.queue.stages[position].takes(run.name)}
+        for run in known[1].runs:
+            record = others.run(run.name)
+            if record and record.identity == collect(known[1], run)[0].identity:
+                runs[run.name] = record
+        return runs
 
     def draw(self) -> list[Path]:
         """Tables and figures of everything that is recorded, in every format."""

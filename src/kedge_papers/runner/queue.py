@@ -1,7 +1,7 @@
 """Runs of many targets in one order: what comes first, and what each stage settles.
 
-A queue is a YAML file; ``evidence.yaml`` and ``again.yaml`` ship in ``queues``. It says nothing that targets do not
-know: it names some of their runs, stage by stage.
+A queue is a YAML file; those in ``queues`` ship. It says nothing that targets do not know: it names some of their runs,
+stage by stage.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from kedge.config.text import read_yaml, validated
 from kedge.workflows.runner.matrix import Matrix
 from kedge_papers import TARGETS
 
-SHIPPED = ("evidence", "again")
+SHIPPED = ("evidence", "again", "again-raters")
 MEASURES_UNITS, TUNES = "table4", "tuning"  # stages that say how later ones are trained
 TOLD_NOTHING = (MEASURES_UNITS, "estimators", "dimension")  # targets whose runs depend on no other's
 

@@ -47,9 +47,10 @@ ASKED_AGAIN = """\
 ## Asked again
 
 A second study of what the first left undecided. Its claims (`src/kedge_papers/claims/again`) were committed before
-their first runs. They rest on seeds, noise and, where no training is involved, prompts that the first had not seen; no
-record of the first counts. Some ask the same with more seeds, some ask better, having learnt from the first what its question
-could not tell: the file of each says so. Chance: 5 % for these claims together, beside the first study's 5 %.
+their first runs. They rest on seeds, noise and, where no training is involved, prompts that the first had not seen;
+no record of the first counts. Some ask the same with more seeds, some ask better, having learnt from the first what
+its question could not tell: the file of each says so. Chance: 5 % for these claims together, beside the first study's
+5 %.
 `kedge reproduce --queue again`, `kedge reproduce table4 --world again-bases` and
 `kedge reproduce --queue again-raters` repeat it.
 """

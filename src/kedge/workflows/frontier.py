@@ -104,7 +104,12 @@ def read_looks(folder: Path) -> dict[int, Evaluation]:
     looks = {}
     for path in sorted(folder.glob("step-*.json")):
         looks[int(path.stem.removeprefix("step-"))] = Evaluation.load(path)
-    if 0 not in looks or len(looks) < 2:
+    if list(looks) == [0]:
+        raise ValueError(
+            f"{folder.parent} kept an evaluation of its base alone: it ended before the first of its own. Train it on "
+            "(kedge train RUN --resume), or again with watch.evaluate_every at most its steps"
+        )
+    if 0 not in looks:
         raise ValueError(
             f"{folder.parent} kept no evaluations while it trained: set watch.evaluate_every and watch.metrics, and "
             "train again (runs of earlier versions kept none)"

@@ -249,3 +249,9 @@ def test_a_run_that_did_not_watch_itself_has_none(tmp_path):
     fit(parse_config(recipe(training__steps=2)), tmp_path / "run")
     with pytest.raises(ValueError, match="kept no evaluations while it trained"):
         frontier(tmp_path / "run", device="cpu")
+
+
+def test_a_run_that_ended_before_its_first_look_is_told_so(tmp_path):
+    fit(best_run(3, watch__guard="warn", watch__evaluate_every=4), tmp_path / "run")
+    with pytest.raises(ValueError, match=r"of its base alone: .* at most its steps"):
+        frontier(tmp_path / "run", device="cpu")

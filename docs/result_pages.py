@@ -50,7 +50,9 @@ A second study of what the first left undecided. Its claims (`src/kedge_papers/c
 their first runs. They rest on seeds, noise and, where no training is involved, prompts that the first had not seen;
 no record of the first counts. Some ask the same with more seeds, some ask better, having learnt from the first what
 its question could not tell: the file of each says so. Chance: 5 % for these claims together, beside the first study's
-5 %.
+5 %. The file of claim 3 named the raters' question wrongly (`general`; its key is `preference`), so that no vote
+could have answered it: that word was mended when its first votes were in, before they were recorded, and nothing
+else.
 `kedge reproduce --queue again`, `kedge reproduce table4 --world again-bases` and
 `kedge reproduce --queue again-raters` repeat it.
 """

@@ -16,6 +16,7 @@ from docs.result_pages import BEFORE_CLAIMS, RESULTS, stores, together
 from helpers.invented_records import PROMPTS, record, result, rising
 from kedge.config import ConfigError
 from kedge.evaluation.statistics import Interval, mean_interval
+from kedge.study.questions import PAPER, parse_questions
 from kedge_papers import TARGETS
 from kedge_papers.claims.claim import AGAIN, FIRST, Claim, Contrast, claim_files, load_claim, load_claims
 from kedge_papers.claims.claims_page import claims_table, decided, judged, summary
@@ -47,6 +48,9 @@ def test_every_claim_can_be_answered(study):
         assert len(set(names)) == len(names)
         assert all(contrast.kind in KINDS for contrast in (*claim.contrasts, *claim.reported))
         assert sum(claim.looks.values()) in (0, pytest.approx(0.05))
+        for contrast in claim.contrasts:
+            if contrast.kind == "preference":
+                assert contrast.options["question"] in {question.key for question in parse_questions(PAPER)}
     assert sum(bool(claim.depends) for claim in claims) <= 3
 
 

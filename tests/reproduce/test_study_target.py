@@ -53,10 +53,11 @@ def study(*rates: float, raters: int = 3) -> Result:
     for seed, rate in enumerate(rates):
         for prompt in range(20):
             for rater in range(raters):
-                row = ("general", seed, f"prompt {prompt}", f"{seed}/r{rater}", float(prompt < 20 * rate))
+                row = ("preference", seed, f"prompt {prompt}", f"{seed}/r{rater}", float(prompt < 20 * rate))
                 for column, value in zip(columns, row, strict=True):
                     columns[column].append(value)
-    extra = {"votes": {"pickscore": columns}, "questions": {"general": "General preference"}, "pairs": 20, "raters": 3}
+    questions = {"preference": "General preference"}
+    extra = {"votes": {"pickscore": columns}, "questions": questions, "pairs": 20, "raters": 3}
     return Result("fig3", PARTS["facts"], (), extra)
 
 
@@ -83,7 +84,7 @@ def test_many_raters_do_not_make_up_for_seeds():
 
 
 def test_one_pair_of_models_decides_no_claim():
-    contrast = Contrast("raters", "preference", {"reward": "pickscore", "question": "general"})
+    contrast = Contrast("raters", "preference", {"reward": "pickscore", "question": "preference"})
     assert preferences(study(0.75))[0].rate.low > 0.5
     assert measure(contrast, study(0.75)) is None
     assert measure(contrast, study(0.75, 0.8, 0.7, 0.75)).p < 0.05

@@ -72,11 +72,14 @@ class Result:
 
 
 def sheet(pictures: np.ndarray) -> bytes:
-    """Pictures ``[N, H, H, 3]`` uint8 side by side, as lossless WebP."""
+    """Pictures ``[N, H, H, 3]`` uint8 side by side, as lossless WebP.
+
+    ``quality`` is the effort: 100 takes sixteen times as long as 75 and saves a 250th of the bytes.
+    """
     from PIL import Image
 
     buffer = io.BytesIO()
-    Image.fromarray(np.concatenate(list(pictures), axis=1)).save(buffer, "WEBP", lossless=True, quality=100, method=6)
+    Image.fromarray(np.concatenate(list(pictures), axis=1)).save(buffer, "WEBP", lossless=True, quality=75, method=6)
     return buffer.getvalue()
 
 

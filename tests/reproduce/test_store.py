@@ -12,7 +12,17 @@ import pytest
 from kedge.evaluation.result import Evaluation
 from kedge_papers.records.result import Result, sheet
 from kedge_papers.records.run_record import RunRecord, digest
-from kedge_papers.records.store import PICTURES, RUNS, TARGETS, RecordStore
+from kedge_papers.records.store import (
+    BEFORE,
+    FORMAT,
+    PICTURES,
+    PROMPTS,
+    RUNS,
+    TARGETS,
+    RecordStore,
+    read_members,
+    write_members,
+)
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), dtype=np.uint8)
 
@@ -40,7 +50,7 @@ def test_what_is_read_is_what_was_put(tmp_path):
     store.put(Result("table", {"title": "A table", "budget": None}, (run,), {"votes": [1]}, {digest(content): content}))
     read = RecordStore(tmp_path).results()["table"]
     assert (read.facts, read.extra) == ({"title": "A table", "budget": None}, {"votes": [1]})
-    assert read.runs[0].evaluations["final"].scores["oracle"].tolist() == [1.0, 0.666667]
+    assert read.runs[0].evaluations["final"].scores["oracle"].tolist() == [1.0, 0.66667]
     assert replace(read.runs[0], evaluations={}) == replace(run, evaluations={})
     assert np.array_equal(read.pictures(read.runs[0], "final"), PIXELS)
 
@@ -54,6 +64,49 @@ def test_one_run_is_recorded_once_whoever_shows_it(tmp_path):
     assert results["one"].runs[0] is not None
     assert set(results["one"].runs[0].evaluations) == {"final", "unseen"}
     assert results["one"].runs[0].identity == results["two"].runs[0].identity
+
+
+def test_a_base_model_that_was_measured_on_two_sets_of_prompts_is_two_records(tmp_path):
+    """The second study's Table 4 has prompts of its own: its base model once took the place of the other tables'."""
+    base = replace(record("base"), curve={})
+    other = Evaluation("base", ("a fox", "a cow"), 0, {"oracle": np.array([0.1, 0.2])})
+    fresh = replace(base, evaluations={"final": other})
+    store = RecordStore(tmp_path)
+    store.put(Result("table1", {}, (base,)), Result("table2", {}, (base,)), Result("table4", {}, (fresh,)))
+    results = store.results()
+    prompts = {name: result.run("base").evaluations["final"].prompts for name, result in results.items()}
+    assert prompts == {"table1": ("a cat", "a dog"), "table2": ("a cat", "a dog"), "table4": ("a fox", "a cow")}
+    assert len(lines(tmp_path)) == 2
+
+
+def test_prompts_are_kept_once_however_many_were_measured_on_them(tmp_path):
+    store, names = RecordStore(tmp_path), ("a", "b", "c")
+    store.put(Result("matrix", {}, tuple(map(record, names))))
+    (entry,) = read_members(tmp_path / PROMPTS).values()
+    assert entry == {"prompts": ["a cat", "a dog"]}
+    assert all("a cat" not in json.dumps(line) for line in lines(tmp_path))
+    assert [run.evaluations["final"].prompts for run in store.results()["matrix"].runs] == [("a cat", "a dog")] * 3
+    (tmp_path / PROMPTS).unlink()
+    with pytest.raises(ValueError, match="the prompts that a was measured on are not there"):
+        store.results()
+
+
+def test_records_of_the_format_before_are_read_and_rewritten(tmp_path):
+    """In it every run had its prompts within."""
+    store = RecordStore(tmp_path)
+    store.put(Result("matrix", {}, (record("a"),)))
+    (key, entry), (prompts,) = *read_members(tmp_path / RUNS).items(), read_members(tmp_path / PROMPTS).values()
+    entry["evaluations"]["final"] |= prompts
+    for name in (RUNS, PROMPTS):
+        (tmp_path / name).unlink()
+    write_members(tmp_path / RUNS, {key: entry})
+    index = tmp_path / TARGETS
+    index.write_text(index.read_text().replace(FORMAT, BEFORE))
+    store.put(Result("other", {}, (record("b"),)))
+    assert FORMAT in index.read_text()
+    results = store.results()
+    assert results["matrix"].run("a").evaluations["final"].prompts == ("a cat", "a dog")
+    assert results["other"].run("b").evaluations["final"].prompts == ("a cat", "a dog")
 
 
 def test_a_partial_record_makes_room_for_the_finished_one(tmp_path):

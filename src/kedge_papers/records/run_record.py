@@ -1,6 +1,6 @@
 """What is left of one run once its folder is deleted: how far it went, its curve, its scores, its configuration.
 
-Numbers are rounded to six digits, curves thinned to ``POINTS`` points.
+Numbers are rounded to six digits, scores of pictures to five, curves thinned to ``POINTS`` points.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import numpy as np
 from kedge.evaluation.result import Evaluation
 
 POINTS = 1000
+DIGITS, SCORE_DIGITS = 6, 5
 ALWAYS = ("format", "name", "seed", "facts", "summary", "prompts", "scores", "statistics")  # of an evaluation
 COLUMNS = (  # and held_out/…
     *("step", "seconds", "queries", "reward", "divergence", "kl", "path_kl", "rms_x0", "peak_memory_mb"),
@@ -150,14 +151,14 @@ def digest(text: str | bytes) -> str:
     return hashlib.sha256(text.encode() if isinstance(text, str) else text).hexdigest()[:12]
 
 
-def plain_json(value: Any) -> Any:
-    """What JSON can hold: six significant digits, null for what is not finite, text for paths."""
+def plain_json(value: Any, digits: int = DIGITS) -> Any:
+    """What JSON can hold: so many significant digits, null for what is not finite, text for paths."""
     if isinstance(value, float):
-        return float(f"{value:.6g}") if math.isfinite(value) else None
+        return float(f"{value:.{digits}g}") if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {key: plain_json(item) for key, item in value.items()}
+        return {key: plain_json(item, digits) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [plain_json(item) for item in value]
+        return [plain_json(item, digits) for item in value]
     return str(value) if isinstance(value, Path) else value
 
 
@@ -167,6 +168,7 @@ def _scores(evaluation: Evaluation) -> dict[str, Any]:
     What an evaluation does not have is left out, so that records keep their digests when evaluations learn more.
     """
     data = {**evaluation.to_dict(), "summary": {}, "statistics": {}, "distances": {}}
+    data["scores"] = plain_json(data["scores"], SCORE_DIGITS)
     scores = {}
     for key, value in data.items():
         if value or key in ALWAYS:

@@ -1,8 +1,9 @@
 """All records of a folder: each run once, named by its content, compressed; who shows which run is plain text.
 
-Four files. ``runs.jsonl.gz``, ``pictures.jsonl.gz`` and ``more.jsonl.gz`` hold one gzip member an entry, so that
-``zcat`` prints an entry a line, and an entry that does not change keeps its bytes when others come or go: version
-control stores the difference alone. ``targets.json`` says, for each target, its facts and which runs it shows, by name
+Five files. ``runs.jsonl.gz``, ``prompts.jsonl.gz``, ``pictures.jsonl.gz`` and ``more.jsonl.gz`` hold one gzip member an
+entry, so that ``zcat`` prints an entry a line, and an entry that does not change keeps its bytes when others come or
+go: version control stores the difference alone. A run names the prompts that it was measured on by their digest; many
+were measured on the same. ``targets.json`` says, for each target, its facts and which runs it shows, by name
 and content; what a target measured beyond its runs (votes, say) is in ``more``.
 """
 
@@ -20,8 +21,9 @@ from kedge.models import BUNDLED
 from kedge_papers.records.result import Result
 from kedge_papers.records.run_record import RunRecord, digest, plain_json
 
-FORMAT = "kedge-records-1"
-RUNS, PICTURES, MORE, TARGETS = "runs.jsonl.gz", "pictures.jsonl.gz", "more.jsonl.gz", "targets.json"
+FORMAT, BEFORE = "kedge-records-2", "kedge-records-1"  # in which every run had its prompts within
+RUNS, PROMPTS, PICTURES, MORE = "runs.jsonl.gz", "prompts.jsonl.gz", "pictures.jsonl.gz", "more.jsonl.gz"
+TARGETS = "targets.json"
 GZIP = 16 + zlib.MAX_WBITS
 SYSTEM = 9  # byte of a gzip header: which operating system packed it
 
@@ -52,9 +54,10 @@ class RecordStore:
             return {}
         try:
             data = json.loads(index.read_text(encoding="utf-8"))
-            if data["format"] != FORMAT:
+            if data["format"] not in (FORMAT, BEFORE):
                 raise ValueError(f"its format is {data['format']!r}, not {FORMAT!r}")
-            runs = {key: _run(entry, key) for key, entry in read_members(self.folder / RUNS).items()}
+            prompts = read_members(self.folder / PROMPTS)
+            runs = {key: _run(entry, key, prompts) for key, entry in read_members(self.folder / RUNS).items()}
             pictures = read_members(self.folder / PICTURES)
             sheets = {key: base64.b64decode(entry["webp"]) for key, entry in pictures.items()}
             more = {entry["target"]: entry["extra"] for entry in read_members(self.folder / MORE).values()}
@@ -77,11 +80,14 @@ class RecordStore:
         results = [by_target[target] for target in sorted(by_target)]
         runs = _joined(results)
         _check_one_world(self.folder, list(runs.values()))
-        keys = {identity: _key(run.to_dict()) for identity, run in runs.items()}
+        keys = {same: _key(run.to_dict()) for same, run in runs.items()}
         targets = {each.target: _entry(each, keys) for each in results}
 
-        by_name = sorted(runs.values(), key=lambda run: (run.name, keys[run.identity]))
-        write_members(self.folder / RUNS, {keys[run.identity]: run.to_dict() for run in by_name})
+        by_name = sorted(runs.values(), key=lambda run: (run.name, keys[_same(run)]))
+        prompts: dict[str, dict[str, Any]] = {}
+        entries = {keys[_same(run)]: _naming_prompts(run.to_dict(), prompts) for run in by_name}
+        write_members(self.folder / PROMPTS, prompts)
+        write_members(self.folder / RUNS, entries)
         write_members(self.folder / PICTURES, _sheets(results))
         extras = {}
         for each in results:
@@ -109,12 +115,21 @@ def _check_one_world(folder: Path, runs: Sequence[RunRecord]) -> None:
 
 
 def _joined(results: Sequence[Result]) -> dict[str, RunRecord]:
-    """Identity → the one record of a run, of all that are shown."""
+    """:func:`_same` → the one record of a run, of all that are shown."""
     runs: dict[str, RunRecord] = {}
     for each in results:
         for run in each.runs:
-            runs[run.identity] = runs[run.identity].joined(run) if run.identity in runs else run
+            runs[_same(run)] = runs[_same(run)].joined(run) if _same(run) in runs else run
     return runs
+
+
+def _same(run: RunRecord) -> str:
+    """Equal for records that become one: of one training, or of a base model that was measured on the same prompts and
+    noise (one set of experiments may have two tests)."""
+    if run.trained:
+        return run.identity
+    measured = {role: [each.prompts, each.seed] for role, each in run.evaluations.items()}
+    return f"{run.identity}-{_key(measured)}"
 
 
 def _sheets(results: Sequence[Result]) -> dict[str, dict[str, str]]:
@@ -129,7 +144,7 @@ def _sheets(results: Sequence[Result]) -> dict[str, dict[str, str]]:
 
 
 def _entry(result: Result, keys: Mapping[str, str]) -> dict[str, Any]:
-    runs = {run.name: keys[run.identity] for run in result.runs}
+    runs = {run.name: keys[_same(run)] for run in result.runs}
     return {"facts": plain_json(result.facts), "runs": runs}
 
 
@@ -148,7 +163,23 @@ def _key(data: Mapping[str, Any]) -> str:
     return digest(json.dumps(data, ensure_ascii=False))
 
 
-def _run(entry: dict[str, Any], key: str) -> RunRecord:
+def _naming_prompts(run: dict[str, Any], known: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """A run's entry, with the digest of each evaluation's prompts in their place; adds them to ``known``."""
+    evaluations = {}
+    for role, evaluation in run["evaluations"].items():
+        prompts = {"prompts": evaluation["prompts"]}
+        known[_key(prompts)] = prompts
+        evaluations[role] = {**evaluation, "prompts": _key(prompts)}
+    return {**run, "evaluations": evaluations}
+
+
+def _run(entry: dict[str, Any], key: str, prompts: Mapping[str, Mapping[str, Any]]) -> RunRecord:
+    for evaluation in entry["evaluations"].values():
+        if isinstance(evaluation["prompts"], list):
+            continue
+        if evaluation["prompts"] not in prompts:
+            raise ValueError(f"the prompts that {entry['name']} was measured on are not there")
+        evaluation["prompts"] = prompts[evaluation["prompts"]]["prompts"]
     if _key(entry) != key:
         raise ValueError(f"the record of {entry['name']} is not what its digest {key} says")
     return RunRecord.from_dict(entry)

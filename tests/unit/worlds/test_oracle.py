@@ -228,15 +228,18 @@ def test_found_names_what_is_drawn() -> None:
     assert parts.right.tolist() == [True, False, False]
 
 
+ROUNDING = 5e-5  # kernels of another batch round otherwise in float32: by 1.5e-5 on some processors
+
+
 def test_scores_do_not_depend_on_the_batch() -> None:
     prompts = SOME[:12] + activity_prompts()[:4]
     pictures = degradations.blur(truths(prompts), 0.8)
     together = oracle.parts(pictures, prompts)
     alone = torch.cat([oracle(pictures[i : i + 1], prompts[i : i + 1]) for i in range(len(prompts))])
-    assert (together.total - alone).abs().max() < 1e-5
+    assert (together.total - alone).abs().max() < ROUNDING
     order = torch.randperm(len(prompts), generator=torch.Generator().manual_seed(1))
     shuffled = Oracle(chunk=5)(pictures[order], [prompts[i] for i in order])
-    assert (shuffled - together.total[order]).abs().max() < 1e-5
+    assert (shuffled - together.total[order]).abs().max() < ROUNDING
 
 
 def test_enlarged_pictures_score_the_same() -> None:

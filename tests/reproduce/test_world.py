@@ -57,7 +57,8 @@ def test_mistakes_are_told(tmp_path):
     path.write_text("from: emoji\npases: 45000\n")
     with pytest.raises(ConfigError, match=r"mine\.yaml: pases: "):
         load_experiment_set(str(path))
-    with pytest.raises(ConfigError, match="choose from emoji, papers, again, again-bases, again-raters, or give a"):
+    choices = "emoji, papers, again, again-bases, again-raters"
+    with pytest.raises(ConfigError, match=f"choose from {choices}, or give a YAML file"):
         load_experiment_set("emojis")
 
 

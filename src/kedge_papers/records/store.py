@@ -80,12 +80,13 @@ class RecordStore:
         results = [by_target[target] for target in sorted(by_target)]
         runs = _joined(results)
         _check_one_world(self.folder, list(runs.values()))
-        keys = {same: _key(run.to_dict()) for same, run in runs.items()}
+        whole = {same: run.to_dict() for same, run in runs.items()}
+        keys = {same: _key(entry) for same, entry in whole.items()}
         targets = {each.target: _entry(each, keys) for each in results}
 
-        by_name = sorted(runs.values(), key=lambda run: (run.name, keys[_same(run)]))
+        by_name = sorted(runs, key=lambda same: (runs[same].name, keys[same]))
         prompts: dict[str, dict[str, Any]] = {}
-        entries = {keys[_same(run)]: _naming_prompts(run.to_dict(), prompts) for run in by_name}
+        entries = {keys[same]: _naming_prompts(whole[same], prompts) for same in by_name}
         write_members(self.folder / PROMPTS, prompts)
         write_members(self.folder / RUNS, entries)
         write_members(self.folder / PICTURES, _sheets(results))
@@ -119,7 +120,8 @@ def _joined(results: Sequence[Result]) -> dict[str, RunRecord]:
     runs: dict[str, RunRecord] = {}
     for each in results:
         for run in each.runs:
-            runs[_same(run)] = runs[_same(run)].joined(run) if _same(run) in runs else run
+            same = _same(run)
+            runs[same] = runs[same].joined(run) if same in runs else run
     return runs
 
 

@@ -40,7 +40,8 @@ def reproduce_command(
     ] = None,
     queue: Annotated[
         str | None,
-        typer.Option(metavar="QUEUE", help="Runs of many targets in one order: evidence, or a YAML file."),
+        # Named: Typer 0.27 calls an option by a metavar that is its name.
+        typer.Option("--queue", metavar="QUEUE", help="Runs of many targets in one order: evidence, or a YAML file."),
     ] = None,
 ) -> None:
     """Make a table or a figure of the papers. Every run it needs, resumable, then the result from their records.

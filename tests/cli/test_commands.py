@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import resource
 import signal
 import subprocess
@@ -9,9 +10,12 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 import yaml
+from typer.main import get_command
+from typer.models import OptionInfo
 from typer.testing import CliRunner
 
 from helpers.processes import environment
@@ -79,6 +83,27 @@ def test_every_command_has_help(name):
     result = CliRunner().invoke(app, [*name.split(), "--help"])
     assert result.exit_code == 0
     assert len(result.output.splitlines()) > 3
+
+
+def test_no_option_is_called_as_its_value_is_shown():
+    """Typer 0.27 takes a metavar that is the option's name in capitals for the name: `--QUEUE QUEUE`."""
+    seen = 0
+    for name, command in subcommands(get_command(app)):
+        for key, hint in get_type_hints(inspect.unwrap(command.callback), include_extras=True).items():
+            for option in getattr(hint, "__metadata__", ()):
+                if isinstance(option, OptionInfo) and str(option.metavar).lower() == key:
+                    assert str(option.default).startswith("--"), f"kedge {name}: --{key}"
+                seen += 1
+    assert seen > 100
+
+
+def subcommands(group, path=()):
+    for name in group.commands:
+        command = group.commands[name]
+        if hasattr(command, "commands"):
+            yield from subcommands(command, (*path, name))
+        else:
+            yield " ".join((*path, name)), command
 
 
 def test_version():

@@ -62,7 +62,7 @@ def test_results_stay_small():
     assert len(files) <= MOST_FILES
     assert sum(path.stat().st_size for path in files) <= MOST_BYTES
     assert all(path.stat().st_size <= LARGEST for path in files if path.suffix == ".png")
-    assert {path.suffix for path in files} <= {".md", ".png", ".json", ".gz"}
+    assert {path.suffix for path in files} <= {".md", ".png", ".json", ".xz"}
     contents = [path.read_bytes() for path in files if path.stat().st_size]  # no pictures: an empty file
     assert len(set(contents)) == len(contents)
 
@@ -81,7 +81,7 @@ def test_every_record_says_which_models_it_was_measured_with():
 
 def test_generated_files_are_marked_for_version_control():
     attributes = "linguist-generated", "diff"
-    names = ["docs/results/table1a.md", "docs/results/records/world-1/runs.jsonl.gz", "docs/results/README.md"]
+    names = ["docs/results/table1a.md", "docs/results/records/world-1/runs.jsonl.xz", "docs/results/README.md"]
     command = ["git", "check-attr", *attributes, "--", *names]
     process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     if process.returncode:

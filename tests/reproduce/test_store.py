@@ -4,25 +4,17 @@ from __future__ import annotations
 
 import gzip
 import json
+import lzma
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from kedge.evaluation.result import Evaluation
+from kedge_papers.records.packed import read_entries
 from kedge_papers.records.result import Result, sheet
 from kedge_papers.records.run_record import RunRecord, digest
-from kedge_papers.records.store import (
-    BEFORE,
-    FORMAT,
-    PICTURES,
-    PROMPTS,
-    RUNS,
-    TARGETS,
-    RecordStore,
-    read_members,
-    write_members,
-)
+from kedge_papers.records.store import FORMAT, MORE, OLDER, PICTURES, PROMPTS, RUNS, TARGETS, RecordStore
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), dtype=np.uint8)
 
@@ -36,7 +28,7 @@ def record(name: str, step: int = 2, role: str = "final", score: float = 1.0) ->
 
 
 def lines(folder) -> list[dict]:
-    with gzip.open(folder / RUNS, "rt") as file:
+    with lzma.open(folder / RUNS, "rt") as file:
         return [json.loads(line) for line in file]
 
 
@@ -82,7 +74,7 @@ def test_a_base_model_that_was_measured_on_two_sets_of_prompts_is_two_records(tm
 def test_prompts_are_kept_once_however_many_were_measured_on_them(tmp_path):
     store, names = RecordStore(tmp_path), ("a", "b", "c")
     store.put(Result("matrix", {}, tuple(map(record, names))))
-    (entry,) = read_members(tmp_path / PROMPTS).values()
+    (entry,) = read_entries(tmp_path / PROMPTS).values()
     assert entry == {"prompts": ["a cat", "a dog"]}
     assert all("a cat" not in json.dumps(line) for line in lines(tmp_path))
     assert [run.evaluations["final"].prompts for run in store.results()["matrix"].runs] == [("a cat", "a dog")] * 3
@@ -91,22 +83,30 @@ def test_prompts_are_kept_once_however_many_were_measured_on_them(tmp_path):
         store.results()
 
 
-def test_records_of_the_format_before_are_read_and_rewritten(tmp_path):
-    """In it every run had its prompts within."""
+@pytest.mark.parametrize("older", OLDER)
+def test_records_of_an_older_format_are_read_and_rewritten(tmp_path, older):
+    """Both had one gzip member an entry; in the first every run had its prompts within."""
     store = RecordStore(tmp_path)
-    store.put(Result("matrix", {}, (record("a"),)))
-    (key, entry), (prompts,) = *read_members(tmp_path / RUNS).items(), read_members(tmp_path / PROMPTS).values()
-    entry["evaluations"]["final"] |= prompts
-    for name in (RUNS, PROMPTS):
+    store.put(Result("matrix", {}, (record("a"), record("c")), {"votes": [1]}))
+    runs, prompts = read_entries(tmp_path / RUNS), read_entries(tmp_path / PROMPTS)
+    if older == "kedge-records-1":
+        for entry in runs.values():
+            entry["evaluations"]["final"]["prompts"] = ["a cat", "a dog"]
+        prompts = {}
+    for name, entries in ((RUNS, runs), (PROMPTS, prompts), (MORE, read_entries(tmp_path / MORE)), (PICTURES, {})):
+        lines = [json.dumps({"id": key, **entry}) + "\n" for key, entry in entries.items()]
+        members = b"".join(gzip.compress(line.encode()) for line in lines)
+        (tmp_path / name).with_suffix(".gz").write_bytes(members)
         (tmp_path / name).unlink()
-    write_members(tmp_path / RUNS, {key: entry})
     index = tmp_path / TARGETS
-    index.write_text(index.read_text().replace(FORMAT, BEFORE))
+    index.write_text(index.read_text().replace(FORMAT, older))
+    assert store.results()["matrix"].extra == {"votes": [1]}
     store.put(Result("other", {}, (record("b"),)))
     assert FORMAT in index.read_text()
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".json", ".xz", ".xz", ".xz", ".xz"]
     results = store.results()
-    assert results["matrix"].run("a").evaluations["final"].prompts == ("a cat", "a dog")
-    assert results["other"].run("b").evaluations["final"].prompts == ("a cat", "a dog")
+    for target, name in (("matrix", "a"), ("matrix", "c"), ("other", "b")):
+        assert results[target].run(name).evaluations["final"].prompts == ("a cat", "a dog")
 
 
 def test_a_partial_record_makes_room_for_the_finished_one(tmp_path):
@@ -118,20 +118,31 @@ def test_a_partial_record_makes_room_for_the_finished_one(tmp_path):
 
 
 def test_bytes_change_only_where_a_record_does(tmp_path):
-    """A diff in version control is as large as the news: members of other runs keep their bytes, in their order."""
+    """A diff in version control is as large as the news: groups of other runs keep their bytes, in their order."""
     store = RecordStore(tmp_path)
-    store.put(Result("matrix", {}, (record("b"), record("d"))))
+    store.put(Result("matrix", {}, (record("b--0"), record("d--0"), record("d--1"))))
     before = stored(tmp_path)
-    store.put(Result("matrix", {}, (record("b"), record("d"))))
+    store.put(Result("matrix", {}, (record("b--0"), record("d--0"), record("d--1"))))
     assert stored(tmp_path) == before
-    store.put(Result("matrix", {}, (record("d"), record("c"), record("b"))))
+    store.put(Result("matrix", {}, (record("d--0"), record("c--0"), record("d--1"), record("b--0"))))
     after = (tmp_path / RUNS).read_bytes()
-    b, d = before[RUNS].split(b"\x1f\x8b")[1:]
-    assert after.startswith(b"\x1f\x8b" + b)
-    assert after.endswith(b"\x1f\x8b" + d)
+    starts = b"\xfd7zXZ\0"
+    b, d = before[RUNS].split(starts)[1:]
+    assert after.startswith(starts + b)
+    assert after.endswith(starts + d)
     twin = RecordStore(tmp_path / "twin")
-    twin.put(Result("matrix", {}, (record("d"), record("c"), record("b"))))
+    twin.put(Result("matrix", {}, (record("d--0"), record("c--0"), record("d--1"), record("b--0"))))
     assert stored(tmp_path / "twin") == stored(tmp_path)
+
+
+def test_runs_alike_are_packed_together(tmp_path):
+    """Their settings are nearly the same, and cost once."""
+    runs = tuple(record(f"a--{seed}") for seed in range(8))
+    RecordStore(tmp_path / "alike").put(Result("matrix", {}, runs))
+    others = tuple(record(f"{name}--0") for name in "abcdefgh")
+    RecordStore(tmp_path / "others").put(Result("matrix", {}, others))
+    together, apart = ((tmp_path / name / RUNS).stat().st_size for name in ("alike", "others"))
+    assert together < apart / 3
 
 
 def test_records_of_two_worlds_are_not_mixed(tmp_path):
@@ -148,10 +159,15 @@ def test_records_of_two_worlds_are_not_mixed(tmp_path):
 def test_a_record_that_was_changed_by_hand_is_refused(tmp_path):
     store = RecordStore(tmp_path)
     store.put(Result("matrix", {}, (record("a", score=0.25),)))
-    line = gzip.decompress((tmp_path / RUNS).read_bytes()).decode()
-    (tmp_path / RUNS).write_bytes(gzip.compress(line.replace("0.25", "0.75").encode()))
+    whole = (tmp_path / RUNS).read_bytes()
+    line = lzma.decompress(whole).decode()
+    (tmp_path / RUNS).write_bytes(lzma.compress(line.replace("0.25", "0.75").encode()))
     with pytest.raises(ValueError, match=r"the record of a is not what its digest \w+ says"):
         store.results()
+    for damaged in (whole[:-20], whole[:20] + b"?" + whole[21:], b"no archive"):
+        (tmp_path / RUNS).write_bytes(damaged)
+        with pytest.raises(ValueError, match="does not hold records that kedge reproduce wrote"):
+            store.results()
     (tmp_path / RUNS).unlink()
     with pytest.raises(ValueError, match="the record of a that matrix shows is not there"):
         store.results()

@@ -1,31 +1,29 @@
 """All records of a folder: each run once, named by its content, compressed; who shows which run is plain text.
 
-Five files. ``runs.jsonl.gz``, ``prompts.jsonl.gz``, ``pictures.jsonl.gz`` and ``more.jsonl.gz`` hold one gzip member an
-entry, so that ``zcat`` prints an entry a line, and an entry that does not change keeps its bytes when others come or
-go: version control stores the difference alone. A run names the prompts that it was measured on by their digest; many
-were measured on the same. ``targets.json`` says, for each target, its facts and which runs it shows, by name
-and content; what a target measured beyond its runs (votes, say) is in ``more``.
+Five files. ``runs.jsonl.xz``, ``prompts.jsonl.xz``, ``pictures.jsonl.xz`` and ``more.jsonl.xz`` hold an entry a line,
+as ``xzcat`` prints them; runs are packed with those that differ from them in the seed or reward alone. A run names the
+prompts that it was measured on by their digest; many were measured on the same. ``targets.json`` says, for each target,
+its facts and which runs it shows, by name and content; what a target measured beyond its runs (votes, say) is in
+``more``.
 """
 
 from __future__ import annotations
 
 import base64
 import json
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kedge.files import replacing
 from kedge.models import BUNDLED
+from kedge_papers.records.packed import DAMAGED, Entry, read_entries, replace_bytes, write_entries
 from kedge_papers.records.result import Result
 from kedge_papers.records.run_record import RunRecord, digest, plain_json
 
-FORMAT, BEFORE = "kedge-records-2", "kedge-records-1"  # in which every run had its prompts within
-RUNS, PROMPTS, PICTURES, MORE = "runs.jsonl.gz", "prompts.jsonl.gz", "pictures.jsonl.gz", "more.jsonl.gz"
+FORMAT = "kedge-records-3"
+OLDER = ("kedge-records-2", "kedge-records-1")  # in .gz; in the first every run had its prompts within
+RUNS, PROMPTS, PICTURES, MORE = "runs.jsonl.xz", "prompts.jsonl.xz", "pictures.jsonl.xz", "more.jsonl.xz"
 TARGETS = "targets.json"
-GZIP = 16 + zlib.MAX_WBITS
-SYSTEM = 9  # byte of a gzip header: which operating system packed it
 
 
 class RecordStore:
@@ -54,18 +52,17 @@ class RecordStore:
             return {}
         try:
             data = json.loads(index.read_text(encoding="utf-8"))
-            if data["format"] not in (FORMAT, BEFORE):
+            if data["format"] not in (FORMAT, *OLDER):
                 raise ValueError(f"its format is {data['format']!r}, not {FORMAT!r}")
-            prompts = read_members(self.folder / PROMPTS)
-            runs = {key: _run(entry, key, prompts) for key, entry in read_members(self.folder / RUNS).items()}
-            pictures = read_members(self.folder / PICTURES)
-            sheets = {key: base64.b64decode(entry["webp"]) for key, entry in pictures.items()}
-            more = {entry["target"]: entry["extra"] for entry in read_members(self.folder / MORE).values()}
+            prompts = self._read(PROMPTS)
+            runs = {key: _run(entry, key, prompts) for key, entry in self._read(RUNS).items()}
+            sheets = {key: base64.b64decode(entry["webp"]) for key, entry in self._read(PICTURES).items()}
+            more = {entry["target"]: entry["extra"] for entry in self._read(MORE).values()}
             results = {}
             for name, entry in data["targets"].items():
                 results[name] = Result(name, entry["facts"], _members_of(name, entry, runs), more.get(name, {}), sheets)
             return results
-        except (ValueError, KeyError, TypeError, zlib.error) as error:
+        except (ValueError, KeyError, TypeError, *DAMAGED) as error:
             raise ValueError(f"{self.folder} does not hold records that kedge reproduce wrote: {error}") from error
 
     def put(self, *new: Result) -> None:
@@ -87,17 +84,36 @@ class RecordStore:
         by_name = sorted(runs, key=lambda same: (runs[same].name, keys[same]))
         prompts: dict[str, dict[str, Any]] = {}
         entries = {keys[same]: _naming_prompts(whole[same], prompts) for same in by_name}
-        write_members(self.folder / PROMPTS, prompts)
-        write_members(self.folder / RUNS, entries)
-        write_members(self.folder / PICTURES, _sheets(results))
+        write_entries(self.folder / PROMPTS, prompts, _together)
+        write_entries(self.folder / RUNS, entries, _alike)
+        write_entries(self.folder / PICTURES, _sheets(results))
         extras = {}
         for each in results:
             if each.extra:
                 entry = {"target": each.target, "extra": plain_json(each.extra)}
                 extras[_key(entry)] = entry
-        write_members(self.folder / MORE, extras)
+        write_entries(self.folder / MORE, extras)
         text = json.dumps({"format": FORMAT, "targets": targets}, indent=1, ensure_ascii=False)
-        _replace(self.folder / TARGETS, f"{text}\n".encode())
+        replace_bytes(self.folder / TARGETS, f"{text}\n".encode())
+        for name in (RUNS, PROMPTS, PICTURES, MORE):
+            self._older(name).unlink(missing_ok=True)
+
+    def _read(self, name: str) -> dict[str, dict[str, Any]]:
+        path = self.folder / name
+        return read_entries(path if path.is_file() else self._older(name))
+
+    def _older(self, name: str) -> Path:
+        """Where older formats have a file."""
+        return (self.folder / name).with_suffix(".gz")
+
+
+def _alike(run: Entry) -> str:
+    """Runs that are packed together: ``kl--hpsv2--0`` with every ``kl``, whose settings are nearly its own."""
+    return str(run["name"]).partition("--")[0]
+
+
+def _together(_: Entry) -> str:
+    return ""
 
 
 def _check_one_world(folder: Path, runs: Sequence[RunRecord]) -> None:
@@ -185,49 +201,3 @@ def _run(entry: dict[str, Any], key: str, prompts: Mapping[str, Mapping[str, Any
     if _key(entry) != key:
         raise ValueError(f"the record of {entry['name']} is not what its digest {key} says")
     return RunRecord.from_dict(entry)
-
-
-def read_members(path: Path) -> dict[str, dict[str, Any]]:
-    """Digest → entry; empty if there is no file."""
-    entries = {}
-    for key, member in _members(path).items():
-        entry = json.loads(zlib.decompress(member, GZIP))
-        del entry["id"]
-        entries[key] = entry
-    return entries
-
-
-def write_members(path: Path, entries: Mapping[str, Mapping[str, Any]]) -> None:
-    """Write the entries in their order; those that are there already keep their bytes, whatever zlib packed them."""
-    before, content = _members(path), bytearray()
-    for key, entry in entries.items():
-        content += before.get(key) or _pack({"id": key, **entry})
-    _replace(path, bytes(content))
-
-
-def _members(path: Path) -> dict[str, bytes]:
-    """Digest → compressed member of a file."""
-    members, rest = {}, path.read_bytes() if path.is_file() else b""
-    while rest:
-        reader = zlib.decompressobj(GZIP)
-        line = reader.decompress(rest)
-        members[str(json.loads(line)["id"])] = rest[: len(rest) - len(reader.unused_data)]
-        rest = reader.unused_data
-    return members
-
-
-def _pack(entry: Mapping[str, Any]) -> bytes:
-    """One gzip member with no time and no system in its head: equal entries give equal bytes."""
-    packer = zlib.compressobj(9, zlib.DEFLATED, GZIP)
-    line = json.dumps(entry, ensure_ascii=False)
-    member = bytearray(packer.compress(f"{line}\n".encode()) + packer.flush())
-    member[SYSTEM] = 255  # unknown
-    return bytes(member)
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all; leave it alone if it says so already."""
-    if path.is_file() and path.read_bytes() == content:
-        return
-    with replacing(path) as draft:
-        draft.write_bytes(content)

@@ -27,6 +27,7 @@ SHARE = 0.95  # of the estimated time is timed, the largest operations first
 LONGEST = 3.0  # seconds of timing, after which the rest is estimated
 REPEATS = 3
 LARGE = 1.0  # seconds: an operation that takes as long is not repeated
+SOON = 0.15  # seconds for each of a device's rates
 APART = 1.15  # ratio of usual to best time up to which the difference is noise
 BUSY = 0.8  # share of the wall time below which other programs had the processor
 CACHE = 2**26  # bytes that are read before each try, so that weights come from memory as in the real step
@@ -185,10 +186,12 @@ def measure_rates(device: torch.device, dtype: torch.dtype) -> DeviceRates:
     return DeviceRates(2 / (1 / product + 1 / convolution), traffic, call)
 
 
-def _fastest(work: Callable[[], object], device: torch.device, repeats: int = 12) -> float:
-    """The fastest of some tries, after one that does not count."""
-    best = float("inf")
-    for _ in range(repeats + 1):
+def _fastest(work: Callable[[], object], device: torch.device) -> float:
+    """The fastest of thirteen tries, or of as many as can be had soon: four at least."""
+    best, first = float("inf"), time.perf_counter()
+    for tries in range(13):
+        if tries > 3 and time.perf_counter() - first > SOON:
+            break
         wait(device)
         began = time.perf_counter()
         work()

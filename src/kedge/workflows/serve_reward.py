@@ -21,6 +21,7 @@ def serve_reward(reward: str, *, host: str, port: int, device: str = "auto", dty
     Raises:
         ModuleNotFoundError: the extra ``study`` is not installed.
         ValueError: an unknown reward or precision; the port is taken, or the machine has no such address.
+        ServerError: the reward asks another server, which does not answer.
     """
     import uvicorn
 
@@ -30,6 +31,8 @@ def serve_reward(reward: str, *, host: str, port: int, device: str = "auto", dty
         raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, not {dtype!r}.{suggest(dtype, DTYPES)}")
     listen(host, port).close()  # before anything loads; nobody is to wait in line meanwhile
     loaded = load_reward(reward, find_device(device), DTYPES[dtype])
+    with torch.no_grad():
+        loaded(torch.full((1, 3, 64, 64), 0.5), ["a grey picture"])  # it may ask a server itself, which may be down
     config = uvicorn.Config(make_app(loaded), log_level="warning", access_log=False)
     with listen(host, port) as listener:
         if host not in ("127.0.0.1", "localhost", "::1") and not os.environ.get(KEY_VARIABLE):

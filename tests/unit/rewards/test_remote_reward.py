@@ -14,6 +14,7 @@ from kedge.pixels import to_uint8
 from kedge.rewards import describe, load_reward, parse
 from kedge.rewards.json_server import ServerError
 from kedge.rewards.remote import KEY_VARIABLE, RemoteReward, as_png, from_png
+from kedge.workflows.serve_reward import serve_reward
 
 PROMPTS = ["a cat", "zwei Hunde ☃", "", "a fox", "a cow"]
 
@@ -95,6 +96,14 @@ def test_settings_that_cannot_be_are_refused():
             RemoteReward("http://x/score", **settings)
     with pytest.raises(ValueError, match="kedge serve-reward"):
         load_reward("remote")
+
+
+def test_a_reward_behind_a_silent_server_is_not_served(capsys):
+    with scripted((200, {"scores": [1.0]})) as (address, _):
+        pass  # nobody answers there any more
+    with pytest.raises(ServerError, match=r"reward server at .* failed"):
+        serve_reward(f'remote(attempts=1)@"{address}"', host="127.0.0.1", port=0)
+    assert "Ctrl-C" not in capsys.readouterr().out
 
 
 def raw(address, body):

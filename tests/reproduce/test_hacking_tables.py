@@ -12,12 +12,14 @@ import pytest
 
 from helpers.invented_records import EMOJI, PROMPTS, record, result
 from kedge.evaluation.result import Evaluation
+from kedge.evaluation.statistics.rates import wilson
 from kedge_papers import TARGETS
 from kedge_papers.records.rows import Row
 from kedge_papers.records.run_record import RunRecord
 from kedge_papers.runner.options import MatrixOptions
+from kedge_papers.targets.alarm import alarm_table, worth_table
 from kedge_papers.targets.hacking import found
-from kedge_papers.targets.hacking_tables import AUTO, alarm_table, by_strength, fit_table
+from kedge_papers.targets.hacking_tables import AUTO, by_strength, fit_table
 from kedge_papers.targets.regret import AT, noises, regret_table
 
 TRUTH, REWARD = "oracle", "pickscore@emoji"
@@ -63,6 +65,27 @@ def test_alarms_are_counted_run_by_run_from_the_first_that_sounded():
     ((_, (warned, of, first, change)),) = alarm_table({REWARD: runs}, TRUTH).rows
     assert (warned.interval.value, of.interval.value, first.interval.value) == (1, 2, STEPS[4])
     assert change.interval.value == pytest.approx(runs[0].curve[f"held_out/{TRUTH}"][-1])
+
+
+def test_the_alarm_is_judged_by_whether_the_truth_of_finished_runs_fell():
+    """Three runs fell, of which two were warned; of the two that rose one was. One that moved by chance alone rose not,
+    and fell not: it should not have been warned."""
+    loud, rng = [0.0] * 4 + [1.0] * (len(STEPS) - 4), np.random.default_rng(0)
+    outcomes = [(0.1, loud), (0.2, loud), (0.3, ()), (0.8, ()), (0.9, loud), (0.4, ())]
+    runs = [sweep_run("0", seed, truth, 0.0, alarms) for seed, (truth, alarms) in enumerate(outcomes)]
+    chance = {TRUTH: 0.4 + rng.normal(0, 0.1, len(PROMPTS))}
+    runs[5] = replace(runs[5], evaluations={"final": Evaluation("0", PROMPTS, 20, chance)})
+    base = Row("base", {0: Evaluation("base", PROMPTS, 20, {TRUTH: np.full(len(PROMPTS), 0.4)})}, trained=False)
+    auto = sweep_run(AUTO, 0, 0.1, 0.01, loud)  # it has a guard of its own
+    ((name, (fell, warned, others, silent)),) = worth_table({REWARD: [*runs, auto]}, base, TRUTH).rows
+    assert name == "PickScore"
+    assert (fell.interval.value, others.interval.value) == (3, 3)
+    assert (warned.interval.value, silent.interval.value) == pytest.approx((2 / 3, 2 / 3))
+    assert (warned.interval.low, warned.interval.high) == pytest.approx(wilson(2, 3))
+    two = worth_table({REWARD: runs[:2], "hpsv2@emoji": runs[2:]}, base, TRUTH)
+    assert [name for name, _ in two.rows] == ["PickScore", "HPSv2", "all"]
+    assert dict(two.rows)["PickScore"][3] is None  # nobody to leave in peace
+    assert worth_table({REWARD: runs}, None, TRUTH) is None
 
 
 def test_regret_is_what_the_best_strength_of_the_other_seeds_has_more():

@@ -17,6 +17,7 @@ from kedge.config import ConfigError
 from kedge.files import locked
 from kedge.workflows.runner.matrix import Matrix
 from kedge_papers.claims.claim import AGAIN, Claim, load_claims
+from kedge_papers.records.result import Result
 from kedge_papers.records.store import RecordStore
 from kedge_papers.runner.experiment_set import load_experiment_set
 from kedge_papers.runner.frozen import FROZEN
@@ -100,6 +101,24 @@ def test_two_machines_publish_to_one_place(tmp_path):
     RecordStore(pages).put(replace(recorded, runs=(other,)))
     assert whole.publish(pages) == [TARGET]
     assert {run.name for run in RecordStore(pages).results()[TARGET].runs} == {"first", "second"}
+
+
+def test_a_run_that_another_target_has_recorded_is_shown_by_both(tmp_path):
+    """As the sweep over β has the runs of one reward of the whole matrix; not if it lacks what this one measures."""
+    pages = RecordStore(tmp_path / "pages")
+    parts = (Stage(TARGET, ("second",)),)
+    machine = Lane(Queue("emoji", parts), tmp_path / "one")
+    machine.go(lambda _: None)
+    second = machine.result(TARGET).run("second")
+    here = Lane(Queue("emoji", (Stage(TARGET, ("first",)),)), tmp_path / "two")
+    here.go(lambda _: None)
+    for shown, expected in ((second, {"first", "second"}), (replace(second, evaluations={}), {"first"})):
+        pages.folder.mkdir(exist_ok=True)
+        for path in pages.folder.iterdir():
+            path.unlink()
+        pages.put(Result("elsewhere", {}, (shown,)))
+        Lane(Queue("emoji", (Stage(TARGET),)), tmp_path / "two").publish(pages.folder)
+        assert {run.name for run in pages.results()[TARGET].runs} == expected
 
 
 def test_a_killed_lane_goes_on_where_it_was(tmp_path):

@@ -235,38 +235,48 @@ class Lane:
         """Put all targets' records, partial as they are, among those of another folder; returns their names.
 
         Several machines may publish there: runs that the queue asks for, that are recorded there and that were not
-        begun here, stay.
+        begun here, stay, and those that only another target shows yet are shown by this one, too.
         """
         store, results = RecordStore(folder), []
         recorded = store.results()
+        trained: dict[str, RunRecord] = {}
+        for each in recorded.values():
+            trained |= {run.identity: run for run in each.runs if run.trained}
         for target in self.queue.targets:
             result = self.result(target)
             if result is not None:
-                others = recorded.get(target)
-                results.append(self._with_others(result, others) if others else result)
+                results.append(self._with_others(result, recorded.get(target, Result(target, {}, ())), trained))
         store.put(*results)
         return [result.target for result in results]
 
-    def _with_others(self, result: Result, others: Result) -> Result:
-        """A target's result, and what another machine recorded of the runs that wait here."""
+    def _with_others(self, result: Result, others: Result, trained: Mapping[str, RunRecord]) -> Result:
+        """A target's result, and what other machines recorded of the runs that wait here.
+
+        Args:
+            others: the target's, as it is recorded.
+            trained: identity → record of every training there, whichever target shows it.
+        """
         runs: dict[str, RunRecord] = {}
         for position, stage in enumerate(self.queue.stages):
             if stage.target == result.target:
-                runs |= self._recorded(position, others)
+                runs |= self._recorded(position, others, trained)
         runs |= {run.name: run for run in result.runs}
         sheets = {**others.sheets, **result.sheets}
         return replace(result, runs=tuple(runs.values()), extra=result.extra or others.extra, sheets=sheets)
 
-    def _recorded(self, position: int, others: Result) -> dict[str, RunRecord]:
-        """A stage's runs in another machine's records, if they are what is asked for here; those of its names while it
+    def _recorded(self, position: int, others: Result, trained: Mapping[str, RunRecord]) -> dict[str, RunRecord]:
+        """A stage's runs in other machines' records, if they are what is asked for here; those of its names while it
         waits for earlier stages here."""
         known, runs = self.stage(position), {}
         if known is None:
             return {run.name: run for run in others.runs if self.queue.stages[position].takes(run.name)}
         for run in known[1].runs:
-            record = others.run(run.name)
-            if record and record.identity == collect(known[1], run)[0].identity:
+            identity = collect(known[1], run)[0].identity
+            record, elsewhere = others.run(run.name), trained.get(identity)
+            if record and record.identity == identity:
                 runs[run.name] = record
+            elif elsewhere and set(run.measures) <= set(elsewhere.evaluations):
+                runs[run.name] = elsewhere
         return runs
 
     def draw(self) -> list[Path]:

@@ -1,4 +1,4 @@
-"""What the sweep over β says in numbers: where the truth peaks, and whom the alarm warned."""
+"""What the sweep over β says in numbers: where the truth peaks, and where each judge does."""
 
 from __future__ import annotations
 
@@ -65,11 +65,11 @@ def peak_table(rewards: Rewards, truth: str) -> Table:
 
 
 def _peak_cells(peak: Peak) -> tuple[Cell | None, ...]:
-    changes = [_signed(values) for values in (peak.rise, peak.truth_after, peak.reward_after)]
+    changes = [signed(values) for values in (peak.rise, peak.truth_after, peak.reward_after)]
     return point(len(peak.steps), digits=0), point(float(np.mean(peak.steps)), digits=0), *changes
 
 
-def _signed(values: Sequence[float]) -> Cell:
+def signed(values: Sequence[float]) -> Cell:
     interval = mean_interval(list(values))
     return Cell(interval, style="signed", bold=interval.excludes(0))
 
@@ -112,26 +112,3 @@ def fit_table(rewards: Rewards) -> Table | None:
         "dash: no peak within the distances that were reached."
     )
     return Table("Trained on: judged by", heads, heads, tuple(lines), "Where each judge peaks", note)
-
-
-def alarm_table(rewards: Rewards, truth: str) -> Table | None:
-    """How often the alarm sounded, when first, and what became of the truth."""
-    lines = []
-    for reward, runs in rewards.items():
-        for title, same in fixed(runs).items():
-            first, changes = [], []
-            for run in same:
-                steps, alarms = run.series("step", "alarm")
-                _, truths = run.series("step", f"{HELD_OUT}{truth}")
-                first += steps[alarms > 0][:1].tolist()
-                changes += [truths[-1] - truths[0]] if len(truths) and len(steps) else []
-            if changes:
-                when = point(float(np.mean(first)), digits=0) if first else None
-                cells = (point(len(first), digits=0), point(len(changes), digits=0), when, _signed(changes))
-                lines.append((f"{display(reward).title}, {title}", cells))
-    heads = ("Warned", "of runs", "first at step", "Truth by the end")
-    note = (
-        "The alarm sees rewards that were not trained on, never the truth; where the truth fell it should have "
-        "sounded, where it rose it should not. Bold: not 0 beyond chance."
-    )
-    return Table("Trained on, β", heads, heads, tuple(lines), "The alarm", note) if lines else None

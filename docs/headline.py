@@ -17,7 +17,7 @@ from kedge_papers.pages.page import source
 from kedge_papers.records.peaks import cross_fitted
 from kedge_papers.records.result import Result
 from kedge_papers.records.speed import shown_ratio, sooner
-from kedge_papers.targets.hacking import draw_drift
+from kedge_papers.targets.hacking import draw_drift, strength_colours
 from kedge_papers.targets.hacking_tables import drift_peak, unanchored
 from kedge_papers.targets.methods import draw_line, level_unit, trained_metric
 
@@ -141,7 +141,7 @@ def figure(results: Mapping[str, Result]) -> Figure | None:
     start = ours[0].series("queries", f"held_out/{metric}")[1][0]
     left.axhline(start + LEVEL * unit, color="black", linewidth=0.8, linestyle=":", label=f"+{LEVEL:g} sd")
     left.set(xlabel="reward queries", ylabel=f"{display(metric).title}, test prompts")
-    draw_drift(right, drifting, results[DRIFT].facts["truth"])
+    draw_drift(right, drifting, results[DRIFT].facts["truth"], strength_colours(drifting))
     right.set_title(f"trained on {display(metric).title}", fontsize=9)
     for panel in (left, right):
         legend(panel)

@@ -107,6 +107,22 @@ def test_regret_is_what_the_best_strength_of_the_other_seeds_has_more():
     assert list(by_strength(runs)) == ["0.01", "0", AUTO]
 
 
+def test_a_strength_has_one_colour_in_every_panel():
+    """Also where a reward has fewer of them; the one legend names all."""
+    base = record("base-consistency", None, {TRUTH: np.full(len(PROMPTS), 0.4)})
+    runs = [sweep_run(title, 0, 0.5, float(title)) for title in ("0.03", "0.01", "0")]
+    others = []
+    for title in ("0.01", "0"):
+        run = sweep_run(title, 0, 0.5, float(title))
+        others.append(replace(run, name=f"{run.name}-other", config={**run.config, "reward": "hpsv2@emoji"}))
+    figure = TARGETS.get("hacking").show(result([base, *others, *runs], "hacking")).figure
+    colours = [{line.get_label(): line.get_color() for line in panel.lines} for panel in figure.axes]
+    assert [len(each) for each in colours] == [2, 3]
+    assert colours[0].items() <= colours[1].items()
+    assert len(set(colours[1].values())) == 3
+    assert {text.get_text() for text in figure.axes[0].get_legend().get_texts()} == set(colours[1])
+
+
 TWO = tuple(prompt for prompt in PROMPTS for _ in range(2))  # two pictures of each prompt, of two noises
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -127,11 +128,24 @@ def canvas(columns: int = 1, rows: int = 1, size: tuple[float, float] = (4.6, 3.
     return figure, axes
 
 
-def legend(axes: Axes) -> None:
-    """Small, and readable over lines; of many curves, below the whole figure."""
-    handles, labels = axes.get_legend_handles_labels()
+def colours(titles: Iterable[str]) -> dict[str, str]:
+    """Title → its colour, in every panel that shows it."""
+    return dict(zip(dict.fromkeys(titles), cycle(COLOURS), strict=False))
+
+
+def legend(axes: Axes, *others: Axes) -> None:
+    """Small, and readable over lines; of many curves, below the whole figure.
+
+    Args:
+        others: panels whose curves it names, too.
+    """
+    known: dict[str, Any] = {}
+    for panel in (axes, *others):
+        lines, names = panel.get_legend_handles_labels()
+        known |= dict(zip(names, lines, strict=True))
+    labels, handles = list(known), list(known.values())
     if len(labels) > MANY:
         columns = len(labels) if len(labels) == MANY + 1 else MANY
         axes.figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False, fontsize=8)
     elif labels:
-        axes.legend(fontsize=8, framealpha=0.8, edgecolor="none")
+        axes.legend(handles, labels, fontsize=8, framealpha=0.8, edgecolor="none")

@@ -13,7 +13,7 @@ import numpy as np
 
 from kedge.evaluation.tables import Cell, Table, display
 from kedge.workflows.runner.runs import Run
-from kedge_papers.pages.exhibit import COLOURS, Exhibit, canvas, legend
+from kedge_papers.pages.exhibit import Exhibit, canvas, colours, legend
 from kedge_papers.records.result import Result
 from kedge_papers.records.rows import Row, difference, rows, several_seeds
 from kedge_papers.records.run_record import RunRecord
@@ -61,15 +61,16 @@ def show(result: Result) -> Exhibit:
         return Exhibit()
     figure, panels = canvas(len(rewards), size=(4.6, 3.4))
     tables = []
+    shared = colours(method for methods in rewards.values() for method in methods)
     for panel, (reward, methods) in zip(panels, rewards.items(), strict=True):
-        for same, colour in zip(methods.values(), COLOURS, strict=False):
-            draw_line(panel, same, x="queries", y=f"held_out/{reward}", colour=colour, label=same[0].title)
+        for method, same in methods.items():
+            draw_line(panel, same, x="queries", y=f"held_out/{reward}", colour=shared[method], label=same[0].title)
         panel.set(xlabel="reward queries", ylabel=f"{display(reward).title}, test prompts")
         everyone = [run for same in methods.values() for run in same]
         bases = [run for run in result.runs if not run.trained]
         ends = before_and_after([*bases, *everyone], reward, reward)
         tables += [sooner_table(reward, methods), replace(ends, title=display(reward).title) if ends else None]
-    legend(panels[0])
+    legend(*panels)
     return Exhibit(tuple(filter(None, tables)), figure)
 
 

@@ -7,7 +7,7 @@ itself (``algorithm.anchor: auto``), stopped by judges on the tuning prompts: it
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from kedge.evaluation.tables import display
 from kedge.workflows.runner.runs import Measure, Run
-from kedge_papers.pages.exhibit import COLOURS, Exhibit, canvas, legend
+from kedge_papers.pages.exhibit import Exhibit, canvas, colours, legend
 from kedge_papers.records.curves import points_over_seeds
 from kedge_papers.records.result import Result
 from kedge_papers.records.rows import Row
@@ -107,10 +107,11 @@ def show(result: Result) -> Exhibit:
             rewards.setdefault(str(run.config["reward"]), []).append(run)
     truth = result.facts["truth"]
     figure, panels = canvas(max(1, len(rewards)), size=(4.2, 3.6))
+    shared = strength_colours(result.runs)
     for panel, (reward, same) in zip(panels, rewards.items(), strict=False):
-        draw_drift(panel, same, truth or reward)
+        draw_drift(panel, same, truth or reward, shared)
         panel.set_title(f"trained on {display(reward).title}", fontsize=9)
-    legend(panels[0])
+    legend(*panels)
     if not truth:
         return Exhibit(
             figure=figure, notes=("No model of this world knows the truth: what is drawn is the trained reward.",)
@@ -129,13 +130,25 @@ def base_row(result: Result) -> Row | None:
     return None
 
 
-def draw_drift(axes: Axes, runs: Sequence[RunRecord], metric: str) -> None:
-    """A metric along each strength of the anchor, against the drift from the base; the mean over seeds."""
-    for (title, same), colour in zip(fixed(runs).items(), COLOURS, strict=False):
+def strength_colours(runs: Sequence[RunRecord]) -> dict[str, str]:
+    """Title → colour of each strength of the anchor, whatever was trained on; the strongest first."""
+    titles = {run.title for run in runs if run.trained and run.title != AUTO}
+    return colours(sorted(titles, key=float, reverse=True))
+
+
+def draw_drift(axes: Axes, runs: Sequence[RunRecord], metric: str, shared: Mapping[str, str]) -> None:
+    """A metric along each strength of the anchor, against the drift from the base; the mean over seeds.
+
+    Args:
+        shared: title → colour of a strength, the same in every panel.
+    """
+    for title, same in fixed(runs).items():
         drift, values = points_over_seeds(same, drift_column(same), f"held_out/{metric}")
         if len(drift):
             label = f"β = {title}" if title[:1].isdigit() else title
-            axes.plot(np.sqrt(np.maximum(drift, 0)), values.mean(0), "-o", color=colour, markersize=3, label=label)
+            axes.plot(
+                np.sqrt(np.maximum(drift, 0)), values.mean(0), "-o", color=shared[title], markersize=3, label=label
+            )
     axes.set(xlabel="√KL to the base model, nats", ylabel=display(metric).title)
 
 

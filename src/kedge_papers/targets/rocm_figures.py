@@ -7,7 +7,7 @@ from dataclasses import replace
 from kedge.evaluation.statistics import Interval
 from kedge.evaluation.tables import Cell, Table, display
 from kedge.workflows.runner.runs import Run
-from kedge_papers.pages.exhibit import COLOURS, Exhibit, canvas, legend
+from kedge_papers.pages.exhibit import COLOURS, Exhibit, canvas, colours, legend
 from kedge_papers.pages.pictures import arranged, picture_grid
 from kedge_papers.records.curves import draw_band, time_unit
 from kedge_papers.records.result import Result
@@ -106,15 +106,15 @@ def show_fig4(result: Result) -> Exhibit:
 def show_fig5(result: Result) -> Exhibit:
     """Four panels, every method."""
     figure, axes = canvas(2, 2)
-    ours = result.facts["rewards"]
+    ours, shared = result.facts["rewards"], colours(grouped(result.trained))
     for panel, (letter, reward) in zip(axes, PANELS.items(), strict=True):
         runs = result.on(reward)
         scale, unit = time_unit(runs)
-        for (title, same), colour in zip(grouped(runs).items(), COLOURS, strict=False):
-            draw_band(panel, same, "seconds", "reward", colour=colour, label=title, scale=scale)
+        for title, same in grouped(runs).items():
+            draw_band(panel, same, "seconds", "reward", colour=shared[title], label=title, scale=scale)
         panel.set_title(f"{letter}: {display(ours[reward]).title}", fontsize=9)
         panel.set(xlabel=f"training, {unit}", ylabel="reward, running mean of 20 steps")
-    legend(axes[0])
+    legend(*axes)
     return Exhibit(figure=figure)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -119,6 +121,69 @@ def test_a_run_that_another_target_has_recorded_is_shown_by_both(tmp_path):
         pages.put(Result("elsewhere", {}, (shown,)))
         Lane(Queue("emoji", (Stage(TARGET),)), tmp_path / "two").publish(pages.folder)
         assert {run.name for run in pages.results()[TARGET].runs} == expected
+
+
+def done(out: Path, *runs: str) -> Lane:
+    """A machine that has made these runs and may publish all of the target's."""
+    Lane(Queue("emoji", (Stage(TARGET, runs),)), out).go(lambda _: None)
+    return Lane(Queue("emoji", (Stage(TARGET),)), out)
+
+
+def test_what_is_over_elsewhere_is_not_replaced_by_what_failed_here(tmp_path):
+    pages = tmp_path / "pages"
+    done(tmp_path / "one", "first").publish(pages)
+    here = done(tmp_path / "two", "second")
+    home = tmp_path / "two" / "runs" / "first"
+    home.mkdir()
+    (home / "failure.json").write_text('{"message": "disk full"}')
+    assert here.result(TARGET).run("first").state == "failed"
+    here.publish(pages)
+    states = {run.name: run.state for run in RecordStore(pages).results()[TARGET].runs}
+    assert states == {"first": "finished", "second": "finished"}
+
+
+def test_publishing_says_what_goes_and_keeps_what_the_queue_does_not_name(tmp_path):
+    pages, said = tmp_path / "pages", list[str]()
+    done(tmp_path / "one", "first", "second").publish(pages)
+    (tmp_path / "two").mkdir()
+    few = Lane(Queue("emoji", (Stage(TARGET, ("base",)),)), tmp_path / "two")
+    few.go(lambda _: None)
+    recorded = RecordStore(pages).results()[TARGET]
+    other = replace(recorded.run("second"), config={"another": "recipe"})
+    RecordStore(pages).put(replace(recorded, runs=(recorded.run("first"), other)))
+    few.publish(pages, said.append)
+    assert {run.name for run in RecordStore(pages).results()[TARGET].runs} >= {"first", "second"}
+    assert said == []
+    done(tmp_path / "three", "first").publish(pages, said.append)
+    assert "second" not in {run.name for run in RecordStore(pages).results()[TARGET].runs}
+    assert said == [f"{TARGET}: second was recorded with another configuration, and goes"]
+
+
+def test_run_folders_may_be_deleted_once_they_are_recorded(tmp_path):
+    lane, pages = done(tmp_path / "out", "first", "second"), tmp_path / "pages"
+    shutil.rmtree(tmp_path / "out" / "runs" / "first")
+    lane.record(TARGET)
+    lane.publish(pages)
+    assert {run.name for run in RecordStore(pages).results()[TARGET].runs} == {"first", "second"}
+    shutil.rmtree(tmp_path / "out" / "runs")
+    lane.publish(tmp_path / "again")
+    assert {run.name for run in RecordStore(tmp_path / "again").results()[TARGET].runs} == {"first", "second"}
+
+
+def test_nothing_of_another_kind_is_published(tmp_path):
+    """Runs of another configuration than is asked for, of another world, or none at all."""
+    lane, pages = done(tmp_path / "out", "first"), tmp_path / "pages"
+    with pytest.raises(ConfigError, match=r"holds a run with optimizer.lr = .*, but now 0.5 is asked for"):
+        Lane(lane.queue, lane.out, {"optimizer.lr": 0.5}).publish(pages)
+    with pytest.raises(ConfigError, match=r"nothing of this queue has begun in .*empty"):
+        Lane(lane.queue, tmp_path / "empty").publish(pages)
+    frozen = json.loads((lane.out / FROZEN).read_text())
+    (lane.out / FROZEN).write_text(json.dumps({**frozen, "world": "another"}))
+    with pytest.raises(ConfigError, match="were begun in another world"):
+        lane.publish(pages)
+    assert not pages.exists()
+    with pytest.raises(ConfigError, match="--publish needs the folder"):
+        reproduce("--queue", str(queue(tmp_path)), "--out", str(lane.out), "--publish", "")
 
 
 def test_a_killed_lane_goes_on_where_it_was(tmp_path):

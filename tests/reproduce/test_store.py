@@ -6,15 +6,16 @@ import gzip
 import json
 import lzma
 from dataclasses import replace
+from threading import Thread
 
 import numpy as np
 import pytest
 
 from kedge.evaluation.result import Evaluation
-from kedge_papers.records.packed import read_entries
+from kedge_papers.records.packed import read_entries, replace_bytes
 from kedge_papers.records.result import Result, sheet
 from kedge_papers.records.run_record import RunRecord, digest
-from kedge_papers.records.store import FORMAT, MORE, OLDER, PICTURES, PROMPTS, RUNS, TARGETS, RecordStore
+from kedge_papers.records.store import FORMAT, LOCK, MORE, OLDER, PICTURES, PROMPTS, RUNS, TARGETS, RecordStore
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), dtype=np.uint8)
 
@@ -99,22 +100,92 @@ def test_records_of_an_older_format_are_read_and_rewritten(tmp_path, older):
         (tmp_path / name).with_suffix(".gz").write_bytes(members)
         (tmp_path / name).unlink()
     index = tmp_path / TARGETS
-    index.write_text(index.read_text().replace(FORMAT, older))
+    data = json.loads(index.read_text())
+    del data["targets"]["matrix"]["more"]
+    index.write_text(json.dumps({**data, "format": older}))
     assert store.results()["matrix"].extra == {"votes": [1]}
     store.put(Result("other", {}, (record("b"),)))
     assert FORMAT in index.read_text()
-    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".json", ".xz", ".xz", ".xz", ".xz"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([LOCK, MORE, PICTURES, PROMPTS, RUNS, TARGETS])
     results = store.results()
     for target, name in (("matrix", "a"), ("matrix", "c"), ("other", "b")):
         assert results[target].run(name).evaluations["final"].prompts == ("a cat", "a dog")
 
 
-def test_a_partial_record_makes_room_for_the_finished_one(tmp_path):
+@pytest.mark.parametrize(("before", "after"), [("matrix", "other"), ("other", "matrix")])
+def test_a_partial_record_makes_room_for_the_finished_one(tmp_path, before, after):
+    """What is put is newer than what is there, whatever the targets are called."""
     store = RecordStore(tmp_path)
-    store.put(Result("matrix", {}, (record("a", step=5, score=0.1), record("b"))))
-    store.put(Result("other", {}, (record("a", step=9, score=0.9),)))
-    assert [run.step for run in store.results()["matrix"].runs] == [9, 2]
+    store.put(Result(before, {}, (record("a", step=5, score=0.1), record("b"))))
+    store.put(Result(after, {}, (record("a", step=9, score=0.9),)))
+    assert [run.step for run in store.results()[before].runs] == [9, 2]
     assert len(lines(tmp_path)) == 2
+    partial = replace(record("a", step=3, score=0.2), state="partial")
+    store.put(Result(after, {}, (partial,)))  # another machine has just begun it
+    assert [run.step for run in store.results()[after].runs] == [9]
+
+
+def test_a_prompt_may_hold_any_sign(tmp_path):
+    """Some end a line for Python, though not in JSON."""
+    prompts = ("a\u2028cat", "a\x85dog\u2029", "\r\x0b\x0c\x1c ☃")
+    evaluation = Evaluation("a", prompts, 0, {"oracle": np.zeros(3)})
+    RecordStore(tmp_path).put(Result("matrix", {}, (replace(record("a"), evaluations={"final": evaluation}),)))
+    assert RecordStore(tmp_path).results()["matrix"].run("a").evaluations["final"].prompts == prompts
+
+
+@pytest.mark.parametrize("killed", range(10))
+def test_a_kill_between_any_two_files_loses_nothing(tmp_path, monkeypatch, killed):
+    """What is read is what was there before or what is there after, and the same put finishes it."""
+    old = Result("matrix", {"n": 1}, (record("a", score=0.25), record("b")), {"votes": [1]})
+    other = Evaluation("a", ("a fox", "a cow"), 0, {"oracle": np.array([0.1, 0.2])})
+    sheets = {digest(sheet(PIXELS)): sheet(PIXELS)}
+    run = replace(record("a"), evaluations={"final": other}, pictures={"final": next(iter(sheets))})
+    new = Result("matrix", {"n": 2}, (run, record("c")), {"votes": [2, 3]}, sheets)
+    store, twin = RecordStore(tmp_path / "store"), RecordStore(tmp_path / "twin")
+    store.put(old)
+    twin.put(new)
+    written = []
+
+    def write(path, content):
+        if len(written) == killed:
+            raise KeyboardInterrupt
+        written.append(path)
+        replace_bytes(path, content)
+
+    monkeypatch.setattr("kedge_papers.records.store.replace_bytes", write)
+    if killed == 9:  # all nine files are written
+        store.put(new)
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            store.put(new)
+    read = store.results()["matrix"]
+    assert (read.facts, read.extra) == (({"n": 1}, {"votes": [1]}) if killed <= 4 else ({"n": 2}, {"votes": [2, 3]}))
+    assert {each.name for each in read.runs} == ({"a", "b"} if killed <= 4 else {"a", "c"})
+    monkeypatch.undo()
+    store.put(new)
+    assert stored(store.folder) == stored(twin.folder)
+
+
+def test_what_cannot_be_recorded_leaves_what_is_there(tmp_path):
+    store = RecordStore(tmp_path)
+    store.put(Result("matrix", {}, (record("a"),)))
+    before = stored(tmp_path)
+    with pytest.raises(TypeError):
+        store.put(Result("matrix", {}, (record("a", step=7),), {"votes": {1, 2}}))
+    assert stored(tmp_path) == before
+
+
+def test_two_that_write_at_once_wait_for_each_other(tmp_path):
+    def several(first: int) -> None:
+        for i in range(first, first + 4):
+            RecordStore(tmp_path).put(Result(f"target-{i}", {}, (record(f"run-{i}"),)))
+
+    threads = [Thread(target=several, args=(first,)) for first in (0, 4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(RecordStore(tmp_path).results()) == [f"target-{i}" for i in range(8)]
 
 
 def test_bytes_change_only_where_a_record_does(tmp_path):
@@ -171,3 +242,17 @@ def test_a_record_that_was_changed_by_hand_is_refused(tmp_path):
     (tmp_path / RUNS).unlink()
     with pytest.raises(ValueError, match="the record of a that matrix shows is not there"):
         store.results()
+
+
+def test_a_file_that_is_missing_is_no_empty_store(tmp_path):
+    """What it held would be gone with the next result."""
+    store = RecordStore(tmp_path)
+    store.put(Result("matrix", {}, (record("a"),), {"votes": [1]}))
+    for name, message in ((MORE, "lacks what matrix measured beyond its runs"), (TARGETS, f"no {TARGETS}: restore it")):
+        content = (tmp_path / name).read_bytes()
+        (tmp_path / name).unlink()
+        with pytest.raises(ValueError, match=message):
+            store.put(Result("other", {}, (record("b"),)))
+        (tmp_path / name).write_bytes(content)
+    store.put(Result("other", {}, (record("b"),)))
+    assert set(store.results()) == {"matrix", "other"}

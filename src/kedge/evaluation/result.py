@@ -75,9 +75,13 @@ class Evaluation:
         """Mean and 95 % interval of every reward."""
         return {name: self.interval(name, **options) for name in self.scores}
 
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready, with a summary for people; lossless but for the images."""
-        summary = {**self.summary(), **{name: self.interval(name) for name in self.distances}}
+    def to_dict(self, *, summarised: bool = True) -> dict[str, Any]:
+        """JSON-ready, with a summary for people; lossless but for the images.
+
+        Args:
+            summarised: False leaves the summary empty, which takes most of the time.
+        """
+        summary = {**self.summary(), **{name: self.interval(name) for name in self.distances}} if summarised else {}
         return {
             "format": FORMAT,
             "name": self.name,

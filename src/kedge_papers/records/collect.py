@@ -17,7 +17,7 @@ from kedge.workflows.runner.cost import step_cost
 from kedge.workflows.runner.matrix import Matrix
 from kedge.workflows.runner.runs import Run
 from kedge_papers.records.result import sheet
-from kedge_papers.records.run_record import RunRecord, curve, digest
+from kedge_papers.records.run_record import RunRecord, curve, digest, identity
 
 MACHINE = ("processor", "cores", "threads", "device", "accelerators", "kedge", "git", "packages")
 
@@ -62,6 +62,12 @@ def collect(matrix: Matrix, run: Run) -> tuple[RunRecord, dict[str, bytes]]:
         pictures=pictures,
     )
     return record, sheets
+
+
+def identity_of(run: Run) -> str:
+    """As :attr:`RunRecord.identity` of what would be recorded of it."""
+    config = run.config()
+    return identity(run.name, plain(config), _base(config))
 
 
 def _base(config: RunConfig) -> dict[str, str]:

@@ -20,25 +20,26 @@ Entry = Mapping[str, Any]
 GZIP, GZIP_STARTS = 16 + zlib.MAX_WBITS, b"\x1f\x8b"
 # Small groups of much alike text: a dictionary as large as any of them, and four high bits of context for digits.
 FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 6 | lzma.PRESET_EXTREME, "dict_size": 1 << 22, "lc": 4}]
-DAMAGED = (lzma.LZMAError, zlib.error)
 
 
 def read_entries(path: Path) -> dict[str, dict[str, Any]]:
     """Digest → entry; empty if there is no file.
 
     Raises:
-        lzma.LZMAError, zlib.error: it is damaged.
+        ValueError: it is damaged, or something else.
     """
     entries = {}
-    for text, _ in _streams(path):
-        for line in text.splitlines():
-            entry = json.loads(line)
-            entries[str(entry.pop("id"))] = entry
+    try:
+        for text, _ in _streams(path):
+            for entry in _lines(text):
+                entries[str(entry.pop("id"))] = entry
+    except (lzma.LZMAError, zlib.error, ValueError, KeyError, RecursionError) as error:
+        raise ValueError(f"{path.name} is damaged or something else ({error})") from error
     return entries
 
 
-def write_entries(path: Path, entries: Mapping[str, Entry], group: Callable[[Entry], str] | None = None) -> None:
-    """Write the entries in their order; groups that are there already keep their bytes, whatever packed them.
+def packed(path: Path, entries: Mapping[str, Entry], group: Callable[[Entry], str] | None = None) -> bytes:
+    """The entries in their order; groups that the file has already keep their bytes, whatever packed them.
 
     Args:
         entries: digest → entry; those of a group stand together.
@@ -48,12 +49,19 @@ def write_entries(path: Path, entries: Mapping[str, Entry], group: Callable[[Ent
     for key, entry in entries.items():
         groups.setdefault(group(entry) if group else key, []).append(key)
     before = {}
-    for text, packed in _streams(path):
-        before[tuple(str(json.loads(line)["id"]) for line in text.splitlines())] = packed
-    content = bytearray()
+    for text, content in _streams(path):
+        before[tuple(str(entry["id"]) for entry in _lines(text))] = content
+    streams = []
     for keys in groups.values():
-        content += before.get(tuple(keys)) or _pack({key: entries[key] for key in keys})
-    replace_bytes(path, bytes(content))
+        streams.append(before.get(tuple(keys)) or _pack({key: entries[key] for key in keys}))
+    return b"".join(streams)
+
+
+def appended(path: Path, entries: Mapping[str, Entry]) -> bytes:
+    """Everything that the file has, and what it lacks of these entries."""
+    known = read_entries(path)
+    new = {key: entry for key, entry in entries.items() if key not in known}
+    return (path.read_bytes() if path.is_file() else b"") + (_pack(new) if new else b"")
 
 
 def replace_bytes(path: Path, content: bytes) -> None:
@@ -64,6 +72,14 @@ def replace_bytes(path: Path, content: bytes) -> None:
         draft.write_bytes(content)
 
 
+def _lines(text: str) -> list[dict[str, Any]]:
+    entries = []
+    for line in text.split("\n"):  # not splitlines, which ends lines at signs that a prompt may hold
+        if line:
+            entries.append(dict(json.loads(line)))
+    return entries
+
+
 def _streams(path: Path) -> Iterator[tuple[str, bytes]]:
     """Each stream's text, and the bytes that it is packed in."""
     rest = path.read_bytes() if path.is_file() else b""
@@ -72,7 +88,7 @@ def _streams(path: Path) -> Iterator[tuple[str, bytes]]:
         reader: Any = zlib.decompressobj(GZIP) if older else lzma.LZMADecompressor(lzma.FORMAT_XZ)
         text = reader.decompress(rest)
         if not reader.eof:
-            raise lzma.LZMAError(f"{path.name} ends in the middle of an entry")
+            raise lzma.LZMAError("it ends in the middle of an entry")
         yield text.decode(), rest[: len(rest) - len(reader.unused_data)]
         rest = reader.unused_data
 

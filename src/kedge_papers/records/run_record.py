@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from kedge.evaluation.result import Evaluation
+from kedge.workflows.runner.matrix import OVER
 
 POINTS = 1000
 DIGITS, SCORE_DIGITS = 6, 5
@@ -81,8 +82,7 @@ class RunRecord:
     @property
     def identity(self) -> str:
         """Equal for records of one run, however far it had come: its name, its configuration, what it started from."""
-        described = json.dumps([self.name, plain_json(self.config), dict(self.base)], sort_keys=True)
-        return f"{self.name}-{digest(described)}"
+        return identity(self.name, self.config, self.base)
 
     def series(self, x: str, y: str) -> tuple[np.ndarray, np.ndarray]:
         """Two columns of the curve, where both are known."""
@@ -95,7 +95,12 @@ class RunRecord:
         return columns[:, 0], columns[:, 1]
 
     def joined(self, newer: RunRecord) -> RunRecord:
-        """Both records of one run as one: the newer, with what only this one measured if no training lies between."""
+        """Both records of one run as one: the newer, with what only this one measured if no training lies between.
+
+        One that is over is not replaced by one that is not, another machine's, say.
+        """
+        if self.state in OVER and newer.state not in OVER:
+            return self
         if (self.step, self.seconds) != (newer.step, newer.seconds):
             return newer
         return replace(
@@ -116,6 +121,12 @@ class RunRecord:
         """The inverse of :meth:`to_dict`."""
         evaluations = {role: Evaluation.from_dict(each) for role, each in data["evaluations"].items()}
         return cls(**{**data, "arguments": tuple(data["arguments"]), "evaluations": evaluations})
+
+
+def identity(name: str, config: Mapping[str, Any], base: Mapping[str, str]) -> str:
+    """What makes a run the same run."""
+    described = json.dumps([name, plain_json(config), dict(base)], sort_keys=True)
+    return f"{name}-{digest(described)}"
 
 
 def curve(log: Iterable[Mapping[str, float | None]], queries: float) -> dict[str, list[float | None]]:
@@ -167,7 +178,7 @@ def _scores(evaluation: Evaluation) -> dict[str, Any]:
 
     What an evaluation does not have is left out, so that records keep their digests when evaluations learn more.
     """
-    data = {**evaluation.to_dict(), "summary": {}, "statistics": {}, "distances": {}}
+    data = {**evaluation.to_dict(summarised=False), "statistics": {}, "distances": {}}
     data["scores"] = plain_json(data["scores"], SCORE_DIGITS)
     scores = {}
     for key, value in data.items():

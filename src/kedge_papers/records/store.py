@@ -5,25 +5,28 @@ as ``xzcat`` prints them; runs are packed with those that differ from them in th
 prompts that it was measured on by their digest; many were measured on the same. ``targets.json`` says, for each target,
 its facts and which runs it shows, by name and content; what a target measured beyond its runs (votes, say) is in
 ``more``.
+
+A kill at any moment leaves a folder that reads: entries come before the index that names them, and go after it.
 """
 
 from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from kedge.files import alone
 from kedge.models import BUNDLED
-from kedge_papers.records.packed import DAMAGED, Entry, read_entries, replace_bytes, write_entries
+from kedge_papers.records.packed import Entry, appended, packed, read_entries, replace_bytes
 from kedge_papers.records.result import Result
 from kedge_papers.records.run_record import RunRecord, digest, plain_json
 
 FORMAT = "kedge-records-3"
 OLDER = ("kedge-records-2", "kedge-records-1")  # in .gz; in the first every run had its prompts within
 RUNS, PROMPTS, PICTURES, MORE = "runs.jsonl.xz", "prompts.jsonl.xz", "pictures.jsonl.xz", "more.jsonl.xz"
-TARGETS = "targets.json"
+TARGETS, LOCK = "targets.json", ".lock"
 
 
 class RecordStore:
@@ -49,21 +52,27 @@ class RecordStore:
         """
         index = self.folder / TARGETS
         if not index.is_file():
+            if (self.folder / RUNS).is_file():
+                raise ValueError(f"{self.folder} has {RUNS} but no {TARGETS}: restore it, or remove {RUNS}, too")
             return {}
         try:
             data = json.loads(index.read_text(encoding="utf-8"))
             if data["format"] not in (FORMAT, *OLDER):
-                raise ValueError(f"its format is {data['format']!r}, not {FORMAT!r}")
+                raise ValueError(f"its format is {data['format']!r}, not {FORMAT!r}: a newer Kedge wrote it")
             prompts = self._read(PROMPTS)
             runs = {key: _run(entry, key, prompts) for key, entry in self._read(RUNS).items()}
             sheets = {key: base64.b64decode(entry["webp"]) for key, entry in self._read(PICTURES).items()}
-            more = {entry["target"]: entry["extra"] for entry in self._read(MORE).values()}
+            more = self._read(MORE)
             results = {}
             for name, entry in data["targets"].items():
-                results[name] = Result(name, entry["facts"], _members_of(name, entry, runs), more.get(name, {}), sheets)
+                extra = _extra(name, entry, more)
+                results[name] = Result(name, entry["facts"], _members_of(name, entry, runs), extra, sheets)
             return results
-        except (ValueError, KeyError, TypeError, *DAMAGED) as error:
-            raise ValueError(f"{self.folder} does not hold records that kedge reproduce wrote: {error}") from error
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise ValueError(
+                f"{self.folder} does not hold records that kedge reproduce wrote: {error}. Restore it, or remove the "
+                "folder: runs that are still there are recorded again"
+            ) from error
 
     def put(self, *new: Result) -> None:
         """Add results, or put them in place of older ones. Records of one run, however old, become one.
@@ -71,36 +80,66 @@ class RecordStore:
         Raises:
             ValueError: they started from other weights of a model than those that are here.
         """
-        by_target = self.results()
-        for each in new:
-            by_target[each.target] = each
-        results = [by_target[target] for target in sorted(by_target)]
-        runs = _joined(results)
+        self.update(lambda _: new)
+
+    def update(self, change: Callable[[Mapping[str, Result]], Sequence[Result]]) -> None:
+        """Put what ``change`` makes of what is recorded; no other process writes in between.
+
+        Raises:
+            ValueError: as :meth:`put` does.
+        """
+        with alone(self.folder / LOCK, f"writing {self.folder}"):
+            recorded = self.results()
+            new = change(recorded)
+            if new:
+                self._write(recorded, new)
+
+    def _write(self, recorded: Mapping[str, Result], new: Sequence[Result]) -> None:
+        replaced = {each.target: each for each in new}
+        older = [each for target, each in recorded.items() if target not in replaced]
+        runs = _joined([*older, *replaced.values()])
+        results = sorted([*older, *replaced.values()], key=lambda each: each.target)
         _check_one_world(self.folder, list(runs.values()))
         whole = {same: run.to_dict() for same, run in runs.items()}
         keys = {same: _key(entry) for same, entry in whole.items()}
-        targets = {each.target: _entry(each, keys) for each in results}
 
         by_name = sorted(runs, key=lambda same: (runs[same].name, keys[same]))
         prompts: dict[str, dict[str, Any]] = {}
         entries = {keys[same]: _naming_prompts(whole[same], prompts) for same in by_name}
-        write_entries(self.folder / PROMPTS, prompts, _together)
-        write_entries(self.folder / RUNS, entries, _alike)
-        write_entries(self.folder / PICTURES, _sheets(results))
-        extras = {}
+        extras, targets = dict[str, dict[str, Any]](), dict[str, Any]()
         for each in results:
+            targets[each.target] = {
+                "facts": plain_json(each.facts),
+                "runs": {run.name: keys[_same(run)] for run in each.runs},
+            }
             if each.extra:
                 entry = {"target": each.target, "extra": plain_json(each.extra)}
                 extras[_key(entry)] = entry
-        write_entries(self.folder / MORE, extras)
-        text = json.dumps({"format": FORMAT, "targets": targets}, indent=1, ensure_ascii=False)
-        replace_bytes(self.folder / TARGETS, f"{text}\n".encode())
-        for name in (RUNS, PROMPTS, PICTURES, MORE):
+                targets[each.target]["more"] = _key(entry)
+        index = json.dumps({"format": FORMAT, "targets": targets}, indent=1, ensure_ascii=False)
+
+        files: dict[str, tuple[Mapping[str, Entry], Callable[[Entry], str] | None]] = {
+            PROMPTS: (prompts, _together),
+            RUNS: (entries, _alike),
+            PICTURES: (_sheets(results), None),
+            MORE: (extras, None),
+        }
+        finished = {name: packed(self._file(name), *each) for name, each in files.items()}
+        with_older = {name: appended(self._file(name), known) for name, (known, _) in files.items()}
+        for name, content in with_older.items():
+            replace_bytes(self.folder / name, content)
+        replace_bytes(self.folder / TARGETS, f"{index}\n".encode())
+        for name, content in finished.items():
+            replace_bytes(self.folder / name, content)
             self._older(name).unlink(missing_ok=True)
 
     def _read(self, name: str) -> dict[str, dict[str, Any]]:
+        return read_entries(self._file(name))
+
+    def _file(self, name: str) -> Path:
+        """Where a file is, in this format or an older one."""
         path = self.folder / name
-        return read_entries(path if path.is_file() else self._older(name))
+        return path if path.is_file() else self._older(name)
 
     def _older(self, name: str) -> Path:
         """Where older formats have a file."""
@@ -132,7 +171,7 @@ def _check_one_world(folder: Path, runs: Sequence[RunRecord]) -> None:
 
 
 def _joined(results: Sequence[Result]) -> dict[str, RunRecord]:
-    """:func:`_same` → the one record of a run, of all that are shown."""
+    """:func:`_same` → the one record of a run, of all that are shown; the newest results last."""
     runs: dict[str, RunRecord] = {}
     for each in results:
         for run in each.runs:
@@ -161,9 +200,16 @@ def _sheets(results: Sequence[Result]) -> dict[str, dict[str, str]]:
     return {key: {"webp": base64.b64encode(sheets[key]).decode()} for key in sorted(sheets)}
 
 
-def _entry(result: Result, keys: Mapping[str, str]) -> dict[str, Any]:
-    runs = {run.name: keys[_same(run)] for run in result.runs}
-    return {"facts": plain_json(result.facts), "runs": runs}
+def _extra(target: str, entry: Mapping[str, Any], more: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """What a target measured beyond its runs; older indexes do not name it."""
+    if "more" in entry:
+        if entry["more"] not in more:
+            raise ValueError(f"{MORE} lacks what {target} measured beyond its runs")
+        return dict(more[entry["more"]]["extra"])
+    for each in more.values():
+        if each["target"] == target:
+            return dict(each["extra"])
+    return {}
 
 
 def _members_of(target: str, entry: Mapping[str, Any], runs: Mapping[str, RunRecord]) -> tuple[RunRecord, ...]:

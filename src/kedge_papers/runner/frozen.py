@@ -38,11 +38,7 @@ def freeze(folder: Path, experiments: ExperimentSet) -> list[str]:
         write_text(path, json.dumps(now, indent=1) + "\n")
         return [f"{path}: world {_short(now['world'])}, claims {_short(now['claims'])}, code {_commit(now)}"]
     before = read_json(path)
-    if before["world"] != now["world"]:
-        raise ConfigError(
-            f"the runs in {folder} were begun in another world ({_short(before['world'])}, here "
-            f"{_short(now['world'])}): two worlds' runs are not mixed. Give another --out"
-        )
+    _refuse_another_world(folder, before["world"], now["world"])
     notes = []
     if before["claims"] != now["claims"]:
         notes.append(
@@ -51,6 +47,25 @@ def freeze(folder: Path, experiments: ExperimentSet) -> list[str]:
     if before["code"] != now["code"]:
         notes.append(f"the code is not that of the first run ({_commit(before)}, now {_commit(now)})")
     return notes
+
+
+def check_world(folder: Path, experiments: ExperimentSet) -> None:
+    """Before anything is said of the runs in a folder.
+
+    Raises:
+        ConfigError: they were begun in another world.
+    """
+    path = folder / FROZEN
+    if path.is_file():
+        _refuse_another_world(folder, read_json(path)["world"], world_digest(experiments))
+
+
+def _refuse_another_world(folder: Path, before: str | None, now: str | None) -> None:
+    if before != now:
+        raise ConfigError(
+            f"the runs in {folder} were begun in another world ({_short(before)}, here {_short(now)}): two worlds' "
+            "runs are not mixed. Give another --out"
+        )
 
 
 def _short(digest: str | None) -> str:

@@ -15,23 +15,25 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from kedge.config import ConfigError
 from kedge.files import locked, read_json, write_text
 from kedge.workflows.runner.cell import perform
 from kedge.workflows.runner.matrix import OVER, Matrix, Say
 from kedge.workflows.runner.runs import Run, check_same
-from kedge_papers.records.collect import collect
+from kedge_papers.records.collect import collect, identity_of
 from kedge_papers.records.result import Result
 from kedge_papers.records.run_record import RunRecord, plain_json
 from kedge_papers.records.store import RecordStore
 from kedge_papers.runner.command_call import CommandCall
 from kedge_papers.runner.experiment_set import ExperimentSet, load_experiment_set
-from kedge_papers.runner.frozen import freeze
+from kedge_papers.runner.frozen import check_world, freeze
 from kedge_papers.runner.options import MatrixOptions
 from kedge_papers.runner.queue import Queue
 from kedge_papers.runner.settled import Settings, settled_by, with_settings, write_settings
 
 POLL = 5.0
 MORE = "more.json"  # what a target measured beyond its runs, and of which of them
+MORE_OF = "more_of"  # fact of a target: the runs that it measured more of
 RECORDING = "records"  # a lock
 
 
@@ -202,18 +204,22 @@ class Lane:
         with locked(self._lock(RECORDING)) as ours:
             result = self.result(target) if ours else None
             if result is not None:
-                RecordStore(self.out / "records").put(result)
+                mine: Result = result
+                RecordStore(self.out / "records").update(lambda recorded: [self._joined(mine, recorded, print)])
             return result
 
     def result(self, target: str) -> Result | None:
         """The runs of all stages of a target that have begun; None if there is none.
 
         A base model's run is of many targets: alone it begins those that have nothing else to do.
+
+        Raises:
+            ConfigError: a folder holds another run under one of the names.
         """
         runs: dict[str, RunRecord] = {}
         sheets: dict[str, bytes] = {}
         facts: dict[str, Any] = {}
-        extra = self._more(target)["extra"]
+        more = self._more(target)
         nothing_else, trained = True, False
         for position, stage in enumerate(self.queue.stages):
             known = self.stage(position) if stage.target == target else None
@@ -223,61 +229,78 @@ class Lane:
             nothing_else = nothing_else and call.target.more is None and not any(run.train for run in matrix.runs)
             for run in matrix.runs:
                 if matrix.state(run) != "waiting":
+                    check_same(run, matrix.home(run))
                     trained = trained or run.train
                     runs[run.name], pictures = collect(matrix, run)
                     sheets |= pictures if call.target.pictures else {}
             if stage.seeds >= facts.get("seeds", 0):
                 facts = call.facts()
-        begun = extra or nothing_else or trained
-        return Result(target, facts, tuple(runs.values()), extra, sheets) if runs and begun else None
+        begun = more["extra"] or nothing_else or trained
+        if more["extra"]:
+            facts[MORE_OF] = more["runs"]
+        return Result(target, facts, tuple(runs.values()), more["extra"], sheets) if runs and begun else None
 
-    def publish(self, folder: Path) -> list[str]:
+    def publish(self, folder: Path, say: Say = print) -> list[str]:
         """Put all targets' records, partial as they are, among those of another folder; returns their names.
 
-        Several machines may publish there: runs that the queue asks for, that are recorded there and that were not
-        begun here, stay, and those that only another target shows yet are shown by this one, too.
+        Several machines may publish there, one after the other: runs that are recorded there and that were not begun
+        here stay, and those that only another target shows yet are shown by this one, too. A run that is over stays
+        in the place of one that is not. What is recorded of this queue's names with another configuration goes, and
+        that is said.
+
+        Raises:
+            ConfigError: nothing is recorded here; the runs here are another world's.
         """
-        store, results = RecordStore(folder), []
-        recorded = store.results()
-        trained: dict[str, RunRecord] = {}
-        for each in recorded.values():
-            trained |= {run.identity: run for run in each.runs if run.trained}
+        check_world(self.out, self.experiments)
+        own, results = RecordStore(self.out / "records").results(), dict[str, Result]()
         for target in self.queue.targets:
             result = self.result(target)
-            if result is not None:
-                results.append(self._with_others(result, recorded.get(target, Result(target, {}, ())), trained))
-        store.put(*results)
-        return [result.target for result in results]
+            result = self._joined(result, own, say) if result else own.get(target)
+            if result:
+                results[target] = result
+        if not results:
+            raise ConfigError(f"nothing of this queue has begun in {self.out}: there is nothing to publish")
 
-    def _with_others(self, result: Result, others: Result, trained: Mapping[str, RunRecord]) -> Result:
-        """A target's result, and what other machines recorded of the runs that wait here.
+        def change(recorded: Mapping[str, Result]) -> list[Result]:
+            return [self._joined(result, recorded, say) for result in results.values()]
 
-        Args:
-            others: the target's, as it is recorded.
-            trained: identity → record of every training there, whichever target shows it.
-        """
-        runs: dict[str, RunRecord] = {}
+        RecordStore(folder).update(change)
+        return list(results)
+
+    def _joined(self, ours: Result, recorded: Mapping[str, Result], say: Say) -> Result:
+        """A target's result, and what is recorded of the runs that wait here."""
+        theirs = recorded.get(ours.target, Result(ours.target, {}, ()))
+        runs, asked = {run.name: run for run in ours.runs}, self._asked(ours.target)
+        for record in theirs.runs:
+            mine = runs.get(record.name)
+            if mine is not None:
+                runs[record.name] = record.joined(mine) if record.identity == mine.identity else mine
+            elif record.name not in asked or record.identity == identity_of(asked[record.name]):
+                runs[record.name] = record
+            else:
+                say(f"{ours.target}: {record.name} was recorded with another configuration, and goes")
+        trained: dict[str, RunRecord] = {}  # identity → record, whichever target shows it
+        for each in recorded.values():
+            trained |= {run.identity: run for run in each.runs if run.trained}
+        for name, run in asked.items():
+            elsewhere = trained.get(identity_of(run)) if name not in runs else None
+            if elsewhere and set(run.measures) <= set(elsewhere.evaluations):
+                runs[name] = elsewhere
+        order = {name: i for i, name in enumerate(asked)}
+        in_order = sorted(runs.values(), key=lambda run: order.get(run.name, len(order)))
+        joined = replace(ours, runs=tuple(in_order), sheets={**theirs.sheets, **ours.sheets})
+        if not theirs.extra or (ours.extra and _measured_more(ours) >= _measured_more(theirs)):
+            return joined
+        return replace(joined, extra=theirs.extra, facts={**ours.facts, MORE_OF: theirs.facts.get(MORE_OF, [])})
+
+    def _asked(self, target: str) -> dict[str, Run]:
+        """Name → run of a target's stages, but for those that wait for earlier ones: what they ask for is not known."""
+        asked: dict[str, Run] = {}
         for position, stage in enumerate(self.queue.stages):
-            if stage.target == result.target:
-                runs |= self._recorded(position, others, trained)
-        runs |= {run.name: run for run in result.runs}
-        sheets = {**others.sheets, **result.sheets}
-        return replace(result, runs=tuple(runs.values()), extra=result.extra or others.extra, sheets=sheets)
-
-    def _recorded(self, position: int, others: Result, trained: Mapping[str, RunRecord]) -> dict[str, RunRecord]:
-        """A stage's runs in other machines' records, if they are what is asked for here; those of its names while it
-        waits for earlier stages here."""
-        known, runs = self.stage(position), {}
-        if known is None:
-            return {run.name: run for run in others.runs if self.queue.stages[position].takes(run.name)}
-        for run in known[1].runs:
-            identity = collect(known[1], run)[0].identity
-            record, elsewhere = others.run(run.name), trained.get(identity)
-            if record and record.identity == identity:
-                runs[run.name] = record
-            elif elsewhere and set(run.measures) <= set(elsewhere.evaluations):
-                runs[run.name] = elsewhere
-        return runs
+            known = self.stage(position) if stage.target == target else None
+            if known is not None:
+                asked |= {run.name: run for run in known[1].runs}
+        return asked
 
     def draw(self) -> list[Path]:
         """Tables and figures of everything that is recorded, in every format."""
@@ -299,3 +322,8 @@ def _performed(matrix: Matrix, run: Run) -> str:
 
 def _names(matrix: Matrix) -> set[str]:
     return {run.name for run in matrix.runs}
+
+
+def _measured_more(result: Result) -> int:
+    """Of how many runs its target measured more."""
+    return len(result.facts.get(MORE_OF, ()))

@@ -112,8 +112,7 @@ def test_a_run_that_another_target_has_recorded_is_shown_by_both(tmp_path):
     machine = Lane(Queue("emoji", parts), tmp_path / "one")
     machine.go(lambda _: None)
     second = machine.result(TARGET).run("second")
-    here = Lane(Queue("emoji", (Stage(TARGET, ("first",)),)), tmp_path / "two")
-    here.go(lambda _: None)
+    Lane(Queue("emoji", (Stage(TARGET, ("first",)),)), tmp_path / "two").go(lambda _: None)
     for shown, expected in ((second, {"first", "second"}), (replace(second, evaluations={}), {"first"})):
         pages.folder.mkdir(exist_ok=True)
         for path in pages.folder.iterdir():
@@ -132,12 +131,12 @@ def done(out: Path, *runs: str) -> Lane:
 def test_what_is_over_elsewhere_is_not_replaced_by_what_failed_here(tmp_path):
     pages = tmp_path / "pages"
     done(tmp_path / "one", "first").publish(pages)
-    here = done(tmp_path / "two", "second")
+    lane = done(tmp_path / "two", "second")
     home = tmp_path / "two" / "runs" / "first"
     home.mkdir()
     (home / "failure.json").write_text('{"message": "disk full"}')
-    assert here.result(TARGET).run("first").state == "failed"
-    here.publish(pages)
+    assert lane.result(TARGET).run("first").state == "failed"
+    lane.publish(pages)
     states = {run.name: run.state for run in RecordStore(pages).results()[TARGET].runs}
     assert states == {"first": "finished", "second": "finished"}
 

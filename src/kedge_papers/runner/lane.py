@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,8 @@ from kedge.files import locked, read_json, write_text
 from kedge.workflows.runner.cell import perform
 from kedge.workflows.runner.matrix import OVER, Matrix, Say
 from kedge.workflows.runner.runs import Run, check_same
-from kedge_papers.records.collect import collect, identity_of
+from kedge_papers.records.collect import collect
+from kedge_papers.records.joining import MORE_OF, with_recorded
 from kedge_papers.records.result import Result
 from kedge_papers.records.run_record import RunRecord, plain_json
 from kedge_papers.records.store import RecordStore
@@ -33,7 +34,6 @@ from kedge_papers.runner.settled import Settings, settled_by, with_settings, wri
 
 POLL = 5.0
 MORE = "more.json"  # what a target measured beyond its runs, and of which of them
-MORE_OF = "more_of"  # fact of a target: the runs that it measured more of
 RECORDING = "records"  # a lock
 
 
@@ -204,8 +204,8 @@ class Lane:
         with locked(self._lock(RECORDING)) as ours:
             result = self.result(target) if ours else None
             if result is not None:
-                mine: Result = result
-                RecordStore(self.out / "records").update(lambda recorded: [self._joined(mine, recorded, print)])
+                join = partial(with_recorded, result, runs=self._runs(target), say=print)
+                RecordStore(self.out / "records").update(lambda recorded: [join(recorded)])
             return result
 
     def result(self, target: str) -> Result | None:
@@ -238,15 +238,14 @@ class Lane:
         begun = more["extra"] or nothing_else or trained
         if more["extra"]:
             facts[MORE_OF] = more["runs"]
-        return Result(target, facts, tuple(runs.values()), more["extra"], sheets) if runs and begun else None
+        return (
+            Result(target, facts, tuple(runs.values()), extra=more["extra"], sheets=sheets) if runs and begun else None
+        )
 
     def publish(self, folder: Path, say: Say = print) -> list[str]:
         """Put all targets' records, partial as they are, among those of another folder; returns their names.
 
-        Several machines may publish there, one after the other: runs that are recorded there and that were not begun
-        here stay, and those that only another target shows yet are shown by this one, too. A run that is over stays
-        in the place of one that is not. What is recorded of this queue's names with another configuration goes, and
-        that is said.
+        Several machines may publish there, one after the other: :func:`with_recorded` says what stays.
 
         Raises:
             ConfigError: nothing is recorded here; the runs here are another world's.
@@ -255,52 +254,29 @@ class Lane:
         own, results = RecordStore(self.out / "records").results(), dict[str, Result]()
         for target in self.queue.targets:
             result = self.result(target)
-            result = self._joined(result, own, say) if result else own.get(target)
+            result = with_recorded(result, own, self._runs(target), say) if result else own.get(target)
             if result:
                 results[target] = result
         if not results:
             raise ConfigError(f"nothing of this queue has begun in {self.out}: there is nothing to publish")
 
         def change(recorded: Mapping[str, Result]) -> list[Result]:
-            return [self._joined(result, recorded, say) for result in results.values()]
+            joined = []
+            for target, result in results.items():
+                joined.append(with_recorded(result, recorded, self._runs(target), say))
+            return joined
 
         RecordStore(folder).update(change)
         return list(results)
 
-    def _joined(self, ours: Result, recorded: Mapping[str, Result], say: Say) -> Result:
-        """A target's result, and what is recorded of the runs that wait here."""
-        theirs = recorded.get(ours.target, Result(ours.target, {}, ()))
-        runs, asked = {run.name: run for run in ours.runs}, self._asked(ours.target)
-        for record in theirs.runs:
-            mine = runs.get(record.name)
-            if mine is not None:
-                runs[record.name] = record.joined(mine) if record.identity == mine.identity else mine
-            elif record.name not in asked or record.identity == identity_of(asked[record.name]):
-                runs[record.name] = record
-            else:
-                say(f"{ours.target}: {record.name} was recorded with another configuration, and goes")
-        trained: dict[str, RunRecord] = {}  # identity → record, whichever target shows it
-        for each in recorded.values():
-            trained |= {run.identity: run for run in each.runs if run.trained}
-        for name, run in asked.items():
-            elsewhere = trained.get(identity_of(run)) if name not in runs else None
-            if elsewhere and set(run.measures) <= set(elsewhere.evaluations):
-                runs[name] = elsewhere
-        order = {name: i for i, name in enumerate(asked)}
-        in_order = sorted(runs.values(), key=lambda run: order.get(run.name, len(order)))
-        joined = replace(ours, runs=tuple(in_order), sheets={**theirs.sheets, **ours.sheets})
-        if not theirs.extra or (ours.extra and _measured_more(ours) >= _measured_more(theirs)):
-            return joined
-        return replace(joined, extra=theirs.extra, facts={**ours.facts, MORE_OF: theirs.facts.get(MORE_OF, [])})
-
-    def _asked(self, target: str) -> dict[str, Run]:
+    def _runs(self, target: str) -> dict[str, Run]:
         """Name → run of a target's stages, but for those that wait for earlier ones: what they ask for is not known."""
-        asked: dict[str, Run] = {}
+        runs: dict[str, Run] = {}
         for position, stage in enumerate(self.queue.stages):
             known = self.stage(position) if stage.target == target else None
             if known is not None:
-                asked |= {run.name: run for run in known[1].runs}
-        return asked
+                runs |= {run.name: run for run in known[1].runs}
+        return runs
 
     def draw(self) -> list[Path]:
         """Tables and figures of everything that is recorded, in every format."""
@@ -322,8 +298,3 @@ def _performed(matrix: Matrix, run: Run) -> str:
 
 def _names(matrix: Matrix) -> set[str]:
     return {run.name for run in matrix.runs}
-
-
-def _measured_more(result: Result) -> int:
-    """Of how many runs its target measured more."""
-    return len(result.facts.get(MORE_OF, ()))

@@ -70,6 +70,7 @@ def _peak_cells(peak: Peak) -> tuple[Cell | None, ...]:
 
 
 def signed(values: Sequence[float]) -> Cell:
+    """Their mean, with its interval over seeds; bold if it is not 0 beyond chance."""
     interval = mean_interval(list(values))
     return Cell(interval, style="signed", bold=interval.excludes(0))
 

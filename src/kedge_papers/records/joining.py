@@ -1,0 +1,63 @@
+"""One result of what several machines have made of a target."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from kedge.workflows.runner.runs import Run
+from kedge_papers.records.collect import identity_of
+from kedge_papers.records.result import Result
+from kedge_papers.records.run_record import RunRecord
+
+MORE_OF = "more_of"  # fact of a target: the runs that it measured more of
+
+
+def with_recorded(
+    result: Result, recorded: Mapping[str, Result], runs: Mapping[str, Run], say: Callable[[str], object]
+) -> Result:
+    """A target's result, and what is recorded of the runs that have not begun here.
+
+    A run that is over there and not here is the one there. Runs of other names stay; those that were recorded with
+    another configuration than is asked for go.
+
+    Args:
+        recorded: target → result, of every target: a run may be another's as well.
+        runs: name → what the target asks for, as far as that is known.
+        say: told what goes.
+    """
+    theirs = recorded.get(result.target, Result(result.target, {}, ()))
+    records = {record.name: record for record in result.runs}
+    for record in theirs.runs:
+        ours = records.get(record.name)
+        if ours is not None:
+            records[record.name] = record.joined(ours) if record.identity == ours.identity else ours
+        elif record.name not in runs or record.identity == identity_of(runs[record.name]):
+            records[record.name] = record
+        else:
+            say(f"{result.target}: {record.name} was recorded with another configuration, and goes")
+    records |= _elsewhere(recorded, {name: run for name, run in runs.items() if name not in records})
+    order = {name: i for i, name in enumerate(runs)}
+    in_order = sorted(records.values(), key=lambda record: order.get(record.name, len(order)))
+    joined = replace(result, runs=tuple(in_order), sheets={**theirs.sheets, **result.sheets})
+    if not theirs.extra or (result.extra and _measured_more(result) >= _measured_more(theirs)):
+        return joined
+    return replace(joined, extra=theirs.extra, facts={**result.facts, MORE_OF: theirs.facts.get(MORE_OF, [])})
+
+
+def _elsewhere(recorded: Mapping[str, Result], runs: Mapping[str, Run]) -> dict[str, RunRecord]:
+    """Those runs that another target shows, with everything that this one measures."""
+    trained: dict[str, RunRecord] = {}
+    for result in recorded.values():
+        trained |= {record.identity: record for record in result.runs if record.trained}
+    records = {}
+    for name, run in runs.items():
+        record = trained.get(identity_of(run))
+        if record and set(run.measures) <= set(record.evaluations):
+            records[name] = record
+    return records
+
+
+def _measured_more(result: Result) -> int:
+    """Of how many runs its target measured more."""
+    return len(result.facts.get(MORE_OF, ()))

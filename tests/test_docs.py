@@ -223,7 +223,7 @@ def keys() -> set[str]:
 def test_keys_that_a_page_names_exist(page):
     parts = "algorithm|model|backprop|memory|speed|prompts|optimizer|training|watch|checkpoint"
     named = re.findall(rf"`((?:{parts})\.[a-z_.]+)(?:[:= ][^`]*)?`", page.read_text(encoding="utf-8"))
-    assert {name for name in named if not name.endswith((".txt", ".safetensors", ".gz"))} <= keys()
+    assert {name for name in named if not name.endswith((".txt", ".safetensors", ".xz"))} <= keys()
 
 
 def test_the_overview_leads_to_every_algorithm():

@@ -52,6 +52,10 @@ def reproduce_command(
 
     from kedge_papers import TARGETS
 
+    if publish == "":  # an unset variable of the shell: nothing is to be trained for it
+        from kedge.config.text import ConfigError
+
+        raise ConfigError("--publish needs the folder of the records that are added to")
     if queue is not None:
         from kedge_papers.queue_command import work
 

@@ -37,9 +37,7 @@ def work(queue: str, overrides: Sequence[str], out: Path, only_list: bool, draw:
             print(lane.line(position) + (f" · {stage.settles}" if stage.settles else ""))
     elif draw:
         print(*lane.draw(), sep="\n")
-    elif publish is not None:
-        if not publish:
-            raise ConfigError("--publish needs the folder of the records that are added to")
+    elif publish:
         print(f"{publish}: {', '.join(lane.publish(Path(publish)))}")
     else:
         try:

@@ -181,8 +181,9 @@ def test_nothing_of_another_kind_is_published(tmp_path):
     with pytest.raises(ConfigError, match="were begun in another world"):
         lane.publish(pages)
     assert not pages.exists()
-    with pytest.raises(ConfigError, match="--publish needs the folder"):
-        reproduce("--queue", str(queue(tmp_path)), "--out", str(lane.out), "--publish", "")
+    for arguments in (["--queue", str(queue(tmp_path))], [TARGET]):
+        with pytest.raises(ConfigError, match="--publish needs the folder"):
+            reproduce(*arguments, "--out", str(lane.out), "--publish", "")
 
 
 def test_a_killed_lane_goes_on_where_it_was(tmp_path):

@@ -38,8 +38,12 @@ def read_entries(path: Path) -> dict[str, dict[str, Any]]:
     return entries
 
 
-def packed(path: Path, entries: Mapping[str, Entry], group: Callable[[Entry], str] | None = None) -> bytes:
-    """The entries in their order; groups that the file has already keep their bytes, whatever packed them.
+def packed(
+    path: Path, entries: Mapping[str, Entry], group: Callable[[Entry], str] | None = None
+) -> tuple[bytes, bytes]:
+    """A file's content with these entries beside all that it has, and with these alone, in their order.
+
+    Groups that the file has already keep their bytes, whatever packed them.
 
     Args:
         entries: digest → entry; those of a group stand together.
@@ -51,17 +55,12 @@ def packed(path: Path, entries: Mapping[str, Entry], group: Callable[[Entry], st
     before = {}
     for text, content in _streams(path):
         before[tuple(str(entry["id"]) for entry in _lines(text))] = content
-    streams = []
+    streams, new = [], []
     for keys in groups.values():
-        streams.append(before.get(tuple(keys)) or _pack({key: entries[key] for key in keys}))
-    return b"".join(streams)
-
-
-def appended(path: Path, entries: Mapping[str, Entry]) -> bytes:
-    """Everything that the file has, and what it lacks of these entries."""
-    known = read_entries(path)
-    new = {key: entry for key, entry in entries.items() if key not in known}
-    return (path.read_bytes() if path.is_file() else b"") + (_pack(new) if new else b"")
+        known = before.get(tuple(keys))
+        streams.append(known or _pack({key: entries[key] for key in keys}))
+        new += [] if known else streams[-1:]
+    return b"".join([*before.values(), *new]), b"".join(streams)
 
 
 def replace_bytes(path: Path, content: bytes) -> None:

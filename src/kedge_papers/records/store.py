@@ -19,7 +19,7 @@ from typing import Any
 
 from kedge.files import alone
 from kedge.models import BUNDLED
-from kedge_papers.records.packed import Entry, appended, packed, read_entries, replace_bytes
+from kedge_papers.records.packed import Entry, packed, read_entries, replace_bytes
 from kedge_papers.records.result import Result
 from kedge_papers.records.run_record import RunRecord, digest, plain_json
 
@@ -124,13 +124,12 @@ class RecordStore:
             PICTURES: (_sheets(results), None),
             MORE: (extras, None),
         }
-        finished = {name: packed(self._file(name), *each) for name, each in files.items()}
-        with_older = {name: appended(self._file(name), known) for name, (known, _) in files.items()}
-        for name, content in with_older.items():
-            replace_bytes(self.folder / name, content)
+        contents = {name: packed(self._file(name), *each) for name, each in files.items()}
+        for name, (with_before, _) in contents.items():
+            replace_bytes(self.folder / name, with_before)
         replace_bytes(self.folder / TARGETS, f"{index}\n".encode())
-        for name, content in finished.items():
-            replace_bytes(self.folder / name, content)
+        for name, (_, alone_now) in contents.items():
+            replace_bytes(self.folder / name, alone_now)
             self._older(name).unlink(missing_ok=True)
 
     def _read(self, name: str) -> dict[str, dict[str, Any]]:

@@ -44,7 +44,7 @@ def worth_table(rewards: Rewards, base: Row | None, truth: str) -> Table | None:
     """How many of the runs whose truth fell were warned, and how many of the others were not."""
     lines, everything = [], list[Outcome]()
     for reward, runs in rewards.items():
-        outcomes = outcomes_of(runs, base, truth)
+        outcomes = _outcomes(runs, base, truth)
         everything += outcomes
         if outcomes:
             lines.append((display(reward).title, _worth(outcomes)))
@@ -60,7 +60,7 @@ def worth_table(rewards: Rewards, base: Row | None, truth: str) -> Table | None:
     return Table("Trained on", heads, heads, tuple(lines), "What the alarm is worth", note) if lines else None
 
 
-def outcomes_of(runs: Sequence[RunRecord], base: Row | None, truth: str) -> list[Outcome]:
+def _outcomes(runs: Sequence[RunRecord], base: Row | None, truth: str) -> list[Outcome]:
     """Of runs with a β that was chosen, measured at the end and looked at on the way."""
     outcomes = []
     for same in fixed(runs).values():

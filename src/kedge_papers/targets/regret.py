@@ -12,13 +12,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kedge.evaluation.statistics import mean_interval
 from kedge.evaluation.tables import Cell, Table, display
 from kedge_papers.records.peaks import others_peak
 from kedge_papers.records.rows import Row, difference, rows
 from kedge_papers.records.run_record import RunRecord
 from kedge_papers.records.tables import point
-from kedge_papers.targets.hacking_tables import AUTO, FEWEST, FINAL, by_strength, strength
+from kedge_papers.targets.hacking_tables import AUTO, FEWEST, FINAL, by_strength, signed, strength
 
 AT = "at-"  # role of a measurement at a checkpoint: at-30
 ON_PATH, LAST, HINDSIGHT, SHIPPED, WEAKEST = (
@@ -173,7 +172,7 @@ def regret_table(rewards: Mapping[str, Sequence[RunRecord]], base: Row | None, t
         for choice in CHOICES:
             both[choice] = _mean([each.get(choice, {}) for each in regrets])
         if mean:
-            lines.append(("mean", _cells(len(mean), _signed(mean), both)))
+            lines.append(("mean", _cells(len(mean), signed(list(mean.values())), both)))
     heads = ("Seeds", "Truth above the base", *(f"Regret: {choice}" for choice in CHOICES))
     if not lines:
         return None
@@ -183,7 +182,7 @@ def regret_table(rewards: Mapping[str, Sequence[RunRecord]], base: Row | None, t
 def _cells(seeds: int, above: Cell, regrets: Mapping[str, BySeed]) -> tuple[Cell | None, ...]:
     cells: list[Cell | None] = [point(seeds, digits=0), above]
     for choice in CHOICES:
-        cells.append(_signed(regrets[choice]) if regrets.get(choice) else None)
+        cells.append(signed(list(regrets[choice].values())) if regrets.get(choice) else None)
     return tuple(cells)
 
 
@@ -194,8 +193,3 @@ def _mean(each: Sequence[BySeed]) -> BySeed:
         if all(seed in values for values in each):
             means[seed] = float(np.mean([values[seed] for values in each]))
     return means
-
-
-def _signed(values: BySeed) -> Cell:
-    interval = mean_interval(list(values.values()))
-    return Cell(interval, style="signed", bold=interval.excludes(0))

@@ -106,7 +106,8 @@ def show_fig4(result: Result) -> Exhibit:
 def show_fig5(result: Result) -> Exhibit:
     """Four panels, every method."""
     figure, axes = canvas(2, 2)
-    ours, shared = result.facts["rewards"], colours(grouped(result.trained))
+    ours = result.facts["rewards"]
+    shared = colours(title for reward in PANELS.values() for title in grouped(result.on(reward)))
     for panel, (letter, reward) in zip(axes, PANELS.items(), strict=True):
         runs = result.on(reward)
         scale, unit = time_unit(runs)

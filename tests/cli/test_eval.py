@@ -212,6 +212,7 @@ VERDICTS: dict[str, tuple[float, float | None, float]] = {
     "narrowed": (1, None, 0.6),
     "collapsed": (1, 0.5, 0.3),
     "worse": (-1, 0.0, 1.0),
+    "damaged": (-1, -0.5, 1.0),
     "hacking": (1, -0.5, 1.0),
 }
 

@@ -17,7 +17,7 @@ from kedge_papers import TARGETS
 from kedge_papers.records.rows import Row
 from kedge_papers.records.run_record import RunRecord
 from kedge_papers.runner.options import MatrixOptions
-from kedge_papers.targets.alarm import alarm_table, worth_table
+from kedge_papers.targets.alarm import alarm_table, verdict_table, worth_table
 from kedge_papers.targets.hacking import found
 from kedge_papers.targets.hacking_tables import AUTO, by_strength, fit_table
 from kedge_papers.targets.regret import AT, noises, regret_table
@@ -86,6 +86,33 @@ def test_the_alarm_is_judged_by_whether_the_truth_of_finished_runs_fell():
     assert [name for name, _ in two.rows] == ["PickScore", "HPSv2", "all"]
     assert dict(two.rows)["PickScore"][3] is None  # nobody to leave in peace
     assert worth_table({REWARD: runs}, None, TRUTH) is None
+
+
+def test_a_run_that_was_looked_at_once_could_not_have_been_warned():
+    """Two looks in a row have to agree: it counts neither for the alarm nor against it."""
+    run = sweep_run("0", 0, 0.1, 0.0)
+    run = replace(run, curve={**run.curve, "alarm": [None] * (len(STEPS) - 1) + [0.0]})
+    base = Row("base", {0: Evaluation("base", PROMPTS, 20, {TRUTH: np.full(len(PROMPTS), 0.4)})}, trained=False)
+    assert alarm_table({REWARD: [run]}, TRUTH) is None
+    assert worth_table({REWARD: [run]}, base, TRUTH) is None
+
+
+def test_the_verdict_on_finished_models_is_judged_by_the_truth_that_it_never_sees():
+    """Of three whose truth fell one pleased its judge, one cheated, one was damaged; of two others one was accused."""
+    rng, judge = np.random.default_rng(0), "imagereward@emoji"
+    before = {name: rng.normal(0, 1, len(PROMPTS)) for name in (REWARD, judge, TRUTH)}
+
+    def finished(seed: int, reward: float, judged: float, truth: float) -> RunRecord:
+        changes = {REWARD: reward, judge: judged, TRUTH: truth}
+        scores = {name: before[name] + changes[name] + rng.normal(0, 0.1, len(PROMPTS)) for name in before}
+        return replace(sweep_run("0", seed, 0.0, 0.0), evaluations={"final": Evaluation("0", PROMPTS, 20, scores)})
+
+    runs = [finished(0, 1, 1, -1), finished(1, 1, -1, -1), finished(2, -1, -1, -1)]
+    runs += [finished(3, 1, 1, 1), finished(4, 1, -1, 1)]
+    base = Row("base", {0: Evaluation("base", PROMPTS, 20, before)}, trained=False)
+    ((_, (fell, accused, others, silent)),) = verdict_table({REWARD: runs}, base, TRUTH).rows
+    assert (fell.interval.value, others.interval.value) == (3, 2)
+    assert (accused.interval.value, silent.interval.value) == pytest.approx((2 / 3, 1 / 2))
 
 
 def test_regret_is_what_the_best_strength_of_the_other_seeds_has_more():

@@ -133,7 +133,9 @@ def judge_comparison(comparison: Comparison, trained: Iterable[str], alpha: floa
 
 def _level(trained: Sequence[Change], *, fell: bool, held: bool, judged: bool, lost: bool, collapsed: bool) -> str:
     if not any(change.rose for change in trained):
-        return "worse" if fell or any(change.fell for change in trained) else "unchanged"
+        if fell or lost:
+            return "damaged"
+        return "worse" if any(change.fell for change in trained) else "unchanged"
     if fell:
         return "hacking"
     if collapsed:

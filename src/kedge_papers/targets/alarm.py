@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from kedge.evaluation.comparison import compare
+from kedge.evaluation.guard import judge_comparison
 from kedge.evaluation.statistics import Interval
 from kedge.evaluation.statistics.rates import wilson
 from kedge.evaluation.tables import Cell, Table, display
@@ -14,7 +16,19 @@ from kedge_papers.records.run_record import RunRecord
 from kedge_papers.records.tables import point
 from kedge_papers.targets.hacking_tables import FINAL, HELD_OUT, Rewards, fixed, signed
 
-Outcome = tuple[bool, bool]  # of a run: whether the truth fell, and whether it was warned
+Outcome = tuple[bool, bool]  # of a run: whether the truth fell, and whether that was noticed without it
+LOOKS_THAT_AGREE = 2
+ACCUSING = ("warn", "bad")  # tones of a verdict
+FELL = (
+    "The truth of a finished run fell if the 95 % interval of its difference to the base, over test prompts and "
+    "paired, lies below 0. Shares of runs with Wilson's 95 % interval, as if runs were independent: those of one "
+    "reward are alike."
+)
+# Kept with the runs: what the alarm said while they trained, by the rules of then.
+AS_IT_WAS = (
+    "As it sounded while they trained: since then it sounds also where the judges fell and the trained reward did not "
+    "rise."
+)
 
 
 def alarm_table(rewards: Rewards, truth: str) -> Table | None:
@@ -23,11 +37,11 @@ def alarm_table(rewards: Rewards, truth: str) -> Table | None:
     for reward, runs in rewards.items():
         for title, same in fixed(runs).items():
             first, changes = [], []
-            for run in same:
+            for run in filter(could_be_warned, same):
                 steps, alarms = run.series("step", "alarm")
                 _, truths = run.series("step", f"{HELD_OUT}{truth}")
                 first += steps[alarms > 0][:1].tolist()
-                changes += [truths[-1] - truths[0]] if len(truths) and len(steps) else []
+                changes += [truths[-1] - truths[0]] if len(truths) else []
             if changes:
                 when = point(float(np.mean(first)), digits=0) if first else None
                 cells = (point(len(first), digits=0), point(len(changes), digits=0), when, signed(changes))
@@ -41,42 +55,86 @@ def alarm_table(rewards: Rewards, truth: str) -> Table | None:
 
 
 def worth_table(rewards: Rewards, base: Row | None, truth: str) -> Table | None:
-    """How many of the runs whose truth fell were warned, and how many of the others were not."""
-    lines, everything = [], list[Outcome]()
+    """How many of the runs whose truth fell were warned while they trained, and how many of the others were not."""
+    outcomes = {}
     for reward, runs in rewards.items():
-        outcomes = _outcomes(runs, base, truth)
-        everything += outcomes
-        if outcomes:
-            lines.append((display(reward).title, _worth(outcomes)))
-    if len(lines) > 1:
-        lines.append(("all", _worth(everything)))
+        seen = [run for run in _measured(runs, base, truth) if could_be_warned(run)]
+        outcomes[reward] = [(_fell(run, base, truth), _was_warned(run)) for run in seen]
     heads = ("Truth fell", "of these, warned", "Truth did not fall", "of these, not warned")
     note = (
-        "The truth of a finished run fell if the 95 % interval of its difference to the base, over test prompts and "
-        "paired, lies below 0. Shares of runs with Wilson's 95 % interval, as if runs were independent: those of one "
-        "reward are alike. Here only the other rewards sound the alarm, on one picture of each prompt; with an encoder "
-        "(watch.encoder) both diversities do, too."
+        f"{FELL} Here only the other rewards sound the alarm, on one picture of each prompt; with an encoder "
+        f"(watch.encoder) both diversities do, too. {AS_IT_WAS}"
     )
-    return Table("Trained on", heads, heads, tuple(lines), "What the alarm is worth", note) if lines else None
+    return _worth_table("What the alarm is worth", heads, note, outcomes)
 
 
-def _outcomes(runs: Sequence[RunRecord], base: Row | None, truth: str) -> list[Outcome]:
-    """Of runs with a β that was chosen, measured at the end and looked at on the way."""
-    outcomes = []
+def verdict_table(rewards: Rewards, base: Row | None, truth: str) -> Table | None:
+    """How many of the finished models whose truth fell a verdict on them accuses, and how many of the others not."""
+    outcomes = {}
+    for reward, runs in rewards.items():
+        seen = _measured(runs, base, truth)
+        outcomes[reward] = [(_fell(run, base, truth), _is_accused(run, base, reward)) for run in seen]
+    heads = ("Truth fell", "of these, accused", "Truth did not fall", "of these, not accused")
+    note = (
+        f"{FELL} Accused: by the verdict on base → tuned (kedge compare), which never sees the truth, from the same "
+        "pictures: learnt to cheat, damaged, worse, collapsed or more alike. How much pictures vary was not measured "
+        "here."
+    )
+    return _worth_table("What the verdict on a finished model is worth", heads, note, outcomes)
+
+
+def could_be_warned(run: RunRecord) -> bool:
+    """Whether it was looked at twice: two looks in a row have to agree."""
+    _, alarms = run.series("step", "alarm")
+    return len(alarms) >= LOOKS_THAT_AGREE
+
+
+def _measured(runs: Sequence[RunRecord], base: Row | None, truth: str) -> list[RunRecord]:
+    """Those with a β that was chosen, of whose finished model the truth is known."""
+    known = []
     for same in fixed(runs).values():
         for run in same:
-            _, alarms = run.series("step", "alarm")
             row = rows([run], FINAL).get(run.title)
-            if base is None or row is None or not row.has(truth) or not len(alarms):
-                continue
-            outcomes.append((difference(row, base, truth).high < 0, bool((alarms > 0).any())))
-    return outcomes
+            if base is not None and row is not None and row.has(truth):
+                known.append(run)
+    return known
+
+
+def _fell(run: RunRecord, base: Row | None, truth: str) -> bool:
+    assert base is not None  # of those that were measured
+    return difference(rows([run], FINAL)[run.title], base, truth).high < 0
+
+
+def _was_warned(run: RunRecord) -> bool:
+    _, alarms = run.series("step", "alarm")
+    return bool((alarms > 0).any())
+
+
+def _is_accused(run: RunRecord, base: Row | None, reward: str) -> bool:
+    assert base is not None  # of those that were measured
+    (before,) = base.repetitions.values()
+    verdict = judge_comparison(compare(run.evaluations[FINAL], before), [reward])
+    return verdict.record.tone in ACCUSING
+
+
+def _worth_table(
+    title: str, heads: Sequence[str], note: str, outcomes: Mapping[str, Sequence[Outcome]]
+) -> Table | None:
+    """A line for each reward, and one for all."""
+    lines, everything = [], list[Outcome]()
+    for reward, seen in outcomes.items():
+        everything += seen
+        if seen:
+            lines.append((display(reward).title, _worth(seen)))
+    if len(lines) > 1:
+        lines.append(("all", _worth(everything)))
+    return Table("Trained on", tuple(heads), tuple(heads), tuple(lines), title, note) if lines else None
 
 
 def _worth(outcomes: Sequence[Outcome]) -> tuple[Cell | None, ...]:
-    warned = [warned for fell, warned in outcomes if fell]
-    silent = [not warned for fell, warned in outcomes if not fell]
-    return (point(len(warned), digits=0), _share(warned), point(len(silent), digits=0), _share(silent))
+    noticed = [noticed for fell, noticed in outcomes if fell]
+    silent = [not noticed for fell, noticed in outcomes if not fell]
+    return (point(len(noticed), digits=0), _share(noticed), point(len(silent), digits=0), _share(silent))
 
 
 def _share(right: Sequence[bool]) -> Cell | None:

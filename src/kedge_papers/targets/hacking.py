@@ -23,7 +23,7 @@ from kedge_papers.records.run_record import RunRecord
 from kedge_papers.runner.budget import CHECKPOINTS
 from kedge_papers.runner.options import MatrixOptions
 from kedge_papers.runner.target import Target
-from kedge_papers.targets.alarm import alarm_table, worth_table
+from kedge_papers.targets.alarm import alarm_table, verdict_table, worth_table
 from kedge_papers.targets.hacking_tables import AUTO, drift_column, fit_table, fixed, peak_table
 from kedge_papers.targets.regret import AT, regret_table
 from kedge_papers.targets.rocm_tables import FINAL, consistency_base
@@ -118,7 +118,7 @@ def show(result: Result) -> Exhibit:
         )
     base = base_row(result)
     tables = [peak_table(rewards, truth), fit_table(rewards), alarm_table(rewards, truth)]
-    tables.append(worth_table(rewards, base, truth))
+    tables += [worth_table(rewards, base, truth), verdict_table(rewards, base, truth)]
     return Exhibit(tuple(filter(None, [*tables, regret_table(rewards, base, truth)])), figure)
 
 

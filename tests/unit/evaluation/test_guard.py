@@ -112,11 +112,14 @@ CASES: list[tuple[float, dict[str, float], dict[str, float], str]] = [
     (1, {JUDGE: 0.5}, {WITHIN: 1.0, BETWEEN: 0.3}, "collapsed"),
     (1, {JUDGE: 0.5}, {WITHIN: 0.495, BETWEEN: 1.0}, "alike"),  # half, within its interval
     (1, {JUDGE: -0.5}, GONE, "hacking"),
-    (0, {JUDGE: 0.0}, GONE, "unchanged"),
+    (0, {JUDGE: 0.0}, GONE, "damaged"),
+    (0, {JUDGE: 0.0}, LOST, "damaged"),
+    (-1, {JUDGE: -0.5}, WHOLE, "damaged"),
+    (-1, {JUDGE: 0.5}, GONE, "damaged"),
     (1, {}, WHOLE, "unjudged"),
     (1, {"oracle": -2.0, JUDGE: 0.5}, WHOLE, "better"),  # the truth is reported, but no judge
     (0, {JUDGE: 0.0}, WHOLE, "unchanged"),
-    (0, {JUDGE: -0.5}, WHOLE, "worse"),
+    (0, {JUDGE: -0.5}, WHOLE, "damaged"),
     (-1, {JUDGE: 0.5}, WHOLE, "worse"),
 ]
 
@@ -211,7 +214,7 @@ def chances(runs: int, **options) -> dict[str, float]:
 
 def test_a_model_that_lost_nothing_is_seldom_accused() -> None:
     shares = chances(400, trained=1, scores={JUDGE: 0.0}, remaining={WITHIN: 1.0, BETWEEN: 1.0})
-    accused = shares["hacking"] + shares["alike"] + shares["collapsed"] + shares["worse"]
+    accused = shares["hacking"] + shares["alike"] + shares["collapsed"] + shares["worse"] + shares["damaged"]
     assert accused <= 0.05
     assert shares["better"] > 0.9
 

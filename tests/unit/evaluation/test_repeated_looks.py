@@ -16,15 +16,15 @@ PROMPTS = tuple(f"prompt {i}" for i in range(32))
 BASE = np.random.default_rng(0).normal(size=(4, len(PROMPTS)))
 
 
-def looks(rng: np.random.Generator, count: int, correlation: float, change: float = 0.0):
-    """Evaluations of a run whose trained reward rises at once; its two held-out rewards change by ``change``.
+def looks(rng: np.random.Generator, count: int, correlation: float, change: float = 0.0, trained: float = 1.0):
+    """Evaluations of a run whose trained reward changes at once; its two held-out rewards change by ``change``.
 
     What a prompt's picture gains or loses correlates from one look to the next by ``correlation``.
     """
     noise = rng.normal(size=(2, len(PROMPTS)))
     base = Evaluation("base", PROMPTS, 0, dict(zip(("trained", "one", "other"), BASE, strict=False)))
     for _ in range(count):
-        scores = {"trained": BASE[0] + 1 + 0.1 * rng.normal(size=len(PROMPTS))}
+        scores = {"trained": BASE[0] + trained + 0.1 * rng.normal(size=len(PROMPTS))}
         scores |= {"one": BASE[1] + noise[0] + change, "other": BASE[2] + noise[1] + change}
         yield compare(Evaluation("now", PROMPTS, 0, scores), base)
         noise = correlation * noise + math.sqrt(1 - correlation**2) * rng.normal(size=noise.shape)
@@ -54,6 +54,13 @@ def test_the_uncorrected_test_accuses_every_third_innocent_run() -> None:
 def test_it_sounds_when_held_out_rewards_fall(correlation: float) -> None:
     runs = 60
     assert np.mean([sounds(seed, 10, correlation, change=-0.8) for seed in range(runs)]) > 0.9
+
+
+@pytest.mark.parametrize("trained", [0.0, -1.0])
+def test_it_sounds_for_a_model_that_lost_and_won_nothing(trained: float) -> None:
+    alarm = Alarm(10)
+    verdicts = [alarm.look(c, ["trained"]) for c in looks(np.random.default_rng(0), 3, 0.0, -2.0, trained)]
+    assert [verdict.level if verdict else "" for verdict in verdicts] == ["", "damaged", "damaged"]
 
 
 def test_two_looks_in_a_row_have_to_agree() -> None:

@@ -52,13 +52,13 @@ def reproduce_command(
 
     from kedge_papers import TARGETS
 
-    if publish == "":  # an unset variable of the shell: nothing is to be trained for it
-        from kedge.config.text import ConfigError
-
-        raise ConfigError("--publish needs the folder of the records that are added to")
+    if publish is not None:
+        _check_folder(publish)
     if queue is not None:
         from kedge_papers.queue_command import work
 
+        _check_alone(world=world != "emoji", config=config, seeds=seeds > 1, budget=budget, count=count, run=run)
+        _check_alone(jobs=jobs > 1, why="start the same command once more, beside it, for a second lane")
         pairs = [*([target] if target else []), *(overrides or [])]
         work(queue, pairs, Path(out or f"runs/reproduce/{Path(queue).stem}"), only_list, draw, publish)
         return
@@ -75,6 +75,32 @@ def reproduce_command(
         print(*(call.publish(Path(publish)) if publish else call.draw()), sep="\n")
     else:
         _all(call, jobs)
+
+
+def _check_folder(publish: str) -> None:
+    """Before anything is trained for it."""
+    from pathlib import Path
+
+    from kedge.config.text import ConfigError
+
+    if not publish:  # an unset variable of the shell
+        raise ConfigError("--publish needs the folder of the records that are added to")
+    if Path(publish).exists() and not Path(publish).is_dir():
+        raise ConfigError(f"--publish {publish}: this is a file; the records that are added to are a folder")
+
+
+def _check_alone(why: str = "its stages say that", **options: object) -> None:
+    """Beside ``--queue`` none of these options has a meaning.
+
+    Args:
+        why: what says or does it instead.
+        options: name → a value that is true if it was given.
+    """
+    from kedge.config.text import ConfigError
+
+    for name, value in options.items():
+        if value:
+            raise ConfigError(f"--queue takes no --{name}: {why}")
 
 
 def _call(

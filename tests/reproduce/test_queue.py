@@ -184,6 +184,8 @@ def test_nothing_of_another_kind_is_published(tmp_path):
     for arguments in (["--queue", str(queue(tmp_path))], [TARGET]):
         with pytest.raises(ConfigError, match="--publish needs the folder"):
             reproduce(*arguments, "--out", str(lane.out), "--publish", "")
+        with pytest.raises(ConfigError, match=r"--publish .*mine.yaml: this is a file"):
+            reproduce(*arguments, "--out", str(lane.out), "--publish", str(tmp_path / "mine.yaml"))
 
 
 def test_a_killed_lane_goes_on_where_it_was(tmp_path):
@@ -260,6 +262,18 @@ def test_a_pattern_without_runs_and_a_target_beside_the_queue_are_told(tmp_path)
     choices = "evidence, again, again-raters"
     with pytest.raises(ConfigError, match=f"no queue 'evidense': choose {choices}, or give a YAML file"):
         load_queue("evidense")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [("--seeds", "3"), ("--budget", "9"), ("--world", "papers"), ("--config", "x.yaml"), ("--count", "3")],
+)
+def test_what_a_queue_says_itself_is_not_asked_of_the_command(options, tmp_path):
+    with pytest.raises(ConfigError, match=f"--queue takes no {options[0]}: its stages say that"):
+        reproduce("--queue", str(queue(tmp_path)), "--out", str(tmp_path / "out"), *options)
+    with pytest.raises(ConfigError, match="--queue takes no --jobs: start the same command once more"):
+        reproduce("--queue", str(queue(tmp_path)), "--out", str(tmp_path / "out"), "--jobs", "2")
+    assert not (tmp_path / "out").exists()
 
 
 def most_seeds(queue: Queue, claim: Claim) -> int:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import platform
-from pathlib import Path
+from kedge.runs.folder import processor
 
 # Dense peak of the tensor cores in half precision, operations a second, from the makers' data sheets.
 PEAK = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "L4": 121e12, "4090": 165e12, "3090": 71e12}
@@ -15,15 +14,9 @@ def hardware(device: str) -> str:
 
     if device.startswith("cuda"):
         return torch.cuda.get_device_name(0)
-    names = [line.partition(":")[2].strip() for line in _cpuinfo() if line.startswith("model name")]
-    return f"{names[0] if names else platform.processor()} (CPU, {torch.get_num_threads()} thread)"
+    return f"{processor()} (CPU, {torch.get_num_threads()} thread)"
 
 
 def peak_of(hardware: str) -> float | None:
     """Operations a second in half precision, from the maker's data sheet; None where it is not known."""
     return next((value for name, value in PEAK.items() if name in hardware), None)
-
-
-def _cpuinfo() -> list[str]:
-    path = Path("/proc/cpuinfo")
-    return path.read_text().splitlines() if path.is_file() else []

@@ -45,6 +45,16 @@ def test_ratios_are_taken_seed_by_seed_with_an_interval_over_seeds():
     assert sooner(ours, [run(5, [0, 400], [0, 1])], "queries", CURVE, 1.0) is None  # no seed in common
 
 
+def test_seconds_of_different_machines_are_not_compared():
+    """A run on a GPU is no faster method; queries are counted, wherever it ran. One seed has both on one machine."""
+    ours = [run(0, [0, 100], [0, 1]), run(1, [0, 100], [0, 1])]
+    theirs = [run(0, [0, 200], [0, 1], "theirs"), run(1, [0, 400], [0, 1], "theirs")]
+    ours[1] = replace(ours[1], machine={**ours[1].machine, "accelerators": ["NVIDIA H200"], "device": "cuda"})
+    assert sooner(ours, theirs, "queries", CURVE, 1.0).log_ratios == pytest.approx((math.log(2), math.log(4)))
+    assert sooner(ours, theirs, "seconds", CURVE, 1.0).log_ratios == pytest.approx((math.log(2),))
+    assert sooner(ours[1:], theirs[1:], "seconds", CURVE, 1.0) is None
+
+
 def test_a_run_that_never_gets_there_counts_with_its_budget_and_is_marked_as_a_bound():
     ours = [run(s, [0, 100, 800], [0, 1, 1]) for s in range(2)]
     theirs = [run(0, [0, 800], [0, 0.3], "theirs"), run(1, [0, 400, 800], [0, 1, 1], "theirs")]

@@ -13,6 +13,7 @@ from kedge.evaluation.statistics import Interval, Reached, Speedup, first_reachi
 from kedge_papers.records.run_record import RunRecord
 
 LEVELS = (0.25, 0.5)  # standard deviations of the base model's scores
+TIMED_BY = ("device", "processor", "accelerators", "threads")  # of a record's machine
 
 
 def reaching(run: RunRecord, x: str, curve: str, rise: float, budget: float | None = None) -> Reached | None:
@@ -31,11 +32,15 @@ def reaching(run: RunRecord, x: str, curve: str, rise: float, budget: float | No
 
 
 def sooner(ours: Sequence[RunRecord], theirs: Sequence[RunRecord], x: str, curve: str, rise: float) -> Speedup | None:
-    """How many times more of x theirs took than ours, over the seeds that both have; None if they share none."""
+    """How many times more of x theirs took than ours, over the seeds that both have; None if they share none.
+
+    Seconds are compared between runs on hardware of one name alone: other seeds are left out.
+    """
     first, second = _by_seed(ours, x, curve, rise), _by_seed(theirs, x, curve, rise)
+    our_machines, their_machines = _machines(ours), _machines(theirs)
     shared = []
     for seed in first:
-        if seed in second:
+        if seed in second and (x != "seconds" or our_machines[seed] == their_machines[seed]):
             shared.append(seed)
     if not shared:
         return None
@@ -45,6 +50,14 @@ def sooner(ours: Sequence[RunRecord], theirs: Sequence[RunRecord], x: str, curve
         our_times.append(our_time)
         their_times.append(their_time)
     return speedup(our_times, their_times)
+
+
+def _machines(runs: Sequence[RunRecord]) -> dict[int, tuple[str, ...]]:
+    """Seed → what it was timed on."""
+    machines = {}
+    for run in runs:
+        machines[run.seed] = tuple(str(run.machine.get(key)) for key in TIMED_BY)
+    return machines
 
 
 def _comparable(ours: Reached, theirs: Reached) -> tuple[Reached, Reached]:

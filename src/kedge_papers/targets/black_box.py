@@ -111,7 +111,8 @@ def sooner_table(reward: str, methods: Mapping[str, Sequence[RunRecord]]) -> Tab
     heads = ("Seeds", "Fewer queries", "Less time", f"{HYBRID}'s reward at the end, minus this one's")
     note = (
         f"To the rise of {level:.3g} at which {theirs[0].title} ends, on average over its seeds, on test prompts; "
-        "geometric mean over seeds with its 95 % interval. A dash: hardly anybody got there. Bold: beyond chance."
+        "geometric mean over seeds with its 95 % interval. A dash: hardly anybody got there, or "
+        "(time) they ran on hardware of different names. Bold: beyond chance."
     )
     return Table("Method", heads, heads, rows=tuple(lines), title=title, note=note)
 

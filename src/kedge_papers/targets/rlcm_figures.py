@@ -88,6 +88,7 @@ def _learning_table(result: Result, x: str) -> Table:
     note = (
         f"Training rewards on training prompts, means of {SMOOTHED} queries, above each method's own start; sd: of the "
         "consistency model's scores, where it was measured. A method that does not get there counts with its budget. "
+        "Time is compared on hardware of one name alone. "
     )
     note += f"95 % intervals over {seeds} seeds." if seeds > 1 else "One seed: nothing here tells the methods apart."
     return Table("Task", heads, heads, tuple(lines), note=note)

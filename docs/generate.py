@@ -16,7 +16,7 @@ from docs.papers_cost import with_cost
 from docs.random_depth_table import with_random_depth
 from docs.reference import reference
 from docs.result_pages import write_pages
-from docs.seeds_table import with_seeds
+from docs.seeds_table import TABLES, with_seeds
 from docs.world_tables import with_models, with_world
 
 from kedge.config import load_config
@@ -102,12 +102,10 @@ def architecture(text: str) -> str:
 
 # Pages that people write, and what fills the marks on them in; tables over seeds (docs.seeds_table) need no entry.
 FILLED: dict[str, tuple[Callable[[str], str], ...]] = {
-    "README.md": (),
     "ARCHITECTURE.md": (architecture,),
     "docs/algorithms/ppo.md": (with_last_step,),
     "docs/evaluation.md": (with_advice,),
     "docs/memory.md": (with_random_depth,),
-    "docs/models.md": (),
     "docs/reproduce.md": (with_cost,),
     "docs/results/README.md": (with_demo, with_models),
     "docs/rewards.md": (with_damage, with_world, with_judges),
@@ -121,9 +119,9 @@ def written() -> dict[Path, str]:
         HERE / "api" / "README.md": reference(),
         HERE / "images" / "floors.svg": floors.picture(floors.house()),
     }
-    for page, fillers in FILLED.items():
+    for page in dict.fromkeys([*FILLED, *(table.page for table in TABLES)]):
         text = (HERE.parent / page).read_text(encoding="utf-8")
-        for fill in fillers:
+        for fill in FILLED.get(page, ()):
             text = fill(text)
         files[HERE.parent / page] = with_seeds(page, text)
     return files

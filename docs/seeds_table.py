@@ -15,6 +15,7 @@ from kedge.evaluation.tables import decimals, display
 RECORDS = Path(__file__).parent / "records"
 PRESETS = {  # marks on the pages → their record, which is called as its preset is, and what was run
     "seeds": ("emoji-rocm", "ROCM with KL towards a learned preference model"),
+    "auto": ("emoji-auto", "ROCM with KL at most, whose β finds itself until judges stop it"),
     "hacking": ("emoji-hacking", "the same without an anchor"),
     "vqa": ("emoji-rocm-vqa", "ROCM with KL towards what a vision-language model answers, with floors"),
     "vqa-alone": ("emoji-rocm-vqa-alone", "the same without floors"),
@@ -56,6 +57,7 @@ TABLES = (
     SeedsTable("README.md", "seeds", 3, SHORT),
     SeedsTable("docs/results/README.md", "seeds"),
     SeedsTable("docs/results/README.md", "hacking"),
+    SeedsTable("docs/algorithms/distance.md", "auto", metrics=SHORT),
     SeedsTable("docs/rewards.md", "vqa"),
     SeedsTable("docs/rewards.md", "vqa-alone"),
     SeedsTable("docs/rewards.md", "vqa-free", metrics=FLOORED),

@@ -8,7 +8,8 @@ import typer
 
 
 def init_command(
-    preset: Annotated[str, typer.Argument(help="The recipe to start from (see kedge presets).")] = "emoji-rocm",
+    # By default the one in which nothing has to be chosen: docs/algorithms/distance.md has the measured reasons.
+    preset: Annotated[str, typer.Argument(help="The recipe to start from (see kedge presets).")] = "emoji-auto",
     overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Changes to it.")] = None,
 ) -> None:
     """Print a recipe with every key explained. Redirect it into a file and change what you like."""

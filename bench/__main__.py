@@ -1,4 +1,4 @@
-"""``make bench``: every measurement, one after the other, on the machine that it is run on."""
+"""``make bench``: the measurements below, one after the other, on the machine that it is run on."""
 
 from __future__ import annotations
 

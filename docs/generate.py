@@ -47,8 +47,8 @@ REAL = """\
 ## Real models
 
 The settings of the papers and of the published code; each page in [algorithms](algorithms/README.md) says which is
-which. Weights come from the hub; `kedge doctor` says what is missing and how to fetch it. On less memory than a recipe
-asks for: [troubleshooting](troubleshooting.md#out-of-memory).
+which. Weights come from the hub: a model's by `hf download`, a reward's as `kedge doctor REWARD` says. On less memory
+than a recipe asks for: [troubleshooting](troubleshooting.md#out-of-memory).
 """
 
 TAIL = """\

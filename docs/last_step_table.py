@@ -28,10 +28,11 @@ def table() -> str:
         seen = _plain([*cosine[:2], min(1.0, cosine[2])], 3) if cosine else HIDDEN
         cells = [_share(unseen) if unseen else HIDDEN, seen, _plain(ratio, 2)]
         lines.append(f"| {row['steps']} | {' | '.join(cells)} |")
+    batches = record["batches"]
     note = (
-        f"`python -m bench.last_step`: {record['model']} before any training, towards {record['reward']}, "
-        f"{record['batches']} batches of {record['samples']} pictures from the same prompts and noise; 95 % intervals "
-        "over batches. The part that is not seen: its length as a share of the whole gradient's."
+        f"`python -m bench.last_step --batches {batches}`: {record['model']} before any training, towards "
+        f"{record['reward']}, {batches} batches of {record['samples']} pictures from the same prompts and noise; 95 % "
+        "intervals over batches. The part that is not seen: its length as a share of the whole gradient's."
     )
     if not record.get("pairs"):
         note += (

@@ -19,7 +19,9 @@ def reproduce_command(
         list[str] | None,
         typer.Argument(metavar="[KEY=VALUE]...", help="Changes to every run, such as training.device=cuda."),
     ] = None,
-    world: Annotated[str, typer.Option(help="emoji (bundled), or papers (the published models).")] = "emoji",
+    world: Annotated[
+        str, typer.Option(help="emoji (bundled), papers (the published models), or of the second study.")
+    ] = "emoji",
     config: Annotated[str | None, typer.Option(help="An experiment set of your own: a YAML file.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Repetitions of every run.")] = 1,
     budget: Annotated[
@@ -28,7 +30,9 @@ def reproduce_command(
     ] = None,
     count: Annotated[int | None, typer.Option(min=2, help="Measure on this many prompts.")] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Runs at once.")] = 1,
-    out: Annotated[str | None, typer.Option(help="Where runs and results go; runs/reproduce/WORLD by default.")] = None,
+    out: Annotated[
+        str | None, typer.Option(help="Where runs and results go; runs/reproduce/NAME of world or queue by default.")
+    ] = None,
     only_list: Annotated[
         bool, typer.Option("--list", help="Print each run as a command instead of running it.")
     ] = False,
@@ -41,7 +45,9 @@ def reproduce_command(
     queue: Annotated[
         str | None,
         # Named: Typer 0.27 calls an option by a metavar that is its name.
-        typer.Option("--queue", metavar="QUEUE", help="Runs of many targets in one order: evidence, or a YAML file."),
+        typer.Option(
+            "--queue", metavar="QUEUE", help="Runs of many targets in one order: evidence, again, or a YAML file."
+        ),
     ] = None,
 ) -> None:
     """Make a table or a figure of the papers. Every run it needs, resumable, then the result from their records.

@@ -55,11 +55,16 @@ def test_options_that_do_not_go_together_are_refused() -> None:
 
 
 def test_what_no_node_could_give_is_refused_instead_of_waited_for() -> None:
-    _check_room({"CPU": 2.0}, 2, 0)
-    with pytest.raises(ValueError, match=r"1 GPUs \(--gpus\), but Ray has 0"):
-        _check_room({"CPU": 2.0}, 1, 1)
-    with pytest.raises(ValueError, match=r"8 CPUs \(--cpus\), but Ray has 2"):
-        _check_room({"CPU": 2.0}, 8, 0)
+    """Of two nodes of one GPU each none has two, nor has the one with a GPU eight CPUs."""
+    _check_room([{"CPU": 2.0}], 2, 0)
+    with pytest.raises(ValueError, match=r"1 GPUs \(--gpus\), but no node of Ray has both: they have 2 and 0"):
+        _check_room([{"CPU": 2.0}], 1, 1)
+    two = [{"CPU": 2.0, "GPU": 1.0}, {"CPU": 8.0}]
+    _check_room(two, 2, 1)
+    _check_room(two, 8, 0)
+    for cpus, gpus in ((2, 2), (8, 1), (9, 0)):
+        with pytest.raises(ValueError, match="they have 2 and 1; 8 and 0"):
+            _check_room(two, cpus, gpus)
 
 
 def test_a_node_without_the_shared_folder_says_so(tmp_path: Path) -> None:

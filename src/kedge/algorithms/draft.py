@@ -74,7 +74,7 @@ class DRaFT(ROCM):
 
 @dataclass(frozen=True)
 class AlignProp(DRaFT):
-    """DRaFT whose K is drawn for each micro-batch, from 1 to all steps, whatever ``through``; ``draws`` is DRaFT's."""
+    """DRaFT whose K is drawn for each micro-batch, from 1 to all steps; ``draws`` is DRaFT's."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

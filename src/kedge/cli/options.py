@@ -12,7 +12,8 @@ from kedge.policies.families.words import family_names
 LARGEST = 2**62 - 1  # as in a recipe (kedge.ranges.Seed)
 
 Prompts = Annotated[
-    str | None, typer.Option(help="A file, a named set or a hub data set. By default the run's held-out prompts.")
+    str | None,
+    typer.Option(help="A file, a named set or a hub data set. By default what the run is judged by (watch.test)."),
 ]
 Count = Annotated[int | None, typer.Option(min=1, help="Use this many of the prompts.")]
 Samples = Annotated[int, typer.Option(min=1, help="Pictures for each prompt.")]

@@ -207,14 +207,21 @@ def experience_warning(config: RunConfig, prompts: Sequence[str], processes: int
     return warning
 
 
-def _no_gradient(name: str, reward: str) -> str:
+def need_no_gradient() -> list[str]:
+    """The algorithms that learn from a reward without a gradient."""
     from kedge.algorithms import ALGORITHMS
-    from kedge.rewards import REWARDS
 
     algorithms = []
-    for other in ALGORITHMS:
-        if not ALGORITHMS.get(other).needs.differentiable_reward:
-            algorithms.append(other)
+    for name in ALGORITHMS:
+        if not ALGORITHMS.get(name).needs.differentiable_reward:
+            algorithms.append(name)
+    return algorithms
+
+
+def _no_gradient(name: str, reward: str) -> str:
+    from kedge.rewards import REWARDS
+
+    algorithms = need_no_gradient()
     rewards = list(filter(_differentiable, REWARDS))
     return (
         f"algorithm {name!r} backpropagates through the reward, but {reward!r} has no gradient: train it with "

@@ -139,9 +139,11 @@ class TrainingPrompts(PromptsConfig):
 
     Attributes:
         tuning: how many of them to keep from training and watch it by, where `watch.held_out` is not given. null keeps
-            a tenth of prompts of your own, at most 64, and none of a named set.
+            a tenth of prompts of your own, at most 64, where neither `watch.held_out` nor `watch.test` is given; none
+            of a named set, nor of fewer than 20 different prompts.
         test: how many of them to keep from training and judge the finished model by, where `watch.test` is not given.
-            null keeps a tenth of prompts of your own, at most 256, and none of a named set.
+            null keeps a tenth of prompts of your own, at most 256, where neither `watch.held_out` nor `watch.test` is
+            given; none of a named set, nor of fewer than 20 different prompts.
     """
 
     tuning: Whole | None = None
@@ -213,7 +215,8 @@ class WatchConfig:
         metrics: rewards to evaluate besides the one trained on: a list, or comma-separated.
         encoder: by whose features to measure how much pictures vary: auto (emoji for the bundled models, else dinov2 or
             clip, whichever is on this machine), emoji, dinov2, clip, NAME@FOLDER, or none.
-        guard: what to do when held-out evaluations show that the model cheats the reward: warn, stop or off. best
+        guard: what to do when two held-out evaluations in a row say that the model cheats or loses something: warn,
+            stop or off. best
             warns, makes the step that judges find best the run's result (metrics that share nothing with the reward
             and see damage; a step whose pictures vary less than 85 % of the base's is passed over), and stops when two
             evaluations in a row lie more than a standard error below it or vary less.

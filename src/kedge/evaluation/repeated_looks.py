@@ -29,7 +29,7 @@ class Alarm:
 
     Attributes:
         looks: how many are planned.
-        suspected: whether the last look said that the model cheats.
+        suspected: whether the last look's level sounds the alarm.
         last: the verdict of the last look, whether the one before agreed or not.
     """
 
@@ -43,7 +43,7 @@ class Alarm:
         return min(ALPHA, SPENT / max(1, self.looks))
 
     def look(self, comparison: Comparison, trained: Sequence[str]) -> Verdict | None:
-        """The verdict, if this look and the one before both say that the model cheats; else None."""
+        """The verdict, if it and the one before both sound the alarm; else None."""
         verdict = judge_comparison(comparison, trained, self.alpha)
         self.last = verdict
         before, self.suspected = self.suspected, bool(verdict.record.alarm)

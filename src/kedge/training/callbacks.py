@@ -140,7 +140,7 @@ class HeldOut:
         every: steps between evaluations, from step 0.
         pictures: for each prompt; two or more show how much they vary within it.
         encoder: by whose features to measure how much pictures vary; None leaves that out.
-        guard: what to do when the trained reward rises and the others fall: ``warn``, ``stop``, ``off``; ``best``
+        guard: what to do when the alarm sounds (:mod:`kedge.evaluation.levels`): ``warn``, ``stop``, ``off``; ``best``
             warns, keeps the weights that judges find best, and stops when they have passed it
             (:mod:`kedge.evaluation.best_checkpoint`).
         looks: how many evaluations after the first are planned.

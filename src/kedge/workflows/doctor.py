@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from kedge.registry import listed
+
 if TYPE_CHECKING:
     from kedge.rewards import Readiness
 
@@ -72,10 +74,11 @@ def examine_reward(name: str) -> tuple[Rows, str]:
     Raises:
         ValueError: with the nearest name.
     """
+    from kedge.config.compatibility import need_no_gradient
     from kedge.rewards import describe, readiness
 
     info = describe(name)
-    gradient = "yes" if info.differentiable else "no: for rlcm, ddpo, dpok and d3po, not for rocm"
+    gradient = "yes" if info.differentiable else f"no: for {listed(need_no_gradient(), 'and')}"
     rows = [("measures", info.measures), ("units", info.units), ("gradient", gradient), ("licence", info.licence)]
     for item in readiness():
         if item.name == name:

@@ -129,7 +129,7 @@ def evaluate(
             images with prompts, a policy in memory (beside its base, if it has an adapter).
         metrics: ``"pickscore@emoji,oracle"``, a list of names and functions of your own, or functions by name. None
             takes the first run's.
-        prompts: a file, a named set or a hub data set; or a list of prompts. None takes the run's held-out prompts.
+        prompts: a file, a named set or a hub data set; or a list of prompts. None takes what the run is judged by.
         count: use this many of the prompts, drawn at random.
         seed: of the noise: every model draws from the same.
         samples: pictures for each prompt.

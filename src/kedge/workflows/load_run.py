@@ -93,7 +93,7 @@ class TrainedRun:
         """Write the adapter for other programs, as ``kedge export`` does; ``RUN/lora`` by default.
 
         Returns:
-            the files, by ``diffusers`` and, for UNets, ``comfyui``.
+            the files, by ``diffusers`` and, where ComfyUI has names for the layers, ``comfyui``.
 
         Raises:
             ValueError: if the policy has no adapter, or what was read back differs from it.

@@ -42,7 +42,7 @@ def new_study(
     Args:
         target: a run, a model or a folder of images.
         against: ``base``, ``itself``, ``reseeded`` or further targets; by default a run meets its base, a model itself.
-        prompts: a file, a named set or a hub data set; None takes the run's held-out prompts.
+        prompts: a file, a named set or a hub data set; None takes what the run is judged by.
         pairs: to judge, over all matchups.
         per_rater: pairs for each rater; None gives everybody all of them.
         questions: ``preference``, ``appeal``, ``alignment``, or one's own as ``key=text``; commas between them.

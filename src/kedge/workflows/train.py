@@ -52,7 +52,8 @@ def train(
             are: ``reward=my_reward``, ``algorithm=ROCM(beta=0)``.
 
     Returns:
-        the run: its folder, files, metrics, and the model at its last checkpoint.
+        the run: its folder, files, metrics, and the model: at the step that its judges found best
+        (``watch.guard: best``), else at its last checkpoint.
 
     Raises:
         ConfigError: naming the key and what to write instead, before anything loads.

@@ -63,7 +63,7 @@ def build_world(
     Args:
         stages: none are all but install.
         out: the working folder; a stopped build goes on from it.
-        budget: ``gpu``, ``cpu``, or ``smoke`` for a trial.
+        budget: ``cpu``, ``h100``, or ``smoke`` for a trial.
         again: train the stages anew, even where they were done.
 
     Raises:

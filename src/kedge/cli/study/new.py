@@ -29,7 +29,7 @@ def new(
     title: Annotated[
         str, typer.Option(help="Raters see it: it must not say what is compared.")
     ] = "Which picture is better?",
-    out: Annotated[Path | None, typer.Option(help="The study's folder; studies/NAME by default.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The study's folder; studies/NAME-SEED by default.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Sampling steps of every model; its own by default.")] = None,
     guidance: Annotated[float | None, typer.Option(help="ω of every model; its own by default.")] = None,
     batch_size: BatchSize = 8,

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -72,7 +72,7 @@ def spread_on_ray(
     with _cluster() as ray:
         room = ray.cluster_resources()
         gpus = float(bool(room.get("GPU"))) if share.gpus is None else share.gpus
-        _check_room(room, share.cpus, gpus)
+        _check_room([node["Resources"] for node in ray.nodes() if node["Alive"]], share.cpus, gpus)
         say(f"Ray: {room.get('CPU', 0):g} CPUs, {room.get('GPU', 0):g} GPUs; {share.cpus:g} and {gpus:g} for each run")
         remote = ray.remote(num_cpus=share.cpus, num_gpus=gpus, max_retries=RETRIES)(one_run)
         waiting, clock, running = matrix.left(), Clock(matrix), dict[Any, Run]()
@@ -126,11 +126,16 @@ def _ended(ray: Any, task: Any, matrix: Matrix, run: Run) -> str:
     return f"{matrix.state(run)}. {matrix.reason(run)}"
 
 
-def _check_room(room: dict[str, float], cpus: float, gpus: float) -> None:
-    for name, wanted in (("CPU", cpus), ("GPU", gpus)):
-        if wanted > room.get(name, 0):
-            option = f"--{name.lower()}s"
-            raise ValueError(f"each run is to have {wanted:g} {name}s ({option}), but Ray has {room.get(name, 0):g}")
+def _check_room(nodes: Sequence[Mapping[str, float]], cpus: float, gpus: float) -> None:
+    """A run is on one node, which has to have both."""
+    for node in nodes:
+        if cpus <= node.get("CPU", 0) and gpus <= node.get("GPU", 0):
+            return
+    have = "; ".join(sorted({f"{node.get('CPU', 0):g} and {node.get('GPU', 0):g}" for node in nodes}))
+    raise ValueError(
+        f"each run is to have {cpus:g} CPUs (--cpus) and {gpus:g} GPUs (--gpus), but no node of Ray has both: they "
+        f"have {have}"
+    )
 
 
 @contextmanager

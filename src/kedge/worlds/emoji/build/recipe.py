@@ -1,6 +1,6 @@
 """The recipe that made the emoji world's weights: stages in order, each seeded, resumable and logged.
 
-    kedge world build [STAGE …] [--out FOLDER] [--budget cpu|gpu]
+    kedge world build [STAGE …] [--out FOLDER] [--budget cpu|h100|smoke]
 
 Each stage reads what earlier ones left in FOLDER and writes half-precision safetensors there; ``pack`` assembles the
 folders that diffusers opens.

@@ -24,7 +24,6 @@ from kedge.evaluation.comparison import Comparison, compare
 from kedge.evaluation.encoders import load_encoder
 from kedge.evaluation.evaluator import evaluate
 from kedge.evaluation.guard import judge_comparison
-from kedge.evaluation.report import trained_on
 from kedge.evaluation.result import Evaluation
 from kedge.evaluation.statistics import mean_interval
 from kedge.pixels import from_uint8
@@ -109,8 +108,7 @@ def measured(run: TrainedRun, pictures: int, *, reference: bool = False) -> Eval
 def row(run: TrainedRun, tuned: Evaluation, base: Evaluation) -> dict[str, Any]:
     """What one seed came to."""
     comparison = compare(tuned, base)
-    trained_rewards = trained_on(run.config.reward, list(tuned.scores))
-    verdict = judge_comparison(comparison, trained_rewards)
+    verdict = judge_comparison(comparison, [run.config.reward])
     return {
         "verdict": verdict.level,
         "sentence": verdict.sentence,

@@ -89,16 +89,20 @@ def _peak(result: Result) -> str | None:
     if fitted is None or after is None:
         return None
     metric = display(trained_metric(alone)).title
-    if not fitted.seen:
+    if fitted.distance > fitted.farthest:
         return (
             f"Without an anchor the true preference has no peak up to √KL = {fitted.farthest:.2g} from the base, KL in "
             f"nats ({len(alone)} seeds)."
         )
     truth_change, reward_change = np.mean(after.truth_after), np.mean(after.reward_after)
+    peak = f"peaks at √KL = {fitted.distance:.1f} from the base, KL in nats ({fitted.low:.1f}–{fitted.high:.1f}"
+    if not fitted.seen:
+        peak = f"is highest at the first evaluation or before it, √KL ≤ {fitted.nearest:.0f} from the base (KL in nats"
     return (
-        f"Without an anchor the true preference peaks at √KL = {fitted.distance:.1f} from the base, KL in nats "
-        f"({fitted.low:.1f}–{fitted.high:.1f}, {len(alone)} seeds); from the evaluation where it is highest to the end "
-        f"it changes by {truth_change:+.2g} while {metric} changes by {reward_change:+.2g}.".replace(" by -", " by −")
+        f"Without an anchor the true preference {peak}, {len(alone)} seeds); from the evaluation where it is "
+        f"highest to the end it changes by {truth_change:+.2g} while {metric} changes by {reward_change:+.2g}.".replace(
+            " by -", " by −"
+        )
     )
 
 

@@ -14,6 +14,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+ROUNDING = 1e-9  # of the largest: numbers that differ by less are one number
 
 
 @dataclass(frozen=True)
@@ -82,3 +88,13 @@ def above(measured: float, ceiling: float) -> float:
     if math.isnan(measured):
         return math.nan
     return math.log(measured / ceiling) if measured > 0 else -math.inf
+
+
+def scale_of(rewards: Tensor) -> float:
+    """In what a reward's numbers count: their standard deviation, ``[B]``; where that is rounding alone, or of one
+    number, their size; where that is 0 too, 1."""
+    largest, size = float(rewards.abs().max()), float(rewards.mean().abs())
+    spread = float(rewards.std()) if len(rewards) > 1 else 0.0
+    if not spread > ROUNDING * largest:  # none at all, or no number
+        spread = 0.0
+    return next((number for number in (spread, size) if 0 < number < math.inf), 1.0)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from kedge.algorithms.base import Algorithm, Context, Loss
-from kedge.algorithms.dual_ascent import DualAscent, Multiplier
+from kedge.algorithms.dual_ascent import DualAscent, Multiplier, scale_of
 from kedge.policies.base import draw_noise, rollout
 from kedge.rewards.base import Sums, means_of
 from kedge.rewards.composition import Weighted
@@ -24,7 +24,6 @@ from kedge.rewards.expression import BASE
 
 PICTURES = 64  # of the base, on each process
 SHARE = 0.1  # a floor's first weight, in standard deviations of the reward that is maximised
-SMALLEST = 1e-12  # spread of a reward that gives every picture the same score
 SEED = 20_260_101
 STATE = "floors"  # of Context.state
 
@@ -116,17 +115,13 @@ class Floored:
                 rows.append((score, {name: float(parts[name][row]) for name in self._reward.reward.floors}))
         context.prompts.load_state_dict(place)
         everyone = context.gather(rows)
-        first = SHARE * _spread([score for score, _ in everyone])
+        first = SHARE * scale_of(torch.tensor([score for score, _ in everyone], dtype=torch.float64))
         floors = {}
         for name, level in self._reward.reward.floors.items():
             scores = [parts[name] for _, parts in everyone]
             floors[name] = {
                 "level": sum(scores) / len(scores) if level == BASE else float(level),
-                "spread": _spread(scores),
+                "spread": scale_of(torch.tensor(scores, dtype=torch.float64)),
                 "multiplier": asdict(self.ascent.start(first)),
             }
         return floors
-
-
-def _spread(scores: Sequence[float]) -> float:
-    return max(float(torch.tensor(scores, dtype=torch.float64).std()), SMALLEST)

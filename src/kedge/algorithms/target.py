@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from kedge.algorithms.base import Context
-from kedge.algorithms.dual_ascent import DualAscent, Multiplier, above
+from kedge.algorithms.dual_ascent import DualAscent, Multiplier, above, scale_of
 from kedge.divergences import Divergence
 from kedge.gaussian import Gaussian
 from kedge.no_grad import no_grad
@@ -193,7 +193,7 @@ class Hold:
         everyone = torch.tensor(self._context.gather(torch.cat(self._samples).tolist()), dtype=torch.float64)
         distance = float(everyone[:, 0].mean())
         if self._multiplier is None:
-            self._multiplier = self.ascent.start(SHARE * _spread(everyone[:, 1]) / self._at_target())
+            self._multiplier = self.ascent.start(SHARE * scale_of(everyone[:, 1]) / self._at_target())
         else:
             self._multiplier = self.ascent.step(self._multiplier, above(distance, self._distance))
         self._held += int(distance >= NEAR * self._distance)
@@ -232,10 +232,3 @@ def x0_weight(policy: Policy, k: int) -> float:
     if weight is None:
         raise ValueError("this model does not say what its steps make of x̂_0: set algorithm.target={nats: …}")
     return weight
-
-
-def _spread(rewards: Tensor) -> float:
-    """The standard deviation of the rewards; if it is 0 or unknown, their size; if that is 0 too, 1."""
-    spread = float(rewards.std()) if len(rewards) > 1 else 0.0
-    size = float(rewards.mean().abs())
-    return next((number for number in (spread, size) if 0 < number < math.inf), 1.0)

@@ -12,7 +12,16 @@ import numpy as np
 from kedge.evaluation.diversity import DIVERSITIES, remaining_share
 from kedge.evaluation.result import Evaluation
 from kedge.evaluation.run_log import finite_or_null
-from kedge.evaluation.statistics import Floats, Interval, holm, paired_difference, paired_p, unit_means, win_rate
+from kedge.evaluation.statistics import (
+    Floats,
+    Interval,
+    holm,
+    paired_difference,
+    paired_p,
+    spread_of,
+    unit_means,
+    win_rate,
+)
 
 
 @dataclass(frozen=True)
@@ -179,7 +188,7 @@ def _change(ours: Evaluation, theirs: Evaluation, metric: str) -> Change:
         wins=win_rate(a, b, ours.prompts),
         by_prompt=np.stack([unit_means(a, ours.prompts), unit_means(b, ours.prompts)], 1),
         remaining=remaining_share(a, b, ours.prompts) if metric in DIVERSITIES else None,
-        spread=float(np.std(b, ddof=1)) if len(b) > 1 else 0.0,
+        spread=spread_of(b),
     )
 
 

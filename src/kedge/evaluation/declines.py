@@ -10,7 +10,7 @@ from kedge.evaluation.comparison import comparable, mean_in_spreads
 from kedge.evaluation.diversity import BETWEEN, DIVERSITIES, WHERE, WITHIN, remaining_share
 from kedge.evaluation.guard import ALIKE, JURY, Verdict
 from kedge.evaluation.result import Evaluation
-from kedge.evaluation.statistics import Floats, Interval
+from kedge.evaluation.statistics import Floats, Interval, spread_of
 
 WORST_PAIRS, ALIKE_PROMPTS, MANY_PROMPTS = 6, 4, 8
 
@@ -51,7 +51,7 @@ def jury_change(judges: Sequence[str], ours: Evaluation, theirs: Evaluation) -> 
     moves = []
     for judge in judges:
         scores = theirs.values(judge)
-        moves.append((ours.values(judge) - scores, float(scores.std(ddof=1))))
+        moves.append((ours.values(judge) - scores, spread_of(scores)))
     change = mean_in_spreads(moves)
     return np.zeros(len(ours)) if change is None else change
 

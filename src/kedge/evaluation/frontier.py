@@ -19,7 +19,7 @@ from kedge.evaluation.declines import jury_change, narrowing, remaining
 from kedge.evaluation.judges import standing
 from kedge.evaluation.over_optimisation import Peak, fit_peak
 from kedge.evaluation.result import Evaluation
-from kedge.evaluation.statistics import Floats, Interval, mean_interval, unit_means
+from kedge.evaluation.statistics import Floats, Interval, mean_interval, spread_of, unit_means
 from kedge.evaluation.statistics.rates import wilson
 from kedge.policies.distance import PATH_KL
 
@@ -230,7 +230,7 @@ def _points(
 def _point(label: float, now: Evaluation, base: Evaluation, judges: Sequence[str]) -> Point:
     changes = {}
     for metric, values in base.scores.items():
-        spread = float(values.std(ddof=1))
+        spread = spread_of(values)
         if metric in now.scores and spread > 0:
             changes[metric] = unit_means((now.scores[metric] - values) / spread, now.prompts)
     distance = math.sqrt(float(now.distances[PATH_KL].mean())) if PATH_KL in now.distances else math.nan

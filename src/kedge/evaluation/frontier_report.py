@@ -132,7 +132,7 @@ def _peaks(data: Mapping[str, Any]) -> Table:
         tuple(rows),
         note="R(d) = d (α − β ln d), d = √KL (Gao et al. 2022), fitted to the steps; in brackets Fieller's 95 % "
         "interval over prompts. –: no peak between the first look and the last. The second column is the share of "
-        "1,000 bootstrap draws of prompts whose curve has one.",
+        "1,000 bootstrap draws of prompts whose curve has one there.",
     )
 
 

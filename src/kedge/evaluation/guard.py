@@ -10,7 +10,7 @@ That number and the two diversities are tested together (Holm), so that a model 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ import numpy as np
 
 from kedge.evaluation.comparison import Change, Comparison, mean_change
 from kedge.evaluation.diversity import DIVERSITIES, WHERE, WITHIN
-from kedge.evaluation.judges import Standing, standing
+from kedge.evaluation.judges import Standing, deciding, parts_of, standing
 from kedge.evaluation.levels import LEVELS, Level
 from kedge.evaluation.statistics import Interval, holm, mean_interval, paired_p
 from kedge.evaluation.tables import display
@@ -88,51 +88,101 @@ class _Test:
     down: bool
 
 
+@dataclass(frozen=True)
+class _Parties:
+    """Who says what in a verdict.
+
+    Attributes:
+        trained: what decides whether the run got what it was trained for.
+        judges, others: who may clear it; everybody else but the truth, the judges among them.
+        standings: of all but what was trained on.
+    """
+
+    trained: tuple[Change, ...]
+    judges: tuple[Change, ...]
+    others: tuple[Change, ...]
+    standings: Mapping[str, Standing]
+
+    @property
+    def jurors(self) -> tuple[Change, ...]:
+        """The judges; where there are none, those who may accuse."""
+        return self.judges or self.others
+
+    @property
+    def flat(self) -> list[Change]:
+        """Those that fell from one score for all of the base's pictures: no σ is there to average them in."""
+        return [change for change in self.jurors if change.spread == 0 and change.fell]
+
+
 def judge_comparison(comparison: Comparison, trained: Iterable[str], alpha: float = ALPHA) -> Verdict:
     """The verdict on base → tuned.
 
     Args:
-        trained: the names of the rewards that were trained on.
+        trained: what was trained on, as recipes have it: a weighted sum decides as a whole where it was measured
+            (:func:`kedge.evaluation.judges.deciding`), and none of its terms is a judge.
         alpha: the share of false alarms allowed for the alarm's inputs together.
     """
-    names, standings = set(trained), dict[str, Standing]()
-    ours, judges, others = list[Change](), list[Change](), list[Change]()
-    for change in comparison.rewards:
-        if change.metric in names:
-            ours.append(change)
-            continue
-        seen = standings[change.metric] = standing(change.metric, names)
-        if seen.clears:
-            judges.append(change)
-        if not seen.truth:
-            others.append(change)
-    tests = {}
+    rewards, tests = tuple(trained), dict[str, _Test]()
+    parties = _parties(comparison, rewards)
     for change in comparison.statistics:
         if change.metric in DIVERSITIES:
             tests[change.metric] = _diversity(change)
-    jury = _jury(judges or others)
+    jury = _jury(parties.jurors)
     if jury is not None:
         tests[JURY] = jury
     fallen = _fallen(tests, alpha)
-    fell = JURY in fallen
-    lost = []
-    for name in DIVERSITIES:
-        if name in fallen and tests[name].size.value < ALIKE:
-            lost.append(name)
+    fell = JURY in fallen or bool(parties.flat)
+    lost, undecided = _narrowed(tests, fallen)
     collapsed = any(tests[name].size.high < COLLAPSED for name in lost)
-    held = bool(judges) and jury is not None and not fell and jury.size.low > -MARGIN
-    level = _level(ours, fell=fell, held=held, judged=bool(judges), lost=bool(lost), collapsed=collapsed)
+    judged = bool(parties.judges)
+    held = judged and jury is not None and not fell and jury.size.low > -MARGIN
+    level = _level(parties.trained, fell=fell, held=held, judged=judged, lost=bool(lost), collapsed=collapsed)
+    if level == "better" and undecided:
+        level = "unclear"
     return Verdict(
         LEVELS[level],
-        clauses=(_trained(ours), _judged(judges, others, jury, fell=fell, held=held), _varied(tests, lost)),
-        reasons=_reasons(comparison, ours, standings),
-        judges=tuple(change.metric for change in judges or others),
+        clauses=(
+            _trained(parties.trained),
+            _judged(parties, jury, fell=fell, held=held),
+            _varied(tests, lost, undecided),
+        ),
+        reasons=_reasons(comparison, parties),
+        judges=tuple(change.metric for change in parties.jurors),
         lost=(*([JURY] if fell else []), *lost),
     )
 
 
+def _parties(comparison: Comparison, rewards: Sequence[str]) -> _Parties:
+    """Every reward's part in the verdict on a model that was trained on ``rewards``."""
+    decide, parts = deciding(rewards, [change.metric for change in comparison.rewards]), parts_of(rewards)
+    ours, judges, others, standings = list[Change](), list[Change](), list[Change](), dict[str, Standing]()
+    for change in comparison.rewards:
+        if change.metric in decide:
+            ours.append(change)
+        if change.metric in parts:
+            continue
+        seen = standings[change.metric] = standing(change.metric, rewards)
+        if seen.clears:
+            judges.append(change)
+        if not seen.truth:
+            others.append(change)
+    return _Parties(tuple(ours), tuple(judges), tuple(others), standings)
+
+
+def _narrowed(tests: Mapping[str, _Test], fallen: set[str]) -> tuple[list[str], list[str]]:
+    """Which diversities are lost, and which are neither lost nor shown to be kept."""
+    lost, undecided = [], []
+    for name in DIVERSITIES:
+        size = tests[name].size if name in tests else None
+        if size is not None and name in fallen and size.value < ALIKE:
+            lost.append(name)
+        elif size is not None and (size.value < ALIKE or size.low < COLLAPSED):
+            undecided.append(name)
+    return lost, undecided
+
+
 def _level(trained: Sequence[Change], *, fell: bool, held: bool, judged: bool, lost: bool, collapsed: bool) -> str:
-    if not any(change.rose for change in trained):
+    if not any(change.rose for change in trained) or any(change.fell for change in trained):
         if fell or lost:
             return "damaged"
         return "worse" if any(change.fell for change in trained) else "unchanged"
@@ -181,12 +231,17 @@ def _trained(changes: Sequence[Change]) -> str:
     return ", ".join(parts) or "what was trained on was not measured"
 
 
-def _judged(judges: Sequence[Change], others: Sequence[Change], jury: _Test | None, *, fell: bool, held: bool) -> str:
-    names = ", ".join(display(change.metric).title for change in judges or others)
+def _judged(parties: _Parties, jury: _Test | None, *, fell: bool, held: bool) -> str:
+    names = ", ".join(display(change.metric).title for change in parties.jurors)
+    if parties.flat:
+        which = ", ".join(display(change.metric).title for change in parties.flat)
+        return f"{which} fell, which gave all of the base's pictures one score"
+    if jury is None and names:
+        return f"the other rewards ({names}) give all of the base's pictures one score, and say nothing"
     if jury is None:
         return "no other reward was measured"
     size = _sigma(jury.size.value)
-    if not judges:
+    if not parties.judges:
         verb = f"fell{size}" if fell else "say little"
         return f"no judge that shares nothing with it and sees damage was measured; the others ({names}) {verb}"
     if fell:
@@ -195,7 +250,7 @@ def _judged(judges: Sequence[Change], others: Sequence[Change], jury: _Test | No
     return f"judges that share nothing with it {verb}{size}: {names}"
 
 
-def _varied(tests: dict[str, _Test], lost: Sequence[str]) -> str:
+def _varied(tests: dict[str, _Test], lost: Sequence[str], undecided: Sequence[str]) -> str:
     shares = []
     for name in DIVERSITIES:
         if name in tests:
@@ -204,17 +259,21 @@ def _varied(tests: dict[str, _Test], lost: Sequence[str]) -> str:
         return "how much the pictures vary was not measured"
     if lost:
         return f"the pictures vary less than the base's: {', '.join(shares)}"
+    if undecided:
+        return f"how much they vary is undecided on this many prompts: {', '.join(shares)} of the base's"
     missing = "" if WITHIN in tests else " (within a prompt was not measured: --samples 2)"
     return f"they vary as the base's do: {', '.join(shares)}{missing}"
 
 
-def _reasons(comparison: Comparison, trained: Sequence[Change], standings: dict[str, Standing]) -> tuple[str, ...]:
+def _reasons(comparison: Comparison, parties: _Parties) -> tuple[str, ...]:
     lines = []
-    for change in trained:
+    for change in parties.trained:
         lines.append(f"{_line(change)}: trained on")
     for change in comparison.rewards:
-        if change.metric in standings:
-            lines.append(f"{_line(change)}: {standings[change.metric].why_not() or 'judge'}")
+        if change.metric in parties.standings:
+            lines.append(f"{_line(change)}: {parties.standings[change.metric].why_not() or 'judge'}")
+        elif change not in parties.trained:
+            lines.append(f"{_line(change)}: a part of what was trained on")
     for change in comparison.statistics:
         if change.remaining is not None:
             lines.append(_remaining_line(change, change.remaining))

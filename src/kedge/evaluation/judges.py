@@ -6,7 +6,7 @@ them too, as attributes ``made_from`` (a sequence of names) and ``sees_damage`` 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,6 +60,38 @@ def standing(metric: str, trained: Iterable[str]) -> Standing:
             theirs.update(_facts(term)[0])
     known = False if False in sees else True if sees and all(sees) else None
     return Standing(metric, tuple(sorted(origins & theirs)), known, any(truths))
+
+
+def deciding(trained: Iterable[str], metrics: Sequence[str]) -> list[str]:
+    """Which of the metrics say whether a run has got what it was trained for: its reward as a whole.
+
+    Where that was not measured, the terms that it was to rise towards: no penalty (a weight below 0) and no floor, of
+    which a rise says nothing.
+
+    Args:
+        trained: rewards as recipes have them, weighted sums among them.
+    """
+    decide = []
+    for reward in trained:
+        if reward in metrics:
+            decide.append(reward)
+            continue
+        for term in _terms(reward):
+            if term.weight > 0 and not term.floor and _name(term) in metrics:
+                decide.append(_name(term))
+    return list(dict.fromkeys(decide))
+
+
+def parts_of(trained: Iterable[str]) -> set[str]:
+    """The rewards, and each term of the weighted sums, as metrics are called."""
+    names = set[str]()
+    for reward in trained:
+        names |= {reward, *(_name(term) for term in _terms(reward))}
+    return names
+
+
+def _name(term: Term) -> str:
+    return f"{term.name}@{term.source}" if term.source else term.name
 
 
 def _terms(metric: str) -> tuple[Term, ...]:

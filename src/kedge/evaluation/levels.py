@@ -58,7 +58,8 @@ TABLE = (
         "unclear",
         "?",
         title="Higher reward, and too little to judge it by",
-        rule="the trained reward rose; the judges neither fell nor held (see below)",
+        rule="the trained reward rose; the judges neither fell nor held, or how much the pictures vary is undecided "
+        "(see below)",
         advice="Compare on more prompts or with more pictures of each: kedge compare --count, --samples.",
         tone="calm",
     ),
@@ -75,7 +76,8 @@ TABLE = (
         "=",
         title="No different",
         rule="the trained reward did not move beyond chance",
-        advice="Train longer, raise the learning rate, or lower β.",
+        advice="Compare on more prompts (kedge compare --count); if it stays so, train longer, raise the learning "
+        "rate, or lower β.",
         tone="calm",
     ),
     Level(

@@ -37,7 +37,7 @@ class Peak:
         distance: d* = √KL of the peak; ∞ if the curve has none.
         low, high: 95 % interval of d*, ends beyond the farthest look cut off there.
         peaked: share of bootstrap draws of the prompts whose peak lies within the distances that were seen.
-        farthest: the largest distance that was seen; a peak beyond it is a guess.
+        nearest, farthest: the smallest and largest distance from the base that were seen; a peak outside is a guess.
     """
 
     alpha: float
@@ -46,12 +46,13 @@ class Peak:
     low: float
     high: float
     peaked: float
+    nearest: float
     farthest: float
 
     @property
     def seen(self) -> bool:
         """Whether the peak lies within what was seen."""
-        return self.distance <= self.farthest
+        return self.nearest <= self.distance <= self.farthest
 
     def curve(self, distances: Floats) -> Floats:
         """R at ``distances`` > 0, ``[N]``."""
@@ -82,7 +83,7 @@ def fit_peak(distances: Floats, changes: Floats, *, seed: int = 0) -> Peak | Non
     rng = np.random.default_rng(seed)
     rows = rng.integers(table.shape[1], size=(DRAWS, table.shape[1]))
     peaks = _peak(*coefficients[:, rows].mean(2))  # [draws]
-    farthest = float(d.max())
+    nearest, farthest = float(d.min()), float(d.max())
     low, high = _interval(coefficients)
     return Peak(
         float(alpha),
@@ -90,7 +91,8 @@ def fit_peak(distances: Floats, changes: Floats, *, seed: int = 0) -> Peak | Non
         float(_peak(alpha, beta)),
         low=min(low, farthest),
         high=min(high, farthest),
-        peaked=float((peaks <= farthest).mean()),
+        peaked=float(((nearest <= peaks) & (peaks <= farthest)).mean()),
+        nearest=nearest,
         farthest=farthest,
     )
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shlex
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
@@ -18,6 +17,7 @@ from kedge.evaluation.best_checkpoint import choice_in_words
 from kedge.evaluation.comparison import Comparison, compare
 from kedge.evaluation.frontier_report import frontier_section
 from kedge.evaluation.guard import judge_comparison
+from kedge.evaluation.judges import deciding
 from kedge.evaluation.records import BASE, TUNED, evaluation_folder, file_name, load_pair
 from kedge.evaluation.report_style import CSS
 from kedge.evaluation.result import Evaluation
@@ -69,20 +69,6 @@ def write_report(
     ours, theirs = measured or load_pair(folder, TUNED, against)
     name = "report.html" if against == BASE else f"report-against-{file_name(against)}.html"
     return write_text(run.folder / name, _page(run, ours, theirs, against))
-
-
-def trained_on(reward: str, metrics: Sequence[str]) -> list[str]:
-    """Which of ``metrics`` a run trained on: its reward as a whole, and each term of a weighted sum."""
-    from kedge.rewards import parse
-
-    names = {reward}
-    for term in parse(reward) if reward else ():
-        names.add(f"{term.name}@{term.source}" if term.source else term.name)
-    trained = []
-    for metric in metrics:
-        if metric in names:
-            trained.append(metric)
-    return trained
 
 
 def _read(folder: Path) -> _Run:
@@ -170,10 +156,10 @@ def _lead(run: _Run) -> str:
 
 
 def _results(run: _Run, comparison: Comparison, ours: Evaluation, theirs: Evaluation) -> list[str]:
-    trained = trained_on(run.reward, [change.metric for change in comparison.rewards])
+    trained = deciding([run.reward], [change.metric for change in comparison.rewards])
     sections = []
     if trained:
-        verdict = judge_comparison(comparison, trained)
+        verdict = judge_comparison(comparison, [run.reward])
         sections += [parts.verdict_card(verdict), parts.declines(verdict, theirs, ours)]
     if comparison.rewards:
         badges = [display(metric).header for metric in trained]

@@ -125,7 +125,7 @@ def compare(
 
 def _with_transfer(evaluator: TargetEvaluator, run: Stored, texts: Sequence[str]) -> RunComparison:
     """Compare with the base as trained, and under other samplers; loaded once, refused before anything is drawn."""
-    from kedge.evaluation.report import trained_on
+    from kedge.evaluation.judges import deciding
     from kedge.workflows.load_run import TrainedRun, load_run
     from kedge.workflows.targets import load_target
     from kedge.workflows.transfer import measure_transfer, other_samplers
@@ -134,7 +134,7 @@ def _with_transfer(evaluator: TargetEvaluator, run: Stored, texts: Sequence[str]
     trained_run = run if isinstance(run, TrainedRun) else load_run(run, evaluator.device)
     samplers = other_samplers(load_target(trained_run), texts)
     ours, theirs, role = _both(evaluator, trained_run, "base")
-    trained = trained_on(trained_run.config.reward, list(ours.scores))
+    trained = deciding([trained_run.config.reward], list(ours.scores))
     transfer = measure_transfer(
         evaluator, trained_run.path, samplers=samplers, pair=(ours, theirs), trained=trained, step=trained_run.step
     )
@@ -159,15 +159,17 @@ def _conclude(run: Path, ours: Evaluation, theirs: Evaluation, role: str) -> Run
     """Compare, write grid and report, judge."""
     from kedge.config import load_config
     from kedge.evaluation.guard import judge_comparison
+    from kedge.evaluation.judges import deciding
     from kedge.evaluation.measure import conclude
     from kedge.evaluation.records import BASE, evaluation_folder
-    from kedge.evaluation.report import trained_on, write_report
+    from kedge.evaluation.report import write_report
     from kedge.runs.folder import RunFolder
 
     folder, suffix = evaluation_folder(run), "" if role == BASE else f"-against-{role}"
     comparison = conclude(folder, ours, theirs, suffix)
-    trained = trained_on(load_config(run / "config.yaml").reward, [change.metric for change in comparison.rewards])
-    verdict = judge_comparison(comparison, trained) if trained and role == BASE else None
+    trained = load_config(run / "config.yaml").reward
+    judged = role == BASE and deciding([trained], [change.metric for change in comparison.rewards])
+    verdict = judge_comparison(comparison, [trained]) if judged else None
     if verdict is not None:
         _tell_card(RunFolder(run).card, verdict, comparison.prompts)
     return RunComparison(

@@ -110,6 +110,7 @@ def fit_table(rewards: Rewards) -> Table | None:
     note = (
         "R(d) = d (α − β ln d), d = √KL to the base (Gao et al. 2022), of runs without an anchor; in brackets "
         "Fieller's 95 % interval over seeds, cut off at the farthest look; draws are of seeds with replacement. A "
-        "dash: no peak within the distances that were reached."
+        "dash: no peak between the first look after the base and the farthest: beyond it the curve still rises, before "
+        "it (a small or negative α) it has fallen at the first look already."
     )
     return Table("Trained on: judged by", heads, heads, tuple(lines), "Where each judge peaks", note)

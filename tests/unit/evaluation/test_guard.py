@@ -14,7 +14,7 @@ from scipy import stats
 from kedge.evaluation.comparison import Change, compare
 from kedge.evaluation.diversity import BETWEEN, WITHIN
 from kedge.evaluation.guard import JURY, Verdict, _fallen, _Test, judge_comparison
-from kedge.evaluation.judges import standing
+from kedge.evaluation.judges import deciding, parts_of, standing
 from kedge.evaluation.levels import LEVELS
 from kedge.evaluation.result import Evaluation
 from kedge.evaluation.statistics import Interval
@@ -164,6 +164,75 @@ def test_old_records_are_not_judged_by_their_diversity() -> None:
     verdict = judge_comparison(compare(old("tuned", 0.1), old("base", 1.0)), [TRAINED])
     assert verdict.level == "better"
     assert verdict.clauses[2] == "how much the pictures vary was not measured"
+
+
+SUM = "0.7*hpsv2 + 0.3*pickscore@emoji"
+
+
+def test_a_sum_decides_as_a_whole_and_else_by_what_it_was_to_rise_towards() -> None:
+    assert deciding([SUM], ["hpsv2", "pickscore@emoji", "oracle", SUM]) == [SUM]
+    assert deciding([SUM], ["hpsv2", "pickscore@emoji", "oracle"]) == ["hpsv2", "pickscore@emoji"]
+    penalty = "pickscore@emoji - 0.5*compressibility + floor(clipscore@emoji, base)"
+    assert deciding([penalty], ["compressibility", "clipscore@emoji", "pickscore@emoji"]) == ["pickscore@emoji"]
+    assert parts_of([penalty]) == {penalty, "compressibility", "clipscore@emoji", "pickscore@emoji"}
+    assert deciding([""], ["oracle"]) == []
+
+
+def verdict_of(trained: str, before: dict[str, np.ndarray], after: dict[str, np.ndarray]) -> Verdict:
+    prompts = tuple(f"prompt {i}" for i in range(len(next(iter(before.values())))))
+    ours, theirs = Evaluation("tuned", prompts, 0, after), Evaluation("base", prompts, 0, before)
+    return judge_comparison(compare(ours, theirs), [trained])
+
+
+def test_a_sum_that_fell_is_no_better_model_though_a_term_rose() -> None:
+    """Nor does a penalty that rose make it better, and a term of the sum judges nobody."""
+    terms = {"pickscore@emoji": 0.3, "aesthetic@emoji": -1.0}
+    for reward, weight in (("pickscore@emoji + 2*aesthetic@emoji", 2), ("pickscore@emoji - 3*aesthetic@emoji", -3)):
+        before = {name: NOISE[i] for i, name in enumerate(terms)} | {JUDGE: NOISE[2]}
+        signs = terms if weight > 0 else {"pickscore@emoji": 0.0, "aesthetic@emoji": 1.0}
+        after = {name: before[name] + change for name, change in signs.items()} | {JUDGE: NOISE[2] + 0.2}
+        for scores in (before, after):
+            scores[reward] = scores["pickscore@emoji"] + weight * scores["aesthetic@emoji"]
+        verdict = verdict_of(reward, before, after)
+        assert verdict.level == "worse", verdict
+        assert verdict.judges == (JUDGE,)
+        assert any("a part of what was trained on" in reason for reason in verdict.reasons)
+
+
+@pytest.mark.parametrize("constant", [1.0, 0.1, 5.3])
+def test_a_judge_that_gave_the_base_one_score_overrules_nobody_and_is_heard(constant: float) -> None:
+    """0.1 is not constant for the computer: its standard deviation is 1e-17, in which any change is huge."""
+    flat, rose = "blipscore@emoji", NOISE[0] + 1
+    base = {TRAINED: NOISE[0], JUDGE: NOISE[1], flat: np.full(len(PROMPTS), constant)}
+    higher = verdict_of(TRAINED, base, {TRAINED: rose, JUDGE: NOISE[1] - 1, flat: base[flat] + 0.5})
+    assert higher.level == "hacking"  # as the other one says
+    lower = verdict_of(TRAINED, base, {TRAINED: rose, JUDGE: NOISE[1], flat: base[flat] - 0.5})
+    assert lower.level == "hacking"
+    assert "BLIPScore fell, which gave all of the base's pictures one score" in lower.sentence
+    alone = {TRAINED: NOISE[0], flat: base[flat]}
+    same = verdict_of(TRAINED, alone, {TRAINED: rose, flat: base[flat]})
+    assert same.level == "unclear"
+    assert "give all of the base's pictures one score, and say nothing" in same.sentence
+
+
+def test_a_diversity_that_few_prompts_leave_open_clears_nobody() -> None:
+    prompts, rng = tuple(f"prompt {i}" for i in range(8)), np.random.default_rng(0)
+    before = {TRAINED: rng.normal(0, 1, 8), JUDGE: rng.normal(0, 1, 8)}
+    after = {TRAINED: before[TRAINED] + 1, JUDGE: before[JUDGE] + 0.3}
+    base = Evaluation("base", prompts, 0, before, {WITHIN: np.full(8, 0.5)})
+    varied = 0.5 * np.array([0.0, 0.1, 1.2, 1.5, 0.1, 1.3, 0.0, 0.7])
+    tuned = Evaluation("tuned", prompts, 0, after, {WITHIN: varied})
+    verdict = judge_comparison(compare(tuned, base), [TRAINED])
+    assert verdict.level == "unclear"
+    assert verdict.clauses[2].startswith("how much they vary is undecided on this many prompts: 61 % within a prompt")
+
+
+def test_one_prompt_says_that_more_are_needed() -> None:
+    base = Evaluation("base", ("a cat",) * 8, 0, {TRAINED: NOISE[0][:8], JUDGE: NOISE[1][:8]})
+    tuned = Evaluation("tuned", base.prompts, 0, {TRAINED: NOISE[0][:8] + 6, JUDGE: NOISE[1][:8] - 5})
+    verdict = judge_comparison(compare(tuned, base), [TRAINED])
+    assert verdict.level == "unchanged"
+    assert verdict.record.advice.startswith("Compare on more prompts")
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from PIL import Image
 from kedge.evaluation import evaluate, image_grid
 from kedge.evaluation.picture_files import save_picture
 from kedge.evaluation.records import BASE, TUNED, evaluation_folder, load_record, save_record
-from kedge.evaluation.report import trained_on, write_report
+from kedge.evaluation.report import write_report
 
 VOID = {"meta", "img", "br", "path", "use"}
 
@@ -170,9 +170,3 @@ def test_records_round_trip_with_pictures(run: Path, tmp_path: Path) -> None:
     assert len(load_record(tmp_path, "tuned").images) == 2
     save_record(tmp_path, replace(record, images=None))
     assert load_record(tmp_path, "tuned").images is None
-
-
-def test_which_rewards_were_trained_on() -> None:
-    metrics = ["hpsv2", "pickscore@emoji", "oracle", "0.7*hpsv2 + 0.3*pickscore@emoji"]
-    assert trained_on("pickscore@emoji", metrics) == ["pickscore@emoji"]
-    assert trained_on("0.7*hpsv2 + 0.3*pickscore@emoji", metrics) == [metrics[0], metrics[1], metrics[3]]

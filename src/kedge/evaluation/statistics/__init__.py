@@ -8,7 +8,7 @@ docs/evaluation.md.
 """
 
 from kedge.evaluation.statistics.crossed_rate import crossed_rate
-from kedge.evaluation.statistics.interval import Floats, Interval, unit_means
+from kedge.evaluation.statistics.interval import Floats, Interval, spread_of, unit_means
 from kedge.evaluation.statistics.jackknife import jackknifed
 from kedge.evaluation.statistics.means import Method, bootstrap, mean_interval, paired_difference, paired_p
 from kedge.evaluation.statistics.rates import outcomes_of, rate_interval, wilson, win_rate
@@ -38,6 +38,7 @@ __all__ = [
     "ratio_interval",
     "sign_test",
     "speedup",
+    "spread_of",
     "unit_means",
     "wilson",
     "win_rate",

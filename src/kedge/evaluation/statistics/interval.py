@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from kedge.evaluation.run_log import finite_or_null
 
 Floats = NDArray[np.float64]
+ROUNDING = 1e-9  # of the largest: values that differ by less are one value
 
 
 @dataclass(frozen=True)
@@ -89,3 +90,10 @@ def unit_means(values: ArrayLike, groups: Sequence[object] | None = None) -> Flo
     if x.ndim == 1:
         return np.bincount(index, x) / counts
     return np.array([np.bincount(index, row) / counts for row in x])
+
+
+def spread_of(values: ArrayLike) -> float:
+    """Standard deviation of a sample; 0 of one value, and of values that differ by rounding alone."""
+    x = np.asarray(values, dtype=np.float64)
+    deviation = float(x.std(ddof=1)) if x.size > 1 else 0.0
+    return deviation if deviation > ROUNDING * float(np.abs(x).max(initial=0.0)) else 0.0

@@ -104,3 +104,18 @@ def test_the_sampler_in_comfyui_is_named_where_it_has_one(kind: str, renoise: fl
     text = model_card(config, 3, [], "my-run", "1 s")
     assert ("In ComfyUI" in text) == (sampler is not None)
     assert sampler is None or f"with the sampler {sampler} and 4 steps" in text
+
+
+def test_a_card_of_the_step_that_judges_chose_shows_that_steps_numbers() -> None:
+    config = parse_config(
+        {"model": {"name": "emoji-lcm"}, "algorithm": "rocm", "reward": "clipscore@emoji", "prompts": "emoji"}
+    )
+    log = [
+        {"step": n, "held_out/oracle": 0.5 + value, "path_kl": float(n)}
+        for n, value in ((0, 0.0), (40, 0.4), (60, -0.4))
+    ]
+    text = model_card(config, 40, log, "my-run", "1 s")
+    assert "| mean on held-out prompts | step 0 | step 40 |" in text
+    assert "| `oracle` | 0.5 | 0.9 |" in text
+    assert "At step 40 it had moved from the base" in text
+    assert "step 60" not in text

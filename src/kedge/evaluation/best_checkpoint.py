@@ -22,7 +22,7 @@ from kedge.evaluation.declines import jury_change, narrowing
 from kedge.evaluation.guard import ALIKE
 from kedge.evaluation.judges import standing
 from kedge.evaluation.result import Evaluation
-from kedge.evaluation.run_log import Line
+from kedge.evaluation.run_log import Line, is_look
 from kedge.evaluation.statistics import Floats, unit_means
 from kedge.evaluation.statistics.standard_error import over
 
@@ -66,7 +66,8 @@ class BestByJudges:
     Attributes:
         judges: at least one, of :func:`judges_of`.
         step: the best.
-        by_prompt: H of that step, prompt by prompt; zeros at first, which are the base's.
+        by_prompt: H of that step, prompt by prompt; empty before the first look, which is the best until then: the
+            base, or, of a run that is judged from a resume on, where it was.
         falls: looks in a row that were below it.
     """
 
@@ -78,14 +79,13 @@ class BestByJudges:
     def look(self, step: int, now: Evaluation, base: Evaluation) -> Look:
         """Compare this moment with the best one; both evaluations of the same prompts and noise."""
         heights = unit_means(jury_change(self.judges, now, base), now.prompts)
-        if not len(self.by_prompt):
-            self.by_prompt = np.zeros(len(heights))
-        difference = heights - self.by_prompt
+        first = not len(self.by_prompt)
+        difference = heights if first else heights - self.by_prompt
         estimate = over(difference)
         change, error = estimate.value, estimate.error
         narrowed = narrowing(now, base) if step > 0 else ""
-        best = step == 0 or (change > 0 and not narrowed)
-        self.falls = self.falls + 1 if narrowed or change < -error else 0
+        best = first or (change > 0 and not narrowed)
+        self.falls = self.falls + 1 if not first and (narrowed or change < -error) else 0
         numbers = f"{heights.mean():+.3f} σ, {change:+.3f} ± {error:.3f}".replace("-", "−")
         sentence = f"the judges ({', '.join(self.judges)}) say {numbers} from step {self.step}, the best so far"
         if narrowed:
@@ -96,24 +96,39 @@ class BestByJudges:
 
     def state_dict(self) -> dict[str, Any]:
         """Plain data, for a checkpoint."""
-        return {"step": self.step, "by_prompt": self.by_prompt.tolist(), "falls": self.falls}
+        judged = {"step": self.step, "by_prompt": self.by_prompt.tolist(), "falls": self.falls}
+        return {**judged, "judges": list(self.judges)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Go on from there; start anew where others judged, whose H is another."""
+        if tuple(state.get("judges", self.judges)) != self.judges:
+            return
         self.step, self.falls = state["step"], state["falls"]
         self.by_prompt = np.asarray(state["by_prompt"], dtype=np.float64)
 
 
-def choice_in_words(log: Sequence[Line]) -> str:
-    """What a run's log says about the choice, for its report; empty if nothing was chosen."""
-    chosen, narrowed = None, []
+def chosen_step(log: Sequence[Line]) -> float | None:
+    """The step that a run's judges chose, by its last look; None where none did."""
+    chosen = None
     for line in log:
-        chosen = line.get("best_step", chosen)
-        if line.get("narrowed"):
-            narrowed.append(f"{line['step']:g}")
+        if is_look(line):
+            chosen = line.get("best_step")
+    return chosen
+
+
+def choice_in_words(log: Sequence[Line]) -> str:
+    """What a run's log says about the choice, for its report; empty if nothing was chosen, or nothing is any more."""
+    chosen, narrowed = chosen_step(log), []
+    for line in log:
+        narrowed += [f"{line['step']:g}"] if line.get("narrowed") else []
     if chosen is None:
         return ""
     sentence = f"The result is step {chosen:g}, which the judges liked best."
+    if chosen == 0:
+        sentence = (
+            "The result is step 0, the base itself: the judges liked nothing better that this training came to. Raise "
+            "β or lower the learning rate, or choose another reward."
+        )
     if narrowed:
         sentence += (
             f" Not to choose from: {'steps' if len(narrowed) > 1 else 'step'} {', '.join(narrowed)}, whose pictures "

@@ -95,9 +95,10 @@ class Frontier:
     Attributes:
         trained: the reward that it was trained on.
         judges: who advises; without judges the other rewards do, which may not see damage.
-        steps, strengths: points along the training, and along the adapter's strength at its end.
+        steps, strengths: points along the training, and along the strength of the adapter of step ``drawn``.
         peaks: metric → its curve over the steps.
-        kl_share: step k → its share of the path KL at the end.
+        kl_share: step k → its share of the path KL there.
+        drawn: the step of training whose adapter was drawn at several strengths: the run's result.
     """
 
     trained: str
@@ -106,6 +107,7 @@ class Frontier:
     strengths: tuple[Point, ...] = ()
     peaks: dict[str, Peak] = field(default_factory=dict)
     kl_share: dict[int, float] = field(default_factory=dict)
+    drawn: float = math.nan
 
     @property
     def best_step(self) -> Point:
@@ -137,7 +139,10 @@ class Frontier:
         if best.label == 0:
             varied = " whose pictures vary as the base's do" if liked.narrowed else ""
             reason = f"the judges ({', '.join(self.judges)}) liked no step{varied} better than the base"
-            return f"Do not use it, because {reason}: at the last step they say {_sigma(last.height)}."
+            milder = ""
+            if chosen is not None and chosen.label > 0 and chosen.height.value > 0:
+                milder = f"; at strength {chosen.label:g} of step {self.drawn:g} they say {_sigma(chosen.height)}"
+            return f"Do not use it, because {reason}: at the last step they say {_sigma(last.height)}{milder}."
         parts = [f"Stop at step {best.label:g}"]
         reasons = [f"there the judges ({', '.join(self.judges)}) say {_sigma(height)} over the base"]
         if best.label != last.label:
@@ -146,15 +151,17 @@ class Frontier:
             reasons[0] += ", which chance explains as well"
         if liked.narrowed:
             reasons.append(f"at step {liked.label:g}, which they like better, pictures vary less: {liked.narrowed}")
-        if chosen is not None and chosen.label > 0:  # drawn at the last step, of which a strength of 1 is nothing new
-            if best.label == last.label:
+        if chosen is not None and chosen.label > 0:  # a strength of 1 is nothing new
+            if best.label == self.drawn:
                 parts.append(f"use strength {chosen.label:g}")
             elif chosen.label != 1:
-                parts.append(f"or use the last step at strength {chosen.label:g}")
+                parts.append(f"or use step {self.drawn:g} at strength {chosen.label:g}")
             among = chosen.best_of(sum(point.label > 0 for point in self.strengths))
-            reasons.append(f"of the strengths drawn at the end of training they like it best, {_sigma(among)}")
+            reasons.append(f"of the strengths drawn of step {self.drawn:g} they like it best, {_sigma(among)}")
         elif chosen is not None:
-            reasons.append("at the end of training they like no strength better than the base")
+            narrow = any(point.narrowed for point in self.strengths)
+            varied = " whose pictures vary as the base's do" if narrow else ""
+            reasons.append(f"of step {self.drawn:g} they like no strength{varied} better than the base")
         return f"{', '.join(parts)}, because {'; '.join(reasons)}."
 
     def to_dict(self) -> dict[str, Any]:
@@ -179,35 +186,32 @@ def frontier(
     looks: Mapping[int, Evaluation],
     strengths: Mapping[float, Evaluation] | None = None,
     kl_share: Mapping[int, float] | None = None,
+    drawn: float | None = None,
 ) -> Frontier:
     """From evaluations of the same prompts and noise.
 
     Args:
         looks: by step, 0 (the base) among them.
         strengths: by strength of the adapter.
+        drawn: the step that it is of; None is the last look.
+
+    Looks at which a judge was missing are left out.
 
     Raises:
-        ValueError: if there is no step 0, nothing after it, or nobody but the trained reward.
+        ValueError: if there is no step 0, nothing after it, nobody but the trained reward, or no σ of that to count in.
     """
     if 0 not in looks or len(looks) < 2:
         raise ValueError("a frontier needs the look at step 0 and one after it: set watch.evaluate_every, and train")
-    base = looks[0]
-    metrics = []
-    for metric in base.scores:
-        if metric != trained:
-            metrics.append(metric)
-    judges = judges_of(metrics, [trained])
-    if not judges:  # better than nobody, and the advice names them
-        others = []
-        for metric in metrics:
-            if not standing(metric, [trained]).truth:
-                others.append(metric)
-        judges = tuple(others)
-    if not judges:
-        raise ValueError(
-            f"nobody but {trained!r} was measured: set watch.metrics to rewards that share nothing with it"
-        )
-    steps = _points(looks, base, judges)
+    base, judges = looks[0], _advisers(looks[0], trained)
+    if spread_of(base.scores[trained]) == 0:
+        raise ValueError(f"{trained!r} gave all pictures of the base one score: there is no σ to count its change in")
+    whole = {}
+    for step, look in looks.items():
+        if all(name in look.scores for name in (trained, *judges)):
+            whole[step] = look
+    if len(whole) < 2:
+        raise ValueError(f"at no look after the base were all of {', '.join(judges)} measured")
+    steps = _points(whole, base, judges)
     return Frontier(
         trained,
         judges,
@@ -215,7 +219,22 @@ def frontier(
         strengths=_points(strengths or {}, base, judges),
         peaks=_peaks(steps),
         kl_share=dict(kl_share or {}),
+        drawn=max(whole) if drawn is None else drawn,
     )
+
+
+def _advisers(base: Evaluation, trained: str) -> tuple[str, ...]:
+    """The judges among what was measured; without judges the other rewards: better than nobody, and the advice names
+    them."""
+    metrics = [metric for metric in base.scores if metric != trained]
+    judges = judges_of(metrics, [trained])
+    if not judges:
+        judges = tuple(metric for metric in metrics if not standing(metric, [trained]).truth)
+    if not judges:
+        raise ValueError(
+            f"nobody but {trained!r} was measured: set watch.metrics to rewards that share nothing with it"
+        )
+    return judges
 
 
 def _points(
@@ -246,6 +265,8 @@ def _peaks(steps: Sequence[Point]) -> dict[str, Peak]:
     if not np.isfinite(distances).all():
         return peaks
     for metric in steps[0].changes:
+        if any(metric not in point.changes for point in steps):  # it failed at a look
+            continue
         peak = fit_peak(distances, np.stack([point.changes[metric] for point in steps]))
         if peak is not None:
             peaks[metric] = peak

@@ -42,9 +42,16 @@ class Alarm:
         """What an adjusted p-value must be below at each look."""
         return min(ALPHA, SPENT / max(1, self.looks))
 
-    def look(self, comparison: Comparison, trained: Sequence[str]) -> Verdict | None:
-        """The verdict, if it and the one before both sound the alarm; else None."""
+    def look(self, comparison: Comparison, trained: Sequence[str], *, blind: bool = False) -> Verdict | None:
+        """The verdict, if it and the one before both sound the alarm; else None.
+
+        Args:
+            blind: whether somebody is missing who could have sounded it: then calm acquits nobody, and what was
+                suspected stays so.
+        """
         verdict = judge_comparison(comparison, trained, self.alpha)
         self.last = verdict
+        if blind and not verdict.record.alarm:
+            return None
         before, self.suspected = self.suspected, bool(verdict.record.alarm)
         return verdict if before and self.suspected else None

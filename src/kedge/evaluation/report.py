@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from kedge.evaluation import report_parts as parts
-from kedge.evaluation.best_checkpoint import choice_in_words
+from kedge.evaluation.best_checkpoint import choice_in_words, chosen_step
 from kedge.evaluation.comparison import Comparison, compare
 from kedge.evaluation.frontier_report import frontier_section
 from kedge.evaluation.guard import judge_comparison
@@ -180,7 +180,10 @@ def _results(run: _Run, comparison: Comparison, ours: Evaluation, theirs: Evalua
 
 
 def _latest_sample(run: _Run) -> list[str]:
-    samples = sorted((run.folder / "samples").glob("*.png"))
+    """The last grid of what the run resulted in."""
+    samples, chosen = sorted((run.folder / "samples").glob("step-*.png")), chosen_step(run.log)
+    if chosen is not None:
+        samples = [path for path in samples if int(path.stem.removeprefix("step-")) <= chosen]
     return ["<h2>Pictures</h2>", parts.sample_picture(samples[-1])] if samples else []
 
 

@@ -38,6 +38,11 @@ def log_lines(path: Path) -> list[tuple[bytes, Line | None]]:
     return lines
 
 
+def is_look(line: Line) -> bool:
+    """Whether something was evaluated at this step."""
+    return any(key.startswith((f"{HELD_OUT}/", f"{TRAIN_PROMPTS}/")) for key in line)
+
+
 def _parsed(text: bytes) -> Line | None:
     try:
         line = json.loads(text)

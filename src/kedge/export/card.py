@@ -46,7 +46,7 @@ def model_card(
 
     Args:
         config: of the run.
-        step: optimizer steps done.
+        step: optimizer steps done to what the card is of: the best that judges found, or the last.
         log: the lines of metrics.jsonl.
         name: of the run.
         spent: prints as what the run took.
@@ -54,7 +54,7 @@ def model_card(
         history: sentences on where it started and what changed when it was resumed.
     """
     parts = [_front_matter(config), f"# {name}\n", _lead(config, step), f"It took {spent}.\n", _base(base)]
-    parts += [_marked(VERDICT, NOT_COMPARED), _results(config, log), _use(config)]
+    parts += [_marked(VERDICT, NOT_COMPARED), _results(config, log, step), _use(config)]
     if config.model.family is not None:
         parts.append(_marked(TRANSFER, NOT_TRANSFERRED))
     parts.append(_details(config, history))
@@ -131,8 +131,9 @@ def _last_sample(config: RunConfig, step: int) -> str:
     return f"step-{last:06d}.png"
 
 
-def _results(config: RunConfig, log: Sequence[Line]) -> str:
-    """Means of the first and the last evaluation, and on which prompts they were measured."""
+def _results(config: RunConfig, log: Sequence[Line], step: int) -> str:
+    """Means of the first evaluation and of the last up to ``step``, and on which prompts they were measured."""
+    log = [line for line in log if (line["step"] or 0) <= step]
     tables = [_table(log, prefix, prompts) for prefix, prompts in EVALUATED.items()]
     return "\n".join(filter(None, [*tables, _distance(log)]))
 

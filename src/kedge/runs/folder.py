@@ -171,6 +171,14 @@ def numbered(path: Path) -> Iterator[Path]:
     yield from (path.with_name(f"{path.name}-{number}") for number in itertools.count(2))
 
 
+def forget_after(folder: RunFolder, step: int) -> None:
+    """Remove evaluations and grids of later steps, which a run that goes on from ``step`` makes anew, or never."""
+    for path in (*folder.watched.glob("step-*.json"), *folder.samples.glob("step-*.png")):
+        number = path.stem.removeprefix("step-")
+        if number.isdecimal() and int(number) > step:
+            path.unlink()
+
+
 def environment(processes: int, device: str) -> dict[str, Any]:
     """Versions, hardware and the state of the source, for whoever repeats the run."""
     import torch

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kedge.evaluation import Evaluation, compare, evaluate, image_grid
-from kedge.evaluation.best_checkpoint import BestByJudges, judges_of
+from kedge.evaluation.best_checkpoint import FALLS, BestByJudges, judges_of
 from kedge.evaluation.diversity import DIVERSITIES
 from kedge.evaluation.encoders import Encoder
 from kedge.evaluation.evaluator import ScoringFailed
@@ -165,13 +165,14 @@ class HeldOut:
     def __post_init__(self) -> None:
         self._alarm = Alarm(self.looks)
         self._best = BestByJudges(judges_of(self.rewards, [next(iter(self.rewards), "")]))
+        self._silent = 0  # looks in a row at which a judge was missing
 
     def __call__(self, step: int, run: Watched) -> dict[str, float]:
         """Evaluate if it is time; returns means by ``held_out/<metric>`` or ``train_prompts/<metric>``, and signs."""
         if not due(step, self.every):
             return {}
-        if self.base is None and step > 0:  # switched on by a resume
-            self.base = self._evaluate(run, tolerant=True, reference=True)
+        if step > 0:
+            self._complete_base(run)
         with run.averaged():
             now = self._evaluate(run, tolerant=step > 0)
         signs: dict[str, float] = {}
@@ -192,14 +193,27 @@ class HeldOut:
             numbers[f"{prefix}/{metric}"] = float(values.mean())
         return numbers | {name: float(values.mean()) for name, values in now.distances.items()} | signs
 
+    def _complete_base(self, run: Watched) -> None:
+        """Score the base where a resume has switched the evaluation on, or added rewards to it."""
+        known = self.base.scores if self.base else ()
+        missing = {name: reward for name, reward in self.rewards.items() if name not in known}
+        if not missing:
+            return
+        more = self._evaluate(run, tolerant=True, reference=True, rewards=missing)
+        self.base = replace(self.base, scores={**self.base.scores, **more.scores}) if self.base else more
+
     def _judge(self, step: int, now: Evaluation, run: Watched) -> dict[str, float]:
         base = self.base or now
         silent = []
         for judge in self._best.judges:
             if judge not in now.scores or judge not in base.scores:
                 silent.append(judge)
+        self._silent = self._silent + 1 if silent else 0
         if silent:
-            run.say(f"step {step} cannot be the best, because these judges are missing: {', '.join(silent)}")
+            why = f"these judges are missing: {', '.join(silent)}"
+            run.say(f"step {step} cannot be the best, because {why}")
+            if self._silent >= FALLS:  # nobody would see what becomes of the model
+                run.stop(f"{self._silent} looks in a row nobody could judge it, because {why}")
             return {"best_step": self._best.step}
         look = self._best.look(step, now, base)
         if look.best:
@@ -210,15 +224,22 @@ class HeldOut:
             run.say(f"step {step}, on {words(self.role)}: {look.sentence}")
         return {"judges": look.height, "best_step": self._best.step, "narrowed": float(bool(look.narrowed))}
 
-    def _evaluate(self, run: Watched, *, tolerant: bool, reference: bool = False) -> Evaluation:
-        """Of all rewards; once it trains, one that only watches and fails is left out: it must not end the training."""
-        rewards = dict(self.rewards)
-        trained = next(iter(rewards))
+    def _evaluate(
+        self,
+        run: Watched,
+        *,
+        tolerant: bool,
+        reference: bool = False,
+        rewards: Mapping[str, Reward] | None = None,
+    ) -> Evaluation:
+        """Of all rewards, or of these; once it trains, one that only watches and fails is left out: it must not end the
+        training."""
+        left, trained = dict(rewards or self.rewards), next(iter(self.rewards))
         while True:
             try:
                 return evaluate(
                     run.policy,
-                    rewards,
+                    left,
                     self.prompts,
                     seed=self.seed,
                     batch_size=self.batch_size,
@@ -229,14 +250,15 @@ class HeldOut:
             except ScoringFailed as error:
                 if error.metric == trained or not tolerant:
                     raise
-                del rewards[error.metric]
+                del left[error.metric]
                 run.say(f"left out of this evaluation: {error}")
 
     def _watch(self, step: int, now: Evaluation, run: Watched) -> dict[str, float]:
         """Judge; returns for the log whether the alarm sounds, and which of its inputs fell at this look."""
         trained = next(iter(self.rewards))
         assert self.base is not None  # the first evaluation is never judged
-        verdict = self._alarm.look(compare(now, self.base), [trained])
+        blind = any(name in self.base.scores and name not in now.scores for name in self.rewards)
+        verdict = self._alarm.look(compare(now, self.base), [trained], blind=blind)
         assert self._alarm.last is not None
         fallen = self._alarm.last.lost
         signs = {f"alarm/{name}": float(name in fallen) for name in (JURY, *DIVERSITIES)}
@@ -259,7 +281,8 @@ class HeldOut:
     def state_dict(self) -> dict[str, Any]:
         """The base model's scores, whether the last evaluation was suspicious, and the best so far."""
         base = self.base.to_dict() if self.base else None
-        return {"base": base, "suspected": self._alarm.suspected, "best": self._best.state_dict()}
+        best = {**self._best.state_dict(), "silent": self._silent}
+        return {"base": base, "suspected": self._alarm.suspected, "best": best}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take them up."""
@@ -270,5 +293,6 @@ class HeldOut:
                 "watch.pictures than this run's: resume with the same, or start a new run"
             )
         self._alarm.suspected = state.get("suspected", False)  # checkpoints from before it was kept
-        if "best" in state:
+        if "best" in state and self.guard == "best":  # else nothing is kept of it: it would start anew
             self._best.load_state_dict(state["best"])
+            self._silent = state["best"].get("silent", 0)

@@ -21,7 +21,7 @@ from kedge.policies.fingerprint import Fingerprint
 from kedge.prompts.sets import PromptSets
 from kedge.rewards.contents import reward_contents
 from kedge.runs.checkpoint import CheckpointStore
-from kedge.runs.folder import RunFolder, check_parent
+from kedge.runs.folder import RunFolder, check_parent, forget_after
 from kedge.runs.history import History, Stretch, in_words
 from kedge.runs.own_code import keep_code
 from kedge.runs.ownership import FolderTaken as FolderTaken
@@ -138,6 +138,7 @@ class _Run:
         if processes.main:  # only now: what cannot be loaded leaves no folder behind
             folder.open(config, processes.count, str(processes.device), trainer.base, history)
             keep_code(config, folder.code)
+            forget_after(folder, trainer.step)
         processes.wait()  # nobody trains before the folder is open
         self.trainer = trainer
         if processes.main and self.used and trainer.step >= trainer.steps:

@@ -88,7 +88,7 @@ def frontier(
             trained.policy, looks[0], strengths=strengths, folder=folder.frontier, batch_size=batch_size
         )
     points = {**drawn.strengths, 0.0: looks[0]} if drawn.strengths else {}  # strength 0 is the base itself
-    result = frontier_of(trained.config.reward, looks, points, drawn.kl_share)
+    result = frontier_of(trained.config.reward, looks, points, drawn.kl_share, drawn=trained.step)
     data = write_text(folder.frontier / NUMBERS, json.dumps(result.to_dict(), ensure_ascii=False, indent=1))
     return RunFrontier(result, write_report(folder.path), data, drawn.worst)
 

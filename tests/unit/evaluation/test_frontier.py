@@ -200,10 +200,45 @@ def test_judges_advise_and_the_truth_does_not():
     assert result.best_step.label == 10  # the oracle would have said 20
     assert result.best_strength.label == 0.5
     assert result.advice().startswith(
-        "Stop at step 10, or use the last step at strength 0.5, because there the judges (imagereward@emoji) say"
+        "Stop at step 10, or use step 30 at strength 0.5, because there the judges (imagereward@emoji) say"
     )
     assert "at the last step (30) −0.400 σ" in result.advice()
     assert "(my-judge)" in replace(result, judges=("my-judge",)).advice()  # a hyphen is no minus
+
+
+def test_the_strengths_are_of_the_step_that_was_drawn():
+    """A run whose judges chose step 10: its adapter is that step's."""
+    result = replace(hacked(), drawn=10)
+    assert result.advice().startswith("Stop at step 10, use strength 0.5, because")
+    assert "of the strengths drawn of step 10 they like it best" in result.advice()
+
+
+def test_a_milder_strength_is_told_where_no_step_is_better_than_the_base():
+    bad = look(4.0, pickscore=1.0, imagereward=-0.4)
+    strengths = {0.0: look(0.0), 0.25: look(1.0, pickscore=0.3, imagereward=0.3), 1.0: bad}
+    advice = frontier(TRAINED, {0: look(0.0), 20: bad}, strengths).advice()
+    assert advice.startswith("Do not use it")
+    assert "at strength 0.25 of step 20 they say +0.300 σ" in advice
+
+
+def test_a_look_without_its_judge_is_left_out_and_one_score_is_no_unit():
+    looks = {0: look(0.0), 10: look(1.0, pickscore=1.0, imagereward=0.2), 20: look(2.0, pickscore=2.0)}
+    looks[20] = replace(looks[20], scores={TRAINED: looks[20].scores[TRAINED]})
+    assert [point.label for point in frontier(TRAINED, looks).steps] == [0, 10]
+    with pytest.raises(ValueError, match=f"at no look after the base were all of {JUDGE} measured"):
+        frontier(TRAINED, {0: looks[0], 20: looks[20]})
+    flat = replace(look(0.0), scores={**look(0.0).scores, TRAINED: np.full(len(PROMPTS), 0.1)})
+    with pytest.raises(ValueError, match="gave all pictures of the base one score"):
+        frontier(TRAINED, {0: flat, 10: looks[10]})
+
+
+def test_a_peak_before_the_first_look_was_seen_by_nobody():
+    distances, units = np.array([0.0, 10.0, 18.0, 25.0]), np.random.default_rng(0).normal(0, 0.01, 20)
+    early = distances * (0.3 - 0.2 * np.log(np.maximum(distances, 1e-9)))  # peaks at exp(0.5) = 1.6
+    peak = fit_peak(distances, early[:, None] + units)
+    assert peak.distance < peak.nearest == 10
+    assert not peak.seen
+    assert peak.peaked == 0
 
 
 def test_changes_are_in_deviations_of_the_base_and_distances_are_roots():

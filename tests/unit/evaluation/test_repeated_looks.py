@@ -72,6 +72,16 @@ def test_two_looks_in_a_row_have_to_agree() -> None:
     ]  # fmt: skip
 
 
+def test_a_look_at_which_a_judge_is_missing_acquits_nobody() -> None:
+    rng = np.random.default_rng(0)
+    (fallen,) = looks(rng, 1, 0.0, change=-2.0)
+    (nobody,) = looks(rng, 1, 0.0, change=2.0)
+    alarm = Alarm(10)
+    asked = [(fallen, False), (nobody, True), (fallen, False), (nobody, True), (nobody, False), (fallen, False)]
+    sounded = [bool(alarm.look(comparison, ["trained"], blind=blind)) for comparison, blind in asked]
+    assert sounded == [False, False, True, False, False, False]
+
+
 def test_more_looks_ask_for_more() -> None:
     assert [Alarm(n).alpha for n in (1, 10, 40)] == pytest.approx([0.04, 0.04, 0.01])
 

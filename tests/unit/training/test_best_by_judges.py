@@ -11,13 +11,13 @@ import torch
 from helpers.training_world import darkness, dimness, recipe, redness
 from kedge.config import parse_config
 from kedge.config.text import ConfigError
-from kedge.evaluation.best_checkpoint import BestByJudges, judges_of
+from kedge.evaluation.best_checkpoint import BestByJudges, choice_in_words, chosen_step, judges_of
 from kedge.evaluation.diversity import DIVERSITIES, WHERE, WITHIN
 from kedge.evaluation.report import write_report
 from kedge.evaluation.result import Evaluation
 from kedge.evaluation.run_log import read_log
 from kedge.runs.checkpoint import CheckpointStore
-from kedge.runs.folder import RunFolder
+from kedge.runs.folder import RunFolder, forget_after
 from kedge.training.assemble import assemble
 from kedge.training.processes import Processes
 from kedge.training.run import check_guard
@@ -202,20 +202,62 @@ def test_a_run_whose_judges_like_one_picture_keeps_a_step_that_varies(tmp_path, 
     assert "which they like better, pictures vary less" in advice.advice()
 
 
-def test_a_look_without_its_judge_is_no_best_and_ends_nothing(tmp_path, monkeypatch, capsys):
-    config = best_run(6, watch__metrics=[JUDGE, "helpers.training_world:darkness"])
-    looks = []
+@pytest.mark.parametrize(("answers", "steps", "ended"), [("++-++", 4, "finished"), ("++--", 6, "stopped")])
+def test_a_look_without_its_judge_is_no_best_and_two_end_the_run(answers, steps, ended, tmp_path, monkeypatch, capsys):
+    """Once is an accident; from the second on nobody would see what becomes of the model."""
+    config = best_run(steps, watch__metrics=[JUDGE, "helpers.training_world:darkness"])
+    left = iter(answers)  # of the judge: two batches a look, and no second one after a failure
 
     def failing(images, prompts):
-        looks.append(1)
-        return darkness(images, prompts) * (1 if len(looks) <= 2 else float("nan"))
+        return darkness(images, prompts) * (1 if next(left) == "+" else float("nan"))
 
     failing.made_from, failing.sees_damage = dimness.made_from, True
     monkeypatch.setattr("helpers.training_world.dimness", failing)
     trainer, outcome = fit(config, tmp_path / "run")
-    assert outcome.ended == "finished"
-    assert trainer.chosen["step"] == 0
+    assert outcome.ended == ended
+    assert trainer.chosen["step"] in (0, 4)
     assert f"cannot be the best, because these judges are missing: {JUDGE}" in "".join(capsys.readouterr())
+    if ended == "stopped":
+        assert outcome.reason == f"2 looks in a row nobody could judge it, because these judges are missing: {JUDGE}"
+
+
+def test_judges_that_are_asked_from_a_resume_on_choose_from_there_on(tmp_path):
+    """What is told as the result is what is exported: the first look of theirs, until they like another better."""
+    folder = tmp_path / "run"
+    fit(best_run(4, watch__guard="warn"), folder)
+    trainer, _ = fit(best_run(12), folder, resume=True)
+    step, log = trainer.chosen["step"], read_log(folder / "metrics.jsonl")
+    assert step >= 6
+    assert chosen_step(log) == step
+    assert f"The result is step {step}, which the judges liked best." in choice_in_words(log)
+    assert load_run(folder, "cpu").step == step
+    trainer, _ = fit(best_run(14, watch__guard="warn"), folder, resume=True)
+    assert trainer.chosen is None
+    assert choice_in_words(read_log(folder / "metrics.jsonl")) == ""
+    trainer, _ = fit(best_run(16), folder, resume=True)
+    assert trainer.chosen["step"] == 16  # anew: the weights of then are gone
+
+
+def test_a_judge_that_comes_with_a_resume_scores_the_base_too(tmp_path):
+    folder, darkness_too = tmp_path / "run", {"watch__metrics": [JUDGE, "helpers.training_world:darkness"]}
+    fit(best_run(4, watch__guard="warn", watch__metrics=["helpers.training_world:darkness"]), folder)
+    trainer, _ = fit(best_run(6, **darkness_too), folder, resume=True)
+    (held_out,) = [callback for callback in trainer.callbacks if callback.name == "held_out"]
+    whole = BestByJudges(("a",))
+    whole.load_state_dict({"step": 40, "by_prompt": [1.0], "falls": 1, "judges": ["b"]})
+    assert (whole.step, whole.falls) == (0, 0)  # H of other judges is another H
+    assert JUDGE in held_out.base.scores
+    assert trainer.chosen["step"] == 6
+
+
+def test_what_a_run_unlearns_by_going_on_from_an_earlier_step_is_no_look_of_its_own(tmp_path):
+    folder = tmp_path / "run"
+    changes = {"watch__guard": "warn", "watch__samples_every": 2, "checkpoint__every": 2, "checkpoint__keep": 9}
+    fit(best_run(8, **changes), folder)
+    kept = RunFolder(folder)
+    forget_after(kept, 4)
+    assert sorted(path.name for path in kept.watched.iterdir()) == [f"step-{n:08d}.json" for n in (0, 2, 4)]
+    assert max(path.name for path in kept.samples.iterdir()) == "step-000004.png"
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -75,6 +76,27 @@ def test_what_a_run_says_of_itself(tmp_path):
     assert "lr" not in state["series"], "nulls make no curve"
     assert state["alarm"] == {"looks": 4, "first": 30, "now": True, "fallen": ["jury"]}
     assert run_state(write_run(tmp_path / "two", steps=50), "two")["state"] == "finished"
+
+
+def test_a_run_that_its_guard_ended_is_no_stalled_one(tmp_path):
+    """The card is written after the last line of the log, by a run that has ended."""
+    run = write_run(tmp_path / "one")
+    long_ago = time.time() - 86_400
+    os.utime(run / "metrics.jsonl", (long_ago, long_ago))
+    assert run_state(run, "one")["state"] == "stalled"
+    (run / "README.md").write_text("a card")
+    assert run_state(run, "one")["state"] == "stopped"
+    os.utime(run / "README.md", (long_ago - 9, long_ago - 9))  # of before a resume
+    assert run_state(run, "one")["state"] == "stalled"
+
+
+def test_an_alarm_is_told_since_it_sounds_without_a_break(tmp_path):
+    run = write_run(tmp_path / "one")
+    log = [{"step": n, "alarm": float(n in (20, 30, 60, 70))} for n in range(10, 80, 10)]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in log))
+    assert run_state(run, "one")["alarm"] == {"looks": 7, "first": 60, "now": True, "fallen": []}
+    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in log[:5]))
+    assert run_state(run, "one")["alarm"]["first"] == 20
 
 
 def test_long_curves_are_thinned_and_keep_their_ends(tmp_path):

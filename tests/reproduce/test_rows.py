@@ -9,8 +9,8 @@ import pytest
 
 from helpers.invented_records import PROMPTS, record, result
 from kedge.evaluation.statistics import mean_interval, paired_difference
-from kedge_papers.records.rows import difference, rows, win_rate
-from kedge_papers.records.tables import scores_table
+from kedge_papers.records.rows import difference, rows, unit_note, win_rate
+from kedge_papers.records.tables import costs, scores_table
 from kedge_papers.targets.methods import before_and_after
 
 RNG = np.random.default_rng(0)
@@ -143,3 +143,23 @@ def test_a_table_says_which_runs_it_is_not_of(base):
     runs = [record("base", None, {"pickscore@emoji": base}), *seeds("a", [0.5, 0.4], base, "pickscore@emoji")]
     runs.append(replace(record("a", 2, title="a"), state="diverged", step=7))
     assert "a (seed 2) diverged at step 7." in before_and_after(runs, "final", "pickscore@emoji").note
+
+
+def test_a_note_tells_how_many_seeds_its_rows_have(base):
+    """Not the most of any row, which the others do not have."""
+    scores = {"pickscore@emoji": base}
+    every = [record("base", None, scores)] + [record("a", seed, scores) for seed in range(8)]
+    every += [record("b", seed, scores) for seed in range(4)]
+    shown = list(rows(every, "final").values())
+    assert "4 to 8 training seeds" in unit_note(shown)
+    assert "8 training seeds" in unit_note(shown[:2])
+    assert "to 8" not in unit_note(shown[:2])
+
+
+def test_what_a_row_cost_is_of_the_runs_that_it_shows():
+    """A run that diverged in its third step made the method no cheaper."""
+    curve = {"step": [0, 100], "queries": [0, 800]}
+    runs = [record("a", seed, curve=curve) for seed in range(2)]
+    broken = replace(record("a", 2, curve={"step": [0, 3], "queries": [0, 24]}), state="diverged", step=3)
+    assert costs([*runs, broken]) == costs(runs)
+    assert costs([broken]) != costs(runs)

@@ -245,6 +245,16 @@ def ended_badly(records, family: str):
     return replace(records, runs=tuple(runs))
 
 
+def test_nothing_is_chosen_before_every_configuration_that_goes_on_is_over():
+    """One finalist is measured at the last rung, another is on its way there, and may yet do better."""
+    grid = {"none--pickscore--0.001-8": [0.4, 0.6, 0.95], "none--pickscore--0.003-8": [0.5, 1.9]}
+    records = recorded(grid)
+    runs = [replace(run, state="partial") if "0.003" in run.name else run for run in records.runs]
+    (outcome,) = tuned(replace(records, runs=tuple(runs)))
+    assert outcome.choice is None
+    assert as_overrides([outcome]) == {}
+
+
 def test_what_diverged_on_the_way_is_not_chosen():
     """The one finalist broke on its way to the horizon: it had stood best at the rung before."""
     grid = {"none--pickscore--0.001-8": [0.4, 0.5], "none--pickscore--0.003-8": [0.6, 0.9]}

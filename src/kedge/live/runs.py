@@ -79,6 +79,8 @@ def _state(folder: RunFolder, step: int, steps: int) -> str:
     if step >= steps:
         return "finished"
     written = folder.metrics.stat().st_mtime if folder.metrics.is_file() else 0.0
+    if folder.card.is_file() and folder.card.stat().st_mtime >= written:  # written last, when its guard has ended it
+        return "stopped"
     return "training" if time.time() - written < QUIET else "stalled"
 
 
@@ -111,22 +113,23 @@ def _thinned(points: list[list[float]]) -> list[list[float]]:
 
 
 def _alarm(log: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Whether the guard's alarm sounded, when first, and what fell at the last look."""
+    """Whether the guard's alarm sounds, since when without a break (or when it did first), and what fell at the last
+    look."""
     looks = []
     for line in log:
         if "alarm" in line:
             looks.append(line)
-    sounded = []
+    sounded, unbroken = list[float](), list[float]()
     for line in looks:
-        if line["alarm"]:
-            sounded.append(line["step"])
+        unbroken = [*unbroken, line["step"]] if line["alarm"] else []
+        sounded += [line["step"]] if line["alarm"] else []
     fallen = []
     for name, value in (looks[-1] if looks else {}).items():
         if name.startswith("alarm/") and value:
             fallen.append(name.removeprefix("alarm/"))
     return {
         "looks": len(looks),
-        "first": sounded[0] if sounded else None,
+        "first": (unbroken or sounded)[0] if sounded else None,
         "now": bool(looks and looks[-1]["alarm"]),
         "fallen": fallen,
     }

@@ -164,8 +164,16 @@ def unit_note(shown: Sequence[Row]) -> str:
     prompts = " / ".join(map(str, sorted(counts)))
     pictures = max(len(row.prompts) // len(set(row.prompts)) for row in shown)
     drawn = f", {pictures} pictures each" if pictures > 1 else ""
-    seeds = max(len(row.repetitions) for row in shown)
-    if seeds == 1:
+    seeds = [len(row.repetitions) for row in shown if row.trained] or [1]
+    if max(seeds) == 1:
         alone = "; one seed, so that nothing is bold" if any(row.trained for row in shown) else ""
         return f"± is half of the 95 % interval over {prompts} prompts{drawn}{alone}."
-    return f"± is half of the 95 % interval: {prompts} prompts{drawn}, {seeds} training seeds, over both at once."
+    return (
+        f"± is half of the 95 % interval: {prompts} prompts{drawn}, {spanned(seeds)} training seeds, over both at once."
+    )
+
+
+def spanned(counts: Sequence[int]) -> str:
+    """``8``, or ``4 to 8`` where rows have different numbers."""
+    few, most = min(counts), max(counts)
+    return f"{few}" if few == most else f"{few} to {most}"

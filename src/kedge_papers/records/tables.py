@@ -50,14 +50,20 @@ def scores_table(result: Result, runs: Sequence[RunRecord], role: str, metrics: 
 
 
 def costs(runs: Sequence[RunRecord]) -> tuple[Cell | None, ...]:
-    """Optimizer steps, reward queries and network passes of a run, on average over its repetitions."""
-    trained = []
-    for run in runs:
-        if run.trained:
-            trained.append(run)
+    """Optimizer steps, reward queries and network passes of a run, on average over its repetitions.
+
+    Of those that came to their end, as everything else that a row shows; of all where none did.
+    """
+    trained = whole(runs)
     if not trained:
         return (None,) * len(COSTS)
     return tuple(point(value, digits=0) for value in mean_costs(trained))
+
+
+def whole(runs: Sequence[RunRecord]) -> list[RunRecord]:
+    """The trained runs that came to their end; all trained ones where none did."""
+    trained = [run for run in runs if run.trained]
+    return [run for run in trained if run.usable] or trained
 
 
 def mean_costs(trained: Sequence[RunRecord]) -> tuple[float, float, float]:

@@ -103,8 +103,9 @@ def sooner_table(reward: str, methods: Mapping[str, Sequence[RunRecord]]) -> Tab
     for method, ours in methods.items():
         if method == POLICY_GRADIENT:
             continue
-        ratios = [ratio_cell(sooner(ours, theirs, x, curve=curve, rise=level)) for x in ("queries", "seconds")]
-        lines.append((ours[0].title, (point(len(ours), digits=0), *ratios, _above(ends, methods, method, reward))))
+        speeds = [sooner(ours, theirs, x, curve=curve, rise=level) for x in ("queries", "seconds")]
+        shared = point(len(speeds[0].log_ratios) if speeds[0] else 0, digits=0)
+        lines.append((ours[0].title, (shared, *map(ratio_cell, speeds), _above(ends, methods, method, reward))))
     if not lines:
         return None
     title = f"{display(reward).title}: sooner than {theirs[0].title}"

@@ -17,10 +17,10 @@ from kedge.workflows.runner.runs import Run
 from kedge_papers.pages.exhibit import COLOURS, Exhibit, canvas, legend
 from kedge_papers.records.curves import points_over_seeds, time_unit
 from kedge_papers.records.result import Result
-from kedge_papers.records.rows import Naming, Row, difference, rows, several_seeds, title_of, unit_note
+from kedge_papers.records.rows import Naming, Row, difference, rows, several_seeds, spanned, title_of, unit_note
 from kedge_papers.records.run_record import RunRecord
 from kedge_papers.records.speed import LEVELS, shown_ratio, sooner
-from kedge_papers.records.tables import COSTS, costs, grouped, not_run, point
+from kedge_papers.records.tables import COSTS, costs, grouped, not_run, point, whole
 from kedge_papers.runner.options import MatrixOptions
 from kedge_papers.runner.target import Target
 
@@ -113,23 +113,23 @@ def speed_table(result: Result, methods: Mapping[str, Sequence[RunRecord]]) -> T
     if unit is None or len(methods) < 2:
         return None
     (first, ours), *others = methods.items()
-    lines, late = [], []
+    lines, late, counts = [], [], []
     for title, theirs in others:
         cells: list[Cell | None] = []
         for level in LEVELS:
             for x in ("queries", "seconds"):
                 speed = sooner(ours, theirs, x, curve, level * unit)
                 cells.append(ratio_cell(speed))
+                counts += [len(speed.log_ratios)] if speed else []
                 if speed and x == "queries" and (speed.ours_censored or speed.theirs_censored):
                     who = f"{first} in {speed.ours_censored}, {title} in {speed.theirs_censored}"
                     late.append(f"{who} of {len(speed.log_ratios)} to +{level:g}")
         lines.append((title, tuple(cells)))
     heads = tuple(f"{what}, +{level:g} sd" for level in LEVELS for what in ("queries", "time"))
-    seeds = max(len(same) for same in methods.values())
     note = (
         f"How many times more of it than {first}, to a rise of so many standard deviations of the base model's scores "
-        f"({unit:.3g}) on test prompts; geometric mean over {seeds} seeds and its 95 % interval. Bold: not 1 beyond "
-        "chance. A dash: hardly anybody got there, or (time) they ran on hardware of different names."
+        f"({unit:.3g}) on test prompts; geometric mean over {spanned(counts or [0])} seeds and its 95 % "
+        "interval. Bold: not 1 beyond chance. A dash: hardly anybody got there, or (time) they ran on hardware of different names."
     )
     if late:
         note += " Not reached within the budget, which then counts in its place: "
@@ -182,9 +182,10 @@ def _change(row: Row, base: Row, metric: str) -> Cell | None:
 
 
 def _spent(same: Sequence[RunRecord]) -> tuple[Cell | None, ...]:
-    minutes = point(float(np.mean([run.seconds for run in same])) / 60, digits=1)
+    counted = whole(same) or list(same)
+    minutes = point(float(np.mean([run.seconds for run in counted])) / 60, digits=1)
     peaks = []
-    for run in same:
+    for run in counted:
         memory = run.series("step", "peak_memory_mb")[1]
         if not len(memory):
             return (*costs(same), minutes, None)

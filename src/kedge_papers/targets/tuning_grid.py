@@ -101,7 +101,7 @@ class Tuned:
 
     Attributes:
         grid: candidate → the rung that it reached → how it stood there; no rung for one that diverged before the first.
-        choice: the configuration that was chosen; None if all diverged.
+        choice: the configuration that was chosen; None if all diverged, or one of them is not over.
         untrainable: whether a judge fell even there.
         diverged: configurations that did, at any rung: they are not chosen, however well they stood before.
     """
@@ -117,10 +117,12 @@ class Tuned:
 def tuned(result: Result) -> list[Tuned]:
     """Every method and reward of a recorded grid, by the names of its runs."""
     grids: dict[tuple[str, str], dict[str, dict[int, Standing]]] = {}
-    diverged = set()
+    diverged, open_pairs = set(), set[tuple[str, str]]()
     for run in result.runs:
         if run.state == "diverged":
             diverged.add(run.family)
+        elif run.name.startswith("tuning-") and not run.usable:
+            open_pairs.add(_parts(run.family)[:2])
     for family, rungs in _rungs(result).items():
         method, reward, configuration = _parts(family)
         grids.setdefault((method, reward), {})[configuration] = rungs
@@ -132,7 +134,7 @@ def tuned(result: Result) -> list[Tuned]:
                 lost.add(name)
             else:
                 alive[name] = rungs
-        finalists = _finalists(alive)
+        finalists = {} if (method, reward) in open_pairs else _finalists(alive)
         best = max(finalists, key=lambda name: finalists[name].order) if finalists else None
         damaged = best is not None and not finalists[best].qualifies
         grids_of_methods.append(Tuned(method, reward, grid, best, untrainable=damaged, diverged=frozenset(lost)))

@@ -13,9 +13,11 @@ from PIL import Image
 
 from helpers.study_votes import fill
 from kedge.cli.study.learn import import_ratings
+from kedge.evaluation.statistics import Interval
 from kedge.rewards import load_reward
 from kedge.study.comparisons import Comparison, read_comparisons
 from kedge.study.export import main_votes, pickapic_csv, votes_csv, write_pickapic_parquet
+from kedge.study.fit import Fit
 from kedge.study.fit_rating import _agreement, fit_ratings, ridge
 from kedge.study.importing import read_judgements
 from kedge.study.ratings import Chosen, Picture, Rated, Rating, read_import, write_import
@@ -193,6 +195,18 @@ def test_a_reward_from_ratings_ranks_new_pictures_and_loads_by_its_path(tmp_path
     reward = load_reward(f'aesthetic@"{tmp_path / "reward"}"')
     dark, bright = (torch.full((1, 3, 16, 16), value) for value in (0.1, 0.75))
     assert float(reward(bright, ["x"])) > float(reward(dark, ["x"])) + 3
+
+
+def test_a_reward_that_guesses_is_not_handed_over_without_a_word(tmp_path):
+    def told(low: float, epoch: int) -> str:
+        accuracy = Interval((low + 0.6) / 2, low, 0.6, 40)
+        return "\n".join(fit_summary(Fit(tmp_path, 200, 40, accuracy, accuracy, None, epoch), 12))
+
+    assert "it cannot be distinguished from guessing" in told(0.38, 3)
+    assert "no epoch did better" in told(0.55, 0)
+    fine = told(0.55, 3)
+    assert "guessing" not in fine
+    assert "no epoch" not in fine
 
 
 def test_too_few_ratings_and_files_are_refused_with_what_to_do(tmp_path, pictures):

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 BACKBONE = "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"  # what PickScore was made from
 RATE, EMOJI_RATE = 5e-6, 2e-5  # the tiny CLIP needs a larger one; much more, and it learns the votes by heart
+GUESSING = 0.5  # of two pictures
 
 
 def fit_votes(
@@ -162,6 +163,10 @@ def fit_summary(fit: Fit | RatingFit, epochs: int) -> list[str]:
     if fit.raters is not None:
         lines.append(f"two raters agree on {100 * fit.raters:.0f} % of the pairs that both decided")
     lines.append(f"kept epoch {fit.epoch} of {epochs}, from {fit.votes} votes")
+    if fit.epoch == 0:
+        lines.append("no epoch did better on held-out pairs than what it began with, which is what was kept")
+    if fit.after is not None and fit.after.low <= GUESSING:
+        lines.append("it cannot be distinguished from guessing: more votes, or raters who agree more, are needed")
     return [*lines, f"Train on it with: reward=pickscore@{fit.folder}"]
 
 
@@ -174,4 +179,6 @@ def _rating_summary(fit: RatingFit) -> list[str]:
         )
         if low <= 0:
             lines.append("it cannot be distinguished from chance: more ratings, or raters who agree more, are needed")
+    else:
+        lines.append("how well it does on others is not known: the ratings that were held out are all alike")
     return [*lines, f"Train on it with: reward=aesthetic@{fit.folder}"]

@@ -111,6 +111,6 @@ def fit_table(rewards: Rewards) -> Table | None:
         "R(d) = d (α − β ln d), d = √KL to the base (Gao et al. 2022), of runs without an anchor; in brackets "
         "Fieller's 95 % interval over seeds, cut off at the farthest look; draws are of seeds with replacement. A "
         "dash: no peak between the first look after the base and the farthest: beyond it the curve still rises, before "
-        "it (a small or negative α) it has fallen at the first look already."
+        "it the reward was past its peak when it was first looked at."
     )
     return Table("Trained on: judged by", heads, heads, tuple(lines), "Where each judge peaks", note)

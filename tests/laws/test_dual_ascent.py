@@ -5,8 +5,9 @@ from dataclasses import asdict
 
 import numpy as np
 import pytest
+import torch
 
-from kedge.algorithms.dual_ascent import DualAscent, Multiplier, above
+from kedge.algorithms.dual_ascent import DualAscent, Multiplier, above, scale_of
 
 
 def held(
@@ -109,3 +110,13 @@ def test_damping_swings_less_beyond_the_constraint():
         return largest / 4.0
 
     assert farthest(DualAscent()) < 0.8 * farthest(DualAscent(damping=0.0))
+
+
+@pytest.mark.parametrize(
+    ("rewards", "scale"),
+    [([1.0, 3.0], 2**0.5), ([0.1] * 24, 0.1), ([1.0, 1.0 - 6e-8], 1.0), ([-0.7], 0.7), ([0.0, 0.0], 1.0)],
+)
+def test_rewards_that_differ_by_rounding_have_their_size_for_a_scale(rewards, scale):
+    """Else the first weight would be a hundred-millionth of what was meant, and its whole span beside it."""
+    for dtype in (torch.float64, torch.float32):
+        assert scale_of(torch.tensor(rewards, dtype=dtype).double()) == pytest.approx(scale, rel=1e-5)

@@ -20,8 +20,9 @@ from PIL import Image
 
 from helpers.browser import chromium
 from helpers.training_world import recipe
-from kedge.config import parse_config
+from kedge.config import load_config, parse_config
 from kedge.live.runs import check_runs, run_state
+from kedge.runs.folder import RunFolder
 from kedge.training.run import train
 from kedge.workflows.watch import LiveServer, live_server
 
@@ -79,14 +80,14 @@ def test_what_a_run_says_of_itself(tmp_path):
 
 
 def test_a_run_that_its_guard_ended_is_no_stalled_one(tmp_path):
-    """The card is written after the last line of the log, by a run that has ended."""
+    """How it ended is written last, and forgotten when it goes on."""
     run = write_run(tmp_path / "one")
     long_ago = time.time() - 86_400
     os.utime(run / "metrics.jsonl", (long_ago, long_ago))
     assert run_state(run, "one")["state"] == "stalled"
-    (run / "README.md").write_text("a card")
+    RunFolder(run).ended.write_text('{"ended": "stopped"}')
     assert run_state(run, "one")["state"] == "stopped"
-    os.utime(run / "README.md", (long_ago - 9, long_ago - 9))  # of before a resume
+    RunFolder(run).open(load_config(run), 1, "cpu")
     assert run_state(run, "one")["state"] == "stalled"
 
 

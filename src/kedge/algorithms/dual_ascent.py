@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
-ROUNDING = 1e-9  # of the largest: numbers that differ by less are one number
+ROUNDING = 1e-6  # of the largest: numbers that differ by less are one number, which rewards give in float32
 
 
 @dataclass(frozen=True)

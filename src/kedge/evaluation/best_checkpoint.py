@@ -66,8 +66,8 @@ class BestByJudges:
     Attributes:
         judges: at least one, of :func:`judges_of`.
         step: the best.
-        by_prompt: H of that step, prompt by prompt; empty before the first look, which is the best until then: the
-            base, or, of a run that is judged from a resume on, where it was.
+        by_prompt: H of that step, prompt by prompt; empty before the first look whose pictures vary, which is the best
+            until then: the base, or, of a run that is judged from a resume on, where it was.
         falls: looks in a row that were below it.
     """
 
@@ -84,7 +84,7 @@ class BestByJudges:
         estimate = over(difference)
         change, error = estimate.value, estimate.error
         narrowed = narrowing(now, base) if step > 0 else ""
-        best = first or (change > 0 and not narrowed)
+        best = not narrowed and (first or change > 0)
         self.falls = self.falls + 1 if not first and (narrowed or change < -error) else 0
         numbers = f"{heights.mean():+.3f} σ, {change:+.3f} ± {error:.3f}".replace("-", "−")
         sentence = f"the judges ({', '.join(self.judges)}) say {numbers} from step {self.step}, the best so far"
@@ -100,9 +100,7 @@ class BestByJudges:
         return {**judged, "judges": list(self.judges)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there; start anew where others judged, whose H is another."""
-        if tuple(state.get("judges", self.judges)) != self.judges:
-            return
+        """Go on from there."""
         self.step, self.falls = state["step"], state["falls"]
         self.by_prompt = np.asarray(state["by_prompt"], dtype=np.float64)
 
@@ -126,8 +124,8 @@ def choice_in_words(log: Sequence[Line]) -> str:
     sentence = f"The result is step {chosen:g}, which the judges liked best."
     if chosen == 0:
         sentence = (
-            "The result is step 0, the base itself: the judges liked nothing better that this training came to. Raise "
-            "β or lower the learning rate, or choose another reward."
+            "The result is step 0, the base itself: the judges liked nothing better that this training came to. Anchor "
+            "it more strongly, lower the learning rate, or choose another reward."
         )
     if narrowed:
         sentence += (

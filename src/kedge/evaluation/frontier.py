@@ -151,18 +151,25 @@ class Frontier:
             reasons[0] += ", which chance explains as well"
         if liked.narrowed:
             reasons.append(f"at step {liked.label:g}, which they like better, pictures vary less: {liked.narrowed}")
-        if chosen is not None and chosen.label > 0:  # a strength of 1 is nothing new
-            if best.label == self.drawn:
-                parts.append(f"use strength {chosen.label:g}")
-            elif chosen.label != 1:
-                parts.append(f"or use step {self.drawn:g} at strength {chosen.label:g}")
-            among = chosen.best_of(sum(point.label > 0 for point in self.strengths))
-            reasons.append(f"of the strengths drawn of step {self.drawn:g} they like it best, {_sigma(among)}")
-        elif chosen is not None:
+        if chosen is not None:
+            use, reason = self._strength(best, chosen)
+            parts += [use] if use else []
+            reasons += [reason] if reason else []
+        return f"{', '.join(parts)}, because {'; '.join(reasons)}."
+
+    def _strength(self, best: Point, chosen: Point) -> tuple[str, str]:
+        """How strongly to use the adapter that was drawn, and why; both empty where that says nothing new."""
+        if chosen.label == 0:
             narrow = any(point.narrowed for point in self.strengths)
             varied = " whose pictures vary as the base's do" if narrow else ""
-            reasons.append(f"of step {self.drawn:g} they like no strength{varied} better than the base")
-        return f"{', '.join(parts)}, because {'; '.join(reasons)}."
+            return "", f"of step {self.drawn:g} they like no strength{varied} better than the base"
+        among = _sigma(chosen.best_of(sum(point.label > 0 for point in self.strengths)))
+        reason = f"of the strengths drawn of step {self.drawn:g} they like {chosen.label:g} best, {among}"
+        if best.label == self.drawn:
+            return f"use strength {chosen.label:g}", reason
+        if chosen.label == 1:
+            return "", ""
+        return f"or use step {self.drawn:g} at strength {chosen.label:g}", reason
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""

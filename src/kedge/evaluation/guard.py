@@ -21,6 +21,7 @@ from kedge.evaluation.diversity import DIVERSITIES, WHERE, WITHIN
 from kedge.evaluation.judges import Standing, deciding, parts_of, standing
 from kedge.evaluation.levels import LEVELS, Level
 from kedge.evaluation.statistics import Interval, holm, mean_interval, paired_p
+from kedge.evaluation.statistics.interval import ROUNDING
 from kedge.evaluation.tables import display
 
 ALPHA = 0.05
@@ -110,8 +111,8 @@ class _Parties:
 
     @property
     def flat(self) -> list[Change]:
-        """Those that fell from one score for all of the base's pictures: no σ is there to average them in."""
-        return [change for change in self.jurors if change.spread == 0 and change.fell]
+        """Those that gave all of the base's pictures one score."""
+        return [change for change in self.jurors if change.spread == 0]
 
 
 def judge_comparison(comparison: Comparison, trained: Iterable[str], alpha: float = ALPHA) -> Verdict:
@@ -130,20 +131,23 @@ def judge_comparison(comparison: Comparison, trained: Iterable[str], alpha: floa
     jury = _jury(parties.jurors)
     if jury is not None:
         tests[JURY] = jury
+    for change in parties.flat:  # no σ is there to average them in
+        tests[change.metric] = _Test(change.difference, change.p, _below(change))
     fallen = _fallen(tests, alpha)
-    fell = JURY in fallen or bool(parties.flat)
+    flat = [change for change in parties.flat if change.metric in fallen]
+    fell = JURY in fallen or bool(flat)
     lost, undecided = _narrowed(tests, fallen)
     collapsed = any(tests[name].size.high < COLLAPSED for name in lost)
     judged = bool(parties.judges)
     held = judged and jury is not None and not fell and jury.size.low > -MARGIN
     level = _level(parties.trained, fell=fell, held=held, judged=judged, lost=bool(lost), collapsed=collapsed)
-    if level == "better" and undecided:
-        level = "unclear"
+    if level == "better" and (undecided or any(change.fell for change in parties.trained)):
+        level = "unclear"  # of several terms of a sum that was not measured itself one fell
     return Verdict(
         LEVELS[level],
         clauses=(
             _trained(parties.trained),
-            _judged(parties, jury, fell=fell, held=held),
+            _judged(parties, jury, flat, fell=fell, held=held),
             _varied(tests, lost, undecided),
         ),
         reasons=_reasons(comparison, parties),
@@ -182,7 +186,7 @@ def _narrowed(tests: Mapping[str, _Test], fallen: set[str]) -> tuple[list[str], 
 
 
 def _level(trained: Sequence[Change], *, fell: bool, held: bool, judged: bool, lost: bool, collapsed: bool) -> str:
-    if not any(change.rose for change in trained) or any(change.fell for change in trained):
+    if not any(change.rose for change in trained):
         if fell or lost:
             return "damaged"
         return "worse" if any(change.fell for change in trained) else "unchanged"
@@ -231,10 +235,15 @@ def _trained(changes: Sequence[Change]) -> str:
     return ", ".join(parts) or "what was trained on was not measured"
 
 
-def _judged(parties: _Parties, jury: _Test | None, *, fell: bool, held: bool) -> str:
+def _below(change: Change) -> bool:
+    """Whether it lies lower by more than rounding."""
+    return change.difference.value < -ROUNDING * abs(change.theirs.value)
+
+
+def _judged(parties: _Parties, jury: _Test | None, flat: Sequence[Change], *, fell: bool, held: bool) -> str:
     names = ", ".join(display(change.metric).title for change in parties.jurors)
-    if parties.flat:
-        which = ", ".join(display(change.metric).title for change in parties.flat)
+    if flat:
+        which = ", ".join(display(change.metric).title for change in flat)
         return f"{which} fell, which gave all of the base's pictures one score"
     if jury is None and names:
         return f"the other rewards ({names}) give all of the base's pictures one score, and say nothing"

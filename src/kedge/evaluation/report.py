@@ -43,6 +43,11 @@ class _Run:
         return str(self.config.get("reward", ""))
 
     @property
+    def judged(self) -> bool:
+        """Whether judges chose its result."""
+        return _block(self.config, "watch").get("guard") == "best"
+
+    @property
     def steps_done(self) -> int:
         return int(self.most("step"))
 
@@ -107,7 +112,7 @@ def _page(run: _Run, ours: Evaluation | None, theirs: Evaluation | None, against
     sections += transfer_section(run.folder)
     sections += frontier_section(run.folder)
     charts = parts.training_charts(run.log, run.reward)
-    choice = choice_in_words(run.log)
+    choice = choice_in_words(run.log) if run.judged else ""
     sections += ["<h2>Training</h2>", f"<p>{escape(choice)}</p>" if choice else "", charts] if charts else []
     sections.append("<h2>How it was made</h2>")
     if run.history:
@@ -181,9 +186,12 @@ def _results(run: _Run, comparison: Comparison, ours: Evaluation, theirs: Evalua
 
 def _latest_sample(run: _Run) -> list[str]:
     """The last grid of what the run resulted in."""
-    samples, chosen = sorted((run.folder / "samples").glob("step-*.png")), chosen_step(run.log)
-    if chosen is not None:
-        samples = [path for path in samples if int(path.stem.removeprefix("step-")) <= chosen]
+    grids, chosen = {}, chosen_step(run.log) if run.judged else None
+    for path in sorted((run.folder / "samples").glob("step-*.png")):
+        number = path.stem.removeprefix("step-")
+        if number.isdecimal() and (chosen is None or int(number) <= chosen):
+            grids[int(number)] = path
+    samples = list(grids.values())
     return ["<h2>Pictures</h2>", parts.sample_picture(samples[-1])] if samples else []
 
 

@@ -79,7 +79,7 @@ def _state(folder: RunFolder, step: int, steps: int) -> str:
     if step >= steps:
         return "finished"
     written = folder.metrics.stat().st_mtime if folder.metrics.is_file() else 0.0
-    if folder.card.is_file() and folder.card.stat().st_mtime >= written:  # written last, when its guard has ended it
+    if folder.ended.is_file():
         return "stopped"
     return "training" if time.time() - written < QUIET else "stalled"
 

@@ -127,9 +127,13 @@ class CheckpointStore:
             shutil.rmtree(draft, ignore_errors=True)
 
 
-def result_of(step: int, state: dict[str, Any]) -> tuple[int, list[torch.Tensor]]:
-    """Step and weights of the adapter that a checkpoint stands for: the best that judges found, else this moment's."""
-    if state.get("chosen"):
+def result_of(step: int, state: dict[str, Any], guard: str) -> tuple[int, list[torch.Tensor]]:
+    """Step and weights of the adapter that a checkpoint stands for: the best that judges found, else this moment's.
+
+    Args:
+        guard: ``watch.guard`` as the run has it now: what judges chose before it was switched off is no result.
+    """
+    if guard == "best" and state.get("chosen"):
         return state["chosen"]["step"], state["chosen"]["weights"]
     return step, moment_of(state)
 

@@ -47,6 +47,11 @@ class RunFolder:
         return self.path / "checkpoints"
 
     @property
+    def ended(self) -> Path:
+        """How it ended; not there while it trains, nor where it was interrupted."""
+        return self.path / "ended.json"
+
+    @property
     def samples(self) -> Path:
         """Grids, base beside tuned."""
         return self.path / "samples"
@@ -129,6 +134,7 @@ class RunFolder:
     ) -> None:
         """Make the folder and write config, history, and ``env.json``, which also says what ``base`` is."""
         self.path.mkdir(parents=True, exist_ok=True)
+        self.ended.unlink(missing_ok=True)
         if not self._says(dump(config)):
             write_text(self.config, dump(config))
         facts = environment(processes, device) | {"base": base.to_dict() if base else None}
@@ -202,7 +208,7 @@ def environment(processes: int, device: str) -> dict[str, Any]:
 
 @cache
 def processor() -> str:
-    """The processor's name, as far as the system tells it: seconds of two processors are never compared."""
+    """The processor's name, as far as the system tells it; else its architecture."""
     told = Path("/proc/cpuinfo")
     lines = told.read_text(encoding="utf-8", errors="replace").splitlines() if told.is_file() else []
     for line in lines:

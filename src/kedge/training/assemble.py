@@ -115,7 +115,10 @@ def assemble(
     if isinstance(policy, LatentPolicy) and policy.other_sizes:
         sizes = (policy, *policy.other_sizes)
         draw_sizes(context, sizes, seed=config.training.seed, cache_mb=prompt_cache_mb(config))
-    watching = _callbacks(config, sets, folder=folder, reward=reward, device=processes.device) if processes.main else ()
+    watching: Sequence[Callback] = ()
+    if processes.main:
+        adapted = bool(history and history.parent)
+        watching = _callbacks(config, sets, folder, reward=reward, device=processes.device, adapted=adapted)
     trainer = Trainer(
         algorithm=Floored(algorithm, floored) if floored else algorithm,
         context=context,
@@ -236,8 +239,9 @@ def _own_seed(config: RunConfig, processes: Processes) -> int:
 
 
 def _callbacks(
-    config: RunConfig, sets: PromptSets, folder: RunFolder, reward: Reward, device: torch.device
+    config: RunConfig, sets: PromptSets, folder: RunFolder, *, reward: Reward, device: torch.device, adapted: bool
 ) -> Sequence[Callback]:
+    """What watches a run; ``adapted``: whether it started from another run's adapter."""
     from kedge.evaluation.encoders import choose_encoder, load_encoder
     from kedge.rewards import load_reward
 
@@ -267,6 +271,7 @@ def _callbacks(
                 folder=folder.watched,
                 pictures=watch.pictures,
                 encoder=load_encoder(encoder, device, dtype) if encoder else None,
+                adapted=adapted,
             )
         )
     return callbacks

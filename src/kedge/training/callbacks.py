@@ -19,6 +19,7 @@ from kedge.evaluation.diversity import DIVERSITIES
 from kedge.evaluation.encoders import Encoder
 from kedge.evaluation.evaluator import ScoringFailed
 from kedge.evaluation.guard import JURY, Verdict
+from kedge.evaluation.judges import standing
 from kedge.evaluation.picture_files import save_picture
 from kedge.evaluation.repeated_looks import Alarm
 from kedge.evaluation.run_log import HELD_OUT, TRAIN_PROMPTS, Role, words
@@ -146,6 +147,7 @@ class HeldOut:
         looks: how many evaluations after the first are planned.
         base: the evaluation before the first step.
         folder: where to write each evaluation, ``step-00000100.json``; None writes none.
+        adapted: whether the run started from another run's adapter (``--from``), which is its base then.
     """
 
     rewards: Mapping[str, Reward]
@@ -160,12 +162,14 @@ class HeldOut:
     encoder: Encoder | None = None
     base: Evaluation | None = None
     folder: Path | None = None
+    adapted: bool = False
     name = "held_out"
 
     def __post_init__(self) -> None:
         self._alarm = Alarm(self.looks)
         self._best = BestByJudges(judges_of(self.rewards, [next(iter(self.rewards), "")]))
         self._silent = 0  # looks in a row at which a judge was missing
+        self._kept: int | None = None  # the step that is the run's result
 
     def __call__(self, step: int, run: Watched) -> dict[str, float]:
         """Evaluate if it is time; returns means by ``held_out/<metric>`` or ``train_prompts/<metric>``, and signs."""
@@ -197,10 +201,13 @@ class HeldOut:
         """Score the base where a resume has switched the evaluation on, or added rewards to it."""
         known = self.base.scores if self.base else ()
         missing = {name: reward for name, reward in self.rewards.items() if name not in known}
-        if not missing:
+        if not missing or (self.base is not None and self.adapted):  # the adapter that it started from is gone
             return
         more = self._evaluate(run, tolerant=True, reference=True, rewards=missing)
         self.base = replace(self.base, scores={**self.base.scores, **more.scores}) if self.base else more
+        if self.folder is not None:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self.base.save(self.folder / "step-00000000.json")
 
     def _judge(self, step: int, now: Evaluation, run: Watched) -> dict[str, float]:
         base = self.base or now
@@ -214,15 +221,20 @@ class HeldOut:
             run.say(f"step {step} cannot be the best, because {why}")
             if self._silent >= FALLS:  # nobody would see what becomes of the model
                 run.stop(f"{self._silent} looks in a row nobody could judge it, because {why}")
-            return {"best_step": self._best.step}
+            return self._result()
         look = self._best.look(step, now, base)
         if look.best:
             run.keep()
+            self._kept = step
         if look.over:
             run.stop(f"past its best at step {self._best.step}, on {words(self.role)}: {look.sentence}")
         elif look.narrowed:
             run.say(f"step {step}, on {words(self.role)}: {look.sentence}")
-        return {"judges": look.height, "best_step": self._best.step, "narrowed": float(bool(look.narrowed))}
+        return {"judges": look.height, **self._result(), "narrowed": float(bool(look.narrowed))}
+
+    def _result(self) -> dict[str, float]:
+        """The step that is the run's result, for the log; nothing while none is kept: then it is wherever it ends."""
+        return {} if self._kept is None else {"best_step": self._kept}
 
     def _evaluate(
         self,
@@ -257,7 +269,8 @@ class HeldOut:
         """Judge; returns for the log whether the alarm sounds, and which of its inputs fell at this look."""
         trained = next(iter(self.rewards))
         assert self.base is not None  # the first evaluation is never judged
-        blind = any(name in self.base.scores and name not in now.scores for name in self.rewards)
+        missing = [name for name in self.rewards if name in self.base.scores and name not in now.scores]
+        blind = any(not standing(name, [trained]).truth for name in missing)
         verdict = self._alarm.look(compare(now, self.base), [trained], blind=blind)
         assert self._alarm.last is not None
         fallen = self._alarm.last.lost
@@ -281,7 +294,7 @@ class HeldOut:
     def state_dict(self) -> dict[str, Any]:
         """The base model's scores, whether the last evaluation was suspicious, and the best so far."""
         base = self.base.to_dict() if self.base else None
-        best = {**self._best.state_dict(), "silent": self._silent}
+        best = {**self._best.state_dict(), "silent": self._silent, "kept": self._kept}
         return {"base": base, "suspected": self._alarm.suspected, "best": best}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -294,5 +307,8 @@ class HeldOut:
             )
         self._alarm.suspected = state.get("suspected", False)  # checkpoints from before it was kept
         if "best" in state and self.guard == "best":  # else nothing is kept of it: it would start anew
-            self._best.load_state_dict(state["best"])
-            self._silent = state["best"].get("silent", 0)
+            best = state["best"]
+            self._kept = best.get("kept", best["step"] if best["by_prompt"] else None)
+            if tuple(best.get("judges", self._best.judges)) == self._best.judges:  # others' H is another
+                self._best.load_state_dict(best)
+                self._silent = best.get("silent", 0)

@@ -90,9 +90,9 @@ def read_parent(path: Path) -> Parent:
     if saved is None or latest is None:
         raise CheckpointError(f"--from {path}: it has no whole checkpoint to start from")
     _, state = latest
-    step, weights = result_of(*latest)
-    lora = load_config(RunFolder(path).config).model.lora
-    return Parent(path, step, sha256=saved.sha256, weights=weights, lora=lora, base=state.get("base"))
+    config = load_config(RunFolder(path).config)
+    step, weights = result_of(*latest, config.watch.guard)
+    return Parent(path, step, sha256=saved.sha256, weights=weights, lora=config.model.lora, base=state.get("base"))
 
 
 def _words(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -199,8 +200,11 @@ def start_over(folder: RunFolder) -> None:
         return
     beside = unused(folder.path / "metrics-before.jsonl")
     folder.metrics.rename(beside)
+    for looks in (folder.watched, folder.samples):
+        if looks.is_dir():
+            looks.rename(unused(folder.path / f"{looks.name}-before"))
     log.warning(
-        "%s has no whole checkpoint: it starts at step 0 again. Its log of %d steps is %s",
+        "%s has no whole checkpoint: it starts at step 0 again. Its log of %d steps is %s (looks and grids: beside it)",
         folder.path,
         max(steps),
         beside,
@@ -240,6 +244,8 @@ def finish(trainer: Trainer, config: RunConfig, folder: RunFolder, outcome: Outc
         history=trainer.history.sentences(),
     )
     write_text(folder.card, card)
+    ended = {"ended": outcome.ended, "step": outcome.step, "reason": outcome.reason}
+    write_text(folder.ended, json.dumps(ended, ensure_ascii=False) + "\n")
 
 
 def metadata(config: RunConfig, step: int, base: Fingerprint | None, history: History | None = None) -> dict[str, Any]:

@@ -118,7 +118,7 @@ class TrainedRun:
         policy = build_policy(self.config.model, device, texts_on_host=self.config.memory.texts_wait)
         base = base_of(self.config.model)
         check_base(state.get("base"), base, str(self.path))
-        step, weights = result_of(step, state) if self.at is None else (step, moment_of(state))
+        step, weights = result_of(step, state, self.config.watch.guard) if self.at is None else (step, moment_of(state))
         copy_into([p for p in policy.trainable() if p.requires_grad], weights)
         return step, policy, base
 

@@ -24,10 +24,10 @@ FELL = (
     "paired, lies below 0. Shares of runs with Wilson's 95 % interval, as if runs were independent: those of one "
     "reward are alike."
 )
-# Kept with the runs: what the alarm said while they trained, by the rules of then.
+# Kept with the runs is what the alarm said while they trained.
 AS_IT_WAS = (
-    "As it sounded while they trained: since then it sounds also where the judges fell and the trained reward did not "
-    "rise."
+    "As it sounded while they trained: of runs older than the verdict *damaged* not where the judges fell and the "
+    "trained reward did not rise."
 )
 
 
@@ -49,7 +49,7 @@ def alarm_table(rewards: Rewards, truth: str) -> Table | None:
     heads = ("Warned", "of runs", "first at step", "Truth by the end")
     note = (
         "The alarm sees rewards that were not trained on, never the truth; where the truth fell it should have "
-        "sounded, where it rose it should not. Bold: not 0 beyond chance."
+        f"sounded, where it rose it should not. {AS_IT_WAS} Bold: not 0 beyond chance."
     )
     return Table("Trained on, β", heads, heads, tuple(lines), "The alarm", note) if lines else None
 

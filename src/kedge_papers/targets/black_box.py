@@ -113,7 +113,7 @@ def sooner_table(reward: str, methods: Mapping[str, Sequence[RunRecord]]) -> Tab
     note = (
         f"To the rise of {level:.3g} at which {theirs[0].title} ends, on average over its seeds, on test prompts; "
         "geometric mean over seeds with its 95 % interval. A dash: hardly anybody got there, or "
-        "(time) they ran on hardware of different names. Bold: beyond chance."
+        "(time) nothing says that their hardware was the same. Bold: beyond chance."
     )
     return Table("Method", heads, heads, rows=tuple(lines), title=title, note=note)
 

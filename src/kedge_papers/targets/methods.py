@@ -129,8 +129,8 @@ def speed_table(result: Result, methods: Mapping[str, Sequence[RunRecord]]) -> T
     note = (
         f"How many times more of it than {first}, to a rise of so many standard deviations of the base model's scores "
         f"({unit:.3g}) on test prompts; geometric mean over {spanned(counts or [0])} seeds and its 95 % "
-        "interval. Bold: not 1 beyond chance. A dash: hardly anybody got there, or (time) they ran on hardware of "
-        "different names."
+        "interval. Bold: not 1 beyond chance. A dash: hardly anybody got there, or (time) nothing says that their "
+        "hardware was the same."
     )
     if late:
         note += " Not reached within the budget, which then counts in its place: "

@@ -210,7 +210,7 @@ def test_the_strengths_are_of_the_step_that_was_drawn():
     """A run whose judges chose step 10: its adapter is that step's."""
     result = replace(hacked(), drawn=10)
     assert result.advice().startswith("Stop at step 10, use strength 0.5, because")
-    assert "of the strengths drawn of step 10 they like it best" in result.advice()
+    assert "of the strengths drawn of step 10 they like 0.5 best" in result.advice()
 
 
 def test_a_milder_strength_is_told_where_no_step_is_better_than_the_base():

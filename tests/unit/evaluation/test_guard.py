@@ -199,6 +199,14 @@ def test_a_sum_that_fell_is_no_better_model_though_a_term_rose() -> None:
         assert any("a part of what was trained on" in reason for reason in verdict.reasons)
 
 
+def test_terms_of_a_sum_that_disagree_are_neither_better_nor_worse() -> None:
+    """Of 0.9 and 0.1 of two rewards one rose and one fell, and the sum was not measured."""
+    terms = "pickscore@emoji", "aesthetic@emoji"
+    before = {terms[0]: NOISE[0], terms[1]: NOISE[1], JUDGE: NOISE[2]}
+    after = {terms[0]: NOISE[0] + 2, terms[1]: NOISE[1] - 0.3, JUDGE: NOISE[2] + 0.4}
+    assert verdict_of("0.9*pickscore@emoji + 0.1*aesthetic@emoji", before, after).level == "unclear"
+
+
 @pytest.mark.parametrize("constant", [1.0, 0.1, 5.3])
 def test_a_judge_that_gave_the_base_one_score_overrules_nobody_and_is_heard(constant: float) -> None:
     """0.1 is not constant for the computer: its standard deviation is 1e-17, in which any change is huge."""
@@ -209,6 +217,13 @@ def test_a_judge_that_gave_the_base_one_score_overrules_nobody_and_is_heard(cons
     lower = verdict_of(TRAINED, base, {TRAINED: rose, JUDGE: NOISE[1], flat: base[flat] - 0.5})
     assert lower.level == "hacking"
     assert "BLIPScore fell, which gave all of the base's pictures one score" in lower.sentence
+    rounding = verdict_of(TRAINED, base, {TRAINED: rose, JUDGE: NOISE[1] + 0.1, flat: base[flat] - 6e-8})
+    assert rounding.level == "better"
+    nearly = base[flat] - np.where(np.arange(len(PROMPTS)) % 2, 6e-8 * constant, 0)  # as float32 has it
+    assert (
+        verdict_of(TRAINED, {**base, flat: nearly}, {TRAINED: rose, JUDGE: NOISE[1] - 1, flat: nearly + 0.01}).level
+        == "hacking"
+    )
     alone = {TRAINED: NOISE[0], flat: base[flat]}
     same = verdict_of(TRAINED, alone, {TRAINED: rose, flat: base[flat]})
     assert same.level == "unclear"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -17,10 +19,10 @@ from kedge.evaluation.report import write_report
 from kedge.evaluation.result import Evaluation
 from kedge.evaluation.run_log import read_log
 from kedge.runs.checkpoint import CheckpointStore
-from kedge.runs.folder import RunFolder, forget_after
+from kedge.runs.folder import RunFolder
 from kedge.training.assemble import assemble
 from kedge.training.processes import Processes
-from kedge.training.run import check_guard
+from kedge.training.run import check_guard, train
 from kedge.training.trainer import Outcome, Trainer
 from kedge.workflows.frontier import frontier
 from kedge.workflows.load_run import load_run
@@ -215,7 +217,7 @@ def test_a_look_without_its_judge_is_no_best_and_two_end_the_run(answers, steps,
     monkeypatch.setattr("helpers.training_world.dimness", failing)
     trainer, outcome = fit(config, tmp_path / "run")
     assert outcome.ended == ended
-    assert trainer.chosen["step"] in (0, 4)
+    assert trainer.chosen["step"] == 0
     assert f"cannot be the best, because these judges are missing: {JUDGE}" in "".join(capsys.readouterr())
     if ended == "stopped":
         assert outcome.reason == f"2 looks in a row nobody could judge it, because these judges are missing: {JUDGE}"
@@ -238,24 +240,73 @@ def test_judges_that_are_asked_from_a_resume_on_choose_from_there_on(tmp_path):
     assert trainer.chosen["step"] == 16  # anew: the weights of then are gone
 
 
+def one_result(folder) -> tuple[int, str]:
+    """The step that a run's model, its card's numbers and its report are of."""
+    words = re.findall(r"The result is step (\d+)", write_report(folder).read_text())
+    return load_run(folder, "cpu").step, "".join(words)
+
+
+def test_a_choice_that_is_switched_off_is_no_result_any_more(tmp_path):
+    """Also where the resume does not look, or has nothing left to train."""
+    folder = tmp_path / "run"
+    trained = train(best_run(4), folder)
+    assert trained.ended == "stopped"
+    assert one_result(folder) == (0, "0")
+    train(best_run(4, watch__guard="warn"), folder, resume=True)
+    assert one_result(folder) == (4, "")
+    train(best_run(5, watch__guard="warn"), folder, resume=True)
+    assert one_result(folder) == (5, "")
+    assert "5 steps" in (folder / "README.md").read_text()
+
+
+def test_judges_that_say_nothing_choose_nothing(tmp_path, monkeypatch):
+    """Asked from a resume on, and silent: the result is where it ended, and nothing else is told."""
+    folder = tmp_path / "run"
+    fit(best_run(4, watch__guard="warn"), folder)
+
+    def silent(images, prompts):
+        return darkness(images, prompts) * float("nan")
+
+    silent.made_from, silent.sees_damage = dimness.made_from, True
+    monkeypatch.setattr("helpers.training_world.dimness", silent)
+    trainer, outcome = fit(best_run(12), folder, resume=True)
+    assert (outcome.step, outcome.ended, trainer.chosen) == (8, "stopped", None)
+    assert chosen_step(read_log(folder / "metrics.jsonl")) is None
+    assert one_result(folder) == (8, "")
+
+
+def test_the_first_look_after_a_resume_is_no_best_if_its_pictures_collapsed():
+    best, base = BestByJudges(("judge",)), varied(0.0, 1.0)
+    first, second, third = (best.look(n, varied(0.5, share), base) for n, share in ((50, 0.3), (60, 1.0), (70, 1.0)))
+    assert (first.best, first.over, len(first.narrowed) > 0) == (False, False, True)
+    assert (second.best, third.over, best.step) == (True, False, 60)
+
+
 def test_a_judge_that_comes_with_a_resume_scores_the_base_too(tmp_path):
     folder, darkness_too = tmp_path / "run", {"watch__metrics": [JUDGE, "helpers.training_world:darkness"]}
     fit(best_run(4, watch__guard="warn", watch__metrics=["helpers.training_world:darkness"]), folder)
     trainer, _ = fit(best_run(6, **darkness_too), folder, resume=True)
     (held_out,) = [callback for callback in trainer.callbacks if callback.name == "held_out"]
-    whole = BestByJudges(("a",))
-    whole.load_state_dict({"step": 40, "by_prompt": [1.0], "falls": 1, "judges": ["b"]})
-    assert (whole.step, whole.falls) == (0, 0)  # H of other judges is another H
     assert JUDGE in held_out.base.scores
     assert trainer.chosen["step"] == 6
+    assert JUDGE in frontier(folder, device="cpu").frontier.judges  # which reads the base's file
+
+
+def test_an_evaluation_that_comes_with_a_resume_keeps_its_base_for_the_frontier(tmp_path):
+    folder = tmp_path / "run"
+    fit(best_run(4, watch__guard="warn", watch__evaluate_every=0), folder)
+    fit(best_run(8, watch__guard="warn"), folder, resume=True)
+    assert [point.label for point in frontier(folder, device="cpu").frontier.steps] == [0, 6, 8]
 
 
 def test_what_a_run_unlearns_by_going_on_from_an_earlier_step_is_no_look_of_its_own(tmp_path):
     folder = tmp_path / "run"
     changes = {"watch__guard": "warn", "watch__samples_every": 2, "checkpoint__every": 2, "checkpoint__keep": 9}
-    fit(best_run(8, **changes), folder)
+    train(best_run(8, **changes), folder)
     kept = RunFolder(folder)
-    forget_after(kept, 4)
+    for step in (6, 8):
+        shutil.rmtree(kept.checkpoints / f"step-{step:08d}")
+    train(best_run(5, **changes), folder, resume=True)
     assert sorted(path.name for path in kept.watched.iterdir()) == [f"step-{n:08d}.json" for n in (0, 2, 4)]
     assert max(path.name for path in kept.samples.iterdir()) == "step-000004.png"
 

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from kedge.evaluation.run_log import finite_or_null
 
 Floats = NDArray[np.float64]
-ROUNDING = 1e-9  # of the largest: values that differ by less are one value
+ROUNDING = 1e-6  # of the largest: values that differ by less are one value, which rewards give in float32
 
 
 @dataclass(frozen=True)

@@ -169,6 +169,21 @@ def test_run_folders_may_be_deleted_once_they_are_recorded(tmp_path):
     assert {run.name for run in RecordStore(tmp_path / "again").results()[TARGET].runs} == {"first", "second"}
 
 
+def test_what_is_published_later_takes_neither_the_first_place_nor_the_command(tmp_path):
+    """Tables compare every method with the first, which another machine recorded with more seeds."""
+    pages = RecordStore(tmp_path / "pages")
+    done(tmp_path / "one", "first").publish(tmp_path / "pages")
+    recorded = pages.results()[TARGET]
+    pages.put(replace(recorded, facts={**recorded.facts, "seeds": 8, "command": "with 8 seeds"}))
+    done(tmp_path / "two", "second").publish(tmp_path / "pages")
+    both = pages.results()[TARGET]
+    assert [run.name for run in both.runs] == ["first", "second"]
+    assert (both.facts["seeds"], both.facts["command"]) == (8, "with 8 seeds")
+    done(tmp_path / "three", "second").publish(tmp_path / "again")
+    done(tmp_path / "four", "first").publish(tmp_path / "again")
+    assert [run.name for run in RecordStore(tmp_path / "again").results()[TARGET].runs] == ["second", "first"]
+
+
 def test_nothing_of_another_kind_is_published(tmp_path):
     """Runs of another configuration than is asked for, of another world, or none at all."""
     lane, pages = done(tmp_path / "out", "first"), tmp_path / "pages"

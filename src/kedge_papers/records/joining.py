@@ -19,7 +19,8 @@ def with_recorded(
     """A target's result, and what is recorded of the runs that have not begun here.
 
     A run that is over there and not here is the one there. Runs of other names stay; those that were recorded with
-    another configuration than is asked for go.
+    another configuration than is asked for go. What is recorded keeps its place before what is new, as tables compare
+    with the first, and the command of the most seeds.
 
     Args:
         recorded: target → result, of every target: a run may be another's as well.
@@ -37,12 +38,13 @@ def with_recorded(
         else:
             say(f"{result.target}: {record.name} was recorded with another configuration, and goes")
     records |= _elsewhere(recorded, {name: run for name, run in runs.items() if name not in records})
-    order = {name: i for i, name in enumerate(runs)}
+    order = {name: i for i, name in enumerate(dict.fromkeys([*(run.name for run in theirs.runs), *runs]))}
     in_order = sorted(records.values(), key=lambda record: order.get(record.name, len(order)))
-    joined = replace(result, runs=tuple(in_order), sheets={**theirs.sheets, **result.sheets})
+    facts = theirs.facts if theirs.facts.get("seeds", 0) > result.facts.get("seeds", 0) else result.facts
+    joined = replace(result, facts=facts, runs=tuple(in_order), sheets={**theirs.sheets, **result.sheets})
     if not theirs.extra or (result.extra and _measured_more(result) >= _measured_more(theirs)):
         return joined
-    return replace(joined, extra=theirs.extra, facts={**result.facts, MORE_OF: theirs.facts.get(MORE_OF, [])})
+    return replace(joined, extra=theirs.extra, facts={**facts, MORE_OF: theirs.facts.get(MORE_OF, [])})
 
 
 def _elsewhere(recorded: Mapping[str, Result], runs: Mapping[str, Run]) -> dict[str, RunRecord]:

@@ -139,8 +139,7 @@ class TrainingPrompts(PromptsConfig):
 
     Attributes:
         tuning: how many of them to keep from training and watch it by, where `watch.held_out` is not given. null keeps
-            a tenth of prompts of your own, at most 64, where neither `watch.held_out` nor `watch.test` is given; none
-            of a named set, nor of fewer than 20 different prompts.
+            a tenth of prompts of your own, at most 64, where `watch.test` is not given either; see `test`.
         test: how many of them to keep from training and judge the finished model by, where `watch.test` is not given.
             null keeps a tenth of prompts of your own, at most 256, where neither `watch.held_out` nor `watch.test` is
             given; none of a named set, nor of fewer than 20 different prompts.

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from kedge.evaluation.change_words import change_line, moved, remaining_line, sigma, word
 from kedge.evaluation.comparison import Change, Comparison, mean_change
 from kedge.evaluation.diversity import DIVERSITIES, WHERE, WITHIN
 from kedge.evaluation.judges import Standing, deciding, parts_of, standing
@@ -29,15 +30,6 @@ MARGIN = 0.25  # σ of the base's scores: judges hold if they lost less than thi
 ALIKE = 0.85  # a diversity below this share of the base's is lost, if that is beyond chance
 COLLAPSED = 0.5  # a diversity whose whole interval lies below this share is all but gone
 JURY = "jury"  # the judges' average, among the alarm's inputs
-# Smaller moves nobody sees, however alike the base's pictures were.
-_VISIBLE = {"brightness": 0.02, "dark_fraction": 0.02, "saturation": 0.02, "edge_density": 0.02, "colour_entropy": 0.2}
-_WORDS = {
-    "brightness": ("brighter", "darker"),
-    "dark_fraction": ("darker", "with fewer dark areas"),
-    "saturation": ("more vivid", "paler"),
-    "edge_density": ("busier", "flatter"),
-    "colour_entropy": ("richer in colours", "poorer in colours"),
-}
 
 
 @dataclass(frozen=True)
@@ -231,7 +223,7 @@ def _trained(changes: Sequence[Change]) -> str:
     parts = []
     for change in changes:
         verb = "rose" if change.rose else "fell" if change.fell else "did not clearly move"
-        parts.append(f"{display(change.metric).title} (trained on) {verb}{_sigma(change.effect)}")
+        parts.append(f"{display(change.metric).title} (trained on) {verb}{sigma(change.effect)}")
     return ", ".join(parts) or "what was trained on was not measured"
 
 
@@ -249,7 +241,7 @@ def _judged(parties: _Parties, jury: _Test | None, flat: Sequence[Change], *, fe
         return f"the other rewards ({names}) give all of the base's pictures one score, and say nothing"
     if jury is None:
         return "no other reward was measured"
-    size = _sigma(jury.size.value)
+    size = sigma(jury.size.value)
     if not parties.judges:
         verb = f"fell{size}" if fell else "say little"
         return f"no judge that shares nothing with it and sees damage was measured; the others ({names}) {verb}"
@@ -277,43 +269,16 @@ def _varied(tests: dict[str, _Test], lost: Sequence[str], undecided: Sequence[st
 def _reasons(comparison: Comparison, parties: _Parties) -> tuple[str, ...]:
     lines = []
     for change in parties.trained:
-        lines.append(f"{_line(change)}: trained on")
+        lines.append(f"{change_line(change)}: trained on")
     for change in comparison.rewards:
         if change.metric in parties.standings:
-            lines.append(f"{_line(change)}: {parties.standings[change.metric].why_not() or 'judge'}")
+            lines.append(f"{change_line(change)}: {parties.standings[change.metric].why_not() or 'judge'}")
         elif change not in parties.trained:
-            lines.append(f"{_line(change)}: a part of what was trained on")
+            lines.append(f"{change_line(change)}: a part of what was trained on")
     for change in comparison.statistics:
         if change.remaining is not None:
-            lines.append(_remaining_line(change, change.remaining))
+            lines.append(remaining_line(change, change.remaining))
     for change in comparison.statistics:
-        if _moved(change):
-            lines.append(f"Pictures became {_word(change)}: {_line(change)}")
+        if moved(change):
+            lines.append(f"Pictures became {word(change)}: {change_line(change)}")
     return tuple(lines)
-
-
-def _remaining_line(change: Change, remaining: Interval) -> str:
-    share = f"{100 * remaining.value:.0f} % of the base's ({100 * remaining.low:.0f}–{100 * remaining.high:.0f})"
-    return f"{display(change.metric).title}: {share}"
-
-
-def _moved(change: Change) -> bool:
-    """By a standard deviation of the base's pictures, and visibly."""
-    if change.metric not in _VISIBLE or not (change.rose or change.fell):
-        return False
-    return abs(change.difference.value) >= _VISIBLE[change.metric] and abs(change.effect) >= 1
-
-
-def _word(change: Change) -> str:
-    up, down = _WORDS[change.metric]
-    return up if change.difference.value > 0 else down
-
-
-def _sigma(effect: float) -> str:
-    return f" ({effect:+.2f} σ)".replace("-", "−") if math.isfinite(effect) else ""
-
-
-def _line(change: Change) -> str:
-    verb = "rose" if change.rose else "fell" if change.fell else "did not clearly move"
-    values = f"{change.theirs.value:.4g} → {change.ours.value:.4g}".replace("-", "−")
-    return f"{display(change.metric).title} {verb}: {values}{_sigma(change.effect)}"

@@ -209,8 +209,8 @@ def environment(processes: int, device: str) -> dict[str, Any]:
 @cache
 def processor() -> str:
     """The processor's name, as far as the system tells it; else its architecture."""
-    told = Path("/proc/cpuinfo")
-    lines = told.read_text(encoding="utf-8", errors="replace").splitlines() if told.is_file() else []
+    file = Path("/proc/cpuinfo")
+    lines = file.read_text(encoding="utf-8", errors="replace").splitlines() if file.is_file() else []
     for line in lines:
         key, _, name = line.partition(":")
         if key.strip() == "model name" and name.strip():

@@ -30,7 +30,7 @@ from kedge.rewards.composition import Weighted
 from kedge.runs.checkpoint import CheckpointStore, seed_everything
 from kedge.runs.folder import RunFolder
 from kedge.runs.history import History
-from kedge.training.callbacks import Callback, HeldOut, SampleGrid
+from kedge.training.callbacks import Callback, HeldOut
 from kedge.training.loggers import JsonlLogger, Logger, TensorBoardLogger
 from kedge.training.lost_output import Lasting
 from kedge.training.meter import CountedReward, Meter
@@ -38,6 +38,7 @@ from kedge.training.optimizer import Optimizer
 from kedge.training.parent import Parent
 from kedge.training.processes import Processes
 from kedge.training.progress import Silent, display
+from kedge.training.sample_grid import SampleGrid
 from kedge.training.several_sizes import draw_sizes
 from kedge.training.trackers import flat_settings, make_trackers, wants_tensorboard
 from kedge.training.trainer import Trainer

@@ -38,13 +38,18 @@ def with_recorded(
         else:
             say(f"{result.target}: {record.name} was recorded with another configuration, and goes")
     records |= _elsewhere(recorded, {name: run for name, run in runs.items() if name not in records})
-    order = {name: i for i, name in enumerate(dict.fromkeys([*(run.name for run in theirs.runs), *runs]))}
+    names = dict.fromkeys([*map(_name, theirs.runs), *runs])
+    order = dict(zip(names, range(len(names)), strict=True))
     in_order = sorted(records.values(), key=lambda record: order.get(record.name, len(order)))
     facts = theirs.facts if theirs.facts.get("seeds", 0) > result.facts.get("seeds", 0) else result.facts
     joined = replace(result, facts=facts, runs=tuple(in_order), sheets={**theirs.sheets, **result.sheets})
     if not theirs.extra or (result.extra and _measured_more(result) >= _measured_more(theirs)):
         return joined
     return replace(joined, extra=theirs.extra, facts={**facts, MORE_OF: theirs.facts.get(MORE_OF, [])})
+
+
+def _name(record: RunRecord) -> str:
+    return record.name
 
 
 def _elsewhere(recorded: Mapping[str, Result], runs: Mapping[str, Run]) -> dict[str, RunRecord]:

@@ -77,8 +77,8 @@ def test_a_look_at_which_a_judge_is_missing_acquits_nobody() -> None:
     (fallen,) = looks(rng, 1, 0.0, change=-2.0)
     (nobody,) = looks(rng, 1, 0.0, change=2.0)
     alarm = Alarm(10)
-    asked = [(fallen, False), (nobody, True), (fallen, False), (nobody, True), (nobody, False), (fallen, False)]
-    sounded = [bool(alarm.look(comparison, ["trained"], blind=blind)) for comparison, blind in asked]
+    series = [(fallen, False), (nobody, True), (fallen, False), (nobody, True), (nobody, False), (fallen, False)]
+    sounded = [bool(alarm.look(comparison, ["trained"], blind=blind)) for comparison, blind in series]
     assert sounded == [False, False, True, False, False, False]
 
 

@@ -303,12 +303,12 @@ def test_what_a_run_unlearns_by_going_on_from_an_earlier_step_is_no_look_of_its_
     folder = tmp_path / "run"
     changes = {"watch__guard": "warn", "watch__samples_every": 2, "checkpoint__every": 2, "checkpoint__keep": 9}
     train(best_run(8, **changes), folder)
-    kept = RunFolder(folder)
+    files = RunFolder(folder)
     for step in (6, 8):
-        shutil.rmtree(kept.checkpoints / f"step-{step:08d}")
+        shutil.rmtree(files.checkpoints / f"step-{step:08d}")
     train(best_run(5, **changes), folder, resume=True)
-    assert sorted(path.name for path in kept.watched.iterdir()) == [f"step-{n:08d}.json" for n in (0, 2, 4)]
-    assert max(path.name for path in kept.samples.iterdir()) == "step-000004.png"
+    assert sorted(path.name for path in files.watched.iterdir()) == [f"step-{n:08d}.json" for n in (0, 2, 4)]
+    assert max(path.name for path in files.samples.iterdir()) == "step-000004.png"
 
 
 @pytest.mark.parametrize(

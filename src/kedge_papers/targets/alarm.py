@@ -58,8 +58,8 @@ def worth_table(rewards: Rewards, base: Row | None, truth: str) -> Table | None:
     """How many of the runs whose truth fell were warned while they trained, and how many of the others were not."""
     outcomes = {}
     for reward, runs in rewards.items():
-        seen = [run for run in _measured(runs, base, truth) if could_be_warned(run)]
-        outcomes[reward] = [(_fell(run, base, truth), _was_warned(run)) for run in seen]
+        seen = [(run, fell) for run, fell in _measured(runs, base, truth) if could_be_warned(run)]
+        outcomes[reward] = [(fell, _was_warned(run)) for run, fell in seen]
     heads = ("Truth fell", "of these, warned", "Truth did not fall", "of these, not warned")
     note = (
         f"{FELL} Here only the other rewards sound the alarm, on one picture of each prompt; with an encoder "
@@ -73,7 +73,7 @@ def verdict_table(rewards: Rewards, base: Row | None, truth: str) -> Table | Non
     outcomes = {}
     for reward, runs in rewards.items():
         seen = _measured(runs, base, truth)
-        outcomes[reward] = [(_fell(run, base, truth), _is_accused(run, base, reward)) for run in seen]
+        outcomes[reward] = [(fell, _is_accused(run, base, reward)) for run, fell in seen]
     heads = ("Truth fell", "of these, accused", "Truth did not fall", "of these, not accused")
     note = (
         f"{FELL} Accused: by the verdict on base → tuned (kedge compare), which never sees the truth, from the same "
@@ -89,20 +89,15 @@ def could_be_warned(run: RunRecord) -> bool:
     return len(alarms) >= LOOKS_THAT_AGREE
 
 
-def _measured(runs: Sequence[RunRecord], base: Row | None, truth: str) -> list[RunRecord]:
-    """Those with a β that was chosen, of whose finished model the truth is known."""
+def _measured(runs: Sequence[RunRecord], base: Row | None, truth: str) -> list[tuple[RunRecord, bool]]:
+    """Those with a β that was chosen, of whose finished model the truth is known; and whether it fell."""
     known = []
     for same in fixed(runs).values():
         for run in same:
             row = rows([run], FINAL).get(run.title)
             if base is not None and row is not None and row.has(truth):
-                known.append(run)
+                known.append((run, difference(row, base, truth).high < 0))
     return known
-
-
-def _fell(run: RunRecord, base: Row | None, truth: str) -> bool:
-    assert base is not None  # of those that were measured
-    return difference(rows([run], FINAL)[run.title], base, truth).high < 0
 
 
 def _was_warned(run: RunRecord) -> bool:

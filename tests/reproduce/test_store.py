@@ -72,6 +72,27 @@ def test_a_base_model_that_was_measured_on_two_sets_of_prompts_is_two_records(tm
     assert len(lines(tmp_path)) == 2
 
 
+@pytest.mark.parametrize(
+    ("scores", "kept"),
+    [({"oracle": 1.25}, True), ({"oracle": 1.25, "pickscore@emoji": 2.0}, False)],
+    ids=["the same again", "more than before"],
+)
+def test_a_base_model_that_is_measured_again_stays_as_it_was(scores, kept):
+    """Another machine's rounding would move all that was compared with it."""
+    base = replace(record("base"), curve={})
+    again = replace(base, evaluations={"final": Evaluation("base", ("a cat", "a dog"), 0, _columns(scores))})
+
+    joined = base.joined(again)
+
+    assert (joined is base) is kept
+    if not kept:
+        assert set(joined.evaluations["final"].scores) == {"oracle", "pickscore@emoji"}
+
+
+def _columns(scores: dict[str, float]) -> dict[str, np.ndarray]:
+    return {name: np.full(2, value) for name, value in scores.items()}
+
+
 def test_prompts_are_kept_once_however_many_were_measured_on_them(tmp_path):
     store, names = RecordStore(tmp_path), ("a", "b", "c")
     store.put(Result("matrix", {}, tuple(map(record, names))))

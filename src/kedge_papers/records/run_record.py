@@ -97,9 +97,12 @@ class RunRecord:
     def joined(self, newer: RunRecord) -> RunRecord:
         """Both records of one run as one: the newer, with what only this one measured if no training lies between.
 
-        One that is over is not replaced by one that is not, another machine's, say.
+        One that is over is not replaced by one that is not, another machine's, say. Of a base model what is recorded
+        stays: it is measured again on every machine, and what was compared with it would move by its rounding.
         """
         if self.state in OVER and newer.state not in OVER:
+            return self
+        if not self.trained and self._has_measured(newer):
             return self
         if (self.step, self.seconds) != (newer.step, newer.seconds):
             return newer
@@ -109,6 +112,18 @@ class RunRecord:
             notes={**self.notes, **newer.notes},
             pictures={**self.pictures, **newer.pictures},
         )
+
+    def _has_measured(self, other: RunRecord) -> bool:
+        """Whether this one has every score and every sheet of pictures that the other has, of the same samples."""
+        if not other.pictures.keys() <= self.pictures.keys():
+            return False
+        for role, theirs in other.evaluations.items():
+            ours = self.evaluations.get(role)
+            if ours is None or not theirs.scores.keys() <= ours.scores.keys():
+                return False
+            if (ours.prompts, ours.seed) != (theirs.prompts, theirs.seed):
+                return False
+        return True
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""

@@ -31,6 +31,18 @@ def test_advantages_are_those_of_the_group_alone_also_in_later_batches():
             torch.testing.assert_close(values, expected, rtol=1e-5, atol=1e-6)
 
 
+def test_two_groups_of_one_prompt_know_nothing_of_each_other():
+    context, grpo = toy_context(ToyPolicy(), batch_size=6), GRPO(group_size=3)
+    rewards = torch.tensor([1.0, 2.0, 3.0, 10.0, 10.0, 40.0])
+    advantages = grpo.advantages(context, ["cat"] * 6, rewards).double()
+    slopes = grpo.advantages.slopes(context, ["cat"] * 6, rewards).double()
+    for group, values, slope in zip(rewards.double().split(3), advantages.split(3), slopes.split(3), strict=True):
+        spread = group.std(correction=0) + 1e-6
+        torch.testing.assert_close(values, (group - group.mean()) / spread, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(slope, (1 / spread).expand(3), rtol=1e-5, atol=1e-6)
+    assert grpo.advantages.warning(samples=8, batches=1, prompts=2447) is None  # nothing is compared across prompts
+
+
 def test_the_kl_is_exact():
     """At θ ≠ 0 of the linear world, the penalty's gradient is β θ: KL_k = |θ|²/2 at each of the steps."""
     settings = {"group_size": 4, "reduction": "sum", "advantage_clip": None}

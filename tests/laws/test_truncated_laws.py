@@ -57,6 +57,21 @@ def test_draws_average_the_last_steps_gradient():
     torch.testing.assert_close(grads(policy, DRaFT(draws=n)), torch.cat([g.flatten() for g in expected]))
 
 
+@pytest.mark.parametrize("through", [1, 2, 4])
+def test_a_draw_that_gives_the_same_noise_again_changes_nothing(through, monkeypatch):
+    """However far the gradient goes: a draw has the part that comes before the last step, too."""
+    policy = ToyPolicy()
+    once = grads(policy, DRaFT(through=through))
+    drawn, noises = torch.randn, []
+
+    def the_same(*shape, **options):
+        noises.append(drawn(*shape, **options))
+        return noises[min(len(noises), policy.steps) - 1]
+
+    monkeypatch.setattr("kedge.algorithms.draft.torch.randn", the_same)
+    torch.testing.assert_close(grads(policy, DRaFT(through=through, draws=2)), once)
+
+
 def test_alignprop_is_the_mean_over_depths():
     """In the linear world the gradient through K steps is Σ_{k ≤ K} 2^(1−k); over K = 1 … 4 the mean is 1.5625."""
     total = torch.zeros(4, dtype=torch.float64)
@@ -124,10 +139,10 @@ def test_each_step_of_soft_q_has_its_own_discount(k, monkeypatch):
     torch.testing.assert_close(-gradient(SoftQ(discount=0.9, beta=0.0), context), expected)
 
 
-def test_further_draws_learn_from_the_last_step_alone():
-    """Through two steps the first path's gradient is 1 + ½; the second draw's x_1 has none: 1."""
+def test_further_draws_learn_from_all_steps_that_the_first_learns_from():
+    """Through two steps the gradient of every draw is 1 + ½."""
     ours = -gradient(DRaFT(through=2, draws=2), world())
-    torch.testing.assert_close(ours, torch.full((4,), 1.25, dtype=torch.float64))
+    torch.testing.assert_close(ours, torch.full((4,), 1.5, dtype=torch.float64))
 
 
 def test_soft_q_is_held_by_the_exact_divergence():

@@ -31,7 +31,7 @@ class DRaFT(ROCM):
     Attributes:
         through: K, the last steps that the gradient goes through, in place of backprop.last_steps.
         draws: how often the noise before the last step is drawn; 2 with through 1 is DRaFT-LV. Each draw asks the
-            reward once.
+            reward once, and its gradient goes as far as the first's.
     """
 
     divergence: str = "none"
@@ -65,9 +65,9 @@ class DRaFT(ROCM):
         reward, divergence, trajectory = super()._walk(lent, prompts, noise, beta)
         rewards = [reward]
         for _ in range(self.draws - 1 if context.policy.steps > 1 else 0):
-            p = trajectory.step(2)[2]
+            p = trajectory.step(2)[2]  # with a graph where the gradient goes farther than the last step
             z = torch.randn(noise[0].shape, generator=context.generator, dtype=noise.dtype).to(noise.device)
-            last = lent.backprop.transition(context.policy, p.sample(z).detach(), 1, trajectory.cond)
+            last = lent.backprop.transition(context.policy, p.sample(z), 1, trajectory.cond)
             rewards.append(context.reward(context.policy.decode(last.mean), prompts))
         return torch.stack(rewards).mean(0), divergence, trajectory
 

@@ -7,14 +7,47 @@ is not estimated but exact; steps, ratios and clip are PPO's. Deviations, number
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from kedge.algorithms.advantages import Advantages
+import numpy as np
+from numpy.typing import NDArray
+
+from kedge.algorithms.advantages import EPSILON, Advantages
 from kedge.algorithms.base import Context
 from kedge.algorithms.experience import Experience, collect
 from kedge.algorithms.ppo import PPO
 from kedge.algorithms.workload import Workload
 from kedge.policies.base import Backprop
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class GroupAdvantages(Advantages):
+    """Each reward beside those of its own group, ``buffer_size`` samples in a row; nothing is remembered.
+
+    A prompt that is drawn twice for one batch has two groups, which know nothing of each other.
+    """
+
+    def _standardise(
+        self, context: Context, prompts: list[str], rewards: NDArray[np.float64], memory: str
+    ) -> NDArray[np.float64]:
+        groups = rewards.reshape(-1, self.buffer_size)
+        deviations = groups - groups.mean(axis=1, keepdims=True)
+        standardised: NDArray[np.float64] = deviations / (groups.std(axis=1, keepdims=True) + EPSILON)
+        return standardised.reshape(-1)
+
+    def slopes(self, context: Context, prompts: Sequence[str], rewards: Tensor) -> Tensor:
+        """∂A/∂r, ``[N]`` float32: 1 / (std of the group + 1e-6)."""
+        spreads = rewards.double().reshape(-1, self.buffer_size).std(dim=1, correction=0)
+        return (1 / (spreads + EPSILON)).repeat_interleave(self.buffer_size).float()
+
+    def warning(self, samples: int, batches: int, prompts: int) -> str | None:
+        """None: however seldom a prompt is seen, its group is there."""
+        return None
 
 
 @dataclass(frozen=True)
@@ -39,9 +72,9 @@ class GRPO(PPO):
                 raise ValueError(f"{name} means nothing to grpo, which compares within groups: set group_size")
 
     @property
-    def advantages(self) -> Advantages:
-        """The last ``group_size`` rewards of a prompt are its group."""
-        return Advantages("prompt", self.group_size, self.group_size, self.advantage_clip)
+    def advantages(self) -> GroupAdvantages:
+        """Every ``group_size`` samples of the experience are a group."""
+        return GroupAdvantages("prompt", self.group_size, self.group_size, self.advantage_clip)
 
     def workload(self, batch_size: int, accumulation: int, steps: int, backprop: Backprop) -> Workload:
         """PPO's.

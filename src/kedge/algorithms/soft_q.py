@@ -124,8 +124,8 @@ class SoftQ:
         yield (self._loss(context, draw_step(context, context.policy.steps)) for _ in range(context.accumulation))
 
     def _loss(self, context: Context, k: int) -> Loss:
-        policy = context.policy
         prompts, cond, x, noise = down_to(context, k)
+        policy = context.policy  # only now: it may be another for each batch's size
         p = policy.transition(x, k, cond)
         if k == 1:
             x0, divergence = p.mean, p.mean.new_zeros(len(x))

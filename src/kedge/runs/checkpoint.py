@@ -65,6 +65,9 @@ class CheckpointStore:
     def save(self, step: int, state: dict[str, Any], history: History | None = None) -> Path:
         """Write ``state`` (tensors and plain data) as the checkpoint of ``step``.
 
+        Those of later steps go: the run went back behind them, because they were damaged, and none of them is its own
+        any more.
+
         Args:
             history: how the run was trained up to here; readable without the state.
 
@@ -80,7 +83,7 @@ class CheckpointStore:
             manifest = {"format": FORMAT, "step": step, "sha256": digest, "history": (history or History()).to_list()}
             (draft / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
             _read_state(draft)
-        self._forget_old()
+        self._forget_old(step)
         return final
 
     def latest(self, until: int | None = None) -> tuple[int, dict[str, Any]] | None:
@@ -119,10 +122,13 @@ class CheckpointStore:
                 folders.append((int(match[1]), path))
         yield from sorted(folders, reverse=True)
 
-    def _forget_old(self) -> None:
-        for _, path in list(self._newest_first())[self.keep :]:
-            with suppress(OSError):
-                remove(path)
+    def _forget_old(self, newest: int) -> None:
+        kept = 0
+        for step, path in list(self._newest_first()):
+            kept += step <= newest
+            if step > newest or kept > self.keep:
+                with suppress(OSError):
+                    remove(path)
         for draft in self.folder.glob(".step-*"):  # left by a process that was killed while it wrote
             shutil.rmtree(draft, ignore_errors=True)
 

@@ -37,6 +37,20 @@ def test_the_last_few_are_kept(tmp_path):
     assert restored["nested"] == state(0)["nested"]
 
 
+@pytest.mark.parametrize("keep", [1, 2])
+def test_a_run_that_went_back_behind_damaged_checkpoints_keeps_what_it_saves(tmp_path, keep):
+    """The damaged ones have later numbers, and once took the places of those to keep."""
+    store = CheckpointStore(tmp_path, keep=2)
+    for step in (90, 100):
+        store.save(step, state(step))
+        (tmp_path / f"step-{step:08d}" / "state.pt").write_bytes(b"")
+    store = CheckpointStore(tmp_path, keep)
+    for step in (10, 20, 30):
+        assert store.save(step, state(step)).is_dir()
+        assert store.latest()[0] == step
+    assert store.steps() == [20, 30][-keep:]
+
+
 def test_saving_a_step_again_replaces_it(tmp_path):
     store = CheckpointStore(tmp_path, keep=2)
     store.save(1, state(1))

@@ -10,13 +10,21 @@ import torch
 from torch import Tensor
 
 from helpers.family_models import Builder
+from helpers.toys import ToyPolicy, toy_context
 from helpers.training_world import recipe
-from kedge.algorithms.base import Context
+from kedge.algorithms.base import Algorithm, Context
+from kedge.algorithms.draft import DRaFT
+from kedge.algorithms.grpo import GRPO
+from kedge.algorithms.ppo import PPO
 from kedge.algorithms.prompt_cache import PromptCache
+from kedge.algorithms.rocm import ROCM
+from kedge.algorithms.soft_q import ReFL, SoftQ
 from kedge.config import ConfigError, RunConfig, parse_config, parse_model
 from kedge.export.diffusers_snippet import diffusers_code
+from kedge.gaussian import Gaussian
 from kedge.planning.skeletons import meta_policy
 from kedge.policies import load_policy
+from kedge.policies.base import Conditioning
 from kedge.policies.latent import LatentPolicy
 from kedge.policies.lora import LoraConfig
 from kedge.prompts import PromptStream
@@ -90,6 +98,38 @@ def test_the_draw_is_the_seeds_alone() -> None:
     assert drawn(3) != drawn(4)
     assert drawn(3)[25:] == drawn(3, skip=25)
     assert set(drawn(3)) == {0, 1, 2}
+
+
+class OfOneSize(ToyPolicy):
+    """Refuses steps while another size's turn is."""
+
+    context: Context
+
+    def transition(self, x: Tensor, k: int, cond: Conditioning) -> Gaussian:
+        assert self.context.policy is self
+        return super().transition(x, k, cond)
+
+    def predicted_x0(self, x: Tensor, k: int, cond: Conditioning) -> Tensor:
+        return self.transition(x, k, cond).mean
+
+
+@pytest.mark.parametrize(
+    "algorithm", [ROCM(), DRaFT(), SoftQ(), ReFL(), GRPO(group_size=3), PPO(last_step="pathwise")], ids=repr
+)
+def test_every_step_of_a_batch_is_taken_at_its_size(algorithm: Algorithm) -> None:
+    """The noise schedule of some models depends on the size; a policy that was held before the draw is another's."""
+    policies = [OfOneSize(), OfOneSize()]
+    context = toy_context(policies[0])
+    for policy in policies:
+        policy.context = context
+    context.prompts = DrawnSizes(context.prompts, policies, [PromptCache(), PromptCache()], context=context, seed=0)
+    drawn = set()
+    for _ in range(8):
+        for losses in algorithm.updates(context):
+            for loss in losses:
+                loss.value.backward()
+                drawn.add(policies.index(context.policy))
+    assert drawn == {0, 1}
 
 
 def test_all_sizes_are_one_network_with_one_adapter(models: Builder) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 from helpers.linear_world import Linear, Quadratic, Shifted, gradient, world
 from helpers.toys import PROMPTS, ToyPolicy, ToyReward, toy_context
 from kedge.algorithms.draft import AlignProp, DRaFT
+from kedge.algorithms.ppo import PPO
 from kedge.algorithms.rocm import ROCM
 from kedge.algorithms.soft_q import ReFL, SoftQ, down_to
 from kedge.policies.base import Backprop, Conditioning, draw_noise, rollout
@@ -57,19 +58,13 @@ def test_draws_average_the_last_steps_gradient():
     torch.testing.assert_close(grads(policy, DRaFT(draws=n)), torch.cat([g.flatten() for g in expected]))
 
 
-@pytest.mark.parametrize("through", [1, 2, 4])
-def test_a_draw_that_gives_the_same_noise_again_changes_nothing(through, monkeypatch):
-    """However far the gradient goes: a draw has the part that comes before the last step, too."""
-    policy = ToyPolicy()
-    once = grads(policy, DRaFT(through=through))
-    drawn, noises = torch.randn, []
-
-    def the_same(*shape, **options):
-        noises.append(drawn(*shape, **options))
-        return noises[min(len(noises), policy.steps) - 1]
-
-    monkeypatch.setattr("kedge.algorithms.draft.torch.randn", the_same)
-    torch.testing.assert_close(grads(policy, DRaFT(through=through, draws=2)), once)
+@pytest.mark.parametrize("algorithm", [SoftQ(), ReFL(), PPO(last_step="pathwise")], ids=["soft_q", "refl", "pathwise"])
+def test_recomputing_changes_no_gradient_and_is_done(algorithm):
+    """``backprop.checkpoint`` of algorithms that follow no trajectory: one step is recomputed."""
+    plain, recomputing = Predicting(), Predicting()
+    ours = grads(recomputing, algorithm, backprop=Backprop(checkpoint=True))
+    torch.testing.assert_close(ours, grads(plain, algorithm))
+    assert sum(recomputing.calls.values()) > sum(plain.calls.values())
 
 
 def test_alignprop_is_the_mean_over_depths():
@@ -139,10 +134,11 @@ def test_each_step_of_soft_q_has_its_own_discount(k, monkeypatch):
     torch.testing.assert_close(-gradient(SoftQ(discount=0.9, beta=0.0), context), expected)
 
 
-def test_further_draws_learn_from_all_steps_that_the_first_learns_from():
-    """Through two steps the gradient of every draw is 1 + ½."""
-    ours = -gradient(DRaFT(through=2, draws=2), world())
-    torch.testing.assert_close(ours, torch.full((4,), 1.5, dtype=torch.float64))
+@pytest.mark.parametrize(("through", "slope"), [(1, 1.0), (2, 1.5), (4, 1.875)])
+def test_further_draws_learn_from_all_steps_that_the_first_learns_from(through, slope):
+    """Through K steps of the linear world every draw's gradient is Σ_{k ≤ K} 2^(1−k)."""
+    ours = -gradient(DRaFT(through=through, draws=2), world())
+    torch.testing.assert_close(ours, torch.full((4,), slope, dtype=torch.float64))
 
 
 def test_soft_q_is_held_by_the_exact_divergence():

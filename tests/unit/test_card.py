@@ -119,3 +119,12 @@ def test_a_card_of_the_step_that_judges_chose_shows_that_steps_numbers() -> None
     assert "| `oracle` | 0.5 | 0.9 |" in text
     assert "At step 40 it had moved from the base" in text
     assert "step 60" not in text
+
+
+def test_the_picture_that_a_card_shows_is_one_that_there_is() -> None:
+    config = parse_config(
+        {"model": {"name": "emoji-lcm"}, "algorithm": "rocm", "reward": "clipscore@emoji", "prompts": "emoji"}
+    )
+    assert "![" not in model_card(config, 3, [], "my-run", "1 s")
+    shown = model_card(config, 3, [], "my-run", "1 s", shown="samples/step-000002.png")
+    assert "![Base beside tuned](samples/step-000002.png)" in shown

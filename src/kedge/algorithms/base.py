@@ -22,6 +22,7 @@ class Needs:
 
     ``noise``: steps that draw some, because it learns from their log-probabilities. One for which that depends on its
     settings has a property ``needs_noise``. ``single_step``: it learns at K = 1 all the same, where no step draws any.
+    ``one_step``: no gradient goes through more than one of the trajectory's steps, so that how deep means nothing.
     """
 
     differentiable_reward: bool = False
@@ -29,6 +30,7 @@ class Needs:
     pairs: bool = False
     noise: bool = False
     single_step: bool = False
+    one_step: bool = False
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ class D3PO:
             SPO's 10 at D = 16,384 (Stable Diffusion at 512 pixels).
     """
 
-    needs: ClassVar[Needs] = Needs(reference=True, pairs=True, noise=True)
+    needs: ClassVar[Needs] = Needs(reference=True, pairs=True, noise=True, one_step=True)
 
     beta: float | None = None
     ratio_clip: float | None = 0.1

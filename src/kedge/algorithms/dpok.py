@@ -57,7 +57,7 @@ class DPOK(PolicyGradient):
             published 1e-4 at D = 16,384 (Stable Diffusion at 512 pixels).
     """
 
-    needs: ClassVar[Needs] = Needs(reference=True, noise=True)
+    needs: ClassVar[Needs] = Needs(reference=True, noise=True, one_step=True)
 
     reward_weight: float = 10.0
     kl_weight: float = 0.01

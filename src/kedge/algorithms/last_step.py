@@ -97,7 +97,8 @@ def last_step_losses(
         return
     rows = torch.cat([visit.rows for visit in update]).unique()
     for part in rows.split(context.batch_size):
-        p = context.policy.transition(experience.x(1)[part], 1, experience.cond[part])  # x_0 = f_θ(x_1)
+        x = experience.x(1)[part]
+        p = context.backprop.transition(context.policy, x, 1, experience.cond[part])  # x_0 = f_θ(x_1)
         prompts = [experience.prompts[row] for row in part]
         reward = context.reward(context.policy.decode(p.mean), prompts)
         value = (slopes[part].to(reward) * reward).sum() * (scale / len(rows))

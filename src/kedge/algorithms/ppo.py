@@ -56,7 +56,7 @@ class PPO(PolicyGradient):
             code does. For consistency models, to measure what it costs.
     """
 
-    needs: ClassVar[Needs] = Needs(noise=True)
+    needs: ClassVar[Needs] = Needs(noise=True, one_step=True)
 
     ratio_clip: float = 1e-4
     epochs: int = 1

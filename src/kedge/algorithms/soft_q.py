@@ -14,6 +14,7 @@ docs/algorithms/soft_q.md.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
@@ -25,7 +26,7 @@ from kedge.algorithms.workload import Passes, Workload
 from kedge.divergences import make_divergence
 from kedge.gaussian import Reduction
 from kedge.no_grad import no_grad
-from kedge.policies.base import Backprop, Conditioning, Policy
+from kedge.policies.base import Backprop, Conditioning
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -48,7 +49,7 @@ class ReFL:
         ceiling: a picture whose reward reaches it has no gradient; null has none. In the reward's own numbers.
     """
 
-    needs: ClassVar[Needs] = Needs(differentiable_reward=True)
+    needs: ClassVar[Needs] = Needs(differentiable_reward=True, one_step=True)
 
     earliest: int | None = None
     ceiling: float | None = None
@@ -77,7 +78,8 @@ class ReFL:
 
     def _loss(self, context: Context, k: int) -> Loss:
         prompts, cond, x, _ = down_to(context, k)
-        reward = context.reward(context.policy.decode(predicted(context.policy, x, k, cond)), prompts)
+        with context.backprop.storage():
+            reward = context.reward(context.policy.decode(predicted(context, x, k, cond)), prompts)
         value = reward if self.ceiling is None else -torch.relu(self.ceiling - reward)
         return Loss(-value.mean() / context.accumulation, {"reward": reward.detach(), "step_k": float(k)})
 
@@ -94,7 +96,7 @@ class SoftQ:
         reduction: over latent dimensions, sum or mean; null takes the divergence's own.
     """
 
-    needs: ClassVar[Needs] = Needs(differentiable_reward=True, reference=True)
+    needs: ClassVar[Needs] = Needs(differentiable_reward=True, reference=True, one_step=True)
 
     discount: float = 0.9
     divergence: str = "kl"
@@ -126,16 +128,16 @@ class SoftQ:
     def _loss(self, context: Context, k: int) -> Loss:
         prompts, cond, x, noise = down_to(context, k)
         policy = context.policy  # only now: it may be another for each batch's size
-        p = policy.transition(x, k, cond)
-        if k == 1:
-            x0, divergence = p.mean, p.mean.new_zeros(len(x))
-        else:
-            with policy.reference():
-                x0 = predicted(policy, p.sample(noise), k - 1, cond)  # x̂_0(x_{k-1}), frozen; gradient to x_{k-1}
-                with torch.no_grad():
+        with context.backprop.storage():
+            p = context.backprop.transition(policy, x, k, cond)
+            if k == 1:
+                x0, divergence = p.mean, p.mean.new_zeros(len(x))
+            else:  # x̂_0(x_{k-1}), frozen; gradient to x_{k-1}
+                x0 = predicted(context, p.sample(noise), k - 1, cond, reference=True)
+                with policy.reference(), torch.no_grad():
                     q = policy.transition(x, k, cond)
-            divergence = (policy.steps - 1) * make_divergence(self.divergence, self.reduction)(p, q)
-        reward = context.reward(policy.decode(x0), prompts)
+                divergence = (policy.steps - 1) * make_divergence(self.divergence, self.reduction)(p, q)
+            reward = context.reward(policy.decode(x0), prompts)
         value = self.discount ** (k - 1) * reward - self.beta * divergence
         return Loss(
             -value.mean() / context.accumulation,
@@ -159,14 +161,20 @@ def down_to(context: Context, k: int) -> tuple[list[str], Conditioning, Tensor, 
     return prompts, cond, x, noise[min(steps - k + 1, steps - 1)]
 
 
-def predicted(policy: Policy, x: Tensor, k: int, cond: Conditioning) -> Tensor:
-    """x̂_0 at x_k; at k = 1 the picture itself.
+def predicted(context: Context, x: Tensor, k: int, cond: Conditioning, *, reference: bool = False) -> Tensor:
+    """x̂_0 at x_k, the policy's or the reference's; at k = 1 the picture itself.
 
     Raises:
         ValueError: if the policy does not say.
     """
+    policy, backprop = context.policy, context.backprop
     if k == 1:
-        return policy.transition(x, 1, cond).mean
+        return backprop.transition(policy, x, 1, cond, reference=reference).mean
     if not isinstance(policy, PicturePredictingPolicy):
         raise ValueError("this model does not say which picture it predicts at a step: use rocm")
-    return policy.predicted_x0(x, k, cond)
+
+    def call(x: Tensor) -> Tensor:
+        with policy.reference() if reference else nullcontext():
+            return policy.predicted_x0(x, k, cond)
+
+    return backprop.recomputed(call, x)

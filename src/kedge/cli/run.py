@@ -75,8 +75,9 @@ def explain(error: Exception) -> tuple[int, str]:
     kinds = {kind.__name__ for kind in type(error).__mro__}
     if "OutOfMemoryError" in kinds:
         return 1, (
-            "out of memory. Lower training.batch_size (and raise training.accumulation to make up for it), set "
-            "backprop.checkpoint=true, or backprop.last_steps to a small number"
+            "out of memory. Lower training.batch_size (and raise training.accumulation to make up for it), or set "
+            "memory.unet_checkpoint=true. An algorithm that follows the whole trajectory, as rocm does, has "
+            "backprop.checkpoint=true and backprop.last_steps besides. More: docs/memory.md"
         )
     if getattr(error, "errno", None) == errno.ENOSPC and "DiskFullError" not in kinds:
         return 1, f"the disk is full ({text}): make room; a training goes on with --resume"

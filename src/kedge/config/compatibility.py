@@ -42,6 +42,19 @@ def check(config: RunConfig) -> None:
     _check_noise(config)
     _check_distance(config)
     _check_quantized(config)
+    _check_depth(config)
+
+
+def _check_depth(config: RunConfig) -> None:
+    """Refuse to say how far back a gradient goes that goes through one step alone."""
+    if not config.algorithm.instance.needs.one_step:
+        return
+    for key in ("last_steps", "random_depth"):
+        if getattr(config.backprop, key) is not None:
+            raise ConfigError(
+                f"backprop.{key} means nothing to {config.algorithm.name}: its gradient goes through one step at a "
+                "time. Leave it out"
+            )
 
 
 def _check_quantized(config: RunConfig) -> None:

@@ -69,11 +69,14 @@ def _interval(data: Mapping[str, Any]) -> Interval:
     return Interval(data["value"], low, high, data["units"])
 
 
-def frontier_section(run: Path) -> list[str]:
-    """Parts of report.html; empty if ``kedge frontier`` was not run."""
+def frontier_section(run: Path) -> tuple[int | None, list[str]]:
+    """At which step it was measured (None: older records do not say), and parts of report.html, a heading first.
+
+    There are none if ``kedge frontier`` was not run.
+    """
     path = run / FOLDER / NUMBERS
     if not path.is_file():
-        return []
+        return None, []
     data = read_json(path)
     parts = ["<h2>How far to go</h2>", f'<p class="lead">{escape(data["advice"])}</p>', _charts(data)]
     parts.append(table_html(_peaks(data)) if data["peaks"] else "")
@@ -87,7 +90,7 @@ def frontier_section(run: Path) -> list[str]:
         parts.append("<h3>What the judges marked down most</h3>")
         parts.append('<p class="note">Chosen because the judges like them least beside the base\'s; same noise.</p>')
         parts.append(sample_picture(worst))
-    return parts
+    return data.get("step"), parts
 
 
 def _charts(data: Mapping[str, Any]) -> str:

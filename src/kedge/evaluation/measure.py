@@ -72,6 +72,7 @@ def measure(
     folder: Path | None = None,
     role: str | None = None,
     fresh: bool = False,
+    step: int | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Evaluate, and keep the scores and some pictures.
@@ -83,6 +84,7 @@ def measure(
         folder: where to keep the result (``<role>.json`` and pictures); None keeps nothing and cannot go on.
         role: its name there; ``name`` by default.
         fresh: measure again even if the folder has it.
+        step: optimizer steps behind the adapter, if that is known: by it a report notices that a run has gone on.
     """
     who = identity(policy, model, reference)
     key = plan.key(who)
@@ -110,7 +112,10 @@ def measure(
             identity=key,
             progress=progress,
         )
-        about = {"key": key, "plan": plan.key(""), "identity": who, "model": model, "prompts": plan.role}
+        about: dict[str, object] = {"key": key, "plan": plan.key(""), "identity": who}
+        about |= {"model": model, "prompts": plan.role}
+        if step is not None:
+            about["step"] = step
         result = replace(result, facts={**result.facts, **about})
         if folder is not None:
             add_record(folder, result, role)

@@ -37,6 +37,7 @@ class _Run:
     environment: dict[str, Any]
     log: list[dict[str, float | None]]
     history: list[str]
+    ended: dict[str, Any]
 
     @property
     def reward(self) -> str:
@@ -50,6 +51,18 @@ class _Run:
     @property
     def steps_done(self) -> int:
         return int(self.most("step"))
+
+    @property
+    def result_step(self) -> int | None:
+        """Optimizer steps behind its adapter; None while it trains, or where a kill left the log ahead of it."""
+        if self.ended.get("step") != self.steps_done:
+            return None
+        chosen = chosen_step(self.log) if self.judged else None
+        return self.steps_done if chosen is None else int(chosen)
+
+    def gone_on(self, measured: Any) -> bool:
+        """Whether what was measured at step ``measured`` (None: unknown) is not of its result any more."""
+        return None not in (measured, self.result_step) and measured != self.result_step
 
     def most(self, name: str) -> float:
         """The largest logged value of ``name``; 0 if there is none."""
@@ -82,7 +95,7 @@ def _read(folder: Path) -> _Run:
         raise ValueError(f"{folder} is not a run folder: it has no config.yaml")
     text = path.read_text(encoding="utf-8")
     config = yaml.safe_load(text)
-    environment = folder / "env.json"
+    environment, ended = folder / "env.json", folder / "ended.json"
     return _Run(
         folder,
         config if isinstance(config, dict) else {},
@@ -90,6 +103,7 @@ def _read(folder: Path) -> _Run:
         environment=read_json(environment) if environment.is_file() else {},
         log=read_log(folder / "metrics.jsonl"),
         history=_history(folder / "history.json"),
+        ended=read_json(ended) if ended.is_file() else {},
     )
 
 
@@ -100,17 +114,26 @@ def _history(path: Path) -> list[str]:
 
 def _page(run: _Run, ours: Evaluation | None, theirs: Evaluation | None, against: str) -> str:
     sections = [_header(run)]
-    if ours is not None and theirs is not None:
+    command = shlex.join(["kedge", "compare", str(run.folder), *([] if against == BASE else ["--against", against])])
+    if ours is not None and run.gone_on(ours.facts.get("step")):
+        sections.append(
+            f'<p class="note">Evaluated at step {ours.facts["step"]}, and the run has gone on since: '
+            f"<code>{escape(command)}</code> evaluates what it is now.</p>"
+        )
+        sections += _latest_sample(run)
+    elif ours is not None and theirs is not None:
         ours, theirs = replace(ours, name="tuned"), replace(theirs, name=against)
         sections += _results(run, compare(ours, theirs), ours, theirs)
     else:
-        command = shlex.join(
-            ["kedge", "compare", str(run.folder), *([] if against == BASE else ["--against", against])]
-        )
         sections.append(f'<p class="note">Not evaluated yet: <code>{escape(command)}</code> adds results.</p>')
         sections += _latest_sample(run)
-    sections += transfer_section(run.folder)
-    sections += frontier_section(run.folder)
+    for measured, section in (transfer_section(run.folder), frontier_section(run.folder)):
+        sections += section[:1]
+        if run.gone_on(measured):
+            sections.append(
+                f'<p class="note">Of step {measured}: the run has gone on to step {run.steps_done} since.</p>'
+            )
+        sections += section[1:]
     charts = parts.training_charts(run.log, run.reward)
     choice = choice_in_words(run.log) if run.judged else ""
     sections += ["<h2>Training</h2>", f"<p>{escape(choice)}</p>" if choice else "", charts] if charts else []
@@ -186,13 +209,18 @@ def _results(run: _Run, comparison: Comparison, ours: Evaluation, theirs: Evalua
 
 def _latest_sample(run: _Run) -> list[str]:
     """The last grid of what the run resulted in."""
-    grids, chosen = {}, chosen_step(run.log) if run.judged else None
-    for path in sorted((run.folder / "samples").glob("step-*.png")):
+    grid = latest_grid(run.folder, chosen_step(run.log) if run.judged else None)
+    return ["<h2>Pictures</h2>", parts.sample_picture(grid)] if grid else []
+
+
+def latest_grid(run_folder: Path, until: float | None = None) -> Path | None:
+    """The last grid of samples in a run folder, of those up to a step; None if there is none."""
+    grids: dict[int, Path] = {}
+    for path in (run_folder / "samples").glob("step-*.png"):
         number = path.stem.removeprefix("step-")
-        if number.isdecimal() and (chosen is None or int(number) <= chosen):
+        if number.isdecimal() and (until is None or int(number) <= until):
             grids[int(number)] = path
-    samples = list(grids.values())
-    return ["<h2>Pictures</h2>", parts.sample_picture(samples[-1])] if samples else []
+    return grids[max(grids)] if grids else None
 
 
 def _block(config: dict[str, Any], key: str) -> dict[str, Any]:

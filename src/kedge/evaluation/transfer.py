@@ -171,14 +171,14 @@ def read_transfer(run: Path) -> Transfer | None:
     return Transfer.from_dict(read_json(path)) if path.is_file() else None
 
 
-def transfer_section(run: Path) -> list[str]:
-    """Parts of report.html; empty if it was not measured."""
+def transfer_section(run: Path) -> tuple[int | None, list[str]]:
+    """At which step it was measured, and parts of report.html, a heading first; empty if it was not measured."""
     transfer = read_transfer(run)
     if transfer is None:
-        return []
+        return None, []
     parts = ["<h2>Under other samplers</h2>"]
     for line in transfer.lines():
         parts.append(f"<p>{escape(line)}</p>")
     parts.append(table_html(transfer.table()))
     grid = run / FOLDER / GRID
-    return [*parts, sample_picture(grid)] if grid.is_file() else parts
+    return transfer.step, [*parts, sample_picture(grid)] if grid.is_file() else parts

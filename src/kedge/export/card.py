@@ -41,6 +41,7 @@ def model_card(
     *,
     base: Fingerprint | None = None,
     history: Sequence[str] = (),
+    shown: str | None = None,
 ) -> str:
     """Markdown with the hub's front matter.
 
@@ -52,8 +53,9 @@ def model_card(
         spent: prints as what the run took.
         base: the weights that it was trained on.
         history: sentences on where it started and what changed when it was resumed.
+        shown: the grid of samples to show, as a path from the run's folder.
     """
-    parts = [_front_matter(config), f"# {name}\n", _lead(config, step), f"It took {spent}.\n", _base(base)]
+    parts = [_front_matter(config), f"# {name}\n", _lead(config, step, shown), f"It took {spent}.\n", _base(base)]
     parts += [_marked(VERDICT, NOT_COMPARED), _results(config, log, step), _use(config)]
     if config.model.family is not None:
         parts.append(_marked(TRANSFER, NOT_TRANSFERRED))
@@ -105,7 +107,7 @@ def _front_matter(config: RunConfig) -> str:
     return f"---\n{yaml.safe_dump(data, sort_keys=False)}---\n"
 
 
-def _lead(config: RunConfig, step: int) -> str:
+def _lead(config: RunConfig, step: int, shown: str | None) -> str:
     model, training = config.model, config.training
     text = (
         f"A LoRA for `{model.name}`, trained towards the reward `{config.reward}` with "
@@ -113,8 +115,8 @@ def _lead(config: RunConfig, step: int) -> str:
         f"{training.accumulation} samples on each device, {model.steps} sampling steps, guidance ω = "
         f"{model.omega:g}, seed {training.seed}.\n"
     )
-    if config.watch.samples_every:
-        text += f"\n![Base beside tuned](samples/{_last_sample(config, step)})\n"
+    if shown:
+        text += f"\n![Base beside tuned]({shown})\n"
     return text
 
 
@@ -124,11 +126,6 @@ def _base(base: Fingerprint | None) -> str:
         return ""
     parts = ", ".join(f"{part} `{digest[:16]}`" for part, digest in sorted(base.parts.items()))
     return f"It belongs to the weights of {base} and does something else on others. SHA-256 of its parts: {parts}.\n"
-
-
-def _last_sample(config: RunConfig, step: int) -> str:
-    last = step // config.watch.samples_every * config.watch.samples_every
-    return f"step-{last:06d}.png"
 
 
 def _results(config: RunConfig, log: Sequence[Line], step: int) -> str:

@@ -182,6 +182,10 @@ class Backprop(BackpropSettings):
 
         return Gaussian(*self._call(call, x))
 
+    def recomputed(self, call: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        """``call(x)``, recomputed in the backward pass if ``checkpoint``; contexts it needs are entered within it."""
+        return self._call(lambda x: (call(x),), x)[0]
+
     def step(
         self, policy: Policy, x: Tensor, k: int, cond: Conditioning, beside: ReferenceSteps
     ) -> tuple[Gaussian, ...]:

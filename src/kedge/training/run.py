@@ -225,6 +225,7 @@ def finish(trainer: Trainer, config: RunConfig, folder: RunFolder, outcome: Outc
     A policy of the user's own (``model.kind=module:function``) has no adapter that other programs know.
     """
     from kedge.evaluation import write_report
+    from kedge.evaluation.report import latest_grid
 
     if config.model.family is not None:
         from kedge.export.lora import save_lora
@@ -232,20 +233,23 @@ def finish(trainer: Trainer, config: RunConfig, folder: RunFolder, outcome: Outc
         with trainer.result() as step:
             about = metadata(config, step, trainer.base, trainer.history)
             save_lora(trainer.context.evaluated, folder.lora, about)
+    ended = {"ended": outcome.ended, "step": outcome.step, "reason": outcome.reason}
+    write_text(folder.ended, json.dumps(ended, ensure_ascii=False) + "\n")  # the report tells by it what is outdated
     write_report(folder.path)
     log = read_log(folder.metrics)
+    step = trainer.chosen["step"] if trainer.chosen else outcome.step
+    grid = latest_grid(folder.path, step)
     card = model_card(
         config,
-        trainer.chosen["step"] if trainer.chosen else outcome.step,
+        step,
         log=log,
         name=folder.path.name,
         spent=spent(log),
         base=trainer.base,
         history=trainer.history.sentences(),
+        shown=f"{folder.samples.name}/{grid.name}" if grid else None,
     )
     write_text(folder.card, card)
-    ended = {"ended": outcome.ended, "step": outcome.step, "reason": outcome.reason}
-    write_text(folder.ended, json.dumps(ended, ensure_ascii=False) + "\n")
 
 
 def metadata(config: RunConfig, step: int, base: Fingerprint | None, history: History | None = None) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from kedge.workflows.weighted import place_and_weight
 
 if TYPE_CHECKING:
     from kedge.export.lora_files import Layer
+    from kedge.workflows.load_run import TrainedRun
 
 MERGED = "merged"
 USAGE = "--with takes RUN or RUN=WEIGHT, for example runs/other=0.5"
@@ -38,11 +39,11 @@ def export_run(run: Path, program: str, out: Path | None = None, others: Sequenc
     loaded = load_run(run, device="cpu")
     layers = adapter_layers(loaded.policy)
     if weighted:
-        base = loaded.config.model.name
-        layers = stack([(layers, 1.0), *((_other(Path(path), base), weight) for path, weight in weighted)])
+        layers = stack([(layers, 1.0), *((_other(Path(path), loaded), weight) for path, weight in weighted)])
     if program == MERGED:
         return save_merged(loaded.config.model, layers, Path(str(out)))
-    about = metadata(loaded.config, loaded.step, loaded.base) | ({"stacked_with": list(others)} if others else {})
+    about = metadata(loaded.config, loaded.step, loaded.base, loaded.history)
+    about |= {"stacked_with": list(others)} if others else {}
     written = save_lora(loaded.policy, out or loaded.folder.lora, about, layers if others else None)
     name = SYNONYMS.get(program, program)
     if name not in written:
@@ -50,11 +51,22 @@ def export_run(run: Path, program: str, out: Path | None = None, others: Sequenc
     return written[name]
 
 
-def _other(run: Path, base: str) -> dict[str, Layer]:
+def _other(run: Path, ours: TrainedRun) -> dict[str, Layer]:
+    """Another run's adapter.
+
+    Raises:
+        ValueError: it belongs to other weights: another model, or the same with another UNet or few-step LoRA.
+    """
     from kedge.export.lora import adapter_layers
     from kedge.workflows.load_run import load_run
 
     other = load_run(run, device="cpu")
-    if other.config.model.name != base:
-        raise ValueError(f"{other.path} was trained on {other.config.model.name}, not on {base}")
-    return adapter_layers(other.policy)
+    policy, names = other.policy, (other.config.model.name, ours.config.model.name)
+    if names[0] != names[1]:
+        raise ValueError(f"{other.path} was trained on {names[0]}, not on {names[1]}")
+    if other.base and ours.base and other.base.digest != ours.base.digest:
+        raise ValueError(
+            f"{other.path} was trained on {other.base}, {ours.path} on {ours.base}: on other weights an adapter does "
+            "something else, so that their sum means nothing. Stack adapters of one base"
+        )
+    return adapter_layers(policy)

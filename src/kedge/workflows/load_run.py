@@ -18,6 +18,7 @@ from kedge.policies.base import Policy
 from kedge.policies.fingerprint import Fingerprint, check_base
 from kedge.runs.checkpoint import CheckpointError, CheckpointStore, moment_of, result_of
 from kedge.runs.folder import RunFolder
+from kedge.runs.history import History
 from kedge.training.assemble import base_of, build_policy
 from kedge.training.meter import Spent, spent
 from kedge.training.optimizer import copy_into
@@ -89,6 +90,12 @@ class TrainedRun:
         """The weights that the adapter was trained on; None for a policy of the user's own."""
         return self._loaded[2]
 
+    @property
+    def history(self) -> History:
+        """Where it started, and what changed when it was resumed, up to its newest whole checkpoint."""
+        saved = CheckpointStore(self.folder.checkpoints).newest()
+        return saved.history if saved else History()
+
     def save_lora(self, folder: str | Path | None = None) -> dict[str, Path]:
         """Write the adapter for other programs, as ``kedge export`` does; ``RUN/lora`` by default.
 
@@ -101,7 +108,9 @@ class TrainedRun:
         from kedge.export.lora import save_lora
         from kedge.training.run import metadata
 
-        return save_lora(self.policy, folder or self.folder.lora, metadata(self.config, self.step, self.base))
+        return save_lora(
+            self.policy, folder or self.folder.lora, metadata(self.config, self.step, self.base, self.history)
+        )
 
     @cached_property
     def _loaded(self) -> tuple[int, Policy, Fingerprint | None]:

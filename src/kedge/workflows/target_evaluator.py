@@ -151,6 +151,7 @@ class TargetEvaluator:
                 folder=folder,
                 role=role,
                 fresh=self._fresh,
+                step=None if reference else loaded.step,
                 progress=progress,
             )
 

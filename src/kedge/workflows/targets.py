@@ -26,12 +26,14 @@ class LoadedModel:
     Attributes:
         name: for file names and tables.
         tuned: whether it has a trained adapter (``policy.reference()`` is then the base).
+        step: optimizer steps behind a run's adapter; None of other models.
     """
 
     name: str
     policy: Policy
     model: ModelConfig
     tuned: bool
+    step: int | None = None
 
 
 def drawn_by(model: ModelConfig) -> str:
@@ -77,7 +79,7 @@ def load_target(
         if overrides:
             raise ValueError(f"{path} is a run, which knows its model: leave out {overrides[0]!r}")
         run = _load_run(target, path, device=place, steps=steps, guidance=guidance)
-        return LoadedModel(path.resolve().name, run.policy, run.config.model, tuned=True)
+        return LoadedModel(path.resolve().name, run.policy, run.config.model, tuned=True, step=run.step)
     name = str(target)
     block = {"name": name, "kind": kind or AUTO, "guidance": guidance}
     model = parse_model(block if steps is None else {**block, "steps": steps}, overrides)

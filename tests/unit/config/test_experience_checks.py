@@ -83,3 +83,12 @@ def test_prompts_seen_too_seldom_are_told() -> None:
     assert experience_warning(config(2, normalise="run"), ["a", "b"]) is None
     assert experience_warning(config(2, name="rocm"), ["a", "b"]) is None
     assert any(line.startswith("warning: each of the 45 prompts") for line in plan(seldom))
+
+
+@pytest.mark.parametrize("name", ["soft_q", "refl", "rlcm", "dpok"])
+@pytest.mark.parametrize(("key", "value"), [("last_steps", 2), ("random_depth", 0.5)])
+def test_how_far_back_means_nothing_to_one_step(name: str, key: str, value: float) -> None:
+    data = {"model": {"name": "emoji-lcm"}, "reward": "aesthetic@emoji", "prompts": "animals-45", "algorithm": name}
+    parse_config({**data, "backprop": {"checkpoint": True}})
+    with pytest.raises(ConfigError, match=rf"backprop\.{key} means nothing to {name}: .* one step at a time"):
+        parse_config({**data, "backprop": {key: value}})

@@ -152,7 +152,7 @@ def test_a_strength_whose_pictures_grew_alike_is_told_and_not_advised(tmp_path: 
     assert dict(frontier_table(other).rows)["strength 1"][-1] is None  # two encoders' numbers are not compared
     (tmp_path / "frontier").mkdir()
     (tmp_path / "frontier" / "frontier.json").write_text(json.dumps(result.to_dict()))
-    page = "\n".join(frontier_section(tmp_path))
+    page = "\n".join(frontier_section(tmp_path)[1])
     assert "The adapter at several strengths" in page
     assert "% within" in page
     assert page.count("<td>strength ") == 3
@@ -190,7 +190,7 @@ def test_a_peak_nearer_than_the_first_look_is_not_told(tmp_path: Path):
     peak = {**data["peaks"][JUDGE], "distance": 0.2, "low": 0.1, "high": 0.3}
     (tmp_path / "frontier").mkdir()
     (tmp_path / "frontier" / "frontier.json").write_text(json.dumps({**data, "peaks": {JUDGE: peak}}))
-    page = "\n".join(frontier_section(tmp_path))
+    page = "\n".join(frontier_section(tmp_path)[1])
     assert "<td>ImageReward</td><td>–</td>" in page
 
 
@@ -289,10 +289,10 @@ def test_table_and_report_tell_the_same(tmp_path: Path):
     ]
     folder = tmp_path / "frontier"
     folder.mkdir()
-    assert frontier_section(tmp_path) == []
+    assert frontier_section(tmp_path) == (None, [])
     (folder / "frontier.json").write_text(json.dumps(result.to_dict()))
     Image.new("RGB", (4, 4)).save(folder / "worst.png")
-    page = "\n".join(frontier_section(tmp_path))
+    page = "\n".join(frontier_section(tmp_path)[1])
     assert "Stop at step 10" in page
     assert page.count("<svg") == 3
     assert "step 4: 50 %, step 3: 30 %, step 2: 20 %" in page

@@ -81,6 +81,25 @@ def run(tmp_path: Path, policy, rewards, prompts) -> Path:
     return folder
 
 
+def _state(run: Path, *, ended: int, evaluated: int) -> str:
+    """The report of a run that ended at a step, whose evaluation and frontier are of another."""
+    (run / "ended.json").write_text(json.dumps({"ended": "finished", "step": ended, "reason": ""}))
+    folder = evaluation_folder(run)
+    tuned = load_record(folder, TUNED)
+    save_record(folder, replace(tuned, facts={**tuned.facts, "step": evaluated}))
+    return read(write_report(run))[0]
+
+
+def test_what_was_evaluated_before_the_run_went_on_is_not_shown_as_its_result(run: Path) -> None:
+    text = _state(run, ended=40, evaluated=6)
+    assert "Evaluated at step 6, and the run has gone on since: kedge compare" in text
+    assert "Higher than base" not in text
+    for ended, evaluated in ((40, 40), (39, 6)):  # of its result; a kill left the log ahead of what ended before
+        text = _state(run, ended=ended, evaluated=evaluated)
+        assert "has gone on" not in text
+        assert "Higher than base" in text
+
+
 def test_a_finished_run(run: Path) -> None:
     path = write_report(run)
     text, page = read(path)

@@ -103,6 +103,19 @@ def test_every_use_on_another_base_is_refused(run: Path, model: Path, kedge):
         assert "kedge train run --out" in message, arguments
 
 
+def test_adapters_of_two_bases_are_not_stacked(run: Path, model: Path, tmp_path: Path, kedge):
+    """Lightning and Hyper-SD both call themselves SDXL: the name of the model is not its weights."""
+    unet = Path(shutil.copytree(model / "unet", tmp_path / "unet"))
+    data = bytearray((tmp_path / UNET).read_bytes())
+    data[-1] ^= 1
+    (tmp_path / UNET).write_bytes(data)
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    train(parse_config({**config, "model": {**config["model"], "unet": str(unet)}}), tmp_path / "other")
+    message = kedge("export", "run", "--with", "other", "--out", "both")
+    assert "on other weights an adapter does something else" in message
+    assert not (tmp_path / "both").exists()
+
+
 def test_the_models_folder_may_move(run: Path, model: Path):
     moved = model.rename(model.with_name("moved"))
     config = yaml.safe_load((run / "config.yaml").read_text())

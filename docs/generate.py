@@ -10,6 +10,7 @@ from docs import floors, guidance_picture
 from docs.advice_table import with_advice
 from docs.damage_table import with_damage
 from docs.demo_table import with_demo
+from docs.divergences_table import with_divergences
 from docs.judges_table import with_judges
 from docs.last_step_table import with_last_step
 from docs.papers_cost import with_cost
@@ -103,6 +104,7 @@ def architecture(text: str) -> str:
 # Pages that people write, and what fills the marks on them in; tables over seeds (docs.seeds_table) need no entry.
 FILLED: dict[str, tuple[Callable[[str], str], ...]] = {
     "ARCHITECTURE.md": (architecture,),
+    "docs/algorithms/rocm.md": (with_divergences,),
     "docs/algorithms/ppo.md": (with_last_step,),
     "docs/evaluation.md": (with_advice,),
     "docs/memory.md": (with_random_depth,),

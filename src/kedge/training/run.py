@@ -27,7 +27,7 @@ from kedge.runs.history import History, Stretch, in_words
 from kedge.runs.own_code import keep_code
 from kedge.runs.ownership import FolderTaken as FolderTaken
 from kedge.runs.ownership import owned
-from kedge.runs.resume import before_histories, check_resume
+from kedge.runs.resume import before_histories, check_length, check_resume
 from kedge.training.assemble import assemble, base_of
 from kedge.training.callbacks import Callback
 from kedge.training.loggers import unused
@@ -159,7 +159,7 @@ class _Run:
         """How the run was trained up to its checkpoint, and how it is to go on.
 
         Raises:
-            ResumeRefused: if it would learn something else than before.
+            ResumeRefused: if it would learn something else than before, or is trained further than it is to be.
         """
         saved = CheckpointStore(self.folder.checkpoints).newest() if self.used else None
         now = Stretch(
@@ -172,6 +172,7 @@ class _Run:
             if self.used and self.processes.main:
                 start_over(self.folder)
             return History((now,))
+        check_length(config.training.steps, saved.step, self.folder.path)
         past = saved.history if saved.history.stretches else before_histories(self.folder)
         if past.stretches:
             check_resume(past.stretches[-1], now, self.folder.path)

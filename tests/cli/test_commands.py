@@ -185,6 +185,15 @@ def test_a_dry_run_describes_and_writes_nothing(tmp_path, command):
     assert [path.name for path in tmp_path.iterdir()] == ["my.yaml"]
 
 
+def test_a_dry_run_says_which_files_of_a_reward_are_not_here(tmp_path, command):
+    (tmp_path / "weights.pt").touch()
+    metrics = "watch.metrics=[hpsv2@./weights.pt, imagereward@some/hub-id]"
+    done = command("train", "emoji-rocm", "reward=clipscore@./nofolder", metrics, "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert "# reward clipscore@./nofolder: not here, there is no such file or folder" in done.stdout
+    assert done.stdout.count("no such file") == 1
+
+
 MISTAKES = [
     (["train", "emoji-rcom"], "no preset and no file called 'emoji-rcom'. Did you mean 'emoji-rocm'?"),
     (["train", "nowhere.yaml"], "no recipe at nowhere.yaml"),

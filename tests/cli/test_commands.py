@@ -185,6 +185,15 @@ def test_a_dry_run_describes_and_writes_nothing(tmp_path, command):
     assert [path.name for path in tmp_path.iterdir()] == ["my.yaml"]
 
 
+def test_a_dry_run_says_which_files_of_a_reward_are_not_here(tmp_path, command):
+    (tmp_path / "weights.pt").touch()
+    metrics = "watch.metrics=[hpsv2@./weights.pt, imagereward@some/hub-id]"
+    done = command("train", "emoji-rocm", "reward=clipscore@./nofolder", metrics, "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert "# reward clipscore@./nofolder: not here, there is no such file or folder" in done.stdout
+    assert done.stdout.count("no such file") == 1
+
+
 MISTAKES = [
     (["train", "emoji-rcom"], "no preset and no file called 'emoji-rcom'. Did you mean 'emoji-rocm'?"),
     (["train", "nowhere.yaml"], "no recipe at nowhere.yaml"),
@@ -194,6 +203,10 @@ MISTAKES = [
     (["train", "emoji-rocm", "prompts=nowhere.txt", "--dry-run"], "no such prompt file: nowhere.txt"),
     (["train", "emoji-rocm", "model=emoji-lmc", "--dry-run"], "no model 'emoji-lmc'. Did you mean 'emoji-lcm'?"),
     (["train", "emoji-rocm", "model=emoji-lmc"], "no model 'emoji-lmc'. Did you mean 'emoji-lcm'?"),
+    (["train", "emoji-auto", "training.steps=4", "--dry-run"], "would look at step 0 alone"),
+    (["train", "emoji-auto", "watch.guard=warn", "--dry-run"], "set watch.guard=best"),
+    (["train", "emoji-rocm", "training.device=gpu", "--dry-run"], "training.device: there is no device 'gpu'"),
+    (["plan", "emoji-auto", "watch.guard=warn"], "set watch.guard=best"),
     (["init", "x"], "no preset and no file called 'x'"),
     (["prompts", "animals"], "no prompts called 'animals'"),
     (["export", "nowhere"], "nowhere is not a run folder"),

@@ -23,6 +23,7 @@ NEEDED = {
     "dry run": {"huggingface_hub"},
     "dry run of a policy gradient": {"huggingface_hub"},
     "dry run in the emoji world": {"PIL"},
+    "dry run that looks for the best step": {"PIL"},
 }
 PROBE = """
 import json, sys
@@ -44,6 +45,7 @@ LIGHT = {
     "dry run": ["train", "rocm-8gb", "--dry-run"],
     "dry run of a policy gradient": ["train", "dpok-paper", "--dry-run"],
     "dry run in the emoji world": ["train", "emoji-rocm", "--dry-run"],
+    "dry run that looks for the best step": ["train", "emoji-auto", "--dry-run"],
     "presets": ["presets"],
     "init": ["init", "emoji-rocm"],
 }

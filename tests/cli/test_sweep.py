@@ -163,6 +163,12 @@ def test_a_wrong_value_is_named_before_anything_runs(place):
     assert not (place / "runs").exists()
 
 
+def test_a_value_that_train_refuses_is_refused_before_anything_runs(place):
+    with pytest.raises(ConfigError, match=r"set watch\.evaluate_every"):
+        kedge("sweep", "my.yaml", "watch.guard=best", "watch.evaluate_every=0", "training.seed=0,1")
+    assert not (place / "runs").exists()
+
+
 def evaluation(name: str, shift: float, prompts: int = 6) -> Evaluation:
     values = np.random.default_rng(len(name)).normal(shift, 1.0, prompts)
     return Evaluation(name, tuple(map(str, range(prompts))), 0, {"oracle": values})

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from helpers.invented_records import EMOJI, result_of
-from kedge.training.run import check_guard
+from kedge.training.before_loading import check_guard
 from kedge.workflows.runner.cost import step_cost
 from kedge_papers import TARGETS
 from kedge_papers.pages.exhibit import Exhibit, save_exhibit

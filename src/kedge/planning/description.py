@@ -15,9 +15,9 @@ from kedge.planning.looks import Looks, looks_of
 from kedge.policies.families import network_calls
 from kedge.prompts import UnreachableError
 from kedge.prompts.sets import PromptSets
-from kedge.rewards import Readiness, Term, readiness
+from kedge.rewards import REWARDS, Readiness, Term, readiness
 from kedge.rewards.description import describe
-from kedge.rewards.sources import size_in_words
+from kedge.rewards.sources import looks_like_a_path, size_in_words
 
 if TYPE_CHECKING:
     from kedge.algorithms.workload import Workload
@@ -128,6 +128,8 @@ def _rewards(config: RunConfig) -> Iterator[str]:
     for term, name in zip(terms, names, strict=True):
         if term.source in (None, "emoji"):
             yield from _reward(state.get(name))
+        elif term.name in REWARDS and looks_like_a_path(term.source) and not Path(term.source).expanduser().exists():
+            yield f"reward {term.name}@{term.source}: not here, there is no such file or folder"
         if term.source is None and term.name in state:
             missing |= {part.where: part.size for part in state[term.name].missing}
     if missing:

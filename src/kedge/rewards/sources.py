@@ -68,6 +68,11 @@ def fetch_command(part: Part) -> str:
     return f'{command} --include "*.jinja"' if CHAT in part.files else command
 
 
+def looks_like_a_path(source: str) -> bool:
+    """Whether a source can be nothing but a file or folder of the user's own: no hub id, no server."""
+    return source != "emoji" and "://" not in source and not _HUB_ID.fullmatch(source)
+
+
 def locate(spec: RewardSpec, source: str | None) -> dict[str, Path]:
     """The path of every part of ``spec``, by key.
 

@@ -61,6 +61,24 @@ def check_resume(past: Stretch, now: Stretch, run: Path) -> None:
     )
 
 
+def check_length(steps: int, trained: int, run: Path) -> None:
+    """Refuse to go on up to a step that lies behind: config, history and card would tell of a run that never was.
+
+    Args:
+        steps: ``training.steps`` as the run is to go on.
+        trained: the step of its checkpoint.
+        run: its folder, for the message.
+
+    Raises:
+        ResumeRefused: naming both.
+    """
+    if steps < trained:
+        raise ResumeRefused(
+            f"{run} is at step {trained} already: training.steps={steps} is less. Give more to train on, or train a "
+            f"shorter run anew: kedge train {typed(run)} training.steps={steps} --out NEW-FOLDER"
+        )
+
+
 def allowed(key: str, past: Stretch, now: Stretch) -> bool:
     """Whether a key that differs may differ."""
     if key == "contents of model":

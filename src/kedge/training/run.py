@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from kedge import __version__
-from kedge.config import ConfigError, RunConfig, load_config, resolve
+from kedge.config import RunConfig, load_config, resolve
 from kedge.config.compatibility import check_experience
 from kedge.config.loading import plain
 from kedge.evaluation.run_log import read_log
@@ -27,8 +27,9 @@ from kedge.runs.history import History, Stretch, in_words
 from kedge.runs.own_code import keep_code
 from kedge.runs.ownership import FolderTaken as FolderTaken
 from kedge.runs.ownership import owned
-from kedge.runs.resume import before_histories, check_resume
+from kedge.runs.resume import before_histories, check_length, check_resume
 from kedge.training.assemble import assemble, base_of
+from kedge.training.before_loading import check_guard
 from kedge.training.callbacks import Callback
 from kedge.training.loggers import unused
 from kedge.training.meter import spent
@@ -159,7 +160,7 @@ class _Run:
         """How the run was trained up to its checkpoint, and how it is to go on.
 
         Raises:
-            ResumeRefused: if it would learn something else than before.
+            ResumeRefused: if it would learn something else than before, or is trained further than it is to be.
         """
         saved = CheckpointStore(self.folder.checkpoints).newest() if self.used else None
         now = Stretch(
@@ -172,6 +173,7 @@ class _Run:
             if self.used and self.processes.main:
                 start_over(self.folder)
             return History((now,))
+        check_length(config.training.steps, saved.step, self.folder.path)
         past = saved.history if saved.history.stretches else before_histories(self.folder)
         if past.stretches:
             check_resume(past.stretches[-1], now, self.folder.path)
@@ -267,33 +269,3 @@ def metadata(config: RunConfig, step: int, base: Fingerprint | None, history: Hi
         "guidance": config.model.omega,
         "seed": config.training.seed,
     }
-
-
-def check_guard(config: RunConfig) -> None:
-    """Refuse to look for the best step without looks or judges, and a distance that doubles until nobody stops it.
-
-    Raises:
-        ConfigError: naming the key and what to write instead.
-    """
-    watch, steps = config.watch, config.training.steps
-    if getattr(config.algorithm.instance, "anchor", None) == "auto" and watch.guard != "best":
-        raise ConfigError(
-            "algorithm.anchor=auto goes farther and farther until judges stop it: set watch.guard=best, "
-            "watch.evaluate_every (10 is usual) and watch.metrics"
-        )
-    if watch.guard != "best":
-        return
-    if not watch.evaluate_every:
-        raise ConfigError("watch.guard=best looks for the best step: set watch.evaluate_every (10 is usual)")
-    if watch.evaluate_every > steps:
-        raise ConfigError(
-            "watch.guard=best would look at step 0 alone, the base: "
-            f"watch.evaluate_every={watch.evaluate_every} is more than training.steps={steps}"
-        )
-    from kedge.evaluation.best_checkpoint import judges_of
-
-    if not judges_of(watch.metrics, [config.reward]):
-        raise ConfigError(
-            f"watch.guard=best needs a judge among watch.metrics ({', '.join(watch.metrics) or 'none'}): a reward that "
-            f"shares neither data nor makers with {config.reward!r} and sees damage, see the table in docs/rewards.md"
-        )

@@ -13,7 +13,7 @@ Recipe: TypeAlias = "str | Path | Mapping[str, Any] | RunConfig"
 
 
 def read_recipe(recipe: Recipe, overrides: Sequence[str] = (), changes: Mapping[str, Any] | None = None) -> RunConfig:
-    """The checked config of a recipe.
+    """The config of a recipe, checked as far as it can be before anything loads.
 
     Args:
         overrides: ``key=value``.
@@ -24,12 +24,16 @@ def read_recipe(recipe: Recipe, overrides: Sequence[str] = (), changes: Mapping[
     """
     from kedge.config import load_config, parse_config
     from kedge.config.text import apply_overrides
+    from kedge.training.before_loading import check_before_loading
     from kedge.workflows.overrides import overrides_from
 
     texts = [*overrides, *overrides_from(changes or {})]
     if isinstance(recipe, str | Path):
-        return load_config(recipe, texts)
-    return parse_config(apply_overrides(_mapping(recipe), texts))
+        config = load_config(recipe, texts)
+    else:
+        config = parse_config(apply_overrides(_mapping(recipe), texts))
+    check_before_loading(config)
+    return config
 
 
 def _mapping(recipe: Mapping[str, Any] | RunConfig) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from kedge.config import ConfigError, load_config
 from kedge.config.recipe_path import recipe_path
 from kedge.evaluation.records import file_name
 from kedge.rewards.expression import split_rewards
+from kedge.training.before_loading import check_before_loading
 from kedge.workflows.runner.matrix import Matrix
 from kedge.workflows.runner.runs import Measure, Run
 
@@ -112,6 +113,7 @@ class Sweep:
 
     def _run(self, values: dict[str, str]) -> Run:
         config = self._config(values)
+        check_before_loading(config)
         name = "_".join(f"{key.rpartition('.')[2]}-{value}" for key, value in values.items())
         return Run(
             file_name(name),

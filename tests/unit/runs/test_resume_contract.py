@@ -104,6 +104,15 @@ def test_an_unchanged_resume_leaves_config_and_history_as_they_were(run):
     assert ((run / "config.yaml").read_bytes(), (run / "history.json").read_bytes()) == before
 
 
+def test_fewer_steps_than_are_trained_are_refused_and_nothing_is_written(run):
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    with pytest.raises(ResumeRefused, match=r"is at step 4 already: training\.steps=2 is less"):
+        go_on(run, steps=2)
+    after = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    assert {path.name for path in after.keys() - before.keys()} <= {".lock"}
+    assert all(after[path] == content for path, content in before.items() if path.name != ".lock")
+
+
 def test_two_changes_are_two_stretches_and_the_first_is_never_rewritten(run):
     go_on(run, optimizer__lr=1e-3)
     go_on(run, steps=8, optimizer__lr=1e-4)

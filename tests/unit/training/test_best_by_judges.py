@@ -21,8 +21,9 @@ from kedge.evaluation.run_log import read_log
 from kedge.runs.checkpoint import CheckpointStore
 from kedge.runs.folder import RunFolder
 from kedge.training.assemble import assemble
+from kedge.training.before_loading import check_guard
 from kedge.training.processes import Processes
-from kedge.training.run import check_guard, train
+from kedge.training.run import train
 from kedge.training.trainer import Outcome, Trainer
 from kedge.workflows.frontier import frontier
 from kedge.workflows.load_run import load_run

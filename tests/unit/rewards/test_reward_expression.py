@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kedge.rewards import Term, describe, parse
+from kedge.rewards.expression import split_rewards
 
 
 @pytest.mark.parametrize(
@@ -112,3 +113,16 @@ def test_paths_as_people_have_them():
             parse(text)
     with pytest.raises(ValueError, match=r"before the next reward$"):  # no word of paths
         parse("pickscore hpsv2")
+
+
+@pytest.mark.parametrize(
+    "rewards",
+    [
+        ["pickscore@emoji", "vqa(model='a,b')"],
+        ["""judge(question="a, b) or (c", pattern="Overall: ([0-9.]+)", unread=0)@http://x/v1""", "hpsv2"],
+        ["""z(vqa(question='(a), b', no=""))""", "hpsv3(pessimism=1, x=2)", '"my, file.py:f"'],
+        ["vqa(question='an open (bracket, and more')", "hpsv2"],
+    ],
+)
+def test_a_list_of_rewards_is_split_at_the_commas_between_them(rewards):
+    assert split_rewards(", ".join(rewards)) == rewards

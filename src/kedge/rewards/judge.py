@@ -68,7 +68,9 @@ class Judge:
             answers = list(pool.map(self._ask, to_uint8(images).numpy(), prompts))
         numbers = list(map(self.template.read, answers, prompts))
         self._warn_of_silence(answers, numbers)
-        scores = [self.unread if number is None else number for number in numbers]
+        scores = []
+        for number in numbers:
+            scores.append(self.unread if number is None else number)
         return torch.tensor(scores, dtype=torch.float32, device=images.device)
 
     def _ask(self, pixels: NDArray[np.uint8], prompt: str) -> str:

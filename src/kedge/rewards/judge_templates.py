@@ -54,9 +54,9 @@ def mean_after(pattern: str) -> Read:
 def _numbers(pattern: str, answer: str) -> list[float]:
     """What the group finds, as numbers, less what is none: ``[0-9.]+`` also finds the full stops of a sentence."""
     numbers = []
-    for found in re.findall(pattern, answer):
+    for match in re.findall(pattern, answer):
         with suppress(ValueError):
-            numbers.append(float(found.rstrip(".")))
+            numbers.append(float(match.rstrip(".")))
     return list(filter(math.isfinite, numbers))
 
 

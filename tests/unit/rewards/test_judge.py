@@ -73,8 +73,8 @@ def test_answers_that_are_all_unread_are_told_of_once(caplog):
     assert score("Score: 7", "I cannot say") == [[7, -1]]
     assert caplog.messages == []
     assert score("I cannot say", "well", "oh", "hm") == [[-1, -1], [-1, -1]]
-    (told,) = caplog.messages
-    assert "any of 2 answers, which score -1 each; one of them ends 'I cannot say'" in told
+    (warning,) = caplog.messages
+    assert "any of 2 answers, which score -1 each; one of them ends 'I cannot say'" in warning
 
 
 def test_the_prompt_stands_in_the_question():

@@ -94,6 +94,18 @@ def test_a_whole_rating_by_keyboard_with_a_reload_and_an_undo(make_study, serve,
     assert rater.problems == []
 
 
+def test_a_page_that_stood_open_for_days_takes_the_answer(make_study, serve, browser) -> None:
+    store = make_study(pairs=2)
+    rater = Page(browser, serve(store).raters[0])
+    rater.begin()
+    rater.at("1 / 2")
+    rater.page.evaluate("shownAt -= 3 * 24 * 3600 * 1000")
+    rater.press("ArrowLeft")
+    rater.at("2 / 2")
+    assert [record.seconds for record in read_records(store)] == [24 * 3600]
+    assert rater.problems == []
+
+
 def test_a_key_held_down_or_hammered_gives_one_vote_for_each_pair_that_was_seen(make_study, serve, browser) -> None:
     store = make_study(pairs=8)
     rater = Page(browser, serve(store).raters[0])

@@ -7,6 +7,7 @@ import sqlite3
 
 import pytest
 
+from kedge.study.owner import progress
 from kedge.study.records import read_records
 from kedge.study.store import open_study
 from kedge.study.voting import Answer, Refused, picture_file, read_answer, state, undo, vote
@@ -113,13 +114,24 @@ def test_only_seen_pairs_and_the_next_have_pictures(make_study) -> None:
         {"position": 0, "question": 0, "choice": ["left"]},
         {"position": 0, "question": 0, "choice": "left", "milliseconds": -1},
         {"position": 0, "question": 0, "choice": "left", "milliseconds": float("nan")},
-        {"position": 0, "question": 0, "choice": "left", "milliseconds": 10**12},
+        {"position": 0, "question": 0, "choice": "left", "milliseconds": True},
     ],
 )
 def test_what_is_no_answer_is_refused(wrong) -> None:
     with pytest.raises(Refused) as refused:
         read_answer(wrong)
     assert refused.value.status == 400
+
+
+@pytest.mark.parametrize(("taken", "seconds"), [(86_400_000, 86_400), (86_400_001, None), (10**40, None)])
+def test_an_answer_from_a_page_that_stood_open_for_days_counts_and_its_time_is_unknown(
+    make_study, taken, seconds
+) -> None:
+    store = make_study()
+    vote(store, 1, read_answer({"position": 0, "question": 0, "choice": "left", "milliseconds": taken}))
+    (record,) = read_records(store)
+    assert (record.choice, record.seconds) == ("left", seconds)
+    assert progress(store)["votes"] == 1
 
 
 def test_a_study_is_written_whole_in_wal_mode_and_reopened(make_study, tmp_path) -> None:

@@ -64,13 +64,14 @@ def config_fields(cls: type) -> list[dataclasses.Field[Any]]:
 
 
 @lru_cache(maxsize=256)
-def _hints(cls: type) -> dict[str, Any]:
+def hints(cls: type) -> dict[str, Any]:
+    """Field → type, without what annotations add."""
     return get_type_hints(cls)
 
 
 def block(cls: type, name: str) -> type | None:
     """The dataclass behind field ``name`` (also when it may be null), or None for a plain value."""
-    hint = _hints(cls)[name]
+    hint = hints(cls)[name]
     for choice in (hint, *get_args(hint)):
         if isinstance(choice, type) and dataclasses.is_dataclass(choice):
             return choice

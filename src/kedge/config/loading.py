@@ -12,6 +12,7 @@ import yaml
 from pydantic import ValidationError
 
 from kedge.config import fields
+from kedge.config.booleans import booleans_for_numbers
 from kedge.config.compatibility import check
 from kedge.config.keys import algorithms_with, nearest_key
 from kedge.config.recipe_path import recipe_path
@@ -239,6 +240,8 @@ def _check_blocks(values: Mapping[str, Any], cls: type, path: str) -> None:
 
 
 def _build(value: Any, cls: type, path: str) -> Any:
+    if wrong := list(booleans_for_numbers(value, cls, path)):
+        raise ConfigError("; ".join(wrong))
     try:
         return adapter(cls).validate_python(value)
     except ValidationError as error:

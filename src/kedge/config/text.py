@@ -119,7 +119,9 @@ def _place(error: yaml.YAMLError) -> str:
 
 
 def apply_overrides(data: dict[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
-    """A copy of ``data`` with ``a.b=value`` written into it; values are YAML. ``model=NAME`` keeps how models are used.
+    """A copy of ``data`` with ``a.b=value`` written into it; ``model=NAME`` keeps how models are used.
+
+    Values are YAML, but for rewards, which are taken as they are written.
 
     Raises:
         ConfigError: for an item without ``=``, or a path through something that is not a block.
@@ -136,11 +138,24 @@ def apply_overrides(data: dict[str, Any], overrides: Iterable[str]) -> dict[str,
             # A block may be given by its name alone (algorithm: rocm); reaching into it makes it a block again.
             block[parent] = child if isinstance(child, dict) else {} if child is None else {SHORT: child}
             block = block[parent]
-        content = read_yaml(value, f"the value of {path}") if value.strip() else None
+        content = _content(path.strip(), value.strip())
         if path.strip() == "model" and isinstance(block.get(last), dict) and isinstance(content, str):
             content = {key: item for key, item in block[last].items() if key not in OF_ONE_MODEL} | {SHORT: content}
         block[last] = content
     return result
+
+
+# Rewards have a grammar of their own, in which ": " and " #" may stand. YAML are only {terms: …}, [a, b] and a text
+# that is quoted as a whole, which is how Python's keywords are written.
+_AS_WRITTEN = ("reward", "reward.terms", "watch.metrics")
+_YAML_AFTER_ALL = re.compile(r"""[{\[].*|"(?:[^"\\]|\\.)*"|'(?:[^']|'')*'""", re.DOTALL)
+
+
+def _content(path: str, value: str) -> Any:
+    """What ``value`` means at ``path``; None where it is empty."""
+    if path in _AS_WRITTEN and value and not _YAML_AFTER_ALL.fullmatch(value):
+        return value
+    return read_yaml(value, f"the value of {path}") if value else None
 
 
 # model=NAME replaces what says which model it is, and keeps how it is used: steps, size, precision, adapter. All other

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 _PLAIN = r"(?:[^\W\d]|[./~])[\w.:/~-]*"
@@ -18,6 +18,9 @@ _TERM = re.compile(
         (?(floor)\s*(?:,\s*(?P<level>base|[+-]?\d*\.?\d+(?:e[+-]?\d+)?)\s*)?\))
         (?(open)\s*\))""",
     re.VERBOSE | re.IGNORECASE,
+)
+_BETWEEN_COMMAS = re.compile(  # a bracket that stands in quotes closes nothing
+    r"""(?:\((?:"[^"]*"|'[^']*'|[^()"'])*\)|"[^"]*"|'[^']*'|[^,])+"""
 )
 _SIGN = re.compile(r"\s*([+-])\s*")
 _SETTING = re.compile(r"""\s*(?P<key>[A-Za-z_]\w*)\s*=\s*(?P<value>"[^"]*"|'[^']*'|[^\s,"']+)\s*(?:,|$)""")
@@ -63,7 +66,7 @@ def parse(text: str) -> tuple[Term, ...]:
     """Read a reward or a weighted sum of rewards.
 
     Raises:
-        ValueError: showing where reading stopped and what could stand there.
+        ValueError: showing where reading stopped and what could stand there; or floors only, or two for one reward.
     """
     terms: list[Term] = []
     position = len(text) - len(text.lstrip())
@@ -82,7 +85,20 @@ def parse(text: str) -> tuple[Term, ...]:
         position = term.end() + len(text[term.end() :]) - len(text[term.end() :].lstrip())
     if all(term.floor for term in terms):
         raise ValueError(f"the reward {text!r} has floors only: add a reward to rise towards")
+    _check_floors(text, terms)
     return tuple(terms)
+
+
+def _check_floors(text: str, terms: list[Term]) -> None:
+    """Refuse two floors of one reward: only one of them would hold."""
+    floors: dict[str, str] = {}
+    for term in terms:
+        if not term.floor:
+            continue
+        name = replace(term, floor="").text
+        if name in floors:
+            raise ValueError(f"the reward {text!r} has two floors for {name}, {floors[name]} and {term.text}: keep one")
+        floors[name] = term.text
 
 
 def with_floors(value: Any) -> Any:
@@ -105,9 +121,8 @@ def with_floors(value: Any) -> Any:
 
 def split_rewards(text: str) -> list[str]:
     """``"pickscore@emoji, vqa(model='a,b')"`` as a list: commas inside brackets and quotes separate nothing."""
-    parts = re.findall(r"""(?:\([^)]*\)|"[^"]*"|'[^']*'|[^,])+""", text)
     rewards = []
-    for part in parts:
+    for part in _BETWEEN_COMMAS.findall(text):
         if part.strip():
             rewards.append(part.strip())
     return rewards

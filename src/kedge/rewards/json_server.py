@@ -132,7 +132,7 @@ class JsonServer:
 
     def _refusal(self, path: str, error: urllib.error.HTTPError) -> Exception:
         """What an answer other than 200 means."""
-        said = f"HTTP {error.code}: {error.read(500).decode(errors='replace').strip()}"
+        said = f"HTTP {error.code}: {_beginning(error)}"
         if error.code in PASSING or error.code >= 500:
             return PassingError(said, _seconds(error.headers.get("Retry-After")))
         if target := error.headers.get("Location"):
@@ -218,6 +218,13 @@ def _noted(kind: type[http.client.HTTPConnection], sockets: list[socket.socket])
             sockets.append(self.sock)
 
     return Noted
+
+
+def _beginning(error: urllib.error.HTTPError) -> str:
+    """Of what a refusal says; empty where the connection breaks off meanwhile, for its status is known all the same."""
+    with suppress(OSError, http.client.HTTPException):
+        return error.read(500).decode(errors="replace").strip()
+    return ""
 
 
 def _seconds(value: str | None) -> float:

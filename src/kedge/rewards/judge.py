@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,8 @@ from kedge.registry import suggest
 from kedge.rewards.judge_templates import TEMPLATES, JudgeTemplate, number_after
 from kedge.rewards.preprocess import check_batch
 from kedge.rewards.vision_server import VisionServer
+
+log = logging.getLogger(__name__)
 
 PLACE = "{prompt}"
 
@@ -45,7 +48,10 @@ class Judge:
         unread: float = 0.0,
         workers: float = 8,
     ):
+        if workers < 1:
+            raise ValueError(f"judge: workers must be 1 or more, not {workers:g}")
         self.name, self.unread, self.workers = "judge", unread, int(workers)
+        self.warned = False
         self.template = _template(template, question, pattern)
         if source is None:
             raise ValueError("reward 'judge' asks a server: write judge@http://HOST:PORT/v1, or …/v1#MODEL")
@@ -59,13 +65,27 @@ class Judge:
         """
         images = check_batch(images, prompts)
         with ThreadPoolExecutor(self.workers) as pool:
-            scores = list(pool.map(self._score, to_uint8(images).numpy(), prompts))
+            answers = list(pool.map(self._ask, to_uint8(images).numpy(), prompts))
+        numbers = list(map(self.template.read, answers, prompts))
+        self._warn_of_silence(answers, numbers)
+        scores = []
+        for number in numbers:
+            scores.append(self.unread if number is None else number)
         return torch.tensor(scores, dtype=torch.float32, device=images.device)
 
-    def _score(self, pixels: NDArray[np.uint8], prompt: str) -> float:
-        answer = self.server.ask(Image.fromarray(pixels), self.template.question.replace(PLACE, prompt))
-        number = self.template.read(answer, prompt)
-        return self.unread if number is None else number
+    def _ask(self, pixels: NDArray[np.uint8], prompt: str) -> str:
+        return self.server.ask(Image.fromarray(pixels), self.template.question.replace(PLACE, prompt))
+
+    def _warn_of_silence(self, answers: list[str], numbers: list[float | None]) -> None:
+        """Say once that no answer of a batch was read: scores that are all alike teach nothing."""
+        if self.warned or any(number is not None for number in numbers):
+            return
+        self.warned = True
+        log.warning(
+            "reward 'judge': no number was read from any of %d answers, which score %g each; one of them ends %r. "
+            "Does the template, or the pattern, fit this model?",
+            *(len(answers), self.unread, answers[0][-80:]),
+        )
 
 
 def _template(name: str, question: str, pattern: str) -> JudgeTemplate:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
 Read = Callable[[str, str], float | None]
 NUMBER = r"(-?\d+(?:\.\d+)?)"
+SCORE = rf"Score[*_]*:[\s*_]*{NUMBER}"  # also **Score:** 8 and Score: **8**, as models write that know Markdown
 
 
 @dataclass(frozen=True)
@@ -32,8 +35,8 @@ def number_after(pattern: str) -> Read:
     """The last number that ``pattern`` (a regular expression with one group) finds in the answer."""
 
     def read(answer: str, prompt: str) -> float | None:
-        numbers = re.findall(pattern, answer)
-        return float(numbers[-1]) if numbers else None
+        numbers = _numbers(pattern, answer)
+        return numbers[-1] if numbers else None
 
     return read
 
@@ -42,10 +45,19 @@ def mean_after(pattern: str) -> Read:
     """The mean of all numbers that ``pattern`` finds in the answer: one for each aspect of a judgement."""
 
     def read(answer: str, prompt: str) -> float | None:
-        numbers = [float(number) for number in re.findall(pattern, answer)]
+        numbers = _numbers(pattern, answer)
         return sum(numbers) / len(numbers) if numbers else None
 
     return read
+
+
+def _numbers(pattern: str, answer: str) -> list[float]:
+    """What the group finds, as numbers, less what is none: ``[0-9.]+`` also finds the full stops of a sentence."""
+    numbers = []
+    for match in re.findall(pattern, answer):
+        with suppress(ValueError):
+            numbers.append(float(match.rstrip(".")))
+    return list(filter(math.isfinite, numbers))
 
 
 def yes_or_no(answer: str, prompt: str) -> float | None:
@@ -89,13 +101,13 @@ _RATIONAL = (
 )
 
 TEMPLATES = {
-    "unifiedreward": JudgeTemplate(_UNIFIED, number_after(rf"Final Score:\s*{NUMBER}"), "1 to 5", 1024),
-    "rationalrewards": JudgeTemplate(_RATIONAL, mean_after(rf"(?m)^\W*Score\W*{NUMBER}"), "1 to 4", 2048),
+    "unifiedreward": JudgeTemplate(_UNIFIED, number_after(rf"(?i)Final {SCORE}"), "1 to 5", 1024),
+    "rationalrewards": JudgeTemplate(_RATIONAL, mean_after(rf"(?im)^\W*Score\W*{NUMBER}"), "1 to 4", 2048),
     "yes": JudgeTemplate('Does this picture show "{prompt}"? Answer Yes or No.', yes_or_no, "0 or 1", 8),
     "ocr": JudgeTemplate("What is written in this picture? Answer with the words alone.", same_text, "0 to 1", 128),
     "rating": JudgeTemplate(
         'How well does this picture show "{prompt}", from 0 to 10? Think as long as you need, then end with: Score: N',
-        number_after(rf"Score:\s*{NUMBER}"),
+        number_after(rf"(?i){SCORE}"),
         "0 to 10",
         1024,
     ),

@@ -24,6 +24,7 @@ from kedge.rewards.json_server import JsonServer, PassingError, ServerError
 from kedge.rewards.preprocess import check_batch
 
 KEY_VARIABLE = "KEDGE_REWARD_KEY"
+LONGEST_TIMEOUT = 86400  # seconds: a day, for sockets and timers fail at numbers that are too large for them
 
 
 class RemoteReward:
@@ -41,8 +42,11 @@ class RemoteReward:
     def __init__(self, source: str | None, batch: float = 16, timeout: float = 120.0, attempts: float = 8):
         if not source:
             raise ValueError("reward 'remote' needs an address: write http://HOST:PORT/score (see kedge serve-reward)")
-        if batch < 1 or attempts < 1 or timeout <= 0:
-            raise ValueError(f"reward {source!r}: batch and attempts must be 1 or more, and timeout above 0")
+        if batch < 1 or attempts < 1 or not 0 < timeout <= LONGEST_TIMEOUT:
+            raise ValueError(
+                f"reward {source!r}: batch and attempts must be 1 or more, and timeout above 0 and at most "
+                f"{LONGEST_TIMEOUT} seconds, not {batch:g}, {attempts:g} and {timeout:g}"
+            )
         self.name, self.batch = "remote", int(batch)
         self.server = JsonServer(source, "reward server", KEY_VARIABLE, timeout=timeout, attempts=int(attempts))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -107,7 +108,7 @@ class RewardSpec:
             written: keys and values, as in ``NAME(key=value)``.
 
         Raises:
-            ValueError: it has no such setting (the nearest one is named), or the value is not a number.
+            ValueError: it has no such setting (the nearest one is named), or the value is not a finite number.
         """
         read: dict[str, str | float] = {}
         for key, value in written:
@@ -116,11 +117,17 @@ class RewardSpec:
                 raise ValueError(
                     f"reward {self.name!r} has no setting {key!r}.{suggest(key, self.settings)} It has: {known}"
                 )
-            try:
-                read[key] = value if isinstance(self.settings[key], str) else float(value)
-            except ValueError:
-                raise ValueError(f"reward {self.name!r}: {key} must be a number, not {value!r}") from None
+            read[key] = value if isinstance(self.settings[key], str) else self._number(key, value)
         return read
+
+    def _number(self, key: str, value: str) -> float:
+        try:
+            number = float(value)
+        except ValueError:
+            raise ValueError(f"reward {self.name!r}: {key} must be a number, not {value!r}") from None
+        if not math.isfinite(number):
+            raise ValueError(f"reward {self.name!r}: {key} must be a finite number, not {value!r}")
+        return number
 
     @property
     def licence(self) -> str:

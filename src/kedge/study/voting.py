@@ -14,7 +14,7 @@ from typing import Any, TypeGuard
 from kedge.study.store import Store
 
 CHOICES = ("left", "right", "tie")
-LONGEST = 24 * 3600 * 1000  # milliseconds that an answer can have taken
+LONGEST = 24 * 3600 * 1000  # milliseconds: what took longer was left open, and its time says nothing
 
 
 class Refused(Exception):
@@ -35,7 +35,7 @@ class Answer:
 
     Attributes:
         position, question: which answer this is, counted from 0.
-        milliseconds: how long it took, as the page measured it.
+        milliseconds: how long it took, as the page measured it; None where that is unknown, or more than a day.
         undone: how many answers the rater had taken back when they gave it; None where the page does not count.
     """
 
@@ -69,12 +69,13 @@ def read_answer(data: Any) -> Answer:
     if data.get("choice") not in CHOICES:
         raise Refused(400, f"choice must be one of {', '.join(CHOICES)}")
     taken = data.get("milliseconds")
-    if taken is not None and not (type(taken) is int and 0 <= taken <= LONGEST):
-        raise Refused(400, "milliseconds must be a whole number, up to a day")
+    if taken is not None and not (type(taken) is int and taken >= 0):
+        raise Refused(400, "milliseconds must be a whole number from 0")
     undone = data.get("undone")
     if undone is not None and not _whole(undone):
         raise Refused(400, "undone must be a whole number from 0")
-    return Answer(position, question, choice=data["choice"], milliseconds=taken, undone=undone)
+    known = taken if taken is not None and taken <= LONGEST else None
+    return Answer(position, question, choice=data["choice"], milliseconds=known, undone=undone)
 
 
 def _whole(number: Any) -> TypeGuard[int]:

@@ -69,6 +69,10 @@ def test_reads_floors():
         ("floor(clipscore)", "floors only"),
         ("hpsv2 + 2*floor(clipscore)", "weight of a floor is found"),
         ("hpsv2 - floor(clipscore)", "weight of a floor is found"),
+        (
+            "hpsv2 + floor(vqa@emoji, 0.2) + floor(vqa) + floor( vqa@emoji )",
+            r"two floors for vqa@emoji, floor\(vqa@emoji, 0\.2\) and floor\(vqa@emoji\): keep one",
+        ),
     ]:
         with pytest.raises(ValueError, match=message):
             parse(text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import subprocess
 import sys
 
@@ -102,6 +103,35 @@ def test_overrides_reach_into_blocks_and_do_not_change_what_they_override():
         "reward": "0.7*a + 0.3*b=c",
     }
     assert data == {"optimizer": {"lr": 1.0, "clip": 2.0}}
+
+
+ASKED = """judge(question="Rate {prompt}: how good, of 10?", pattern="Overall: ([0-9.]+)")@http://x/v1 + 0.5*vqa"""
+
+
+@pytest.mark.parametrize(
+    ("value", "content"),
+    [
+        (ASKED, ASKED),
+        ("\"my files/mine.py:calm\" + 2*vqa(question='Is it: #1?')", None),
+        ("hpsv2@/a/b #c", None),
+        (json.dumps(ASKED), ASKED),  # as Python's keywords are written
+        ("'hpsv2'", "hpsv2"),
+        ("{terms: hpsv2, floors: {vqa: base}}", {"terms": "hpsv2", "floors": {"vqa": "base"}}),
+        ("", None),
+    ],
+)
+def test_a_reward_is_taken_as_it_is_written_though_it_may_look_like_yaml(value, content):
+    expected = (content or value) if value else None
+    for key in ("reward", " reward "):
+        assert apply_overrides({}, [f"{key}={value}"]) == {"reward": expected}
+    assert apply_overrides({}, [f"watch.metrics={value}"]) == {"watch": {"metrics": expected}}
+
+
+def test_metrics_are_a_list_or_separated_by_commas_also_where_one_asks_a_question():
+    metrics = ASKED.replace(" + 0.5*vqa", "")
+    for value in (f"{metrics}, hpsv2@emoji", json.dumps([metrics, "hpsv2@emoji"])):
+        config = parse_config(apply_overrides(recipe(), [f"watch.metrics={value}"]))
+        assert config.watch.metrics == (metrics, "hpsv2@emoji")
 
 
 def test_a_block_may_be_given_by_its_first_key():

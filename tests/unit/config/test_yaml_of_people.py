@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 
 from helpers.training_world import recipe
 from kedge.config import ConfigError, load_config, parse_config
+from kedge.config.booleans import booleans_for_numbers
 from kedge.config.text import apply_overrides, read_yaml
 
 
@@ -62,3 +65,35 @@ def test_zeros_in_front_are_zeros_and_merge_keys_merge():
 def test_numbers_that_end_as_no_gradient_are_refused_before_anything_loads(key, value, says):
     with pytest.raises(ConfigError, match=says):
         parse_config(recipe(**{key: value}))
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("watch.evaluate_every=yes", "watch.evaluate_every: should be a whole number (got True)"),
+        ("training.seed=true", "training.seed: should be a whole number (got True)"),
+        ("optimizer.lr=on", "optimizer.lr: should be a number (got True)"),
+        ("optimizer.betas=[off, 0.9]", "optimizer.betas: should be a number (got False)"),
+        ("model.guidance=no", "model.guidance: should be a number (got False)"),
+        ("model.size=[512, true]", "model.size: should be a whole number (got True)"),
+        ("model.size=[[512, 512], [640, on]]", "model.size: should be a whole number (got True)"),
+        ("model.lora.rank=on", "model.lora.rank: should be a whole number (got True)"),
+        ("memory={vae_tile: yes}", "memory.vae_tile: should be a whole number (got True)"),
+        ("watch.held_out={source: emoji, count: yes}", "watch.held_out.count: should be a whole number (got True)"),
+        ("algorithm={name: 'helpers.training_world:Climb', beta: on}", "algorithm.beta: should be a number (got True)"),
+        ("training={seed: on, steps: on}", "training.seed: should be a whole number (got True); training.steps: sh"),
+    ],
+)
+def test_a_boolean_is_no_number(override, says):
+    with pytest.raises(ConfigError, match=re.escape(says)):
+        parse_config(apply_overrides(recipe(), [override]))
+
+
+def test_booleans_stay_where_they_are_taken():
+    settings = ["memory.vae_slicing=yes", "prompts.shuffle=off", "watch.guard=off", "backprop.checkpoint=on"]
+    config = parse_config(apply_overrides(recipe(), settings))
+    assert (config.memory.vae_slicing, config.prompts.shuffle, config.watch.guard) == (True, False, "off")
+    assert config.backprop.checkpoint
+    for hint in (bool | int, bool | float | None, Any, str, tuple[bool, ...], Literal[1, 2]):
+        assert list(booleans_for_numbers(True, hint, "key")) == []
+        assert list(booleans_for_numbers([True], hint, "key")) == []

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import socket
+import struct
 import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -74,6 +76,29 @@ def test_a_busy_server_is_asked_again_when_it_says():
     with http_server(busy) as url:
         assert replace(QUICK, url=url).ask("/") == [7]
     assert calls[1] - calls[0] >= 1
+
+
+@pytest.mark.parametrize("how", ["reset", "incomplete"])
+def test_a_refusal_that_breaks_off_is_tried_again_too(how):
+    calls = []
+
+    def break_off(handler):
+        handler.connection.sendall(b"HTTP/1.1 503 Busy\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nbu")
+        if how == "reset":
+            time.sleep(0.1)  # the client has read the status
+            handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            handler.connection.close()
+
+    def once(handler):
+        calls.append(1)
+        if len(calls) == 1:
+            break_off(handler)
+        else:
+            reply(handler, 200, b"[7]")
+
+    with http_server(once) as url:
+        assert replace(QUICK, url=url).ask("/") == [7]
+    assert len(calls) == 2
 
 
 def test_a_server_that_asks_for_too_long_a_wait_is_given_up_at_once():

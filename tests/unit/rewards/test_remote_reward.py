@@ -94,6 +94,9 @@ def test_settings_that_cannot_be_are_refused():
     for settings in ({"batch": 0}, {"timeout": 0}, {"attempts": 0}):
         with pytest.raises(ValueError, match="must be 1 or more"):
             RemoteReward("http://x/score", **settings)
+    for timeout in (1e12, float("inf"), float("nan")):
+        with pytest.raises(ValueError, match="timeout above 0 and at most 86400 seconds"):
+            RemoteReward("http://x/score", timeout=timeout)
     with pytest.raises(ValueError, match="kedge serve-reward"):
         load_reward("remote")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kedge.rewards import Term, describe, parse
+from kedge.rewards.expression import split_rewards
 
 
 @pytest.mark.parametrize(
@@ -78,6 +79,10 @@ def test_describes_a_sum():
         ("compressibility@/some/path", "takes no source"),
         ("hpsv2.1@emoji", "the emoji world has no 'hpsv2.1'; it has: pickscore"),
         ("alignment@/some/path", "alignment@http://HOST:PORT/v1"),
+        ("remote(batch=many)@http://x/score", "'remote': batch must be a number, not 'many'"),
+        ("remote(batch=inf)@http://x/score", "'remote': batch must be a finite number, not 'inf'"),
+        ("remote(batch=nan)@http://x/score", "batch must be a finite number, not 'nan'"),
+        ("remote(timeout=1e999, attempts=1)@http://x/score", "timeout must be a finite number, not '1e999'"),
         ("no_such_module_of_mine:fn", "no such module"),
         ("math:pi", "cannot be called"),
         ("math:sqroot", "Did you mean 'sqrt'"),
@@ -112,3 +117,16 @@ def test_paths_as_people_have_them():
             parse(text)
     with pytest.raises(ValueError, match=r"before the next reward$"):  # no word of paths
         parse("pickscore hpsv2")
+
+
+@pytest.mark.parametrize(
+    "rewards",
+    [
+        ["pickscore@emoji", "vqa(model='a,b')"],
+        ["""judge(question="a, b) or (c", pattern="Overall: ([0-9.]+)", unread=0)@http://x/v1""", "hpsv2"],
+        ["""z(vqa(question='(a), b', no=""))""", "hpsv3(pessimism=1, x=2)", '"my, file.py:f"'],
+        ["vqa(question='an open (bracket, and more')", "hpsv2"],
+    ],
+)
+def test_a_list_of_rewards_is_split_at_the_commas_between_them(rewards):
+    assert split_rewards(", ".join(rewards)) == rewards

@@ -5,6 +5,7 @@ const $ = (id) => document.getElementById(id);
 const body = document.body;
 const PAUSE = 140; // milliseconds for which a choice stays lit
 const POLL = 8000; // between two looks at a study that is paused
+const LONGEST = 86400000; // milliseconds: a day; a page may stand open for longer
 const SLOW = 1000; // milliseconds after which waiting for pictures is explained
 
 let state = null;
@@ -123,7 +124,7 @@ async function paused() {
 async function choose(choice) {
   if (busy || body.dataset.view !== "pair") return;
   busy = true;
-  const milliseconds = Math.max(0, Math.round(performance.now() - shownAt));
+  const milliseconds = Math.min(Math.max(0, Math.round(performance.now() - shownAt)), LONGEST);
   $(choice).classList.add("chosen");
   const [answer] = await Promise.all([
     ask("vote", { position: state.position, question: state.question, choice, milliseconds, undone: state.undone }),

@@ -56,6 +56,10 @@ def kedge(*arguments: str) -> str:
         ("0..1,7", ("0", "1", "7")),
         ("[1, 2],[3]", ("[1, 2]", "[3]")),
         ("1e-4,3e-4", ("1e-4", "3e-4")),
+        ('vqa(question="a, (b", no="c"),hpsv2', ('vqa(question="a, (b", no="c")', "hpsv2")),
+        ("judge(question='a, b')@x,hpsv2", ("judge(question='a, b')@x", "hpsv2")),
+        ("{name: grpo, group_size: [4, 8]},rlcm", ("{name: grpo, group_size: [4, 8]}", "rlcm")),
+        ("a cat's hat,a dog", ("a cat's hat", "a dog")),
     ],
 )
 def test_values_of_an_axis(text, values):

@@ -73,19 +73,19 @@ def test_a_base_model_that_was_measured_on_two_sets_of_prompts_is_two_records(tm
 
 
 @pytest.mark.parametrize(
-    ("scores", "kept"),
+    ("scores", "unchanged"),
     [({"oracle": 1.25}, True), ({"oracle": 1.25, "pickscore@emoji": 2.0}, False)],
     ids=["the same again", "more than before"],
 )
-def test_a_base_model_that_is_measured_again_stays_as_it_was(scores, kept):
+def test_a_base_model_that_is_measured_again_stays_as_it_was(scores, unchanged):
     """Another machine's rounding would move all that was compared with it."""
     base = replace(record("base"), curve={})
     again = replace(base, evaluations={"final": Evaluation("base", ("a cat", "a dog"), 0, _columns(scores))})
 
     joined = base.joined(again)
 
-    assert (joined is base) is kept
-    if not kept:
+    assert (joined is base) is unchanged
+    if not unchanged:
         assert set(joined.evaluations["final"].scores) == {"oracle", "pickscore@emoji"}
 
 

@@ -123,10 +123,10 @@ class CheckpointStore:
         yield from sorted(folders, reverse=True)
 
     def _forget_old(self, newest: int) -> None:
-        kept = 0
+        count = 0
         for step, path in list(self._newest_first()):
-            kept += step <= newest
-            if step > newest or kept > self.keep:
+            count += step <= newest
+            if step > newest or count > self.keep:
                 with suppress(OSError):
                     remove(path)
         for draft in self.folder.glob(".step-*"):  # left by a process that was killed while it wrote

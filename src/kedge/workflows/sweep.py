@@ -189,7 +189,7 @@ def _check_values(argument: str, values: Sequence[str]) -> None:
 
 def _values(text: str) -> Iterator[str]:
     """``a,b`` and ``0..2``; commas inside brackets and quotes separate nothing."""
-    for part in re.findall(r"(?:\[[^\]]*\]|\"[^\"]*\"|[^,])+", text) or [text]:
+    for part in _parts(text):
         between = _RANGE.match(part.strip())
         if between is None:
             yield part.strip()
@@ -197,6 +197,23 @@ def _values(text: str) -> Iterator[str]:
         first, last = int(between[1]), int(between[2])
         step = 1 if last >= first else -1
         yield from map(str, range(first, last + step, step))
+
+
+def _parts(text: str) -> list[str]:
+    """The text cut at its commas, but for those in quotes and in brackets of any kind, which may nest."""
+    parts, quote, depth = [""], "", 0
+    for character in text:
+        if quote:
+            quote = "" if character == quote else quote
+        elif character == '"' or (character == "'" and depth):  # alone it may be an apostrophe
+            quote = character
+        else:
+            depth += (character in "([{") - (character in ")]}")
+        if character == "," and not quote and depth <= 0:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return list(filter(None, parts)) or [text]
 
 
 def slurm_script(sweep: Sweep) -> str:

@@ -18,7 +18,7 @@ from kedge.evaluation.comparison import Comparison, compare
 from kedge.evaluation.frontier_report import frontier_section
 from kedge.evaluation.guard import judge_comparison
 from kedge.evaluation.judges import deciding
-from kedge.evaluation.records import BASE, TUNED, evaluation_folder, file_name, load_pair
+from kedge.evaluation.records import BASE, RIVAL, TUNED, evaluation_folder, file_name, load_pair, rival_role
 from kedge.evaluation.report_style import CSS
 from kedge.evaluation.result import Evaluation
 from kedge.evaluation.run_log import read_log
@@ -62,8 +62,8 @@ def write_report(
     """Write ``report.html`` into a run folder, from what is there: config, log, samples and evaluations.
 
     Args:
-        against: the evaluation to compare with, by its name in ``RUN/evaluation``; for another than the base the file
-            is called ``report-against-NAME.html``.
+        against: ``base``, or the name of another run that it was compared with; the file is then called
+            ``report-against-NAME.html``. Of a run that is itself called ``base`` it is ``against-base``.
         measured: the two evaluations to tell of; by default the largest in the folder.
 
     Raises:
@@ -71,9 +71,10 @@ def write_report(
     """
     run = _read(Path(run_folder))
     folder = evaluation_folder(run.folder)
-    ours, theirs = measured or load_pair(folder, TUNED, against)
-    name = "report.html" if against == BASE else f"report-against-{file_name(against)}.html"
-    return write_text(run.folder / name, _page(run, ours, theirs, against))
+    role = against if against == BASE or against.startswith(RIVAL) else rival_role(against)
+    ours, theirs = measured or load_pair(folder, TUNED, role)
+    name = "report.html" if role == BASE else f"report-{file_name(role)}.html"
+    return write_text(run.folder / name, _page(run, ours, theirs, role))
 
 
 def _read(folder: Path) -> _Run:
@@ -98,15 +99,13 @@ def _history(path: Path) -> list[str]:
     return list(read_json(path)["in_words"]) if path.is_file() else []
 
 
-def _page(run: _Run, ours: Evaluation | None, theirs: Evaluation | None, against: str) -> str:
-    sections = [_header(run)]
+def _page(run: _Run, ours: Evaluation | None, theirs: Evaluation | None, role: str) -> str:
+    sections, against = [_header(run)], role.removeprefix(RIVAL)
     if ours is not None and theirs is not None:
         ours, theirs = replace(ours, name="tuned"), replace(theirs, name=against)
         sections += _results(run, compare(ours, theirs), ours, theirs)
     else:
-        command = shlex.join(
-            ["kedge", "compare", str(run.folder), *([] if against == BASE else ["--against", against])]
-        )
+        command = shlex.join(["kedge", "compare", str(run.folder), *([] if role == BASE else ["--against", against])])
         sections.append(f'<p class="note">Not evaluated yet: <code>{escape(command)}</code> adds results.</p>')
         sections += _latest_sample(run)
     sections += transfer_section(run.folder)

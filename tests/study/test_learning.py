@@ -116,6 +116,15 @@ def test_only_the_last_layers_change_if_asked(make_study, clip, tmp_path) -> Non
     assert all(".layers.1." in key or "projection" in key or key == "logit_scale" for key in changed), changed
 
 
+def test_more_last_layers_than_there_are_are_all_layers(clip) -> None:
+    from kedge.study.fit import Scorer
+
+    def opened(layers: int) -> int:
+        return len(Scorer(clip, [], "cpu").trainable(layers))
+
+    assert opened(1) < opened(2) == opened(3) == opened(100)  # it has two
+
+
 def test_prompts_never_stand_on_both_sides_of_the_split() -> None:
     votes = [Comparison(f"p{i % 23}", Path("a"), Path(f"b{i}"), 1.0) for i in range(200)]
     parts = split(votes, 0.2, seed=4)

@@ -132,7 +132,7 @@ class Scorer:
         else:
             opened = []
             for tower in (model.vision_model.encoder.layers, model.text_model.encoder.layers):
-                opened += tower[len(tower) - layers :].parameters()
+                opened += tower[max(0, len(tower) - layers) :].parameters()  # of more than there are: all
             opened += [*model.visual_projection.parameters(), *model.text_projection.parameters(), model.logit_scale]
         for parameter in opened:
             parameter.requires_grad_(True)

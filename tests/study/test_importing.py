@@ -167,6 +167,28 @@ def test_kedge_reads_its_own_exports(make_study, tmp_path, name):
     assert len(back) == len(main_votes(store)) > 6
 
 
+def test_of_several_questions_the_first_is_imported_and_attention_checks_are_not(make_study, tmp_path, caplog):
+    store = make_study("clean", "ruined", pairs=8, raters=2, questions="preference,appeal,alignment", checks=0.5)
+    for pair, prompt in enumerate(("=1+1", "'quoted'"), start=1):
+        store.db.execute("UPDATE pair SET prompt = ? WHERE id = ?", (prompt, pair))
+    fill(store, lambda rng: 0.6)
+    file = store.folder / "votes.csv"
+    file.write_text(votes_csv(store))
+    write_import(read_judgements(file), file, tmp_path / "in")
+    imported = sorted(map(contents, read_import(tmp_path / "in")))
+    assert imported == sorted(map(contents, read_comparisons([store])))
+    assert {"=1+1", "'quoted'"} < {prompt for prompt, *_ in imported}
+    assert "preference, appeal, alignment: the votes on 'preference' are taken" in caplog.text
+    assert "24 attention checks are left out" in caplog.text
+    file.write_text(votes_csv(store).replace("True", "TRUE"))  # as a spreadsheet saves it
+    assert len(read_judgements(file)) == 16
+
+
+def test_questions_of_other_programs_are_no_reason_to_leave_rows_out(tmp_path, pictures):
+    rows = judged(tmp_path / "c.csv", "question,image_a,image_b,choice\nq,0.png,1.png,a\nr,2.png,3.png,b\n")
+    assert len(rows) == 2
+
+
 def contents(choice: Comparison) -> tuple[str, bytes, bytes, float]:
     return choice.prompt, choice.first.read_bytes(), choice.second.read_bytes(), choice.label
 

@@ -17,6 +17,7 @@ from urllib.parse import parse_qs, unquote, urlparse
 from kedge.files import text_lines
 from kedge.registry import suggest
 from kedge.study.label_studio import flat_tasks
+from kedge.study.own_votes import main_rows
 from kedge.study.ratings import Chosen, Picture, Rated
 from kedge.units import finite
 
@@ -187,7 +188,7 @@ def _choices(rows: Sequence[Row], columns: Mapping[str, str], folder: Path, file
     chosen, column = [], columns["choice"]
     values = {str(row.get(column)).strip() for row in rows}
     from_one = "2" in values and values <= {"1", "2", "tie", ""}  # some count the pictures from 1
-    for number, row in enumerate(rows, start=1):
+    for number, row in main_rows(rows, file):
         where = f"{file}, row {number}"
         names = _cell(row, columns["first"], where), _cell(row, columns["second"], where)
         value = _cell(row, column, where)

@@ -21,7 +21,7 @@ from PIL import Image
 from torch import Tensor
 
 from kedge.evaluation.statistics import Interval, jackknifed
-from kedge.files import replacing
+from kedge.files import check_new, replacing
 from kedge.pixels import as_rgb, from_uint8
 from kedge.rewards.aesthetic import LinearHead, save_head
 from kedge.rewards.clip import load_clip
@@ -70,10 +70,9 @@ def fit_ratings(
         held_out: share of pictures (of prompts, where there are enough) kept to measure the result.
 
     Raises:
-        ValueError: ``out`` exists, or there are too few ratings.
+        ValueError: ``out`` exists or cannot be written, or there are too few ratings.
     """
-    if out.exists():
-        raise ValueError(f"{out} exists: give another --out, or remove it first")
+    check_new(out)
     if len(ratings) < FEWEST:
         raise ValueError(f"{len(ratings)} ratings are too few to learn from: at least {FEWEST}, better hundreds")
     units = _units(ratings)

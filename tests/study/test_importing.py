@@ -254,6 +254,19 @@ def test_the_interval_of_a_rank_correlation_knows_which_ratings_are_alike(units,
     assert held / studies >= 0.92  # the error of the share is 2 %
 
 
+@pytest.mark.parametrize(
+    ("count", "rating", "words"),
+    [(10, float, "only 2 were held out: too few to say (--held-out)"), (40, lambda i: 3.0, "are all alike")],
+)
+def test_why_nothing_is_known_of_a_reward_is_said(tmp_path, pictures, count, rating, words):
+    rows = [Rated(f"p{i}", Picture(file.name, file=file), rating(i)) for i, file in enumerate((pictures * 2)[:count])]
+    write_import(rows, tmp_path / "r.csv", tmp_path / "in")
+    fit = fit_votes([tmp_path / "in"], tmp_path / "reward", backbone="emoji")
+    text = "\n".join(fit_summary(fit, 0))
+    assert f"how well it does on others is not known: {fit.unknown}" in text
+    assert words in text
+
+
 def test_a_rank_correlation_of_two_prompts_says_nothing():
     rng = np.random.default_rng(0)
     interval, _ = _agreement(rng.standard_normal(8), rng.standard_normal(8), np.repeat([0, 1], 4))

@@ -181,5 +181,5 @@ def _rating_summary(fit: RatingFit) -> list[str]:
         if low <= 0:
             lines.append("it cannot be distinguished from chance: more ratings, or raters who agree more, are needed")
     else:
-        lines.append("how well it does on others is not known: the ratings that were held out are all alike")
+        lines.append(f"how well it does on others is not known: {fit.unknown}")
     return [*lines, f"Train on it with: reward=aesthetic@{fit.folder}"]

@@ -97,6 +97,20 @@ def test_pictures_are_looked_for_in_the_folder_that_is_named(tmp_path, pictures)
     assert read_judgements(table, tmp_path)[0].image.file == tmp_path / "3.png"
 
 
+@pytest.mark.parametrize("name", ["cat #1.png", "what?.png", "a;b.png", "50%25.png", "http: a cat.png"])
+def test_a_picture_beside_the_file_is_found_whatever_signs_are_in_its_name(tmp_path, pictures, name):
+    file = pictures[3].rename(tmp_path / name)
+    table = [{"image": name, "rating": 1}, {"image": f"set/{name}", "rating": 2}]
+    rows = judged(tmp_path / "r.jsonl", "".join(json.dumps(row) + "\n" for row in table))
+    assert [row.image.file for row in rows] == [file, file]
+    assert len(read_import(write_import(rows, tmp_path / "r.jsonl", tmp_path / "in"))) == 2
+
+
+def test_an_address_that_is_longer_than_file_names_may_be_is_read_as_one(tmp_path, pictures):
+    (row,) = judged(tmp_path / "r.csv", f"image,rating\nhttps://example.org/x/3.png?key={'k' * 5000},1\n")
+    assert row.image.file == tmp_path / "3.png"
+
+
 @pytest.mark.parametrize(
     ("name", "text", "words"),
     [

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -242,11 +243,12 @@ def _picture(value: Any, folder: Path, where: str) -> Picture:
     if isinstance(value, bytes):
         return Picture(f"{hashlib.sha256(value).hexdigest()[:20]}{_suffix(value)}", data=value)
     address = urlparse(str(value))
-    name = parse_qs(address.query).get("d", [unquote(address.path)])[0]
-    for candidate in (folder / name.lstrip("/"), folder / Path(name).name):
-        if candidate.is_file():
-            mark = hashlib.sha256(str(candidate.resolve()).encode()).hexdigest()[:8]
-            return Picture(f"{candidate.stem}-{mark}{candidate.suffix}", file=candidate)
+    inside = parse_qs(address.query).get("d", [unquote(address.path)])[0]
+    for name in (str(value), inside):  # as it stands first: file names may have #, ? and % in them
+        for candidate in (folder / name.lstrip("/"), folder / Path(name).name):
+            if os.path.isfile(candidate):  # Path.is_file raises at the length of some addresses
+                mark = hashlib.sha256(str(candidate.resolve()).encode()).hexdigest()[:8]
+                return Picture(f"{candidate.stem}-{mark}{candidate.suffix}", file=candidate)
     if address.scheme in ("http", "https"):
         raise ValueError(f"{where}: {value} is on the web: fetch the pictures into a folder, and give it as --images")
     raise ValueError(f"{where}: there is no picture {value!r} in {folder}: give the pictures' folder with --images")

@@ -59,6 +59,8 @@ def test_ratings_in_a_table_with_any_separator(tmp_path, pictures, separator):
         ("choice", ("left", "right", "equal"), [0, 1, 0.5]),
         ("preferred", ("0", "1", "0.5"), [0, 1, 0.5]),
         ("winner", ("1", "2", "2"), [0, 1, 1]),
+        ("winner", ("1", "2", "Tie"), [0, 1, 0.5]),
+        ("winner", ("1.0", "2.0", "none"), [0, 1, 0.5]),
         ("better", ("0.png", "3.png", "4.png"), [0, 1, 0]),
         ("label_0", ("1", "0", "0.5"), [0, 1, 0.5]),
     ],
@@ -121,6 +123,9 @@ def test_an_address_that_is_longer_than_file_names_may_be_is_read_as_one(tmp_pat
             "jpg_0,jpg_1,label_0,caption\n3.png,3.png,inf,x\n",
             ("p.csv, row 1", "label_0 should be 1, 0 or 0.5, not 'inf'"),
         ),
+        ("p.csv", "jpg_0,jpg_1,label_0\n3.png,4.png,1\n3.png,4.png,2\n", ("row 2", "label_0", "0.5, not '2'")),
+        ("p.csv", "jpg_0,jpg_1,label_0\n3.png,4.png,-0.1\n", ("row 1", "label_0", "0.5, not '-0.1'")),
+        ("c.csv", "image_a,image_b,choice\n3.png,4.png,1\n3.png,4.png,3\n", ("row 2", "1 or 2", "not '3'")),
         ("r.csv", "image,rating\n99.png,1\n", ("row 1", "'99.png'", "--images")),
         (
             "r.csv",

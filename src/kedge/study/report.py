@@ -100,8 +100,8 @@ def warnings(analysis: Analysis) -> list[str]:
     lines = []
     if analysis.left is not None and analysis.left.excludes(0.5):
         lines.append(
-            f"Position bias: the left picture was chosen in {100 * analysis.left.value:.0f} % of decided votes "
-            f"(p {_p(analysis.left_p)}). Sides are balanced, so it widens the intervals but favours no model."
+            f"Position bias: the left picture was chosen in {100 * analysis.left.value:.0f} % of decided looks "
+            f"at a pair (p {_p(analysis.left_p)}). Sides are balanced, so it widens the intervals but favours no model."
         )
     for rater in analysis.raters:
         if rater.repeats >= 3 and rater.flipped / rater.repeats >= 0.5:

@@ -131,15 +131,15 @@ def test_position_bias_is_found_and_balance_keeps_it_out_of_the_result() -> None
 
 def test_raters_without_a_bias_are_seldom_told_one_however_many_questions_they_answer_at_one_look() -> None:
     """Three questions, of which nine answers in ten are that of the first: votes one by one sound in 20 % or more."""
-    rng, studies, asked, warned, by_votes = np.random.default_rng(0), 150, list(QUESTIONS.values())[:3], 0, 0
+    rng, studies, questions, warned, by_votes = np.random.default_rng(0), 150, list(QUESTIONS.values())[:3], 0, 0
     for _ in range(studies):
         votes = []
         for rater, pair in itertools.product(range(1, 5), range(15)):
             first, swapped = float(rng.random() < 0.6), bool(rng.random() < 0.5)
-            for question in asked:
+            for question in questions:
                 answer = first if rng.random() < 0.9 else float(rng.random() < 0.5)
                 votes.append(record(rater, pair, answer, swapped=swapped, question=question.key))
-        analysis = analyse(votes, asked, ["tuned", "base"])
+        analysis = analyse(votes, questions, ["tuned", "base"])
         warned += any("Position bias" in warning for warning in warnings(analysis))
         assert analysis.left is not None
         assert analysis.left.units == 60

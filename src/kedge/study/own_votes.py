@@ -26,27 +26,27 @@ def main_rows(rows: Iterable[Mapping[str, Any]], file: Path) -> list[Numbered]:
     if not numbered or not MARKS.issubset(numbered[0][1]):
         return numbered
     first = _without_checks(numbered, file)
-    questions = list(dict.fromkeys(str(row["question"]) for _, row in first))
+    questions = list(dict.fromkeys(str(row.get("question")) for _, row in first))
     if len(questions) > 1:
         log.warning(
             "%s answers %s: the votes on %r are taken (for others, leave only their rows in the file)",
             *(file, ", ".join(questions), questions[0]),
         )
-    kept: list[Numbered] = []
+    judgements: list[Numbered] = []
     for number, row in first:
-        if str(row["question"]) == questions[0]:
-            kept.append((number, {**row, "prompt": _plain(row.get("prompt"))}))
-    return kept
+        if str(row.get("question")) == questions[0]:
+            judgements.append((number, {**row, "prompt": _plain(row.get("prompt"))}))
+    return judgements
 
 
 def _without_checks(rows: list[Numbered], file: Path) -> list[Numbered]:
-    kept = []
+    judgements = []
     for number, row in rows:
-        if str(row["repeat"]).strip().lower() not in YES:
-            kept.append((number, row))
-    if len(kept) < len(rows):
-        log.warning("%s: %d attention checks are left out", file, len(rows) - len(kept))
-    return kept
+        if str(row.get("repeat")).strip().lower() not in YES:
+            judgements.append((number, row))
+    if len(judgements) < len(rows):
+        log.warning("%s: %d attention checks are left out", file, len(rows) - len(judgements))
+    return judgements
 
 
 def _plain(prompt: Any) -> str:

@@ -140,6 +140,17 @@ def check_writable(path: Path) -> None:
         raise ValueError(f"{path} cannot be written: {place} is read-only")
 
 
+def check_new(path: Path) -> None:
+    """Refuse a new file or folder that is there already or could not be made, before what goes into it is computed.
+
+    Raises:
+        ValueError: saying which of the two.
+    """
+    if path.exists():
+        raise ValueError(f"{path} exists: give another --out, or remove it first")
+    check_writable(path)
+
+
 def typed(path: object) -> str:
     """A path as one types it: in quotes where it has spaces or signs that a shell reads."""
     return shlex.quote(str(path))

@@ -22,6 +22,7 @@ from kedge.cli.run import explain
 from kedge.config import parse_config
 from kedge.evaluation.diversity import WITHIN
 from kedge.evaluation.levels import LEVELS
+from kedge.evaluation.report import write_report
 from kedge.export.card import VERDICT
 from kedge.training.run import train
 
@@ -199,6 +200,23 @@ def test_compare_with_another_run(run: Path, runs) -> None:
     assert (run / "report-against-second.html").exists()
     assert (run / "evaluation" / "grid-against-second.png").exists()
     assert "report" not in text  # a table for a file is nothing but the table
+
+
+@pytest.mark.parametrize("name", ["base", "tuned", "comparison"])
+def test_another_run_of_any_name_is_not_taken_for_the_base(name: str, run: Path, runs, tmp_path: Path) -> None:
+    (run / "README.md").write_text(f"# Card\n{VERDICT[0]}\n{VERDICT[1]}\n")
+    kedge("compare", run, "--count", 6)
+    ours = ("evaluation/base.json", "evaluation/tuned.json", "evaluation/comparison.json", "evaluation/grid.png")
+    before = {file: (run / file).read_bytes() for file in (*ours, "report.html", "README.md")}
+    other = shutil.copytree(runs[1], tmp_path / "others" / name)
+    text = kedge("compare", run, "--against", other, "--count", 6)
+    assert not any(level.title in text for level in LEVELS.values())
+    assert {file: (run / file).read_bytes() for file in before} == before
+    assert (run / "evaluation" / f"against-{name}.json").exists()
+    assert (run / f"report-against-{name}.html").exists()
+    report = write_report(run, against=f"against-{name}")  # found again by its name
+    assert report == run / f"report-against-{name}.html"
+    assert "Not evaluated yet" not in report.read_text()
 
 
 JUDGE = "helpers.training_world:dimness"

@@ -59,6 +59,8 @@ def test_ratings_in_a_table_with_any_separator(tmp_path, pictures, separator):
         ("choice", ("left", "right", "equal"), [0, 1, 0.5]),
         ("preferred", ("0", "1", "0.5"), [0, 1, 0.5]),
         ("winner", ("1", "2", "2"), [0, 1, 1]),
+        ("winner", ("1", "2", "Tie"), [0, 1, 0.5]),
+        ("winner", ("1.0", "2.0", "none"), [0, 1, 0.5]),
         ("better", ("0.png", "3.png", "4.png"), [0, 1, 0]),
         ("label_0", ("1", "0", "0.5"), [0, 1, 0.5]),
     ],
@@ -97,6 +99,20 @@ def test_pictures_are_looked_for_in_the_folder_that_is_named(tmp_path, pictures)
     assert read_judgements(table, tmp_path)[0].image.file == tmp_path / "3.png"
 
 
+@pytest.mark.parametrize("name", ["cat #1.png", "what?.png", "a;b.png", "50%25.png", "http: a cat.png"])
+def test_a_picture_beside_the_file_is_found_whatever_signs_are_in_its_name(tmp_path, pictures, name):
+    file = pictures[3].rename(tmp_path / name)
+    table = [{"image": name, "rating": 1}, {"image": f"set/{name}", "rating": 2}]
+    rows = judged(tmp_path / "r.jsonl", "".join(json.dumps(row) + "\n" for row in table))
+    assert [row.image.file for row in rows] == [file, file]
+    assert len(read_import(write_import(rows, tmp_path / "r.jsonl", tmp_path / "in"))) == 2
+
+
+def test_an_address_that_is_longer_than_file_names_may_be_is_read_as_one(tmp_path, pictures):
+    (row,) = judged(tmp_path / "r.csv", f"image,rating\nhttps://example.org/x/3.png?key={'k' * 5000},1\n")
+    assert row.image.file == tmp_path / "3.png"
+
+
 @pytest.mark.parametrize(
     ("name", "text", "words"),
     [
@@ -107,6 +123,9 @@ def test_pictures_are_looked_for_in_the_folder_that_is_named(tmp_path, pictures)
             "jpg_0,jpg_1,label_0,caption\n3.png,3.png,inf,x\n",
             ("p.csv, row 1", "label_0 should be 1, 0 or 0.5, not 'inf'"),
         ),
+        ("p.csv", "jpg_0,jpg_1,label_0\n3.png,4.png,1\n3.png,4.png,2\n", ("row 2", "label_0", "0.5, not '2'")),
+        ("p.csv", "jpg_0,jpg_1,label_0\n3.png,4.png,-0.1\n", ("row 1", "label_0", "0.5, not '-0.1'")),
+        ("c.csv", "image_a,image_b,choice\n3.png,4.png,1\n3.png,4.png,3\n", ("row 2", "1 or 2", "not '3'")),
         ("r.csv", "image,rating\n99.png,1\n", ("row 1", "'99.png'", "--images")),
         (
             "r.csv",
@@ -165,6 +184,28 @@ def test_kedge_reads_its_own_exports(make_study, tmp_path, name):
     )
     assert back == ours
     assert len(back) == len(main_votes(store)) > 6
+
+
+def test_of_several_questions_the_first_is_imported_and_attention_checks_are_not(make_study, tmp_path, caplog):
+    store = make_study("clean", "ruined", pairs=8, raters=2, questions="preference,appeal,alignment", checks=0.5)
+    for pair, prompt in enumerate(("=1+1", "'quoted'"), start=1):
+        store.db.execute("UPDATE pair SET prompt = ? WHERE id = ?", (prompt, pair))
+    fill(store, lambda rng: 0.6)
+    file = store.folder / "votes.csv"
+    file.write_text(votes_csv(store))
+    write_import(read_judgements(file), file, tmp_path / "in")
+    imported = sorted(map(contents, read_import(tmp_path / "in")))
+    assert imported == sorted(map(contents, read_comparisons([store])))
+    assert {"=1+1", "'quoted'"} < {prompt for prompt, *_ in imported}
+    assert "preference, appeal, alignment: the votes on 'preference' are taken" in caplog.text
+    assert "24 attention checks are left out" in caplog.text
+    file.write_text(votes_csv(store).replace("True", "TRUE"))  # as a spreadsheet saves it
+    assert len(read_judgements(file)) == 16
+
+
+def test_questions_of_other_programs_are_no_reason_to_leave_rows_out(tmp_path, pictures):
+    rows = judged(tmp_path / "c.csv", "question,image_a,image_b,choice\nq,0.png,1.png,a\nr,2.png,3.png,b\n")
+    assert len(rows) == 2
 
 
 def contents(choice: Comparison) -> tuple[str, bytes, bytes, float]:
@@ -230,6 +271,19 @@ def test_the_interval_of_a_rank_correlation_knows_which_ratings_are_alike(units,
         interval, _ = _agreement(x, rho * x + math.sqrt(1 - rho**2) * other, labels)
         held += interval.low < truth < interval.high
     assert held / studies >= 0.92  # the error of the share is 2 %
+
+
+@pytest.mark.parametrize(
+    ("count", "rating", "words"),
+    [(10, float, "only 2 were held out: too few to say (--held-out)"), (40, lambda i: 3.0, "are all alike")],
+)
+def test_why_nothing_is_known_of_a_reward_is_said(tmp_path, pictures, count, rating, words):
+    rows = [Rated(f"p{i}", Picture(file.name, file=file), rating(i)) for i, file in enumerate((pictures * 2)[:count])]
+    write_import(rows, tmp_path / "r.csv", tmp_path / "in")
+    fit = fit_votes([tmp_path / "in"], tmp_path / "reward", backbone="emoji")
+    text = "\n".join(fit_summary(fit, 0))
+    assert f"how well it does on others is not known: {fit.unknown}" in text
+    assert words in text
 
 
 def test_a_rank_correlation_of_two_prompts_says_nothing():

@@ -14,11 +14,13 @@ from helpers.study_votes import fill
 from kedge.evaluation.image_folder import read_image_folder
 from kedge.pixels import from_uint8
 from kedge.rewards import describe, load_reward
-from kedge.study.comparisons import Comparison, rater_agreement, read_comparisons, split
+from kedge.study.comparisons import Comparison, Split, rater_agreement, read_comparisons, split
 from kedge.study.fit import FitSettings, fit_preference
+from kedge.study.fit_rating import fit_ratings
 from kedge.study.records import read_records
 from kedge.study.report import write_study_report
 from kedge.study.simulate import Habits, oracle_look, simulate
+from kedge.workflows.study_fit import fit_votes
 from kedge.worlds.emoji.captions import train_prompts
 
 QUICK = FitSettings(epochs=6, batch_size=16, lr=3e-4)
@@ -114,6 +116,27 @@ def test_only_the_last_layers_change_if_asked(make_study, clip, tmp_path) -> Non
     changed = {key for key in before if key in after and not torch.equal(before[key], after[key])}
     assert changed
     assert all(".layers.1." in key or "projection" in key or key == "logit_scale" for key in changed), changed
+
+
+def test_a_reward_that_cannot_be_written_is_refused_before_anything_is_read_or_learnt(tmp_path) -> None:
+    (tmp_path / "notes").write_text("mine")
+    nothing, out = tmp_path / "nothing", tmp_path / "notes" / "reward"
+    for fit in (
+        lambda: fit_votes([nothing], out),
+        lambda: fit_preference(nothing, Split([], [], []), out),
+        lambda: fit_ratings(nothing, [], out, keep_backbone=True),
+    ):
+        with pytest.raises(ValueError, match=r"reward cannot be written: .*notes is a file"):
+            fit()
+
+
+def test_more_last_layers_than_there_are_are_all_layers(clip) -> None:
+    from kedge.study.fit import Scorer
+
+    def opened(layers: int) -> int:
+        return len(Scorer(clip, [], "cpu").trainable(layers))
+
+    assert opened(1) < opened(2) == opened(3) == opened(100)  # it has two
 
 
 def test_prompts_never_stand_on_both_sides_of_the_split() -> None:

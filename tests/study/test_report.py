@@ -134,6 +134,21 @@ def test_pick_a_pics_columns(voted, tmp_path) -> None:
     assert {row["label_0"] for row in pickapic_rows(voted)} == {0.0, 1.0}
 
 
+def test_a_place_that_cannot_be_written_is_named(voted, tmp_path) -> None:
+    file, folder = tmp_path / "notes", tmp_path / "votes.csv"
+    file.write_text("mine")
+    folder.mkdir()
+    for command, out, words in (
+        ("export", file / "votes.csv", f"{file} is a file"),
+        ("export", folder, "is a folder: name a file in it"),
+        ("report", file, f"{file} is a file"),
+        ("report", file / "deeper", f"{file} is a file"),
+    ):
+        with pytest.raises(ValueError, match=re.escape(words)):
+            study(command, voted.folder, "--out", out)
+    assert file.read_text() == "mine"
+
+
 def test_an_unknown_format_is_refused(voted, tmp_path) -> None:
     with pytest.raises(ValueError, match="must end in"):
         study("export", voted.folder, "--out", tmp_path / "x.doc")

@@ -1,7 +1,8 @@
 """Where a run keeps its evaluations: ``RUN/evaluation/base.json``, ``tuned.json``, and some of the pictures.
 
 These are the largest of the model as it is. Others of the same model, which answered other questions, stand beside them
-under the first digits of their key: ``tuned-1f3a90c2.json``.
+under the first digits of their key: ``tuned-1f3a90c2.json``. Another run that this one was compared with is
+``against-NAME.json``, whatever its folder is called.
 """
 
 from __future__ import annotations
@@ -20,11 +21,19 @@ from kedge.evaluation.image_folder import METADATA, read_image_folder, write_ima
 from kedge.evaluation.result import Evaluation
 
 BASE, TUNED = "base", "tuned"
+RIVAL = "against-"  # begins the role of another run, so that one called "base" or "tuned" is not taken for ours
+DIGITS = 8  # of a key, behind a role
+KEY = "[0-9a-f]" * DIGITS  # a pattern of them: "base-*" would be the base's and those of "base-line", too
 
 
 def file_name(name: str) -> str:
     """A name of a model as the name of a file."""
     return re.sub(r"[^\w.-]", "-", name).strip(".") or "model"
+
+
+def rival_role(name: str) -> str:
+    """The role of another run of this name that a run is compared with."""
+    return f"{RIVAL}{name}"
 
 
 def evaluation_folder(run: Path) -> Path:
@@ -98,7 +107,7 @@ def load_pair(folder: Path, ours: str, theirs: str) -> tuple[Evaluation | None, 
     second = load_record(folder, theirs)
     if first is None or second is None or paired(first, second):
         return first, second
-    for path in sorted(folder.glob(f"{glob.escape(file_name(theirs))}-*.json")):
+    for path in sorted(folder.glob(f"{glob.escape(file_name(theirs))}-{KEY}.json")):
         other = load_record(folder, path.stem)
         if other is not None and other.facts.get("plan") == first.facts.get("plan") and paired(first, other):
             return first, other
@@ -106,7 +115,7 @@ def load_pair(folder: Path, ours: str, theirs: str) -> tuple[Evaluation | None, 
 
 
 def _beside(role: str, key: str) -> str:
-    return f"{file_name(role)}-{key[:8]}"
+    return f"{file_name(role)}-{key[:DIGITS]}"
 
 
 def _size(evaluation: Evaluation) -> int:

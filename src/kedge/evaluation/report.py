@@ -18,7 +18,7 @@ from kedge.evaluation.comparison import Comparison, compare
 from kedge.evaluation.frontier_report import frontier_section
 from kedge.evaluation.guard import judge_comparison
 from kedge.evaluation.judges import deciding
-from kedge.evaluation.records import BASE, TUNED, evaluation_folder, file_name, load_pair
+from kedge.evaluation.records import BASE, RIVAL, TUNED, evaluation_folder, file_name, load_pair, rival_role
 from kedge.evaluation.report_style import CSS
 from kedge.evaluation.result import Evaluation
 from kedge.evaluation.run_log import read_log
@@ -75,8 +75,8 @@ def write_report(
     """Write ``report.html`` into a run folder, from what is there: config, log, samples and evaluations.
 
     Args:
-        against: the evaluation to compare with, by its name in ``RUN/evaluation``; for another than the base the file
-            is called ``report-against-NAME.html``.
+        against: ``base``, or the name of another run that it was compared with; the file is then called
+            ``report-against-NAME.html``. Of a run that is itself called ``base`` it is ``against-base``.
         measured: the two evaluations to tell of; by default the largest in the folder.
 
     Raises:
@@ -84,9 +84,10 @@ def write_report(
     """
     run = _read(Path(run_folder))
     folder = evaluation_folder(run.folder)
-    ours, theirs = measured or load_pair(folder, TUNED, against)
-    name = "report.html" if against == BASE else f"report-against-{file_name(against)}.html"
-    return write_text(run.folder / name, _page(run, ours, theirs, against))
+    role = against if against == BASE or against.startswith(RIVAL) else rival_role(against)
+    ours, theirs = measured or load_pair(folder, TUNED, role)
+    name = "report.html" if role == BASE else f"report-{file_name(role)}.html"
+    return write_text(run.folder / name, _page(run, ours, theirs, role))
 
 
 def _read(folder: Path) -> _Run:
@@ -112,9 +113,9 @@ def _history(path: Path) -> list[str]:
     return list(read_json(path)["in_words"]) if path.is_file() else []
 
 
-def _page(run: _Run, ours: Evaluation | None, theirs: Evaluation | None, against: str) -> str:
-    sections = [_header(run)]
-    command = shlex.join(["kedge", "compare", str(run.folder), *([] if against == BASE else ["--against", against])])
+def _page(run: _Run, ours: Evaluation | None, theirs: Evaluation | None, role: str) -> str:
+    sections, against = [_header(run)], role.removeprefix(RIVAL)
+    command = shlex.join(["kedge", "compare", str(run.folder), *([] if role == BASE else ["--against", against])])
     if ours is not None and run.gone_on(ours.facts.get("step")):
         sections.append(
             f'<p class="note">Evaluated at step {ours.facts["step"]}, and the run has gone on since: '
@@ -123,7 +124,7 @@ def _page(run: _Run, ours: Evaluation | None, theirs: Evaluation | None, against
         sections += _latest_sample(run)
     elif ours is not None and theirs is not None:
         ours, theirs = replace(ours, name="tuned"), replace(theirs, name=against)
-        sections += _results(run, compare(ours, theirs), ours, theirs)
+        sections += _results(run, compare(ours, theirs), ours, theirs, judged=role == BASE)
     else:
         sections.append(f'<p class="note">Not evaluated yet: <code>{escape(command)}</code> adds results.</p>')
         sections += _latest_sample(run)
@@ -183,10 +184,11 @@ def _lead(run: _Run) -> str:
     return f"{model}, fine-tuned towards {display(run.reward).title if run.reward else 'a reward'}."
 
 
-def _results(run: _Run, comparison: Comparison, ours: Evaluation, theirs: Evaluation) -> list[str]:
+def _results(run: _Run, comparison: Comparison, ours: Evaluation, theirs: Evaluation, *, judged: bool) -> list[str]:
+    """What a comparison found; a verdict only of one with the base, as in the terminal."""
     trained = deciding([run.reward], [change.metric for change in comparison.rewards])
     sections = []
-    if trained:
+    if trained and judged:
         verdict = judge_comparison(comparison, [run.reward])
         sections += [parts.verdict_card(verdict), parts.declines(verdict, theirs, ours)]
     if comparison.rewards:

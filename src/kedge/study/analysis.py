@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +18,7 @@ from kedge.study.agreement import krippendorff_alpha
 from kedge.study.questions import Question
 from kedge.study.rater_checks import RaterCheck, check_raters
 from kedge.study.records import Record, answer_times, column
+from kedge.study.sides import sides_chosen
 
 MODELS_TO_RANK = 3
 
@@ -59,7 +60,8 @@ class Analysis:
 
     Attributes:
         ranking: question → model → Bradley–Terry strength; only with three models or more.
-        left: share of the decided votes for the left picture, Wilson; ½ without position bias.
+        left: share of the showings of a pair to a rater in which the left picture was chosen, of those with a choice,
+            Wilson; ½ without position bias.
         left_p: two-sided sign test of that.
         seconds: quartiles of the time of an answer for each question.
     """
@@ -105,8 +107,7 @@ def analyse(
         quartiles = _quartiles(_about(records, question))
         if quartiles:
             seconds[question.key] = quartiles
-    choices = Counter(column(first, "choice"))
-    left, right = choices["left"], choices["right"]
+    left, right = sides_chosen(first)
     return Analysis(
         questions=tuple(questions),
         models=tuple(models),

@@ -23,7 +23,7 @@ from torch import Tensor
 from transformers import CLIPModel
 
 from kedge.evaluation.statistics import Interval, rate_interval
-from kedge.files import replacing
+from kedge.files import check_new, replacing
 from kedge.pixels import as_rgb, from_uint8
 from kedge.quiet import quiet_loading
 from kedge.rewards.clip import folder_tokenizer, read_config
@@ -132,7 +132,7 @@ class Scorer:
         else:
             opened = []
             for tower in (model.vision_model.encoder.layers, model.text_model.encoder.layers):
-                opened += tower[len(tower) - layers :].parameters()
+                opened += tower[max(0, len(tower) - layers) :].parameters()  # of more than there are: all
             opened += [*model.visual_projection.parameters(), *model.text_projection.parameters(), model.logit_scale]
         for parameter in opened:
             parameter.requires_grad_(True)
@@ -151,11 +151,10 @@ def fit_preference(
     """Fine-tune ``backbone`` (a transformers CLIP folder) on votes and write a reward folder.
 
     Raises:
-        ValueError: ``out`` exists.
+        ValueError: ``out`` exists, or cannot be written.
     """
     settings = settings or FitSettings()
-    if out.exists():
-        raise ValueError(f"{out} exists: give another --out, or remove it first")
+    check_new(out)
     everything = [*votes.train, *votes.validation, *votes.held_out]
     scorer = Scorer(backbone, everything, device)
     margins = scorer.all_margins(votes.train, settings.batch_size)

@@ -21,7 +21,7 @@ from PIL import Image
 from torch import Tensor
 
 from kedge.evaluation.statistics import Interval, jackknifed
-from kedge.files import replacing
+from kedge.files import check_new, replacing
 from kedge.pixels import as_rgb, from_uint8
 from kedge.rewards.aesthetic import LinearHead, save_head
 from kedge.rewards.clip import load_clip
@@ -29,6 +29,7 @@ from kedge.study.ratings import Rating
 
 STRENGTHS = torch.logspace(-4, 3, 29, dtype=torch.float64)  # λ, for features of unit length
 FEWEST = 10  # ratings
+FEWEST_HELD_OUT = 5  # ratings of which a rank correlation is made
 FEWEST_UNITS = 3  # prompts or pictures of which an interval is made
 HEAD, CLIP = "head.pth", "clip"
 Floats = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
@@ -39,9 +40,10 @@ class RatingFit:
     """What came out.
 
     Attributes:
-        rank: Spearman's correlation with the ratings of held-out pictures; None where these are all alike.
+        rank: Spearman's correlation with the ratings of held-out pictures; None where these cannot say.
         explained: R² there.
         strength: the λ that was chosen.
+        unknown: why there is no ``rank``, in words.
     """
 
     folder: Path
@@ -50,6 +52,7 @@ class RatingFit:
     rank: Interval | None
     explained: float
     strength: float
+    unknown: str = ""
 
 
 def fit_ratings(
@@ -70,10 +73,9 @@ def fit_ratings(
         held_out: share of pictures (of prompts, where there are enough) kept to measure the result.
 
     Raises:
-        ValueError: ``out`` exists, or there are too few ratings.
+        ValueError: ``out`` exists or cannot be written, or there are too few ratings.
     """
-    if out.exists():
-        raise ValueError(f"{out} exists: give another --out, or remove it first")
+    check_new(out)
     if len(ratings) < FEWEST:
         raise ValueError(f"{len(ratings)} ratings are too few to learn from: at least {FEWEST}, better hundreds")
     units = _units(ratings)
@@ -81,9 +83,17 @@ def fit_ratings(
     features = _features(backbone, ratings, device, progress or (lambda text: None))
     values = torch.tensor([rating.rating for rating in ratings], dtype=torch.float64)
     weights, bias, strength = ridge(features[~judged], values[~judged])
-    predicted = (features[judged] @ weights + bias).numpy()
-    rank, explained = _agreement(predicted, values[judged].numpy(), np.array(units)[judged.numpy()])
-    fit = RatingFit(out, len(ratings), held_out=int(judged.sum()), rank=rank, explained=explained, strength=strength)
+    predicted, rated = (features[judged] @ weights + bias).numpy(), values[judged].numpy()
+    rank, explained = _agreement(predicted, rated, np.array(units)[judged.numpy()])
+    fit = RatingFit(
+        out,
+        len(ratings),
+        held_out=len(rated),
+        rank=rank,
+        explained=explained,
+        strength=strength,
+        unknown=_unknown(predicted, rated),
+    )
     _save(weights, bias, backbone if keep_backbone else None, fit)
     return fit
 
@@ -154,7 +164,7 @@ def _agreement(
     """
     spread = float(((rated - rated.mean()) ** 2).sum())
     explained = 1 - float(((rated - predicted) ** 2).sum()) / spread if spread else 0.0
-    if not spread or len(rated) < 5 or np.ptp(predicted) == 0:
+    if _unknown(predicted, rated):
         return None, explained
     z, without = _fishers_z(predicted, rated), []
     for unit in np.unique(units):
@@ -166,6 +176,17 @@ def _agreement(
         return Interval(rho, -1.0, 1.0, count), explained
     ends = jackknifed(z, without)
     return Interval(rho, math.tanh(ends.low), high=math.tanh(ends.high), units=count), explained
+
+
+def _unknown(predicted: Floats, rated: Floats) -> str:
+    """Why held-out ratings do not say how good a reward is; empty where they do."""
+    if len(rated) < FEWEST_HELD_OUT:
+        return f"only {len(rated)} were held out: too few to say (--held-out)"
+    if np.ptp(rated) == 0:
+        return "the ratings that were held out are all alike"
+    if np.ptp(predicted) == 0:
+        return "it scores all pictures that were held out alike"
+    return ""
 
 
 def _fishers_z(x: Floats, y: Floats) -> float:

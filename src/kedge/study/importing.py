@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from urllib.parse import parse_qs, unquote, urlparse
 from kedge.files import text_lines
 from kedge.registry import suggest
 from kedge.study.label_studio import flat_tasks
+from kedge.study.own_votes import main_rows
 from kedge.study.ratings import Chosen, Picture, Rated
 from kedge.units import finite
 
@@ -33,6 +35,7 @@ USUAL = {
 }
 FIRST = {"a", "0", "first", "left", "image_a", "image_0", "image1", "1st"}
 SECOND = {"b", "1", "second", "right", "image_b", "image_1", "image2", "2nd"}
+LABEL = "label_0"  # Pick-a-Pic's column: how far the first one won, where others name the winner
 TIE = {"tie", "equal", "both", "neither", "same", "0.5", "draw", "none"}
 
 
@@ -185,14 +188,14 @@ def _ratings(rows: Iterable[Row], columns: Mapping[str, str], folder: Path, file
 
 def _choices(rows: Sequence[Row], columns: Mapping[str, str], folder: Path, file: Path) -> list[Chosen]:
     chosen, column = [], columns["choice"]
-    values = {str(row.get(column)).strip() for row in rows}
-    from_one = "2" in values and values <= {"1", "2", "tie", ""}  # some count the pictures from 1
-    for number, row in enumerate(rows, start=1):
+    values = {_word(row.get(column)) for row in rows}
+    from_one = column != LABEL and "2" in values and values <= {"1", "2", "", *TIE}  # some count the pictures from 1
+    for number, row in main_rows(rows, file):
         where = f"{file}, row {number}"
         names = _cell(row, columns["first"], where), _cell(row, columns["second"], where)
         value = _cell(row, column, where)
-        if from_one and str(value).strip() in ("1", "2"):
-            value = int(value) - 1
+        if from_one and _word(value) in ("1", "2"):
+            value = int(_word(value)) - 1
         preferred = _preferred(value, column, names, where)
         first, second = (_picture(name, folder, where) for name in names)
         chosen.append(Chosen(_prompt(row, columns), first, second, preferred))
@@ -204,19 +207,32 @@ def _preferred(value: Any, column: str, names: tuple[Any, Any], where: str) -> f
 
     ``label_0`` of Pick-a-Pic is 1 where the first one won; all other columns name the winner.
     """
-    if column == "label_0":
-        try:
-            return 1.0 - finite(value)
-        except ValueError:
-            raise ValueError(f"{where}: {column} should be 1, 0 or 0.5, not {value!r}") from None
-    text = str(value).strip().lower().removesuffix(".0")
+    if column == LABEL:
+        return 1.0 - _share(value, where)
+    text = _word(value)
     for preferred, words in ((0.0, FIRST), (1.0, SECOND), (0.5, TIE)):
         if text in words:
             return preferred
     if value in names and names[0] != names[1]:
         return float(names.index(value))
-    choices = "a or b, left or right, 0 or 1, a picture's name, or tie"
+    choices = "a or b, left or right, 0 or 1 (or 1 or 2, where the whole column is), a picture's name, or tie"
     raise ValueError(f"{where}: {column} should be {choices}; not {value!r}")
+
+
+def _share(value: Any, where: str) -> float:
+    """How far the first picture won: 1, 0, or between."""
+    try:
+        share = finite(value)
+        if 0 <= share <= 1:
+            return share
+    except ValueError:
+        pass
+    raise ValueError(f"{where}: {LABEL} should be 1, 0 or 0.5, not {value!r}")
+
+
+def _word(value: Any) -> str:
+    """A cell as it is compared: pandas writes whole numbers as 1.0 where a cell of the column is empty."""
+    return str(value).strip().lower().removesuffix(".0")
 
 
 def _cell(row: Row, column: str, where: str) -> Any:
@@ -241,11 +257,12 @@ def _picture(value: Any, folder: Path, where: str) -> Picture:
     if isinstance(value, bytes):
         return Picture(f"{hashlib.sha256(value).hexdigest()[:20]}{_suffix(value)}", data=value)
     address = urlparse(str(value))
-    name = parse_qs(address.query).get("d", [unquote(address.path)])[0]
-    for candidate in (folder / name.lstrip("/"), folder / Path(name).name):
-        if candidate.is_file():
-            mark = hashlib.sha256(str(candidate.resolve()).encode()).hexdigest()[:8]
-            return Picture(f"{candidate.stem}-{mark}{candidate.suffix}", file=candidate)
+    inside = parse_qs(address.query).get("d", [unquote(address.path)])[0]
+    for name in (str(value), inside):  # as it stands first: file names may have #, ? and % in them
+        for candidate in (folder / name.lstrip("/"), folder / Path(name).name):
+            if os.path.isfile(candidate):  # Path.is_file raises at the length of some addresses
+                mark = hashlib.sha256(str(candidate.resolve()).encode()).hexdigest()[:8]
+                return Picture(f"{candidate.stem}-{mark}{candidate.suffix}", file=candidate)
     if address.scheme in ("http", "https"):
         raise ValueError(f"{where}: {value} is on the web: fetch the pictures into a folder, and give it as --images")
     raise ValueError(f"{where}: there is no picture {value!r} in {folder}: give the pictures' folder with --images")

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kedge.files import replacing, text_lines
+from kedge.files import check_new, replacing, text_lines
 from kedge.study.comparisons import Comparison
 
 FACTS, ROWS, PICTURES = "imported.json", "rows.jsonl", "pictures"
@@ -73,10 +73,9 @@ def write_import(rows: list[Rated] | list[Chosen], source: Path, folder: Path) -
     """Write what was read of ``source`` as a folder that ``kedge study fit`` takes.
 
     Raises:
-        ValueError: ``folder`` exists, or there is nothing.
+        ValueError: ``folder`` exists or cannot be written, or there is nothing.
     """
-    if folder.exists():
-        raise ValueError(f"{folder} exists: give another --out, or remove it first")
+    check_new(folder)
     if not rows:
         raise ValueError(f"{source} holds no judgement that could be read")
     kind = "ratings" if isinstance(rows[0], Rated) else "choices"

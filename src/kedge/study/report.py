@@ -13,6 +13,7 @@ from kedge.evaluation.report_parts import elements, facts, scrollable, table_htm
 from kedge.evaluation.report_style import CSS
 from kedge.evaluation.statistics import Interval
 from kedge.evaluation.tables import Cell, Table
+from kedge.files import check_writable
 from kedge.study.analysis import Analysis, Contest, analyse, to_dict
 from kedge.study.export import votes_csv
 from kedge.study.figure import preference_chart
@@ -35,8 +36,10 @@ def write_study_report(store: Store, out: Path | None = None, *, exclude: Sequen
         exclude: raters (``r3``) whose votes are left out, and named in the report.
 
     Raises:
-        ValueError: there are no votes, or no such rater.
+        ValueError: there are no votes, or no such rater, or ``out`` cannot be written.
     """
+    folder = out or store.folder / "report"
+    check_writable(folder / "report.html")  # before anything is computed
     records = read_records(store)
     unknown = sorted(set(exclude).difference(record.rater for record in records))
     if unknown:
@@ -47,7 +50,6 @@ def write_study_report(store: Store, out: Path | None = None, *, exclude: Sequen
             included.append(record)
     models = list(model_facts(store))
     analysis = analyse(included, store.facts().questions, models, seed=store.facts().design.seed)
-    folder = out or store.folder / "report"
     folder.mkdir(parents=True, exist_ok=True)
     chart = preference_chart(analysis.contests, analysis.questions)
     numbers = {"excluded": list(exclude), **to_dict(analysis)}
@@ -98,8 +100,8 @@ def warnings(analysis: Analysis) -> list[str]:
     lines = []
     if analysis.left is not None and analysis.left.excludes(0.5):
         lines.append(
-            f"Position bias: the left picture was chosen in {100 * analysis.left.value:.0f} % of decided votes "
-            f"(p {_p(analysis.left_p)}). Sides are balanced, so it widens the intervals but favours no model."
+            f"Position bias: the left picture was chosen in {100 * analysis.left.value:.0f} % of decided looks "
+            f"at a pair (p {_p(analysis.left_p)}). Sides are balanced, so it widens the intervals but favours no model."
         )
     for rater in analysis.raters:
         if rater.repeats >= 3 and rater.flipped / rater.repeats >= 0.5:

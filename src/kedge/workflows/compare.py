@@ -142,15 +142,15 @@ def _with_transfer(evaluator: TargetEvaluator, run: Stored, texts: Sequence[str]
 
 
 def _both(evaluator: TargetEvaluator, run: Stored, against: Stored) -> tuple[Evaluation, Evaluation, str]:
-    """Ours, theirs, and the name under which theirs is kept in the run folder."""
-    from kedge.evaluation.records import BASE, evaluation_folder
+    """Ours, theirs, and the role under which theirs is kept in the run folder: BASE for the base alone."""
+    from kedge.evaluation.records import BASE, evaluation_folder, rival_role
 
-    if against == "base":
+    if against == BASE:
         pair = evaluator.run(run)
         assert pair.base is not None
         return replace(pair.tuned, name="tuned"), replace(pair.base, name=BASE), BASE
     ours = evaluator.run(run, base=False).tuned
-    role = Path(str(run_path(against))).resolve().name
+    role = rival_role(Path(str(run_path(against))).resolve().name)
     other = evaluator.run(against, base=False, keep_in=evaluation_folder(Path(str(run_path(run)))), role=role)
     return ours, other.tuned, role
 
@@ -165,7 +165,7 @@ def _conclude(run: Path, ours: Evaluation, theirs: Evaluation, role: str) -> Run
     from kedge.evaluation.report import write_report
     from kedge.runs.folder import RunFolder
 
-    folder, suffix = evaluation_folder(run), "" if role == BASE else f"-against-{role}"
+    folder, suffix = evaluation_folder(run), "" if role == BASE else f"-{role}"
     comparison = conclude(folder, ours, theirs, suffix)
     trained = load_config(run / "config.yaml").reward
     judged = role == BASE and deciding([trained], [change.metric for change in comparison.rewards])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kedge.files import typed
+from kedge.files import check_writable, typed
 from kedge.workflows.study_sources import RESEEDED, Drawing, find_prompts, find_sources
 
 if TYPE_CHECKING:
@@ -155,12 +155,13 @@ def export_votes(store: Store, path: Path) -> None:
     """Write the votes: .parquet and pickapic….csv as Pick-a-Pic has them, .jsonl for D3PO, any other .csv plain.
 
     Raises:
-        ValueError: for another ending.
+        ValueError: for another ending, or a place that cannot be written.
     """
     from kedge.study.export import TEXTS, write_pickapic_parquet
 
     if path.suffix not in (".parquet", ".jsonl", ".csv"):
         raise ValueError(f"--out {path}: the name must end in .csv, .parquet or .jsonl")
+    check_writable(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".parquet":
         write_pickapic_parquet(store, path)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kedge.files import typed
+from kedge.files import check_new, typed
 
 if TYPE_CHECKING:
     from kedge.study.comparisons import Comparison
@@ -49,7 +49,7 @@ def fit_votes(
         progress: is called with a line of text after each epoch.
 
     Raises:
-        ValueError: ``out`` exists, or there are too few votes.
+        ValueError: ``out`` exists or cannot be written, or there are too few votes.
         MissingWeightsError: the backbone is not on this machine; the message says how to fetch it.
     """
     from kedge.devices import find_device
@@ -58,6 +58,7 @@ def fit_votes(
     from kedge.study.fit import FitSettings
     from kedge.study.fit_rating import fit_ratings
 
+    check_new(out)
     stores, votes, ratings = _judgements(list(map(Path, sources)), question)
     place = str(find_device(device))
     if ratings and votes:
@@ -180,5 +181,5 @@ def _rating_summary(fit: RatingFit) -> list[str]:
         if low <= 0:
             lines.append("it cannot be distinguished from chance: more ratings, or raters who agree more, are needed")
     else:
-        lines.append("how well it does on others is not known: the ratings that were held out are all alike")
+        lines.append(f"how well it does on others is not known: {fit.unknown}")
     return [*lines, f"Train on it with: reward=aesthetic@{fit.folder}"]

@@ -13,7 +13,7 @@ from PIL import Image
 
 from kedge.evaluation import evaluate, image_grid
 from kedge.evaluation.picture_files import save_picture
-from kedge.evaluation.records import BASE, TUNED, evaluation_folder, load_record, save_record
+from kedge.evaluation.records import BASE, TUNED, evaluation_folder, load_pair, load_record, rival_role, save_record
 from kedge.evaluation.report import write_report
 
 VOID = {"meta", "img", "br", "path", "use"}
@@ -172,10 +172,22 @@ def test_prompts_made_of_html_are_shown_as_text(run: Path) -> None:
 def test_against_another_run(run: Path) -> None:
     folder = evaluation_folder(run)
     other = load_record(folder, "base")
-    save_record(folder, other, "runs/other")
+    save_record(folder, other, rival_role("runs/other"))
     path = write_report(run, against="runs/other")
     assert path.name == "report-against-runs-other.html"
     assert "Higher than runs/other" in read(path)[0]
+
+
+def test_the_base_is_not_looked_for_among_the_records_of_other_runs(run: Path) -> None:
+    folder = evaluation_folder(run)
+    tuned, other = (load_record(folder, name) for name in (TUNED, BASE))
+    facts = {"plan": "same", "key": "0" * 16}
+    save_record(folder, replace(tuned, facts=facts), TUNED)
+    save_record(folder, replace(other, prompts=other.prompts[::-1]), BASE)  # answered another question
+    save_record(folder, replace(other, facts=facts), "base-line")
+    assert load_pair(folder, TUNED, BASE)[1] is None
+    save_record(folder, replace(other, facts=facts), "base-00000000")
+    assert load_pair(folder, TUNED, BASE)[1] is not None
 
 
 def test_records_round_trip_with_pictures(run: Path, tmp_path: Path) -> None:

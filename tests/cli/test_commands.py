@@ -151,6 +151,15 @@ def test_training_from_a_file_with_changes_and_going_on_with_the_run(tmp_path, c
     assert is_run(tmp_path / "runs" / "my-2")
 
 
+def test_a_training_says_which_step_its_judges_chose(tmp_path, command):
+    judge = {"watch__metrics": ["helpers.training_world:dimness"], "watch__evaluate_every": 2, "watch__guard": "best"}
+    write_recipe(tmp_path, reward="helpers.training_world:redness", training__steps=2, **judge)
+    done = command("train", "my.yaml")
+    assert done.returncode == 0, done.stderr
+    assert "The result is step " in done.stdout
+    assert "The result is step " not in command("train", "my.yaml", "watch.guard=warn").stdout
+
+
 def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path, command):
     climb = {"name": "helpers.training_world:Climb", "interrupt": 3}
     write_recipe(tmp_path, algorithm=climb, training__steps=1000)

@@ -87,6 +87,12 @@ MISTAKES: list[tuple[tuple[str, ...], tuple[str, ...]]] = [
     (("frontier", "runs/first", "--strengths", "0,nan"), ("--strengths", "'0,nan'", "numbers from 0 on")),
     (("eval", "emoji-lcm", "--metrics", "oracle", "--scale", "oracle=inf"), ("--scale", "NAME=FACTOR", "oracle=inf")),
     (("sweep", "emoji-rocm", "training.seed=0..1", "--format", "slurm"), ("--format slurm", "add --list")),
+    (
+        ("sample", "runs/frist", "--prompt", "a cat"),
+        ("no run at runs/frist", "Did you mean 'first'", "Runs in runs: first"),
+    ),
+    (("eval", "runs/none", "--metrics", "oracle"), ("no run at runs/none", "Runs in runs: first")),
+    (("compare", "runs/none"), ("no run at runs/none", "Runs in runs: first")),
     (("export", "folder"), ("folder", "not a run folder", "kedge train")),
     (("compare", "folder"), ("folder", "not a run folder", "kedge train")),
     (("study", "serve", "folder"), ("folder", "not a study", "kedge study new")),

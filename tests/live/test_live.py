@@ -230,3 +230,18 @@ def test_the_page_in_a_browser(browser, trained, tmp_path, context):
         page.screenshot(path=str(tmp_path / "page.png"), full_page=True)
         page.context.close()
     assert not problems
+
+
+@pytest.mark.parametrize("ends", [(0.00125, 0.01), (-0.0123, 0.0456), (-1.23e-10, -3.21e-10)])
+def test_the_numbers_beside_a_curve_are_whole(browser, tmp_path, ends):
+    run = write_run(tmp_path / "one")
+    points = [{"step": step, "lr": value} for step, value in enumerate(ends)]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(point) + "\n" for point in points))
+    with Serving(live_server([run], port=0, device="cpu")) as server:
+        page = browser.new_page()
+        page.goto(server.url, timeout=90_000)
+        page.wait_for_selector('#charts svg[aria-label^="lr:"] text', state="attached", timeout=60_000)
+        lefts = page.evaluate("[...document.querySelectorAll('#charts text')].map((text) => text.getBBox().x)")
+        page.context.close()
+    assert len(lefts) == 5
+    assert min(lefts) >= 0

@@ -32,8 +32,8 @@ def train_command(
     with interruptible():
         run = train(recipe, *(overrides or []), out=out, resume=resume, start_from=start_from)
     folder = run.folder
-    if run.stopped:
-        print(run.stopped)
+    for sentence in filter(None, (run.stopped, run.choice)):
+        print(sentence)
     print(f"spent    {run.spent}")
     print(f"run      {folder.path}")
     places = {"samples": folder.samples, "adapter": folder.lora, "report": folder.report}

@@ -34,6 +34,7 @@ from kedge.rewards.expression import with_floors
 __all__ = ["ConfigError", "dump", "load_config", "parse_config", "parse_model"]
 
 log = logging.getLogger(__name__)
+BUILDING_ON = ("from", "extends", "include", "preset")  # how other programs' files name the file that they change
 
 
 def load_config(recipe: str | Path, overrides: Iterable[str] = (), *, to_train: bool = True) -> RunConfig:
@@ -219,6 +220,11 @@ def _check_keys(
 
 def _hint(key: str, full: str, block: list[str]) -> str:
     """What to write instead of an unknown key; empty where nobody knows."""
+    if full in BUILDING_ON:
+        return (
+            f" A recipe has no {key!r}: kedge init PRESET > my.yaml writes one out to change, or give changes on the "
+            "command line: kedge train PRESET KEY=VALUE."
+        )
     name, colon, value = key.partition(":")
     if colon and name in block:
         return f" A space goes behind the colon: {name}: {value}."

@@ -21,14 +21,19 @@ def recipe_path(recipe: str | Path) -> Path:
     if path.is_file() or path.suffix in (".yaml", ".yml"):
         return path
     if len(path.parts) > 1 or path.is_dir():
-        raise ConfigError(_no_run(path))
+        raise ConfigError(no_run(path, "no run and no recipe"))
     return preset(str(recipe)).path
 
 
-def _no_run(path: Path) -> str:
-    """What to say of a path that is neither a recipe nor a run."""
+def runs_beside(path: Path) -> list[str]:
+    """The names of the runs in the folder that ``path`` lies in."""
+    return sorted(folder.parent.name for folder in path.parent.glob("*/config.yaml"))
+
+
+def no_run(path: Path, problem: str = "no run") -> str:
+    """What to say of a path where no run is: which there are beside it, and which may be meant."""
     if path.is_dir():
         return f"{path} is not a run folder: it has no config.yaml (kedge train makes one)"
-    runs = sorted(folder.parent.name for folder in path.parent.glob("*/config.yaml"))
+    runs = runs_beside(path)
     listing = f" Runs in {path.parent}: {', '.join(runs)}" if runs else f" There are no runs in {path.parent}"
-    return f"no run and no recipe at {path}.{suggest(path.name, runs)}{listing}"
+    return f"{problem} at {path}.{suggest(path.name, runs)}{listing}"

@@ -11,26 +11,24 @@ from pathlib import Path
 from typing import Any
 
 from kedge import __version__
-from kedge.config import RunConfig, load_config, resolve
+from kedge.config import RunConfig, resolve
 from kedge.config.compatibility import check_experience
 from kedge.config.loading import plain
 from kedge.evaluation.run_log import read_log
 from kedge.export.card import model_card
 from kedge.files import write_text
-from kedge.hashing import text_hash
 from kedge.policies.fingerprint import Fingerprint
 from kedge.prompts.sets import PromptSets
-from kedge.rewards.contents import reward_contents
 from kedge.runs.checkpoint import CheckpointStore
 from kedge.runs.folder import RunFolder, check_parent, forget_after
-from kedge.runs.history import History, Stretch, in_words
+from kedge.runs.history import History, in_words
 from kedge.runs.own_code import keep_code
 from kedge.runs.ownership import FolderTaken as FolderTaken
 from kedge.runs.ownership import owned
-from kedge.runs.resume import before_histories, check_length, check_resume
-from kedge.training.assemble import assemble, base_of
+from kedge.training.assemble import assemble
 from kedge.training.before_loading import check_guard
 from kedge.training.callbacks import Callback
+from kedge.training.going_on import as_before, checked_past, stretch
 from kedge.training.loggers import unused
 from kedge.training.meter import spent
 from kedge.training.optimizer import schedule_jump
@@ -163,36 +161,18 @@ class _Run:
             ResumeRefused: if it would learn something else than before, or is trained further than it is to be.
         """
         saved = CheckpointStore(self.folder.checkpoints).newest() if self.used else None
-        now = Stretch(
-            saved.step if saved else 0,
-            plain(config),
-            contents(config, sets),
-            parent=parent.to_dict() if parent else None,
-        )
+        now = stretch(saved.step if saved else 0, config, sets, parent)
         if saved is None:
             if self.used and self.processes.main:
                 start_over(self.folder)
             return History((now,))
-        check_length(config.training.steps, saved.step, self.folder.path)
-        past = saved.history if saved.history.stretches else before_histories(self.folder)
-        if past.stretches:
-            check_resume(past.stretches[-1], now, self.folder.path)
-            if self.processes.main and (changed := past.stretches[-1].differences(now)):
-                log.warning("from step %d on: %s", saved.step + 1, in_words(changed))
-                if sentence := schedule_jump(past.stretches[-1], now):
-                    log.warning(sentence)
+        past = checked_past(saved, config, now, self.folder)
+        changed = past.stretches[-1].differences(now) if past.stretches else {}
+        if self.processes.main and changed:
+            log.warning("from step %d on: %s", saved.step + 1, in_words(changed))
+            if sentence := schedule_jump(past.stretches[-1], now):
+                log.warning(sentence)
         return past.gone_on(now)
-
-
-def contents(config: RunConfig, sets: PromptSets) -> dict[str, str]:
-    """A hash each of what the config only points to: the prompts, the reward, and the model, if it has files."""
-    hashes = {
-        "prompts": text_hash(sets.train),
-        "held_out": text_hash(sets.tuning.prompts),
-        "reward": reward_contents(config.reward),
-    }
-    base = base_of(config.model)
-    return hashes | ({"model": base.digest} if base else {})
 
 
 def start_over(folder: RunFolder) -> None:
@@ -211,14 +191,6 @@ def start_over(folder: RunFolder) -> None:
         max(steps),
         beside,
     )
-
-
-def as_before(config: RunConfig, folder: RunFolder) -> RunConfig:
-    """A resumed run's config that keeps as many prompts from training as when it started, unless it says how many."""
-    started = load_config(folder.config).prompts if folder.config.is_file() else None
-    if started is None or config.prompts.tuning is not None or config.prompts.test is not None:
-        return config
-    return replace(config, prompts=replace(config.prompts, tuning=started.tuning, test=started.test))
 
 
 def finish(trainer: Trainer, config: RunConfig, folder: RunFolder, outcome: Outcome) -> None:

@@ -12,6 +12,7 @@ import torch
 
 from kedge.config import RunConfig, load_config
 from kedge.devices import find_device
+from kedge.evaluation.best_checkpoint import choice_in_words
 from kedge.evaluation.run_log import read_log
 from kedge.files import typed
 from kedge.policies.base import Policy
@@ -58,6 +59,11 @@ class TrainedRun:
         """Why a callback (the guard, for one) ended the training early; empty if none did."""
         ended = self.outcome
         return f"Stopped at step {ended.step}: {ended.reason}" if ended and ended.ended == "stopped" else ""
+
+    @property
+    def choice(self) -> str:
+        """Which step its model is of, and why, where judges chose it (``watch.guard: best``); empty elsewhere."""
+        return choice_in_words(self.metrics) if self.config.watch.guard == "best" else ""
 
     @property
     def spent(self) -> Spent:

@@ -87,13 +87,20 @@ def load_target(
 
 
 def run_path(target: Target) -> Path | None:
-    """The run folder of a target; None if it is something else."""
+    """The run folder of a target; None if it is something else.
+
+    Raises:
+        ValueError: nothing is there, and what lies beside it are runs.
+    """
+    from kedge.config.recipe_path import no_run, runs_beside
     from kedge.runs.folder import is_run
 
     if is_policy(target):
         return None
     if isinstance(target, str | Path):
         path = Path(target).expanduser()
+        if len(path.parts) > 1 and not path.exists() and runs_beside(path):  # else it may be a hub id
+            raise ValueError(no_run(path))
         return path if is_run(path) else None
     return target.path
 

@@ -112,7 +112,11 @@ def describe(
     start_from: str | Path | None = None,
     **changes: Any,
 ) -> str:
-    """What :func:`train` would do with the same arguments: the resolved recipe, the folder and what it does."""
+    """What :func:`train` would do with the same arguments: the resolved recipe, the folder and what it does.
+
+    Raises:
+        ConfigError, FolderTaken: as :func:`train`, as far as they can be before anything loads.
+    """
     from kedge.config import dump
     from kedge.planning.description import describe_run
     from kedge.runs.folder import RunFolder, check_parent
@@ -123,6 +127,10 @@ def describe(
     config, folder = choose(recipe, overrides, out=out, resume=resume, changes=changes)
     check_folder(RunFolder(folder), resume)
     start = [] if start_from is None else [f"from the adapter of {start_from}"]
+    if resume and RunFolder(folder).used:
+        with waiting("loading libraries"):
+            from kedge.training.going_on import outlook
+        start.append(f"it {outlook(config, RunFolder(folder))}")
     facts = [
         f"into {folder}",
         *start,

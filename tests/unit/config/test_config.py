@@ -176,6 +176,7 @@ def test_configs_are_frozen():
 
 REFUSALS = [
     ({"optimiser": {}}, "unknown key 'optimiser'. Did you mean 'optimizer'?"),
+    ({"from": "emoji-rocm"}, "unknown key 'from'. A recipe has no 'from': kedge init PRESET > my.yaml writes one out"),
     ({"lr": 1}, "unknown key 'lr'. Did you mean 'optimizer.lr'?"),
     ({"model": {"lora": {"rnak": 3}}}, "unknown key 'model.lora.rnak'. Did you mean 'rank'?"),
     ({"algorithm": {"name": "rocm", "bta": 1}}, "unknown key 'algorithm.bta' of rocm. Did you mean 'beta'?"),

@@ -17,6 +17,7 @@ from kedge.runs.checkpoint import CheckpointStore
 from kedge.runs.history import Stretch
 from kedge.runs.resume import ResumeRefused, allowed
 from kedge.training.run import train
+from kedge.workflows.train import describe
 
 HELD_OUT = {"watch__held_out": {"source": ["a hen", "a fox", "an owl"]}, "watch__evaluate_every": 2}
 
@@ -111,6 +112,17 @@ def test_fewer_steps_than_are_trained_are_refused_and_nothing_is_written(run):
     after = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     assert {path.name for path in after.keys() - before.keys()} <= {".lock"}
     assert all(after[path] == content for path, content in before.items() if path.name != ".lock")
+
+
+def test_a_dry_run_says_from_where_a_run_goes_on_and_refuses_what_training_refuses(run):
+    assert "# it goes on from step 4, with training.steps 4 → 6" in describe(run, "training.steps=6", resume=True)
+    assert "# it is trained to its end already, step 4" in describe(run, resume=True)
+    with pytest.raises(ResumeRefused, match="cannot go on with another reward"):
+        describe(run, "reward=helpers.training_world:lightness", "training.steps=6", resume=True)
+    with pytest.raises(ResumeRefused, match="is at step 4 already"):
+        describe(run, "training.steps=2", resume=True)
+    shutil.rmtree(run / "checkpoints")
+    assert "# it has no whole checkpoint: it starts at step 0 again" in describe(run, resume=True)
 
 
 def test_two_changes_are_two_stretches_and_the_first_is_never_rewritten(run):

@@ -82,7 +82,7 @@ function alarm(state) {
 }
 
 function chart(name) {
-  const width = 320, height = 170, left = 48, right = 8, top = 8, bottom = 24;
+  const width = 320, height = 170, left = 60, right = 8, top = 8, bottom = 24;
   const curves = runs.map((run, i) => [i, run.series[name]]).filter(([, points]) => points);
   const all = curves.flatMap(([, points]) => points);
   const xs = all.map((point) => point[0]), ys = all.map((point) => point[1]);
@@ -112,8 +112,8 @@ function chart(name) {
   return figure;
 }
 
-function short(value) {
-  return Math.abs(value) >= 1e4 || (value && Math.abs(value) < 1e-3) ? value.toExponential(1) : String(+value.toPrecision(3));
+function short(value) { // at most 8 characters, for which there is room beside a chart
+  return Math.abs(value) >= 1e4 || (value && Math.abs(value) < 1e-2) ? value.toExponential(1) : String(+value.toPrecision(3));
 }
 
 function showGrid() {

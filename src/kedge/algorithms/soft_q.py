@@ -173,8 +173,8 @@ def predicted(context: Context, x: Tensor, k: int, cond: Conditioning, *, refere
     if not isinstance(policy, PicturePredictingPolicy):
         raise ValueError("this model does not say which picture it predicts at a step: use rocm")
 
-    def call(x: Tensor) -> Tensor:
+    def call(x: Tensor) -> tuple[Tensor]:
         with policy.reference() if reference else nullcontext():
-            return policy.predicted_x0(x, k, cond)
+            return (policy.predicted_x0(x, k, cond),)
 
-    return backprop.recomputed(call, x)
+    return backprop.recomputed(call, x)[0]

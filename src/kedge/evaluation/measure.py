@@ -132,7 +132,8 @@ def conclude(folder: Path, ours: Evaluation, theirs: Evaluation, suffix: str = "
     write_text(folder / f"comparison{suffix}.json", text + "\n")
     if ours.images is not None and theirs.images is not None:
         rows = _one_per_prompt(ours.prompts[: min(len(ours.images), len(theirs.images))])[:GRID_ROWS]
-        columns = {theirs.name: theirs.images[rows], ours.name: ours.images[rows]}
+        rival = theirs.name if theirs.name != ours.name else f"the other {theirs.name}"
+        columns = {rival: theirs.images[rows], ours.name: ours.images[rows]}
         grid = image_grid(columns, [ours.prompts[i] for i in rows], note="Same prompt and same noise along each row.")
         save_picture(grid, folder / f"grid{suffix}.png")
     return comparison

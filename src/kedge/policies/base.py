@@ -180,11 +180,7 @@ class Backprop(BackpropSettings):
                 step = policy.transition(x, k, cond)
             return step.mean, step.std
 
-        return Gaussian(*self._call(call, x))
-
-    def recomputed(self, call: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-        """``call(x)``, recomputed in the backward pass if ``checkpoint``; contexts it needs are entered within it."""
-        return self._call(lambda x: (call(x),), x)[0]
+        return Gaussian(*self.recomputed(call, x))
 
     def step(
         self, policy: Policy, x: Tensor, k: int, cond: Conditioning, beside: ReferenceSteps
@@ -214,13 +210,14 @@ class Backprop(BackpropSettings):
                 p, q = paired(x, k, cond)
                 return p.mean, q.mean, p.std
 
-            mean, reference_mean, std = self._call(call, x)
+            mean, reference_mean, std = self.recomputed(call, x)
             return Gaussian(mean, std), Gaussian(reference_mean, std)
         p = self.transition(policy, x, k, cond)
         with nullcontext() if exact else torch.no_grad():
             return p, self.transition(policy, x, k, cond, reference=True)
 
-    def _call(self, call: Callable[[Tensor], tuple[Tensor, ...]], x: Tensor) -> tuple[Tensor, ...]:
+    def recomputed(self, call: Callable[[Tensor], tuple[Tensor, ...]], x: Tensor) -> tuple[Tensor, ...]:
+        """``call(x)``, made again in the backward pass if ``checkpoint``: it enters itself what contexts it needs."""
         if self.checkpoint and torch.is_grad_enabled():
             from torch.utils.checkpoint import checkpoint
 

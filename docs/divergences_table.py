@@ -5,7 +5,8 @@ from __future__ import annotations
 from docs.marked import filled
 from docs.result_pages import RECORDS, RESULTS
 
-from kedge.evaluation.tables import display, render
+from kedge.evaluation.rendering import render
+from kedge.evaluation.tables import display
 from kedge_papers.records.store import RecordStore
 from kedge_papers.targets.regularisers import REWARDS, beside_kl
 

@@ -7,8 +7,11 @@ from docs.result_pages import RECORDS, RESULTS
 
 from kedge.evaluation.rendering import render
 from kedge.evaluation.tables import display
+from kedge_papers.records.result import Result
+from kedge_papers.records.rows import difference, rows
 from kedge_papers.records.store import RecordStore
-from kedge_papers.targets.regularisers import REWARDS, beside_kl
+from kedge_papers.targets.regularisers import REGULARISERS, REWARDS, SHORTER, beside_kl
+from kedge_papers.targets.rocm_tables import FINAL
 
 FOLDER = "world-2"
 
@@ -28,4 +31,21 @@ def tables() -> str:
         name, truth = result.facts["rewards"][reward], result.facts["truth"]
         table = beside_kl(same, reward, [name, truth], f"Trained on {display(name).title}")
         parts.append(render(table, "markdown").strip())
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join([*parts, beside_a_shorter_leash(result)]) + "\n"
+
+
+def beside_a_shorter_leash(result: Result) -> str:
+    """χ² and α beside the KL that is held where χ² came to rest: whether distance alone makes the difference."""
+    reward = REWARDS[0]
+    name, truth = result.facts["rewards"][reward], result.facts["truth"]
+    labels = {arm.name: f"{arm.label}, {reward}" for arm in REGULARISERS}
+    measured = rows([run for run in result.trained if run.family.endswith(f"-{reward}")], FINAL)
+    parts = []
+    for arm in REGULARISERS:
+        if arm.name in ("chi2-sum", "alpha-sum"):
+            apart = [
+                difference(measured[labels[arm.name]], measured[labels["kl-closer"]], key) for key in (name, truth)
+            ]
+            numbers = [f"{each.value:+.3f} ± {each.half_width:.3f}".replace("-", "−") for each in apart]
+            parts.append(f"{arm.label}: {display(name).title} {numbers[0]}, the truth {numbers[1]}")
+    return f"Minus the KL that is held at {SHORTER:g} nats: {'; '.join(parts)}."

@@ -173,7 +173,8 @@ def test_what_is_missing_or_wrong_is_named(images: Path, run: Path, tmp_path: Pa
     assert "--format must be one of" in refused("eval", images, "--metrics", REWARD, "--format", "html")
     assert "NAME=FACTOR" in refused("eval", images, "--metrics", REWARD, "--scale", "hpsv2")
     assert "pickscore" in refused("eval", images, "--metrics", "pikscore")
-    assert "is not a run folder" in refused("compare", tmp_path / "none")
+    assert f"Runs in {tmp_path}: {run.name}" in refused("compare", tmp_path / "none")
+    assert "is not a run folder" in refused("compare", images)
     assert "is not a run folder" in refused("compare", run, "--against", images)
 
 

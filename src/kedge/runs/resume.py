@@ -61,18 +61,22 @@ def check_resume(past: Stretch, now: Stretch, run: Path) -> None:
     )
 
 
-def check_length(steps: int, trained: int, run: Path) -> None:
+def check_length(steps: int, before: int, trained: int, run: Path) -> None:
     """Refuse to go on up to a step that lies behind: config, history and card would tell of a run that never was.
+
+    A batch of experience is used to its end, so that a run may be trained beyond its ``training.steps``: what is
+    refused is to lower them.
 
     Args:
         steps: ``training.steps`` as the run is to go on.
+        before: as it was trained.
         trained: the step of its checkpoint.
         run: its folder, for the message.
 
     Raises:
         ResumeRefused: naming both.
     """
-    if steps < trained:
+    if steps < min(before, trained):
         raise ResumeRefused(
             f"{run} is at step {trained} already: training.steps={steps} is less. Give more to train on, or train a "
             f"shorter run anew: kedge train {typed(run)} training.steps={steps} --out NEW-FOLDER"

@@ -48,10 +48,11 @@ def checked_past(saved: Saved, config: RunConfig, now: Stretch, folder: RunFolde
     Raises:
         ResumeRefused: if it would learn something else from now on, or is trained further than it is to be.
     """
-    check_length(config.training.steps, saved.step, folder.path)
     past = saved.history if saved.history.stretches else before_histories(folder)
     if past.stretches:
-        check_resume(past.stretches[-1], now, folder.path)
+        before = past.stretches[-1]
+        check_length(config.training.steps, before.config["training"]["steps"], saved.step, folder.path)
+        check_resume(before, now, folder.path)
     return past
 
 

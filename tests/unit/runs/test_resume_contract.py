@@ -15,7 +15,7 @@ from kedge.config import parse_config
 from kedge.evaluation.run_log import read_log
 from kedge.runs.checkpoint import CheckpointStore
 from kedge.runs.history import Stretch
-from kedge.runs.resume import ResumeRefused, allowed
+from kedge.runs.resume import ResumeRefused, allowed, check_length
 from kedge.training.run import train
 from kedge.workflows.train import describe
 
@@ -112,6 +112,13 @@ def test_fewer_steps_than_are_trained_are_refused_and_nothing_is_written(run):
     after = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     assert {path.name for path in after.keys() - before.keys()} <= {".lock"}
     assert all(after[path] == content for path, content in before.items() if path.name != ".lock")
+
+
+def test_a_run_that_used_its_last_batch_of_experience_to_its_end_goes_on(tmp_path):
+    """Of one step it took five, so that two are more than it was to take, not less."""
+    check_length(2, before=1, trained=5, run=tmp_path)
+    with pytest.raises(ResumeRefused, match="is at step 5 already"):
+        check_length(2, before=6, trained=5, run=tmp_path)
 
 
 def test_a_dry_run_says_from_where_a_run_goes_on_and_refuses_what_training_refuses(run):

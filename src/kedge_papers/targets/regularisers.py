@@ -11,21 +11,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from kedge.divergences import AlphaDivergence
 from kedge.evaluation.statistics import mean_interval
 from kedge.evaluation.tables import Cell, Table, display
 from kedge.workflows.runner.runs import Run
-from kedge_papers.pages.exhibit import Exhibit
+from kedge_papers.pages.exhibit import COLOURS, Exhibit, canvas, legend
+from kedge_papers.records.curves import draw_band
 from kedge_papers.records.result import Result
 from kedge_papers.records.rows import Row, difference, rows, several_seeds
 from kedge_papers.records.run_record import RunRecord
 from kedge_papers.records.tables import grouped, scores_table
 from kedge_papers.runner.options import MatrixOptions
 from kedge_papers.runner.target import Target
-from kedge_papers.targets.ablations import show as curves
 from kedge_papers.targets.rocm_tables import FINAL, consistency_base
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 NATS = 8.0  # where the emoji world's judges were still content with PickScore
 SHORTER = 6.0  # where χ² came to rest in the first runs
@@ -102,7 +105,23 @@ def show(result: Result) -> Exhibit:
                 metrics |= dict.fromkeys(row.metrics())
             tables.append(beside_kl(same, reward, list(metrics), f"{title}: beside KL"))
             tables.append(scores_table(result, [*bases, *same], FINAL, metrics=list(metrics), title=title))
-    return Exhibit(tuple(tables), curves("step", "optimizer steps")(result).figure)
+    return Exhibit(tuple(tables), _curves(result))
+
+
+def _curves(result: Result) -> Figure:
+    """A panel for each reward, as it rose while each arm trained on it; an arm has one colour in both."""
+    figure, panels = canvas(len(REWARDS), size=(4.2, 3.2))
+    for panel, reward in zip(panels, REWARDS, strict=True):
+        groups = grouped(result.trained)
+        for arm, colour in zip(REGULARISERS, COLOURS, strict=False):
+            same = groups.get(f"{arm.label}, {reward}", ())
+            if same:
+                draw_band(panel, same, "step", "reward", colour=colour, label=arm.label)
+        panel.set_title(f"trained on {display(result.facts['rewards'].get(reward, reward)).title}", fontsize=9)
+        panel.set(xlabel="optimizer steps")
+    panels[0].set_ylabel("trained reward, running mean")
+    legend(*panels)
+    return figure
 
 
 def beside_kl(runs: Sequence[RunRecord], reward: str, metrics: Sequence[str], title: str) -> Table:

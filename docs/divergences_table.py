@@ -10,7 +10,7 @@ from kedge.evaluation.tables import display
 from kedge_papers.records.result import Result
 from kedge_papers.records.rows import difference, rows
 from kedge_papers.records.store import RecordStore
-from kedge_papers.targets.regularisers import REGULARISERS, REWARDS, SHORTER, beside_kl
+from kedge_papers.targets.regularisers import REGULARISERS, REWARDS, SHORTER, beside_kl, trained_towards
 from kedge_papers.targets.rocm_tables import FINAL
 
 FOLDER = "world-2"
@@ -27,9 +27,8 @@ def tables() -> str:
     result = RecordStore(RESULTS / RECORDS / FOLDER).results()["divergences"]
     parts = []
     for reward in REWARDS:
-        same = [run for run in result.trained if run.family.endswith(f"-{reward}")]
         name, truth = result.facts["rewards"][reward], result.facts["truth"]
-        table = beside_kl(same, reward, [name, truth], f"Trained on {display(name).title}")
+        table = beside_kl(trained_towards(result, reward), reward, [name, truth], f"Trained on {display(name).title}")
         parts.append(render(table, "markdown").strip())
     return "\n\n".join([*parts, beside_a_shorter_leash(result)]) + "\n"
 
@@ -39,13 +38,14 @@ def beside_a_shorter_leash(result: Result) -> str:
     reward = REWARDS[0]
     name, truth = result.facts["rewards"][reward], result.facts["truth"]
     labels = {arm.name: f"{arm.label}, {reward}" for arm in REGULARISERS}
-    measured = rows([run for run in result.trained if run.family.endswith(f"-{reward}")], FINAL)
+    measured = rows(trained_towards(result, reward), FINAL)
+    nearer = measured[labels["kl-closer"]]
     parts = []
     for arm in REGULARISERS:
         if arm.name in ("chi2-sum", "alpha-sum"):
-            apart = [
-                difference(measured[labels[arm.name]], measured[labels["kl-closer"]], key) for key in (name, truth)
-            ]
-            numbers = [f"{each.value:+.3f} ± {each.half_width:.3f}".replace("-", "−") for each in apart]
+            numbers = []
+            for metric in (name, truth):
+                apart = difference(measured[labels[arm.name]], nearer, metric)
+                numbers.append(f"{apart.value:+.3f} ± {apart.half_width:.3f}".replace("-", "−"))
             parts.append(f"{arm.label}: {display(name).title} {numbers[0]}, the truth {numbers[1]}")
     return f"Minus the KL that is held at {SHORTER:g} nats: {'; '.join(parts)}."

@@ -177,6 +177,7 @@ class Frontier:
         peaks = {metric: peak.to_dict() for metric, peak in self.peaks.items()}
         return {
             "trained": self.trained,
+            "step": None if math.isnan(self.drawn) else self.drawn,
             "judges": list(self.judges),
             "advice": self.advice(),
             "steps": list(map(Point.to_dict, self.steps)),

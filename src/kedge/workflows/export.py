@@ -61,12 +61,12 @@ def _other(run: Path, ours: TrainedRun) -> dict[str, Layer]:
     from kedge.workflows.load_run import load_run
 
     other = load_run(run, device="cpu")
-    policy, names = other.policy, (other.config.model.name, ours.config.model.name)
-    if names[0] != names[1]:
-        raise ValueError(f"{other.path} was trained on {names[0]}, not on {names[1]}")
+    theirs, name = other.config.model.name, ours.config.model.name
+    if theirs != name:
+        raise ValueError(f"{other.path} was trained on {theirs}, not on {name}")
     if other.base and ours.base and other.base.digest != ours.base.digest:
         raise ValueError(
             f"{other.path} was trained on {other.base}, {ours.path} on {ours.base}: on other weights an adapter does "
             "something else, so that their sum means nothing. Stack adapters of one base"
         )
-    return adapter_layers(policy)
+    return adapter_layers(other.policy)

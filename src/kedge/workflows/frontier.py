@@ -89,8 +89,7 @@ def frontier(
         )
     points = {**drawn.strengths, 0.0: looks[0]} if drawn.strengths else {}  # strength 0 is the base itself
     result = frontier_of(trained.config.reward, looks, points, drawn.kl_share, drawn=trained.step)
-    numbers = {**result.to_dict(), "step": trained.step}
-    data = write_text(folder.frontier / NUMBERS, json.dumps(numbers, ensure_ascii=False, indent=1))
+    data = write_text(folder.frontier / NUMBERS, json.dumps(result.to_dict(), ensure_ascii=False, indent=1))
     return RunFrontier(result, write_report(folder.path), data, drawn.worst)
 
 

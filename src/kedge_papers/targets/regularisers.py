@@ -97,7 +97,7 @@ def show(result: Result) -> Exhibit:
     tables: list[Table] = []
     bases = [run for run in result.runs if not run.trained]
     for reward in REWARDS:
-        same = [run for run in result.trained if run.family.endswith(f"-{reward}")]
+        same = trained_towards(result, reward)
         if same:
             title = f"Trained on {display(result.facts['rewards'].get(reward, reward)).title}"
             metrics: dict[str, None] = {}
@@ -106,6 +106,11 @@ def show(result: Result) -> Exhibit:
             tables.append(beside_kl(same, reward, list(metrics), f"{title}: beside KL"))
             tables.append(scores_table(result, [*bases, *same], FINAL, metrics=list(metrics), title=title))
     return Exhibit(tuple(tables), _curves(result))
+
+
+def trained_towards(result: Result, reward: str) -> list[RunRecord]:
+    """The runs of every arm on one reward, by its name in the experiment set."""
+    return [run for run in result.trained if run.family.endswith(f"-{reward}")]
 
 
 def _curves(result: Result) -> Figure:

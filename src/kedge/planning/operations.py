@@ -105,6 +105,19 @@ class _Held(weakref.ref[torch.UntypedStorage]):
     size: int
 
 
+@dataclass(frozen=True)
+class _Known:
+    """What is known of a call from one like it.
+
+    Attributes:
+        operation: what it counts as.
+        result: its results without their contents; None if it has to be called again, because it changes its arguments.
+    """
+
+    operation: Operation
+    result: Hashable | None
+
+
 class OperationCounter(TorchDispatchMode):
     """A context that counts every operation inside it."""
 
@@ -113,7 +126,12 @@ class OperationCounter(TorchDispatchMode):
         self._flops = self._traffic = self._calls = self._now = self._peak = 0
         self._held: dict[int, _Held] = {}
         self._operations: Counter[Operation] = Counter()
-        self._known: dict[Hashable, Any] = {}
+        self._known: dict[Hashable, _Known] = {}
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Nothing is compiled in here; guarding each call against it takes longer than counting it."""
+        return False
 
     @property
     def cost(self) -> OperationCost:
@@ -123,39 +141,40 @@ class OperationCounter(TorchDispatchMode):
         )
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
-        kwargs, packet = kwargs or {}, function.overloadpacket
-        if not _on_meta(args, kwargs):  # a small table on the CPU, say
+        kwargs = kwargs or {}
+        if _is_view(function) or not _on_meta(args, kwargs):  # not on meta: a small table on the CPU, say
             return function(*args, **kwargs)
-        signature = self._specs(args), tuple(zip(kwargs, self._specs(kwargs.values()), strict=True))
-        result = self._run(function, args, kwargs, signature)
-        if packet.__name__ in VIEWS:
-            return result
-        traffic = 0
+        call = function, self._specs(args), tuple(zip(kwargs, self._specs(kwargs.values()), strict=True))
+        known = self._known.get(call)
+        like = known.result if known else None
+        result = function(*args, **kwargs) if like is None else _empty(like)  # torch infers meta shapes slowly
+        if known is None:
+            known = self._known[call] = self._learnt(call, args, kwargs, result)
         for tensor in _tensors(result if isinstance(result, tuple | list) else (result,)):
             self._keep(tensor)
+        self._traffic += known.operation.traffic
+        self._calls += 1
+        self._flops += known.operation.flops
+        self._operations[known.operation] += 1
+        return result
+
+    def _learnt(
+        self, call: tuple[Any, tuple[Hashable, ...], Any], args: Sequence[Any], kwargs: Mapping[str, Any], result: Any
+    ) -> _Known:
+        """What a call's first time says of all like it."""
+        function, several = call[0], isinstance(result, tuple | list)
+        traffic = 0
+        for tensor in (*_tensors(result if several else (result,)), *_tensors(args)):
             traffic += tensor.numel() * tensor.element_size()
-        for tensor in _tensors(args):
-            traffic += tensor.numel() * tensor.element_size()
-        flops = 0
+        packet, flops = function.overloadpacket, 0
         if packet in flop_registry:
             flops = flop_registry[packet](*args, **kwargs, out_val=result)
         elif packet in ATTENTION:
             flops = ATTENTION[packet](*args)
-        self._traffic += traffic
-        self._calls += 1
-        self._flops += flops
-        self._operations[Operation(function, *signature, flops, traffic)] += 1
-        return result
-
-    def _run(self, function: Any, args: Sequence[Any], kwargs: Mapping[str, Any], signature: Hashable) -> Any:
-        """The result; for a call like an earlier one, tensors like its result, as torch infers meta shapes slowly."""
-        if (like := self._known.get((function, signature))) is not None:
-            return _empty(like)
-        result = function(*args, **kwargs)
+        alike = None
         if _makes_new_tensors(function):
-            several = isinstance(result, tuple | list)
-            self._known[function, signature] = self._specs(result) if several else self._spec(result)
-        return result
+            alike = self._specs(result) if several else self._spec(result)
+        return _Known(Operation(*call, flops, traffic), alike)
 
     def _specs(self, values: Iterable[Any]) -> tuple[Hashable, ...]:
         """Arguments or results without their contents."""
@@ -201,11 +220,15 @@ def _empty(like: Any) -> Any:
 
 
 @cache
+def _is_view(function: Any) -> bool:
+    return function.overloadpacket.__name__ in VIEWS
+
+
+@cache
 def _makes_new_tensors(function: Any) -> bool:
-    """Whether a function neither changes its arguments nor returns views of them."""
+    """Whether a function neither changes its arguments nor returns any of them."""
     schema = function._schema
-    plain = not any(each.alias_info for each in (*schema.arguments, *schema.returns))
-    return plain and function.overloadpacket.__name__ not in VIEWS
+    return not any(each.alias_info for each in (*schema.arguments, *schema.returns))
 
 
 def _tensors(values: Sequence[Any]) -> Iterator[Tensor]:

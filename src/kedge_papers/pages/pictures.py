@@ -19,7 +19,7 @@ def picture_grid(
 ) -> Image.Image | None:
     """The runs that have pictures, under the given headers; None if none has.
 
-    The pictures of one run are those of the first prompts that it was measured on.
+    The pictures of one run are the first that it was measured by, all of a prompt together.
     """
     columns: dict[str, list[np.ndarray]] = {}
     prompts: list[str] = []
@@ -27,7 +27,7 @@ def picture_grid(
         pictures = result.pictures(run, role)
         if pictures:
             columns[head] = pictures
-            prompts = prompts or list(dict.fromkeys(run.evaluations[role].prompts))[: len(pictures)]
+            prompts = prompts or list(run.evaluations[role].prompts[: len(pictures)])
     return image_grid(columns, prompts, title=title, note=note) if columns else None
 
 

@@ -39,10 +39,19 @@ def of_task(result: Result, task: str, method: str) -> list[RunRecord]:
     return result.starting(f"{task}-{method}--")
 
 
+def recorded_tasks(result: Result) -> list[str]:
+    """Those that have runs, in the paper's order."""
+    recorded = []
+    for task in TASKS:
+        if result.starting(f"{task}-"):
+            recorded.append(task)
+    return recorded
+
+
 def show_pictures(result: Result) -> Exhibit:
     """Figure 3: for each task, both models before, and what DDPO and RLCM made of them."""
     grids = []
-    for task in TASKS:
+    for task in recorded_tasks(result):
         names = [f"base-diffusion-{task}", f"{task}-ddpo--0", f"base-consistency-{task}", f"{task}-rlcm--0"]
         runs = []
         for name in names:
@@ -54,11 +63,14 @@ def show_pictures(result: Result) -> Exhibit:
 
 
 def learning_curves(x: str) -> Callable[[Result], Exhibit]:
-    """Figures 4 (``queries``) and 5 (``seconds``): four panels, two methods; what each reached, and how soon."""
+    """Figures 4 (``queries``) and 5 (``seconds``): a panel a task, two methods; what each reached, and how soon."""
 
     def show(result: Result) -> Exhibit:
-        figure, axes = canvas(4, size=(3.6, 3.0))
-        for panel, task in zip(axes, TASKS, strict=True):
+        names = recorded_tasks(result)
+        if not names:
+            return Exhibit()
+        figure, axes = canvas(len(names), size=(3.6, 3.0))
+        for panel, task in zip(axes, names, strict=True):
             scale, unit = time_unit(result.starting(f"{task}-")) if x == "seconds" else (1.0, "reward queries")
             for (method, title), colour in zip(TITLES.items(), COLOURS, strict=False):
                 same = of_task(result, task, method)
@@ -76,7 +88,7 @@ def learning_curves(x: str) -> Callable[[Result], Exhibit]:
 def _learning_table(result: Result, x: str) -> Table:
     """For each task: the rise of both methods, and how many times more DDPO took to the same levels."""
     lines, seeds = [], 1
-    for task in TASKS:
+    for task in recorded_tasks(result):
         rlcm, ddpo = of_task(result, task, "rlcm"), of_task(result, task, "ddpo")
         seeds = max(seeds, len(rlcm))
         unit, cells = _deviation(result, task), [_rise(rlcm), _rise(ddpo)]
@@ -130,8 +142,11 @@ def show_inference(result: Result) -> Exhibit:
     """Figure 6: the reward of the finished models against the time that a picture takes."""
     from matplotlib.ticker import LogLocator
 
-    figure, axes = canvas(4, size=(3.6, 3.0))
-    for panel, task in zip(axes, TASKS, strict=True):
+    names = recorded_tasks(result)
+    if not names:
+        return Exhibit()
+    figure, axes = canvas(len(names), size=(3.6, 3.0))
+    for panel, task in zip(axes, names, strict=True):
         for (method, title), colour in zip(TITLES.items(), COLOURS, strict=False):
             runs = of_task(result, task, method)
             points = []

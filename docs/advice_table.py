@@ -59,7 +59,8 @@ def sentence(runs: Sequence[Mapping[str, Any]]) -> str:
             parts.append(f"{held}, lower beyond chance in {lower}")
     return (
         f"The truth is {'; '.join(parts)}. It is in standard deviations of the base's scores, on the pictures that the "
-        "judges chose by, and never seen by them; means over runs, ranges of what was advised."
+        "judges chose by, and never seen by them; means over runs, ranges of what was advised. Of some runs a step was "
+        'advised, of others a strength: "of" counts those.'
     )
 
 

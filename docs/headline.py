@@ -67,7 +67,7 @@ def _sooner(result: Result) -> str | None:
     metric = display(trained_metric(ours)).title
     return (
         f"To raise {metric} on prompts not trained on by half of a standard deviation of the base model's scores, RLCM "
-        f"takes {' and '.join(phrases)} that ROCM takes (95 % intervals over {len(speeds[0].log_ratios)} seeds, both "
+        f"takes {' and '.join(phrases)} that ROCM takes without an anchor (95 % intervals over {len(speeds[0].log_ratios)} seeds, both "
         f"tuned by one protocol{_late(speeds[0])})."
     )
 
@@ -138,7 +138,9 @@ def figure(results: Mapping[str, Result]) -> Figure | None:
         return None
     metric = trained_metric(speed.runs)
     drawing, (left, right) = canvas(2, size=(4.8, 3.3))
-    for family, label, colour in zip((ROCM, ANCHORED, RLCM), ("ROCM", "ROCM with KL", "RLCM"), COLOURS, strict=False):
+    for family, label, colour in zip(
+        (ROCM, ANCHORED, RLCM), ("ROCM, no anchor", "ROCM with KL", "RLCM"), COLOURS, strict=False
+    ):
         same = usable_runs(speed, family)
         if same:
             draw_line(left, same, "queries", f"held_out/{metric}", colour, label)

@@ -24,7 +24,7 @@ from kedge_papers.records.gradient_noise import FEWEST, GradientNoise
 from kedge_papers.records.peaks import cross_fitted, others_peak
 from kedge_papers.records.result import Result
 from kedge_papers.records.rows import Row, paired_scores, several_seeds, standardised
-from kedge_papers.records.speed import sooner
+from kedge_papers.records.speed import shown_ratio, sooner
 from kedge_papers.runner.experiment_set import SEEDS_APART
 from kedge_papers.targets.estimators import arm_ratio
 from kedge_papers.targets.methods import level_unit, trained_metric
@@ -93,6 +93,8 @@ def speedup(result: Result, options: Options) -> Measured | None:
     p = over(np.array(measured.log_ratios)).p()
     ratio = measured.ratio
     text = f"{ratio.value:.2g} ×" + (f" ({ratio.low:.2g}–{ratio.high:.2g})" if np.isfinite(ratio.high) else "")
+    if shown_ratio(measured) is None:
+        text = "no ratio"
     censored = measured.ours_censored + measured.theirs_censored
     late = f", {censored} of {2 * len(measured.log_ratios)} runs not there within the budget" if censored else ""
     return Measured(measured.log_ratio, known(p), measured.log_ratios, "seeds", text + late)

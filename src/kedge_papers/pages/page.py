@@ -16,8 +16,13 @@ from kedge_papers.records.run_record import RunRecord, digest
 from kedge_papers.records.tables import mean_costs
 
 RUN_HEAD = (
-    "| runs | seeds | state | steps | network passes | reward queries | training |\n"
-    "|:---|---:|:---|---:|---:|---:|---:|"
+    "| runs | seeds | state | learning rate × samples of a step | steps | network passes | reward queries | training |\n"
+    "|:---|---:|:---|---:|---:|---:|---:|---:|"
+)
+
+
+TUNED = (
+    "The experiment set that ships has what was chosen, KL's and Fisher's choices excepted; what each run had is below."
 )
 
 
@@ -52,7 +57,7 @@ def _how(result: Result, world: str) -> str:
         f"Measured on {facts['date']} with Kedge {facts['version']} in {facts['about']}.",
         _bases(result.runs, world),
         f"The world's weights, rewards and all: {facts['models'][:12]}." if facts.get("models") else "",
-        f"Hyper-parameters: {facts['protocol'].strip()}",
+        _protocol(facts["protocol"].strip()),
     ]
     if trained:
         total, machines = 0.0, dict[str, None]()
@@ -64,6 +69,14 @@ def _how(result: Result, world: str) -> str:
     elif facts.get("machine"):
         lines.append(f"On {_machine(facts['machine'])}.")
     return "## How\n\n" + "\n\n".join(filter(None, lines))
+
+
+def _protocol(protocol: str) -> str:
+    """How the hyper-parameters were chosen; what a reader has to give, where the command alone has none of them."""
+    lines = [f"Hyper-parameters: {protocol}"]
+    if "`tuned`" in protocol:
+        lines.append(TUNED)
+    return " ".join(lines)
 
 
 def _bases(runs: Iterable[RunRecord], world: str) -> str:
@@ -101,11 +114,21 @@ def _row(name: str, runs: Sequence[RunRecord]) -> str:
         if run.trained:
             trained.append(run)
     if not trained:
-        return f"| `{name}` | – | {states} | – | – | – | – |"
+        return f"| `{name}` | – | {states} | – | – | – | – | – |"
     steps, queries, passes = mean_costs(trained)
     seconds = float(np.mean([run.seconds for run in trained]))
-    costs = f"{steps:,.0f} | {passes:,.0f} | {queries:,.0f} | {_time(seconds)}"
+    costs = f"{_rate(trained[0])} | {steps:,.0f} | {passes:,.0f} | {queries:,.0f} | {_time(seconds)}"
     return f"| `{name}` | {len(runs)} | {states} | {costs} |"
+
+
+def _rate(run: RunRecord) -> str:
+    """Learning rate, how it falls, and samples of an optimizer step: ``0.0015, cosine × 8``."""
+    optimizer, training = run.config.get("optimizer", {}), run.config.get("training", {})
+    if "lr" not in optimizer or "batch_size" not in training:
+        return "–"
+    schedule = optimizer.get("schedule", "constant")
+    falling = "" if schedule == "constant" else f", {schedule}"
+    return f"{optimizer['lr']:g}{falling} × {training['batch_size'] * training.get('accumulation', 1)}"
 
 
 def _time(seconds: float) -> str:

@@ -127,15 +127,17 @@ def speed_table(result: Result, methods: Mapping[str, Sequence[RunRecord]]) -> T
         lines.append((title, tuple(cells)))
     heads = tuple(f"{what}, +{level:g} sd" for level in LEVELS for what in ("queries", "time"))
     note = (
-        f"How many times more of it than {first}, to a rise of so many standard deviations of the base model's scores "
-        f"({unit:.3g}) on test prompts; geometric mean over {spanned(counts or [0])} seeds and its 95 % "
+        f"What each took over what {first} took (above 1: {first} is sooner), to a rise of so many standard deviations "
+        f"of the base model's scores ({unit:.3g}) on test prompts; geometric mean over {spanned(counts or [0])} seeds and its 95 % "
         "interval. Bold: not 1 beyond chance. A dash: hardly anybody got there, or (time) nothing says that their "
         "hardware was the same."
     )
+    if UNREGULARISED in methods:
+        note += f" {UNREGULARISED}: ROCM without an anchor."
     if late:
         note += " Not reached within the budget, which then counts in its place: "
         note += f"{'; '.join(late)}."
-    return Table("Method", heads, heads, tuple(lines), f"Sooner than {first}", note)
+    return Table("Method", heads, heads, tuple(lines), f"Queries and time, as multiples of what {first} takes", note)
 
 
 def ratio_cell(speed: Speedup | None) -> Cell | None:

@@ -191,8 +191,10 @@ def _table(result: Result, reward: str, grids: Sequence[Tuned]) -> Table:
         f"Trained on {display(result.facts['rewards'].get(reward, reward)).title}: learning rate × samples of a step"
     )
     note = (
-        "In standard deviations of the base model's scores, on the tuning prompts. A fall counts if it is beyond "
-        "chance. A dash: did not go on."
+        "In standard deviations of the base model's scores, on the tuning prompts. A rung: so many reward queries, "
+        "after which fewer configurations go on, those that rose most. Worst fall: of two judges that see damage, "
+        "beyond chance. Untrainable: one fell even in the configuration that was taken. `none`: ROCM without an "
+        "anchor. A dash: did not go on."
     )
     return Table("Method, configuration", heads, heads, tuple(lines), title, note)
 

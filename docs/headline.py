@@ -67,8 +67,8 @@ def _sooner(result: Result) -> str | None:
     metric = display(trained_metric(ours)).title
     return (
         f"To raise {metric} on prompts not trained on by half of a standard deviation of the base model's scores, RLCM "
-        f"takes {' and '.join(phrases)} that ROCM takes without an anchor (95 % intervals over {len(speeds[0].log_ratios)} seeds, both "
-        f"tuned by one protocol{_late(speeds[0])})."
+        f"takes {' and '.join(phrases)} that ROCM takes without an anchor (95 % intervals over "
+        f"{len(speeds[0].log_ratios)} seeds, both tuned by one protocol{_late(speeds[0])})."
     )
 
 

@@ -99,7 +99,10 @@ def test_a_sweep_trains_measures_and_draws_and_does_nothing_twice(place):
 
     rows = {row["name"]: row for row in json.loads((folder / "table.json").read_text())["rows"]}
     (metric,) = set(rows["base"]) - {"name"}
-    records = [Evaluation.load(folder / "runs" / f"beta-5_seed-{seed}" / "evaluation" / "test.json") for seed in (0, 1)]
+    records = []
+    for seed in (0, 1):
+        (record,) = (folder / "runs" / f"beta-5_seed-{seed}" / "evaluation").glob("test-*.json")
+        records.append(Evaluation.load(record))
     wanted = mean_interval(np.stack([record.values(metric) for record in records]), records[0].prompts)
     assert rows["5 (2 seeds)"][metric] == wanted.to_dict()
 
@@ -107,6 +110,67 @@ def test_a_sweep_trains_measures_and_draws_and_does_nothing_twice(place):
     kedge("sweep", "my.yaml", *AXES)
     assert {name: (folder / "runs" / name / "metrics.jsonl").read_bytes() for name in logs} == logs
     assert json.loads((folder / "table.json").read_text())["rows"]
+
+
+def cells(folder: Path) -> dict[str, dict]:
+    return {row.pop("name"): row for row in json.loads((folder / "table.json").read_text())["rows"]}
+
+
+def test_each_call_shows_what_it_asked_for(place):
+    """Other metrics, fewer prompts, another seed: each has its own records of the same runs."""
+    folder = place / "runs" / "sweep-my"
+    kedge("sweep", "my.yaml", "training.seed=0..1", "training.steps=1")
+    first = cells(folder)
+    kedge("sweep", "my.yaml", "training.seed=0..1", "training.steps=1", "--metrics", "helpers.training_world:lightness")
+    second = cells(folder)
+    assert all(len(row) == 1 for row in (*first.values(), *second.values()))
+    assert set(first["base"]) != set(second["base"])
+    kedge("sweep", "my.yaml", "training.seed=0..2", "training.steps=1", "--count", "2")
+    third = cells(folder)
+    assert set(third) == {"base", "tuned (3 seeds)"}
+    assert set(third["base"]) == set(third["tuned (3 seeds)"]) == set(first["base"])
+    kedge("sweep", "my.yaml", "training.seed=0..1", "training.steps=1", "--draw")
+    assert cells(folder) == first
+
+
+def test_each_sampler_has_its_own_base(place):
+    runs = read_sweep("my.yaml", ["model.steps=2,4", "training.seed=0..1"]).matrix.runs
+    assert [run.name for run in runs[:3]] == ["base_steps-2", "base_steps-4", "steps-2_seed-0"]
+    sweep = read_sweep("my.yaml", ["model.steps=2,4", "algorithm.beta=0,1"])
+    assert [sweep.label(run) for run in sweep.matrix.runs[:3]] == [
+        "base, steps=2",
+        "base, steps=4",
+        "steps=2, beta=0",
+    ]
+    assert [run.config().model.steps for run in sweep.matrix.runs[:2]] == [2, 4]
+
+
+def test_all_are_judged_on_prompts_that_none_trains_on(place):
+    words = [f"a cat {i}" for i in range(60)]
+    (place / "prompts.txt").write_text("\n".join(words))
+    own = ["my.yaml", "prompts.source=prompts.txt", "watch.held_out=null"]
+    with pytest.raises(ConfigError, match=r"judged on different prompts .* set watch\.test"):
+        _ = read_sweep(own[0], [*own[1:], "prompts.seed=0,1"]).matrix
+    (place / "others.txt").write_text("\n".join(["a dog", "a cow", "a cat 1"]))
+    sweep = read_sweep(own[0], [*own[1:], "watch.test=others.txt", "prompts.seed=0,1"])
+    judged_on = {measure.prompts for run in sweep.matrix.runs for measure in run.measures.values()}
+    assert judged_on == {("a dog", "a cow")}
+
+
+def test_values_that_look_alike_in_a_folders_name_are_two_runs(place):
+    reward = "helpers.training_world:redness"
+    other = "helpers.training_world:lightness"
+    runs = read_sweep("my.yaml", [f"reward={reward} + 2*{other},{reward} - 2*{other}"]).matrix.runs
+    assert len({run.name for run in runs}) == 3
+    sums = ",".join("+".join([f"{i}*{reward}", *[other] * 9]) for i in (1, 2))
+    assert max(len(run.name) for run in read_sweep("my.yaml", [f"reward={sums}"]).matrix.runs) < 120
+
+
+def test_a_run_that_failed_is_told_to_the_shell(place):
+    values = ["memory.vae_slicing=false,true", "training.steps=1"]  # this policy has no VAE to slice
+    result = CliRunner().invoke(app, ["sweep", "my.yaml", *values])
+    assert result.exit_code == 1
+    assert "Left out: vae_slicing-true (failed)" in " ".join(result.output.split())
 
 
 @pytest.mark.slow

@@ -40,6 +40,7 @@ EXACT = {
     "paired, steps, blocks": Way(Backprop(paired=True, checkpoint=True), MemorySettings(unet_checkpoint=True)),
     "text encoder on the host": Way(memory=MemorySettings(offload_text_encoders=True)),
     "channels last": Way(speed=SpeedSettings(channels_last=True)),
+    "vae slices, plain attention": Way(memory=MemorySettings(vae_slicing=True), speed=SpeedSettings(attention="math")),
     "plain attention": Way(
         memory=MemorySettings(unet_checkpoint=True, vae_checkpoint=True), speed=SpeedSettings(attention="math")
     ),

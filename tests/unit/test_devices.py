@@ -48,3 +48,11 @@ def test_a_plan_may_be_for_another_machine(gpus) -> None:
     assert find_device("cuda", must_exist=False).type == "cuda"
     with pytest.raises(ValueError, match="no device 'gpu'"):
         find_device("gpu", must_exist=False)
+
+
+def test_one_training_after_another_runs_where_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In one program: Accelerate's own state would keep the device of the first."""
+    from kedge.training import processes
+
+    monkeypatch.setattr(processes, "find_device", torch.device)
+    assert [processes.Processes(name).device.type for name in ("cpu", "meta", "cpu")] == ["cpu", "meta", "cpu"]

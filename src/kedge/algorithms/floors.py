@@ -44,8 +44,10 @@ class FlooredReward:
     @property
     def summands(self) -> Mapping[str, float]:
         """The weights of the summands, and of the floors as they are now."""
-        weights = {name: floor["multiplier"]["value"] for name, floor in self._floors.items()}
-        return {**self.reward.summands, **weights}
+        weights = dict(self.reward.summands)
+        for name, floor in self._floors.items():  # a summand that is held above a floor has both
+            weights[name] = weights.get(name, 0.0) + floor["multiplier"]["value"]
+        return weights
 
     @property
     def _floors(self) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kedge.cli.matrix import go_one, spread
+from kedge.cli.matrix import FAILED, go_one, spread
 from kedge.cli.options import Samples
 
 if TYPE_CHECKING:
@@ -60,6 +60,8 @@ def sweep_command(
         if not draw:
             _all(sweep, jobs, share)
         _print(sweep)
+        if not draw and sweep.matrix.counts()["failed"]:
+            raise typer.Exit(FAILED)
 
 
 def _share(launcher: str, cpus: float | None, gpus: float | None) -> Share | None:

@@ -67,7 +67,7 @@ def _set_up_decoder(
     if memory.vae_tile is not None:
         _tile(policy.vae, memory.vae_tile)
     if memory.vae_slicing:
-        policy.decoder = _Sliced(policy.decoder)
+        policy.decoder = _Sliced(_inside(backend, policy.decoder))  # where it is recomputed, the kernels are the same
 
 
 def _block_checkpoint(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import logging
+import os
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,19 +13,25 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator, InitProcessGroupKwargs
-from accelerate.utils import gather_object
+from accelerate.utils import gather_object, get_int_from_env
 from torch import Tensor
 from torch.nn import Parameter
 
 from kedge.devices import AUTO, find_device
 
 log = logging.getLogger(__name__)
+COUNTS = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")  # launchers' own variables
 LONG_WAIT = 60  # seconds after which the first process says that it waits
 PATIENCE = timedelta(hours=2)  # the others wait while the first process draws samples and evaluates
 
 
 class ProcessLost(RuntimeError):
     """Another of the processes that train together has ended, or cannot be reached."""
+
+
+def _launched() -> bool:
+    """Whether a launcher (``accelerate launch``, ``torchrun``, MPI) started this process beside others."""
+    return "LOCAL_RANK" in os.environ or get_int_from_env(COUNTS, 1) > 1
 
 
 class Processes:
@@ -39,16 +46,16 @@ class Processes:
     """
 
     def __init__(self, device: str = AUTO):
-        wanted = find_device(device)
+        self.device, self.index, self.count = find_device(device), 0, 1
+        if not _launched():  # Accelerate would keep the first device that it is given, for every training to come
+            return
         # Without a GPU Accelerate must know so, or it treats each process as a training of its own.
-        cpu = wanted.type == "cpu"
+        cpu = self.device.type == "cpu"
         self._accelerator = Accelerator(cpu=cpu, kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)])
         self.index, self.count = self._accelerator.process_index, self._accelerator.num_processes
         if self.count > 1:  # threads that still listen when the interpreter exits would abort it
             atexit.register(self._accelerator.end_training)
-        # Several processes get one device each; for a single one it may be chosen.
-        chosen = device != AUTO and self.count == 1
-        self.device = wanted if chosen else self._accelerator.device
+            self.device = self._accelerator.device  # one each
 
     @property
     def main(self) -> bool:
@@ -101,6 +108,8 @@ class Processes:
 
     def wait(self) -> None:
         """Wait until every process has come here."""
+        if self.count == 1:
+            return
         with self._together():
             self._accelerator.wait_for_everyone()
 
@@ -109,12 +118,12 @@ class Processes:
         """Around every collective call: reports a process that is lost, and warns after a long wait."""
         timer = threading.Timer(LONG_WAIT, self._say_waiting)
         timer.daemon = True
-        if self.count > 1 and self.main:  # the others wait long, and rightly, while the first evaluates
+        if self.main:  # the others wait long, and rightly, while the first evaluates
             timer.start()
         try:
             yield
         except RuntimeError as error:  # torch's DistBackendError, and gloo's own, which has no class
-            if self.count == 1 or "OutOfMemoryError" in type(error).__name__:
+            if "OutOfMemoryError" in type(error).__name__:
                 raise
             raise ProcessLost(
                 f"process {self.index} of {self.count} can no longer reach the others: one of them has ended (its own "

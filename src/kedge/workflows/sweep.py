@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import math
+import random
 import re
 import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +25,8 @@ from kedge.workflows.runner.runs import Measure, Run
 if TYPE_CHECKING:
     from kedge.config import RunConfig
 
-SEED, ROLE, BASE = "training.seed", "test", "base"
+SEED, ROLE, BASE, MODEL = "training.seed", "test", "base", "model."
+LONGEST = 100  # signs of a run's name, which is a folder's
 LARGEST = 1000  # runs: more are a slip of the fingers
 _RANGE = re.compile(r"^(-?\d+)\.\.(-?\d+)$")
 
@@ -68,26 +71,36 @@ class Sweep:
 
     @property
     def matrix(self) -> Matrix:
-        """All runs, and the base model as it is.
+        """All runs, and the base model as it is: under each sampler that they have.
 
         Raises:
             ConfigError: a value makes a recipe that is wrong.
         """
         if (count := math.prod(len(axis.values) for axis in self.axes)) > LARGEST:
             raise ConfigError(f"{count} runs are too many for one sweep (at most {LARGEST})")
-        combinations = itertools.product(*(axis.values for axis in self.axes))
-        keys = [axis.key for axis in self.axes]
-        runs = [self._run(dict(zip(keys, values, strict=True))) for values in combinations]
-        return Matrix((self._base(), *runs), self.out / "runs")
+        of_model = [axis for axis in self.axes if axis.key.startswith(MODEL)]
+        cells = [(values, False) for values in combinations(of_model)]
+        cells += [(values, True) for values in combinations(self.axes)]
+        names = [_name(values, train) for values, train in cells]
+        configs = [self._config(values) for values, _ in cells]
+        prompts = self._common(configs)
+        runs = []
+        for (values, train), config, name in zip(cells, configs, names, strict=True):
+            distinct = name if names.count(name) == 1 and len(name) <= LONGEST else _short(name, values)
+            run = Run(distinct, self._recipe, self._changes(values), train=train)
+            runs.append(self._judged(run, config, prompts))
+        return Matrix(tuple(runs), self.out / "runs")
 
     def label(self, run: Run) -> str:
         """The row of a run: ``kl``, or ``divergence=kl, beta=0.01`` where several keys vary."""
+        parts = []
+        for axis in self.groups:
+            if run.train or axis.key.startswith(MODEL):
+                parts.append((axis.key.rpartition(".")[2], run.overrides[axis.key]))
+        words = ", ".join(f"{key}={value}" for key, value in parts)
         if not run.train:
-            return BASE
-        parts = [(axis.key.rpartition(".")[2], run.overrides[axis.key]) for axis in self.groups]
-        if len(parts) == 1:
-            return str(parts[0][1])
-        return ", ".join(f"{key}={value}" for key, value in parts) or "tuned"
+            return f"{BASE}, {words}" if words else BASE
+        return str(parts[0][1]) if len(parts) == 1 else words or "tuned"
 
     def arguments(self) -> list[str]:
         """The command's, but its name: what makes the same sweep again."""
@@ -107,21 +120,36 @@ class Sweep:
         """Each run as a command, for a scheduler."""
         return [f"kedge {shlex.join(self.command('--run', run.name))}" for run in self.matrix.runs]
 
-    def _base(self) -> Run:
-        config = self._config({})
-        return Run(BASE, self._recipe, self._changes({}), train=False, measures=self._measures(config))
+    def _judged(self, run: Run, config: RunConfig, prompts: Sequence[str]) -> Run:
+        """The run with its seed, and with what is measured of it."""
+        if run.train:
+            check_before_loading(config)
+        metrics = self.metrics or tuple(dict.fromkeys([config.reward, *config.watch.metrics]))
+        wanted = Measure(tuple(prompts), metrics, samples=self.samples, seed=config.watch.seed)
+        # Another call may ask for other metrics of the same runs: each has its own record.
+        role = f"{ROLE}-{_digest(json.dumps(wanted.to_dict()))}"
+        return replace(run, measures={role: wanted}, seed=config.training.seed if run.train else 0)
 
-    def _run(self, values: dict[str, str]) -> Run:
-        config = self._config(values)
-        check_before_loading(config)
-        name = "_".join(f"{key.rpartition('.')[2]}-{value}" for key, value in values.items())
-        return Run(
-            file_name(name),
-            self._recipe,
-            self._changes(values),
-            measures=self._measures(config),
-            seed=config.training.seed,
-        )
+    def _common(self, configs: Sequence[RunConfig]) -> Sequence[str]:
+        """The prompts that every model is judged on.
+
+        Raises:
+            ConfigError: the recipes of the sweep leave none in common.
+        """
+        from kedge.prompts.sets import PromptSets
+
+        sets = [PromptSets(config, new=True) for config in configs]
+        drawn = [each.drawn(self.count).prompts for each in sets]
+        if all(prompts == drawn[0] for prompts in drawn):
+            return drawn[0]
+        shared = set[str].intersection(*(set(each.test.prompts) for each in sets))
+        common = [prompt for prompt in sets[0].test.prompts if prompt in shared]
+        if len(common) < (self.count or 2):
+            raise ConfigError(
+                f"the runs of this sweep would be judged on different prompts ({len(common)} are in all of their test "
+                "sets): set watch.test to prompts of their own, which none of them trains on"
+            )
+        return common if self.count is None else random.Random(0).sample(common, self.count)
 
     @property
     def _recipe(self) -> str:
@@ -137,12 +165,29 @@ class Sweep:
     def _config(self, values: dict[str, str]) -> RunConfig:
         return load_config(self._recipe, [*self.fixed, *(f"{key}={value}" for key, value in values.items())])
 
-    def _measures(self, config: RunConfig) -> dict[str, Measure]:
-        from kedge.prompts.sets import PromptSets
 
-        prompts = PromptSets(config, new=True).drawn(self.count).prompts
-        metrics = self.metrics or tuple(dict.fromkeys([config.reward, *config.watch.metrics]))
-        return {ROLE: Measure(tuple(prompts), metrics, samples=self.samples, seed=config.watch.seed)}
+def combinations(axes: Sequence[Axis]) -> Iterator[dict[str, str]]:
+    """Key → value, for each combination of the axes' values."""
+    keys = [axis.key for axis in axes]
+    for values in itertools.product(*(axis.values for axis in axes)):
+        yield dict(zip(keys, values, strict=True))
+
+
+def _name(values: dict[str, str], train: bool) -> str:
+    """A run's folder, as far as its values can be read in it."""
+    parts = [] if train else [BASE]
+    for key, value in values.items():
+        parts.append(f"{key.rpartition('.')[2]}-{value}")
+    return file_name("_".join(parts))
+
+
+def _short(name: str, values: dict[str, str]) -> str:
+    """The name cut, and told from others that look like it."""
+    return f"{name[:LONGEST]}-{_digest(json.dumps(values))}"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def read_sweep(
@@ -223,7 +268,7 @@ def slurm_script(sweep: Sweep) -> str:
     return f"""#!/bin/bash
 #SBATCH --job-name={file_name(sweep.out.name)}
 #SBATCH --array=0-{len(sweep.matrix.runs) - 1}
-#SBATCH --output={sweep.out}/slurm-%A_%a.log
+#SBATCH --output=%x-%A_%a.log
 #SBATCH --gpus=1
 #SBATCH --cpus-per-task=4
 #SBATCH --mem=32G

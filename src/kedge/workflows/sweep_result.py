@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kedge.workflows.sweep import ROLE, Sweep
+from kedge.workflows.sweep import Sweep
 
 if TYPE_CHECKING:
     from kedge.evaluation.result import Evaluation
@@ -49,7 +49,8 @@ def _collect(sweep: Sweep) -> tuple[dict[str, Sequence[Evaluation]], list[str]]:
     matrix, missing = sweep.matrix, []
     groups: dict[str, list[Evaluation]] = {}
     for run in matrix.runs:
-        record = load_record(evaluation_folder(matrix.home(run)), ROLE)
+        (role,) = run.measures
+        record = load_record(evaluation_folder(matrix.home(run)), role)
         if record is None:
             missing.append(f"{run.name} ({matrix.state(run)})")
         else:

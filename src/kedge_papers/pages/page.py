@@ -16,14 +16,13 @@ from kedge_papers.records.run_record import RunRecord, digest
 from kedge_papers.records.tables import mean_costs
 
 RUN_HEAD = (
-    "| runs | seeds | state | learning rate × samples of a step | steps | network passes | reward queries | training |\n"
+    "| runs | seeds | state | learning rate × samples of a step | steps | network passes | reward queries "
+    "| training |\n"
     "|:---|---:|:---|---:|---:|---:|---:|---:|"
 )
 
 
-TUNED = (
-    "The experiment set that ships has what was chosen, KL's and Fisher's choices excepted; what each run had is below."
-)
+TUNED = "The shipped experiment set has what was chosen, but for KL and Fisher; what each run had is below."
 
 
 def page(result: Result, exhibit: Exhibit, figure: str, world: str = "") -> str:

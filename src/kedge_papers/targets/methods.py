@@ -27,6 +27,7 @@ from kedge_papers.runner.target import Target
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+UNREGULARISED = "No-Regularization"  # Table 1's title
 FINAL, WATCHED = "final", "watched"  # what models are measured as
 LOOKED_AT = 66  # test prompts that are scored while it trains, one picture each
 
@@ -128,9 +129,9 @@ def speed_table(result: Result, methods: Mapping[str, Sequence[RunRecord]]) -> T
     heads = tuple(f"{what}, +{level:g} sd" for level in LEVELS for what in ("queries", "time"))
     note = (
         f"What each took over what {first} took (above 1: {first} is sooner), to a rise of so many standard deviations "
-        f"of the base model's scores ({unit:.3g}) on test prompts; geometric mean over {spanned(counts or [0])} seeds and its 95 % "
-        "interval. Bold: not 1 beyond chance. A dash: hardly anybody got there, or (time) nothing says that their "
-        "hardware was the same."
+        f"of the base model's scores ({unit:.3g}) on test prompts; geometric mean over {spanned(counts or [0])} seeds "
+        "and its 95 % interval. Bold: not 1 beyond chance. A dash: hardly anybody got there, or (time) nothing says "
+        "that their hardware was the same."
     )
     if UNREGULARISED in methods:
         note += f" {UNREGULARISED}: ROCM without an anchor."

@@ -52,6 +52,17 @@ def test_the_fixed_point_is_the_constrained_optimum():
     assert state[STATE]["b"]["multiplier"]["value"] / spread == pytest.approx(0.7 / 0.3, rel=5e-3)
 
 
+def test_a_summand_that_is_held_above_a_floor_has_both_weights():
+    def level(images, prompts):
+        return images.flatten(1).mean(1)
+
+    level.differentiable = True
+    parts = Summand("a", 0.5, Custom("a", level), Scale()), Summand("a", 1.0, Custom("a", level), Scale(), "0")
+    floor = {"level": 0.0, "spread": 1.0, "multiplier": asdict(Multiplier(0.2, 0.2))}
+    reward = FlooredReward(Weighted("0.5*a + floor(a)", parts), {STATE: {"a": floor}})
+    assert reward.summands == {"a": pytest.approx(0.7)}
+
+
 def test_a_floor_adds_nothing_outside_of_training():
     reward, images = weighted(), torch.rand(2, 3, 4, 4)
     total, parts = reward.in_parts(images, ["x"] * 2)

@@ -43,6 +43,9 @@ def work(folder, mode):
     if mode == "dies" and processes.index == 1:
         trainer.algorithm = dataclasses.replace(trainer.algorithm, interrupt=4, signal="SIGKILL")
 
+    if mode == "one is told" and processes.index == 1:
+        trainer.algorithm = dataclasses.replace(trainer.algorithm, interrupt=None)
+
     def watched(parameters):
         own = [p.grad.clone() for p in parameters]
         average(parameters)
@@ -56,6 +59,7 @@ def work(folder, mode):
         "prompts": trainer.context.prompts.state_dict(),
         "noise": trainer.context.generator.get_state(),
         "outcome": [outcome.step, outcome.ended],
+        "reason": outcome.reason,
     }, folder.path / f"rank{processes.index}.pt")
 
 for line in sys.stdin:
@@ -192,6 +196,13 @@ def test_a_resumed_pair_equals_an_uninterrupted_one(pair, launch, tmp_path):
         torch.equal(a, b) for a, b in zip(one["optimizer"]["weights"], other["optimizer"]["weights"], strict=True)
     )
     assert all(torch.equal(a["noise"], b["noise"]) for a, b in zip(one["processes"], other["processes"], strict=True))
+
+
+def test_a_signal_to_one_ends_both(launch, tmp_path):
+    climb = {"name": "helpers.training_world:Climb", "interrupt": 2}
+    ranks = launch(prepare(tmp_path / "run", algorithm=climb), "one is told")
+    assert [rank["outcome"] for rank in ranks] == [[3, "interrupted"]] * 2
+    assert all(rank["reason"] in signal.Signals.__members__ for rank in ranks)  # the command exits by it
 
 
 def test_a_pairs_checkpoint_needs_a_pair(pair, tmp_path):

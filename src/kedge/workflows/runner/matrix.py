@@ -172,4 +172,5 @@ def _start(command: Sequence[str], log: Path, environment: dict[str, str]) -> su
             stdout=out,
             stderr=subprocess.STDOUT,
             env={**environment, **os.environ},
+            start_new_session=True,  # Ctrl-C is for the parent alone: a second signal would end a run unsaved
         )

@@ -21,7 +21,7 @@ from kedge.policies.base import draw_noise, rollout
 from kedge.policies.latent import LatentPolicy
 from kedge.policies.settings import LoraConfig
 from kedge.quiet import quiet_loading
-from kedge.workflows.export import USAGE
+from kedge.workflows.export import USAGE, export_run
 from kedge.workflows.weighted import place_and_weight
 
 PROMPTS = ["a cat", "the fox at night"]
@@ -241,3 +241,16 @@ def test_a_merged_model_has_the_sum_in_its_weights_and_draws_alike(micro_lcm: Pa
         assert torch.allclose(after, before + layer.delta().view_as(before), atol=1e-6)
     distance = (pictures(merged) - pictures(policy)).abs().mean()  # float32, through steps that make 15 of 1
     assert distance < 0.02 * (pictures(base) - pictures(policy)).abs().mean()
+
+
+def test_where_it_goes_is_checked_before_anything_loads(tmp_path: Path) -> None:
+    run, file = tmp_path / "run", tmp_path / "file"
+    (run / "lora").mkdir(parents=True)
+    file.write_text("")
+    with pytest.raises(ValueError, match="is the run's own adapter"):
+        export_run(run, "diffusers", run / "lora", ["other=0.5"])
+    for program, others in (("diffusers", []), ("diffusers", ["other"]), ("merged", [])):
+        with pytest.raises(ValueError, match=r"cannot be written: .*file is a file"):
+            export_run(run, program, file / "deep" if program == "merged" else file, others)
+    with pytest.raises(ValueError, match="run exists: give another --out"):
+        export_run(run, "merged", run)

@@ -99,6 +99,15 @@ class D3PO:
         for update in plan:
             yield (self._loss(context, visit, experience, labels[visit.rows]) for visit in update)
 
+    def voted_prompts(self) -> list[str]:
+        """The different prompts of the recorded votes; none without votes.
+
+        Raises:
+            ValueError: the file is missing, or a line of it is wrong.
+        """
+        votes = read_votes(self.votes) if self.votes else []
+        return list(dict.fromkeys(vote.prompt for vote in votes))
+
     def _compared(self, context: Context, pairs: int) -> tuple[Experience, Tensor]:
         """Fresh pairs of the current policy, and h₁ ``[pairs]`` by the reward: 1, −1, or 0 for a tie."""
         prompts = context.prompts.take(pairs) * 2

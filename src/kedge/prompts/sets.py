@@ -106,6 +106,23 @@ class PromptSets:
         return self._parts[0]
 
     @cached_property
+    def voted(self) -> list[str]:
+        """Those of recorded votes (``algorithm.votes``): their pictures are learnt from. None if the file is gone."""
+        prompts_of_votes = getattr(self.config.algorithm.instance, "voted_prompts", None)
+        if prompts_of_votes is None:
+            return []
+        try:
+            return list(prompts_of_votes())
+        except ValueError as error:
+            log.warning("which prompts were voted on is not known: %s", error)
+            return []
+
+    @property
+    def learnt(self) -> list[str]:
+        """Every prompt that the model learns from."""
+        return [*self.train, *self.voted]
+
+    @cached_property
     def tuning(self) -> PromptSet:
         """To watch the training by: ``watch.held_out``, or those kept from the training prompts, or some of these."""
         if self.config.watch.held_out is not None:
@@ -121,7 +138,7 @@ class PromptSets:
         """Every different prompt that a training encodes: those to train on, and those to watch it by."""
         watch = self.config.watch
         watched = self.tuning.prompts if watch.evaluate_every or watch.samples_every else []
-        return list(dict.fromkeys([*self.train, *watched, *watch.samples]))
+        return list(dict.fromkeys([*self.learnt, *watched, *watch.samples]))
 
     @cached_property
     def test(self) -> PromptSet:
@@ -130,6 +147,8 @@ class PromptSets:
             seen = self.tuning.prompts if self.tuning.role == "tuning" else ()
             return self._apart(prompts_of(self.config.watch.test, "watch.test"), "test", "watch.test", seen)
         if self._parts[2]:
+            if set(map(same, self.voted)) & set(map(same, self._parts[2])):
+                return self._apart(self._parts[2], "test", "prompts.test", self.tuning.prompts)
             watched = set(map(same, self.tuning.prompts)) & set(map(same, self._parts[2]))
             return PromptSet(self._parts[2], "tuning" if watched else "test")
         if self.tuning.role == "train":
@@ -138,7 +157,7 @@ class PromptSets:
 
     def _apart(self, prompts: list[str], role: Role, key: str, others: Sequence[str]) -> PromptSet:
         """Those of ``prompts`` that are neither trained on nor in ``others``; if none is left, called what they are."""
-        trained, elsewhere = set(map(same, self.train)), set(map(same, others))
+        trained, elsewhere = set(map(same, self.learnt)), set(map(same, others))
         apart, left = [], []
         for prompt in prompts:
             if same(prompt) not in trained:

@@ -28,6 +28,7 @@ BY_CONTENTS = {
         *("prompts.tuning", "prompts.test"),
     ),
     "held_out": ("watch.held_out",),
+    "votes": ("algorithm.votes",),
 }
 
 

@@ -18,6 +18,7 @@ def check_before_loading(config: RunConfig) -> None:
         ConfigError: naming the key and what to write instead.
     """
     check_guard(config)
+    check_votes(config)
     device = config.training.device
     if _USUAL_DEVICES.fullmatch(device):
         return
@@ -25,6 +26,23 @@ def check_before_loading(config: RunConfig) -> None:
         find_device(device, must_exist=False)
     except ValueError as error:
         raise ConfigError(f"training.device: {error}") from error
+
+
+def check_votes(config: RunConfig) -> None:
+    """Refuse recorded votes that cannot be read.
+
+    Raises:
+        ConfigError: naming the file, and the line.
+    """
+    votes = getattr(config.algorithm.instance, "votes", None)
+    if votes is None:
+        return
+    from kedge.algorithms.votes import read_votes
+
+    try:
+        read_votes(votes)
+    except ValueError as error:
+        raise ConfigError(f"algorithm.{error}") from error
 
 
 def check_guard(config: RunConfig) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from kedge.algorithms.votes import read_votes
 from kedge.config import RunConfig, load_config
 from kedge.config.loading import plain
 from kedge.hashing import text_hash
@@ -24,12 +25,14 @@ def stretch(step: int, config: RunConfig, sets: PromptSets, parent: Parent | Non
 
 
 def contents(config: RunConfig, sets: PromptSets) -> dict[str, str]:
-    """A hash each of what the config only points to: the prompts, the reward, and the model, if it has files."""
+    """A hash each of what the config only points to: prompts, reward, votes, and the model, if it has files."""
     hashes = {
         "prompts": text_hash(sets.train),
         "held_out": text_hash(sets.tuning.prompts),
         "reward": reward_contents(config.reward),
     }
+    if (votes := getattr(config.algorithm.instance, "votes", None)) is not None:
+        hashes["votes"] = text_hash(map(repr, read_votes(votes)))
     base = base_of(config.model)
     return hashes | ({"model": base.digest} if base else {})
 

@@ -29,7 +29,7 @@ class StopOnSignal:
 
     def __init__(self, announce: Callable[[str], None]):
         self.requested = False
-        self.name = ""
+        self.name = "SIGTERM"  # for a process that is stopped because another one had a signal
         self._announce = announce
         self._before: dict[int, Any] = {}
 

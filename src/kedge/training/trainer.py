@@ -21,7 +21,6 @@ from kedge.training.optimizer import Optimizer, holding
 from kedge.training.processes import Processes
 from kedge.training.progress import Display
 
-TOLD = "SIGTERM"  # the signal of a process that had none itself, but was stopped by another that had one
 EMPTY_BATCHES = 100  # batches of experience in a row without an update before giving up
 
 
@@ -110,8 +109,7 @@ class Trainer:
             self.display.close()
             for logger in self.loggers:
                 logger.close()
-        reason = (signals.name or TOLD) if ended == "interrupted" else self._stop_reason
-        return Outcome(self.step, ended, reason, self._saved)
+        return Outcome(self.step, ended, signals.name if ended == "interrupted" else self._stop_reason, self._saved)
 
     def _loop(self, interrupted: Callable[[], bool]) -> Literal["finished", "interrupted", "stopped"]:
         empty = 0

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kedge.files import check_new, check_writable
+from kedge.runs.folder import RunFolder
 from kedge.workflows.weighted import place_and_weight
 
 if TYPE_CHECKING:
@@ -33,8 +35,7 @@ def export_run(run: Path, program: str, out: Path | None = None, others: Sequenc
     from kedge.training.run import metadata
     from kedge.workflows.load_run import load_run
 
-    if out is None and (others or program == MERGED):
-        raise ValueError("--out FOLDER is needed: what is stacked or merged does not replace the run's own adapter")
+    _check_place(run, program, out, others)
     weighted = [place_and_weight(text, USAGE) for text in others]
     loaded = load_run(run, device="cpu")
     layers = adapter_layers(loaded.policy)
@@ -49,6 +50,23 @@ def export_run(run: Path, program: str, out: Path | None = None, others: Sequenc
     if name not in written:
         raise ValueError(f"{program} has no agreed format for a LoRA of this model; {written['diffusers']} is written")
     return written[name]
+
+
+def _check_place(run: Path, program: str, out: Path | None, others: Sequence[str]) -> None:
+    """Refuse what could not be written, or would take the place of something else, before anything is loaded."""
+    if not others and program != MERGED:
+        if out is not None:
+            check_writable(out / "adapter")
+        return
+    own = "what is stacked or merged does not replace the run's own adapter"
+    if out is None:
+        raise ValueError(f"--out FOLDER is needed: {own}")
+    if out.absolute().resolve() == RunFolder(run).lora.absolute().resolve():
+        raise ValueError(f"--out {out} is the run's own adapter, and {own}: give another folder")
+    if program == MERGED:
+        check_new(out)
+    else:
+        check_writable(out / "adapter")
 
 
 def _other(run: Path, ours: TrainedRun) -> dict[str, Layer]:

@@ -192,7 +192,7 @@ def _trained_on(run: Path) -> set[str]:
         if named.hub if named else elsewhere:
             return set()
     try:
-        return set(map(same, sets_of(run).train))
+        return set(map(same, sets_of(run).learnt))
     except ValueError as error:
         log.warning("whether %s was trained on these prompts is not known: %s", run, error)
         return set()

@@ -19,6 +19,7 @@ def check_before_loading(config: RunConfig) -> None:
     """
     check_guard(config)
     check_votes(config)
+    check_decay(config)
     device = config.training.device
     if _USUAL_DEVICES.fullmatch(device):
         return
@@ -26,6 +27,19 @@ def check_before_loading(config: RunConfig) -> None:
         find_device(device, must_exist=False)
     except ValueError as error:
         raise ConfigError(f"training.device: {error}") from error
+
+
+def check_decay(config: RunConfig) -> None:
+    """Refuse a decay of the weights by an optimizer that has none.
+
+    Raises:
+        ConfigError: naming the optimizer that has one.
+    """
+    if config.optimizer.name == "adam" and config.optimizer.weight_decay:
+        raise ConfigError(
+            f"optimizer.weight_decay={config.optimizer.weight_decay:g} means nothing to adam: set optimizer.name=adamw, "
+            "or leave it out"
+        )
 
 
 def check_votes(config: RunConfig) -> None:

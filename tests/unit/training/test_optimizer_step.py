@@ -5,13 +5,16 @@ from __future__ import annotations
 import copy
 import importlib.util
 import math
+from contextlib import nullcontext
 
 import pytest
 import torch
 from torch.nn import Parameter
 
+from helpers.training_world import recipe
 from kedge.algorithms.base import Loss
-from kedge.config import OptimizerConfig
+from kedge.config import ConfigError, OptimizerConfig, parse_config
+from kedge.training.before_loading import check_before_loading
 from kedge.training.optimizer import MovingAverage, Optimizer, schedule_factor
 from kedge.training.processes import Processes
 
@@ -207,3 +210,10 @@ def test_nothing_to_train_is_an_error():
     frozen = Parameter(torch.zeros(2), requires_grad=False)
     with pytest.raises(ValueError, match="no trainable parameters"):
         Optimizer([frozen], OptimizerConfig(), 1, Processes("cpu"))
+
+
+def test_a_decay_that_adam_does_not_have_is_refused() -> None:
+    for name, refused in (("adam", True), ("adamw", False)):
+        config = parse_config(recipe(optimizer={"name": name, "weight_decay": 0.1}))
+        with pytest.raises(ConfigError, match="means nothing to adam") if refused else nullcontext():
+            check_before_loading(config)

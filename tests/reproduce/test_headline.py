@@ -50,6 +50,15 @@ def _swept(beta: str, seed: int, scores: dict, curve: dict) -> RunRecord:
     return replace(run, config={"reward": REWARD, "algorithm": {"beta": float(beta), "beta_unit": 1.0}})
 
 
+def test_what_the_anchor_takes_is_said_where_it_is_known():
+    both = speed([400, 400, 400], [1600, 1200, 1600])
+    anchored = []
+    for seed in range(3):
+        anchored.append(record("methods-kl", seed, {REWARD: SPREAD}, curve=rising([0, 100 + seed, 8000], [0, 1, 1])))
+    (text,) = sentences({"methods": replace(both, runs=(*both.runs, *anchored))})
+    assert "With KL, at its preset's rate and batch, ROCM takes 0.25 times (0.25–0.26) the queries" in text
+
+
 def test_how_many_times_sooner_is_the_geometric_mean_over_seeds():
     (text,) = sentences({"methods": speed([400, 400, 400], [1600, 1200, 1600])})
     ratio = math.exp(np.mean(np.log([4, 3, 4])))
@@ -85,5 +94,5 @@ def test_nothing_is_said_or_drawn_of_what_is_not_recorded():
 def test_the_figure_shows_both():
     drawn = figure({"methods": speed([400, 500], [1600, 1200]), "hacking": drifting(3.0)})
     left, right = drawn.axes
-    assert [text.get_text() for text in left.get_legend().get_texts()] == ["ROCM", "RLCM", "+0.5 sd"]
+    assert [text.get_text() for text in left.get_legend().get_texts()] == ["ROCM, no anchor", "RLCM", "+0.5 sd"]
     assert len(right.get_lines()) == len(TRUTHS)

@@ -37,8 +37,8 @@ def check_decay(config: RunConfig) -> None:
     """
     if config.optimizer.name == "adam" and config.optimizer.weight_decay:
         raise ConfigError(
-            f"optimizer.weight_decay={config.optimizer.weight_decay:g} means nothing to adam: set optimizer.name=adamw, "
-            "or leave it out"
+            f"optimizer.weight_decay={config.optimizer.weight_decay:g} means nothing to adam: set "
+            "optimizer.name=adamw, or leave it out"
         )
 
 

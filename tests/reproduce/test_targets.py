@@ -75,7 +75,7 @@ def test_table_1_has_the_papers_rows_and_columns(tmp_path, monkeypatch):
     assert head == [*metrics, "Steps", "Queries", "Passes"]
     rows = [line.split("|")[1].strip() for line in parts[0].splitlines() if line.startswith("| ")][1:]
     paper = ["No-Regularization", "JS-Divergence", "KL-Divergence", "Hellinger", "Fisher-Divergence"]
-    assert rows == [*paper[:1], "No-Regularization, equal steps", *paper[1:], "RLCM", "DDPO", *REST]
+    assert rows == [*paper[:1], "No-Regularization, equal queries", *paper[1:], "RLCM", "DDPO", *REST]
     assert "PickScore" not in parts[1].splitlines()[2]  # not judged by what it was trained on
 
 

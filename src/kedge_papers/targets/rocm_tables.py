@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from kedge.evaluation.tables import Table, display
+from kedge.workflows.runner.cost import step_cost
 from kedge.workflows.runner.runs import Run
 from kedge_papers.pages.exhibit import Exhibit
 from kedge_papers.records.result import Result
@@ -39,22 +40,23 @@ def consistency_base(options: MatrixOptions) -> Run:
 
 
 def trained_on(options: MatrixOptions, reward: str) -> tuple[Run, ...]:
-    """The methods of a reward, all seeds; the unregularised one also for as many steps as the regularised ones."""
+    """The methods of a reward, all seeds; the unregularised one also for as many queries as the regularised ones."""
     measures = {FINAL: options.measure(keep=PICTURES)}
     matrix = []
     for method in options.experiments.rows_of(reward):
         for seed in options.repetitions():
             matrix.append(options.row(method, reward, seed, measures))
             if method == UNREGULARISED:
-                matrix.append(_at_equal_steps(options, matrix[-1], reward))
+                matrix.append(_at_equal_queries(options, matrix[-1], reward))
     return tuple(matrix)
 
 
-def _at_equal_steps(options: MatrixOptions, run: Run, reward: str) -> Run:
-    """No regularisation costs less a step: for equal passes it takes more steps, which is a comparison of its own."""
-    steps = options.row(REGULARISED, reward, run.seed, {}).config().training.steps
-    name = f"{UNREGULARISED}-equal-steps--{reward}--{run.seed}"
-    return options.with_steps(replace(run, name=name, label=f"{run.label}, equal steps"), steps)
+def _at_equal_queries(options: MatrixOptions, run: Run, reward: str) -> Run:
+    """No regularisation needs fewer passes for a picture: for equal passes it scores more, a comparison of its own."""
+    regularised = options.row(REGULARISED, reward, run.seed, {}).config()
+    name = f"{UNREGULARISED}-equal-queries--{reward}--{run.seed}"
+    queries = step_cost(regularised).queries * regularised.training.steps
+    return options.with_queries(replace(run, name=name, label=f"{run.label}, equal queries"), queries)
 
 
 def table1(parts: str) -> Callable[[MatrixOptions], tuple[Run, ...]]:

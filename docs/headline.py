@@ -74,13 +74,13 @@ def _sooner(result: Result) -> str | None:
 
 
 def _anchored(result: Result, curve: str, rise: float) -> str:
-    """How many times fewer queries ROCM takes with KL, if that is known; KL has its preset's rate and batch."""
+    """What share of its queries ROCM takes with KL, if that is known; KL has its preset's rate and batch."""
     anchored = usable_runs(result, ANCHORED)
-    speed = sooner(anchored, usable_runs(result, ROCM), "queries", curve, rise) if anchored else None
+    speed = sooner(usable_runs(result, ROCM), anchored, "queries", curve, rise) if anchored else None
     shown = shown_ratio(speed) if speed else None
     if shown is None or not shown.excludes(1) or not np.isfinite(shown.high):
         return ""
-    span = f"{1 / shown.value:.2g} times ({1 / shown.high:.2g}–{1 / shown.low:.2g})"
+    span = f"{shown.value:.2g} times ({shown.low:.2g}–{shown.high:.2g})"
     return f" With KL, at its preset's rate and batch, ROCM takes {span} the queries that it takes without."
 
 

@@ -43,6 +43,9 @@ def apply_memory_settings(policy: Policy, memory: MemorySettings, speed: SpeedSe
             "of your own: leave out the blocks memory and speed, except memory.prompt_cache_mb"
         )
     backend = nullcontext if speed.attention == "auto" else _attention(speed.attention)
+    if speed.attention != "auto":  # before what recomputes them, so that it does so with the same kernels
+        policy.network.forward = _inside(backend, policy.network.forward)
+        policy.decoder = _inside(backend, policy.decoder)
     _set_up_decoder(policy, memory, backend)
     if memory.unet_checkpoint:
         policy.network.enable_gradient_checkpointing(_block_checkpoint(policy.adapter, backend))
@@ -51,9 +54,6 @@ def apply_memory_settings(policy: Policy, memory: MemorySettings, speed: SpeedSe
     if speed.channels_last:
         for network in (policy.network, policy.vae):
             network.to(memory_format=torch.channels_last)
-    if speed.attention != "auto":
-        policy.network.forward = _inside(backend, policy.network.forward)
-        policy.decoder = _inside(backend, policy.decoder)
     if speed.compile:
         _compile(policy.network, memory.unet_checkpoint)
     policy.share(policy.other_sizes)
@@ -67,7 +67,7 @@ def _set_up_decoder(
     if memory.vae_tile is not None:
         _tile(policy.vae, memory.vae_tile)
     if memory.vae_slicing:
-        policy.decoder = _Sliced(_inside(backend, policy.decoder))  # where it is recomputed, the kernels are the same
+        policy.decoder = _Sliced(policy.decoder)
 
 
 def _block_checkpoint(

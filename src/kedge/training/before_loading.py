@@ -48,13 +48,11 @@ def check_votes(config: RunConfig) -> None:
     Raises:
         ConfigError: naming the file, and the line.
     """
-    votes = getattr(config.algorithm.instance, "votes", None)
-    if votes is None:
+    voted_prompts = getattr(config.algorithm.instance, "voted_prompts", None)
+    if voted_prompts is None:
         return
-    from kedge.algorithms.votes import read_votes
-
     try:
-        read_votes(votes)
+        voted_prompts()
     except ValueError as error:
         raise ConfigError(f"algorithm.{error}") from error
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from kedge.workflows.load_run import TrainedRun
 
 MERGED = "merged"
+NEVER_OWN = "what is stacked or merged does not replace the run's own adapter"
 USAGE = "--with takes RUN or RUN=WEIGHT, for example runs/other=0.5"
 SYNONYMS = {"kohya": "comfyui", "a1111": "comfyui"}  # one file serves all of them
 
@@ -54,15 +55,13 @@ def export_run(run: Path, program: str, out: Path | None = None, others: Sequenc
 
 def _check_place(run: Path, program: str, out: Path | None, others: Sequence[str]) -> None:
     """Refuse what could not be written, or would take the place of something else, before anything is loaded."""
-    if not others and program != MERGED:
-        if out is not None:
-            check_writable(out / "adapter")
-        return
-    own = "what is stacked or merged does not replace the run's own adapter"
+    combined = bool(others) or program == MERGED
     if out is None:
-        raise ValueError(f"--out FOLDER is needed: {own}")
-    if out.absolute().resolve() == RunFolder(run).lora.absolute().resolve():
-        raise ValueError(f"--out {out} is the run's own adapter, and {own}: give another folder")
+        if combined:
+            raise ValueError(f"--out FOLDER is needed: {NEVER_OWN}")
+        return
+    if combined and out.resolve() == RunFolder(run).lora.resolve():
+        raise ValueError(f"--out {out} is the run's own adapter, and {NEVER_OWN}: give another folder")
     if program == MERGED:
         check_new(out)
     else:

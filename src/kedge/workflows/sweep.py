@@ -11,6 +11,7 @@ import re
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,7 +70,7 @@ class Sweep:
                 others.append(axis)
         return tuple(others)
 
-    @property
+    @cached_property
     def matrix(self) -> Matrix:
         """All runs, and the base model as it is: under each sampler that they have.
 

@@ -71,11 +71,8 @@ def _how(result: Result, world: str) -> str:
 
 
 def _protocol(protocol: str) -> str:
-    """How the hyper-parameters were chosen; what a reader has to give, where the command alone has none of them."""
-    lines = [f"Hyper-parameters: {protocol}"]
-    if "`tuned`" in protocol:
-        lines.append(TUNED)
-    return " ".join(lines)
+    """How the hyper-parameters were chosen, and where the choice is."""
+    return f"Hyper-parameters: {protocol} {TUNED if '`tuned`' in protocol else ''}".rstrip()
 
 
 def _bases(runs: Iterable[RunRecord], world: str) -> str:

@@ -27,7 +27,7 @@ from kedge_papers.runner.target import Target
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-UNREGULARISED = "No-Regularization"  # Table 1's title
+NO_ANCHOR = "No-Regularization"  # Table 1's title
 FINAL, WATCHED = "final", "watched"  # what models are measured as
 LOOKED_AT = 66  # test prompts that are scored while it trains, one picture each
 
@@ -133,8 +133,8 @@ def speed_table(result: Result, methods: Mapping[str, Sequence[RunRecord]]) -> T
         "and its 95 % interval. Bold: not 1 beyond chance. A dash: hardly anybody got there, or (time) nothing says "
         "that their hardware was the same."
     )
-    if UNREGULARISED in methods:
-        note += f" {UNREGULARISED}: ROCM without an anchor."
+    if NO_ANCHOR in methods:
+        note += f" {NO_ANCHOR}: ROCM without an anchor."
     if late:
         note += " Not reached within the budget, which then counts in its place: "
         note += f"{'; '.join(late)}."

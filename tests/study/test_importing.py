@@ -97,6 +97,9 @@ def test_pictures_are_looked_for_in_the_folder_that_is_named(tmp_path, pictures)
     with pytest.raises(ValueError, match=r"r.csv, row 1: https://example.org/x/3.png is on the web.*--images"):
         read_judgements(table)
     assert read_judgements(table, tmp_path)[0].image.file == tmp_path / "3.png"
+    table.write_text("image,rating\nhttp://[x,1\n")
+    with pytest.raises(ValueError, match=r"r.csv, row 1: 'http://\[x' is neither a file in"):
+        read_judgements(table)
 
 
 @pytest.mark.parametrize("name", ["cat #1.png", "what?.png", "a;b.png", "50%25.png", "http: a cat.png"])

@@ -46,9 +46,14 @@ def check(config: RunConfig) -> None:
 
 
 def _check_depth(config: RunConfig) -> None:
-    """Refuse to say how far back a gradient goes that goes through one step alone."""
+    """Refuse to say how far back a gradient goes that goes through one step alone, or to pair that with a reference."""
     if not config.algorithm.instance.needs.one_step:
         return
+    if config.speed.paired_reference:
+        raise ConfigError(
+            f"speed.paired_reference means nothing to {config.algorithm.name}: it is for gradients that go through "
+            "many steps. Leave it out"
+        )
     for key in ("last_steps", "random_depth"):
         if getattr(config.backprop, key) is not None:
             raise ConfigError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 
@@ -28,8 +29,7 @@ class Preset:
 
 def presets() -> list[Preset]:
     """All recipes in the package: the demo, the others of the emoji world, which run anywhere too, then the rest."""
-    folder = Path(str(resources.files("kedge") / "presets"))
-    recipes = [_read(path) for path in folder.glob("*.yaml")]
+    recipes = [_read(path) for path in _files().values()]
     return sorted(recipes, key=lambda item: (item.name != "emoji-rocm", not item.name.startswith("emoji-"), item.name))
 
 
@@ -39,11 +39,18 @@ def preset(name: str) -> Preset:
     Raises:
         ConfigError: with the nearest name.
     """
-    known = {item.name: item for item in presets()}
-    if name not in known:
-        choices = suggest(name, known) or f" Presets: {', '.join(known)}"
+    files = _files()
+    if name not in files:
+        choices = suggest(name, files) or f" Presets: {', '.join(item.name for item in presets())}"
         raise ConfigError(f"no preset and no file called {name!r}.{choices} (`kedge presets` describes them all)")
-    return known[name]
+    return _read(files[name])
+
+
+@lru_cache(maxsize=1)
+def _files() -> dict[str, Path]:
+    """Name → file: what ships does not change while a program runs, and a matrix asks for a recipe by the thousand."""
+    folder = Path(str(resources.files("kedge") / "presets"))
+    return {path.stem: path for path in folder.glob("*.yaml")}
 
 
 def _read(path: Path) -> Preset:

@@ -92,7 +92,7 @@ class MemorySettings:
             give the text encoders up. All prompts have to fit into prompt_cache_mb.
         offload_activations: what the backward pass needs waits in the host's memory; slow, for GPUs only.
         prompt_cache_mb: host memory for encoded prompts; those used longest ago are encoded again when they come back.
-        reward_dtype: precision of the rewards' networks; scores stay in float32.
+        reward_dtype: precision of the rewards' networks, but for hybrid's surrogate; scores stay in float32.
     """
 
     unet_checkpoint: bool = False

@@ -256,7 +256,10 @@ def _picture(value: Any, folder: Path, where: str) -> Picture:
         value = value.get("bytes") or value.get("path")
     if isinstance(value, bytes):
         return Picture(f"{hashlib.sha256(value).hexdigest()[:20]}{_suffix(value)}", data=value)
-    address = urlparse(str(value))
+    try:
+        address = urlparse(str(value))
+    except ValueError as error:  # half an address of IPv6: http://[x
+        raise ValueError(f"{where}: {value!r} is neither a file in {folder} nor an address ({error})") from error
     inside = parse_qs(address.query).get("d", [unquote(address.path)])[0]
     for name in (str(value), inside):  # as it stands first: file names may have #, ? and % in them
         for candidate in (folder / name.lstrip("/"), folder / Path(name).name):

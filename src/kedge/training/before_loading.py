@@ -6,6 +6,7 @@ import re
 
 from kedge.config import ConfigError, RunConfig
 from kedge.devices import find_device
+from kedge.training.trackers import check_tracker_names
 
 # Torch is asked about other names only: importing it takes seconds.
 _USUAL_DEVICES = re.compile(r"auto|(cpu|cuda|mps|xpu)(:\d+)?")
@@ -20,6 +21,7 @@ def check_before_loading(config: RunConfig) -> None:
     check_guard(config)
     check_votes(config)
     check_decay(config)
+    check_tracker_names(config)
     device = config.training.device
     if _USUAL_DEVICES.fullmatch(device):
         return

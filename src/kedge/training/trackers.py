@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from kedge.config import ConfigError, RunConfig
 from kedge.config.loading import plain
-from kedge.pixels import to_uint8
 from kedge.registry import UnknownNameError, load_object, suggest
 
 if TYPE_CHECKING:
@@ -61,6 +60,8 @@ class WandbTracker:
         """``[3, H, W]`` in [0, 1]."""
         import wandb
 
+        from kedge.pixels import to_uint8
+
         self._run.log({name: wandb.Image(to_uint8(image[None])[0].numpy())}, step=step)
 
     def close(self) -> None:
@@ -99,6 +100,8 @@ class TrackioTracker:
         """``[3, H, W]`` in [0, 1]."""
         import trackio
 
+        from kedge.pixels import to_uint8
+
         trackio.log({name: trackio.Image(to_uint8(image[None])[0].numpy())}, step=step)
 
     def close(self) -> None:
@@ -124,6 +127,18 @@ def check_trackers(config: RunConfig) -> None:
     Raises:
         ConfigError: saying what to write or to install.
     """
+    check_tracker_names(config)
+    for name in config.watch.trackers:
+        if name in TRACKERS and find_spec(name) is None:
+            raise ConfigError(f"watch.trackers: {name} is not installed here: pip install {name}")
+
+
+def check_tracker_names(config: RunConfig) -> None:
+    """Refuse a tracker that there is nowhere; on the machine that trains it may be installed.
+
+    Raises:
+        ConfigError: saying what to write.
+    """
     for name in config.watch.trackers:
         if name == TENSORBOARD:
             continue
@@ -135,8 +150,6 @@ def check_trackers(config: RunConfig) -> None:
             raise ConfigError(
                 f"watch.trackers: unknown tracker {name!r}.{suggest(name, choices)} Choose from: {listing}"
             )
-        elif find_spec(name) is None:
-            raise ConfigError(f"watch.trackers: {name} is not installed here: pip install {name}")
 
 
 def make_trackers(config: RunConfig, folder: Path) -> list[Logger]:

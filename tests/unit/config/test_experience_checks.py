@@ -92,3 +92,5 @@ def test_how_far_back_means_nothing_to_one_step(name: str, key: str, value: floa
     parse_config({**data, "backprop": {"checkpoint": True}})
     with pytest.raises(ConfigError, match=rf"backprop\.{key} means nothing to {name}: .* one step at a time"):
         parse_config({**data, "backprop": {key: value}})
+    with pytest.raises(ConfigError, match=rf"speed\.paired_reference means nothing to {name}"):
+        parse_config({**data, "speed": {"paired_reference": True}})

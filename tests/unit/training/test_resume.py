@@ -195,7 +195,7 @@ def start(folder: Path) -> subprocess.Popen:
 
 
 def test_kill_9_loses_at_most_the_steps_since_the_last_checkpoint(tmp_path):
-    steps = 400
+    steps = 120
     config = parse_config(recipe(training__steps=steps, checkpoint__every=5))
     run(config, tmp_path / "whole")
 

@@ -14,6 +14,7 @@ import yaml
 
 from helpers.training_world import recipe
 from kedge.config import ConfigError, load_config, parse_config
+from kedge.training.before_loading import check_before_loading
 from kedge.training.run import train
 from kedge.training.trackers import check_trackers, flat_settings
 
@@ -77,11 +78,14 @@ def test_tensorboard_has_the_config_as_text_and_hyper_parameters(tmp_path):
 def test_a_tracker_that_cannot_be_is_refused_before_anything_loads(tmp_path, monkeypatch, tracker, words):
     (tmp_path / "mine.py").write_text(OWN)
     monkeypatch.chdir(tmp_path)
+    config = parse_config(recipe(watch={"trackers": [tracker]}))
     with pytest.raises(ConfigError) as caught:
-        train(parse_config(recipe(watch={"trackers": [tracker]})), tmp_path / "run")
+        train(config, tmp_path / "run")
     for word in words:
         assert word in str(caught.value)
     assert not (tmp_path / "run").exists()
+    with pytest.raises(ConfigError, match=r"watch\.trackers"):  # what a dry run asks
+        check_before_loading(config)
 
 
 @pytest.mark.parametrize("tracker", ["wandb", "trackio"])

@@ -104,12 +104,15 @@ def show_fig4(result: Result) -> Exhibit:
 
 
 def show_fig5(result: Result) -> Exhibit:
-    """Four panels, every method."""
+    """A panel for each reward that was trained on, every method."""
     figure, axes = canvas(2, 2)
     ours = result.facts["rewards"]
     shared = colours(title for reward in PANELS.values() for title in grouped(result.on(reward)))
     for panel, (letter, reward) in zip(axes, PANELS.items(), strict=True):
         runs = result.on(reward)
+        if not runs:
+            panel.set_axis_off()
+            continue
         scale, unit = time_unit(runs)
         for title, same in grouped(runs).items():
             draw_band(panel, same, "seconds", "reward", colour=shared[title], label=title, scale=scale)

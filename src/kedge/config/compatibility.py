@@ -49,16 +49,16 @@ def _check_depth(config: RunConfig) -> None:
     """Refuse to say how far back a gradient goes that goes through one step alone, or to pair that with a reference."""
     if not config.algorithm.instance.needs.one_step:
         return
-    if config.speed.paired_reference:
-        raise ConfigError(
-            f"speed.paired_reference means nothing to {config.algorithm.name}: it is for gradients that go through "
-            "many steps. Leave it out"
-        )
-    for key in ("last_steps", "random_depth"):
-        if getattr(config.backprop, key) is not None:
+    depth_settings = {
+        "backprop.last_steps": config.backprop.last_steps,
+        "backprop.random_depth": config.backprop.random_depth,
+        "speed.paired_reference": config.speed.paired_reference or None,
+    }
+    for key, value in depth_settings.items():
+        if value is not None:
             raise ConfigError(
-                f"backprop.{key} means nothing to {config.algorithm.name}: its gradient goes through one step at a "
-                "time. Leave it out"
+                f"{key} means nothing to {config.algorithm.name}: its gradient goes through one step at a time. Leave "
+                "it out"
             )
 
 

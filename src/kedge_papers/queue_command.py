@@ -11,18 +11,19 @@ import typer
 from kedge.cli.matrix import FAILED, stopped
 
 
-def work(queue: str, overrides: Sequence[str], out: Path, only_list: bool, draw: bool, publish: str | None) -> None:
+def work(queue: str, overrides: Sequence[str], out: Path, only_list: bool, draw: bool, folder: str | None) -> None:
     """Do what is left of a queue; the same command once more, beside this one, is a second lane.
 
     Args:
         queue: one that ships, or a file.
         overrides: ``key=value``, on every training.
         out: where runs, records and what is drawn go.
-        only_list, draw, publish: only list the stages; only draw from the records; only add them to another folder.
+        only_list, draw, folder: only list the stages; only draw from the records; only add them to this other folder.
     """
     from kedge.config.text import ConfigError, read_yaml
     from kedge.workflows.runner.cell import Interrupted
     from kedge_papers.runner.lane import Lane
+    from kedge_papers.runner.publishing import publish
     from kedge_papers.runner.queue import load_queue
 
     values = {}
@@ -37,8 +38,8 @@ def work(queue: str, overrides: Sequence[str], out: Path, only_list: bool, draw:
             print(lane.line(position) + (f" · {stage.settles}" if stage.settles else ""))
     elif draw:
         print(*lane.draw(), sep="\n")
-    elif publish:
-        print(f"{publish}: {', '.join(lane.publish(Path(publish)))}")
+    elif folder:
+        print(f"{folder}: {', '.join(publish(lane, Path(folder)))}")
     else:
         try:
             failed = lane.go()

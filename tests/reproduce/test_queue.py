@@ -25,6 +25,7 @@ from kedge_papers.runner.experiment_set import load_experiment_set
 from kedge_papers.runner.frozen import FROZEN
 from kedge_papers.runner.lane import Lane
 from kedge_papers.runner.options import MatrixOptions
+from kedge_papers.runner.publishing import publish
 from kedge_papers.runner.queue import SHIPPED, Queue, Stage, load_queue
 from kedge_papers.runner.settled import with_settings
 from kedge_papers.targets.tuning import tuned_pairs
@@ -87,21 +88,23 @@ def test_a_base_model_alone_begins_no_target_that_trains(tmp_path):
 
 
 def test_two_machines_publish_to_one_place(tmp_path):
-    """What one recorded stays when the other publishes runs of its own; of one that both have made, the latter's."""
+    """What one recorded stays when the other publishes runs of its own; of one that both have made, the former's."""
     pages, names = tmp_path / "pages", ([["first", "base"]], [["first"], ["second"]])
     for machine, stages in enumerate(names):
         out = tmp_path / f"machine-{machine}"
         parts = tuple(Stage(TARGET, tuple(runs)) for runs in stages)
         Lane(Queue("emoji", parts), out).go(lambda _: None)
         whole = Lane(Queue("emoji", (Stage(TARGET),)), out)
-        assert whole.publish(pages) == [TARGET]
+        assert publish(whole, pages) == [TARGET]
     recorded = RecordStore(pages).results()[TARGET]
     states = {run.name: run.state for run in recorded.runs}
     assert states == {"first": "finished", "base": "finished", "second": "finished"}
-    assert recorded.run("first").seconds == RecordStore(out / "records").results()[TARGET].run("first").seconds
+    made = [RecordStore(tmp_path / f"machine-{i}" / "records").results()[TARGET].run("first").seconds for i in (0, 1)]
+    assert made[0] != made[1]
+    assert recorded.run("first").seconds == made[0]
     other = replace(recorded.run("base"), config={"another": "recipe"})
     RecordStore(pages).put(replace(recorded, runs=(other,)))
-    assert whole.publish(pages) == [TARGET]
+    assert publish(whole, pages) == [TARGET]
     assert {run.name for run in RecordStore(pages).results()[TARGET].runs} == {"first", "second"}
 
 
@@ -118,8 +121,48 @@ def test_a_run_that_another_target_has_recorded_is_shown_by_both(tmp_path):
         for path in pages.folder.iterdir():
             path.unlink()
         pages.put(Result("elsewhere", {}, (shown,)))
-        Lane(Queue("emoji", (Stage(TARGET),)), tmp_path / "two").publish(pages.folder)
+        publish(Lane(Queue("emoji", (Stage(TARGET),)), tmp_path / "two"), pages.folder)
         assert {run.name for run in pages.results()[TARGET].runs} == expected
+
+
+@pytest.mark.parametrize("queued", [True, False])
+def test_a_training_that_is_recorded_is_not_exchanged_for_another(queued, tmp_path, capsys):
+    """Whichever target shows it; and it is said. In the folder where it was made again, the new one counts."""
+    pages = RecordStore(tmp_path / "pages")
+    out = tmp_path / "one"
+    first = done(out, "first").result(TARGET).run("first")
+    pages.put(Result("elsewhere", {}, (replace(first, seconds=first.seconds + 1, notes={}),)))
+    if queued:
+        publish(done(out, "first"), pages.folder)
+        said = capsys.readouterr().out
+    else:
+        done(out, "first").record(TARGET)
+        said = reproduce(TARGET, "--out", str(out), "--publish", str(pages.folder)).output
+    assert f"{TARGET}: first is recorded of another training, which stays" in said
+    assert pages.results()["elsewhere"].run("first").seconds == pytest.approx(first.seconds + 1, abs=1e-3)
+
+    shutil.rmtree(out / "runs" / "first")
+    again = done(out, "first")
+    again.record(TARGET)
+    made = again.result(TARGET).run("first").seconds
+    assert RecordStore(out / "records").results()[TARGET].run("first").seconds == pytest.approx(made, abs=1e-3)
+
+
+def test_a_target_of_which_nothing_was_made_here_is_shown_of_what_others_recorded(tmp_path):
+    """And what it shows already stays as it is, with whatever configuration it was made."""
+    pages = RecordStore(tmp_path / "pages")
+    first = done(tmp_path / "one", "first", "second").result(TARGET).run("first")
+    nothing = Lane(Queue("emoji", (Stage(TARGET),)), tmp_path / "two")
+    with pytest.raises(ConfigError, match="nothing of this queue has begun"):
+        publish(nothing, pages.folder)
+    pages.put(Result("elsewhere", {}, (first,)))
+    assert publish(nothing, pages.folder) == [TARGET]
+    shown = pages.results()[TARGET]
+    assert [run.name for run in shown.runs] == ["first"]
+    assert shown.facts["seeds"] == 1
+    pages.put(replace(shown, runs=(replace(first, name="second", config={"another": "recipe"}),)))
+    publish(nothing, pages.folder)
+    assert {run.name for run in pages.results()[TARGET].runs} == {"first", "second"}
 
 
 def done(out: Path, *runs: str) -> Lane:
@@ -130,57 +173,60 @@ def done(out: Path, *runs: str) -> Lane:
 
 def test_what_is_over_elsewhere_is_not_replaced_by_what_failed_here(tmp_path):
     pages = tmp_path / "pages"
-    done(tmp_path / "one", "first").publish(pages)
+    publish(done(tmp_path / "one", "first"), pages)
     lane = done(tmp_path / "two", "second")
     home = tmp_path / "two" / "runs" / "first"
     home.mkdir()
     (home / "failure.json").write_text('{"message": "disk full"}')
     assert lane.result(TARGET).run("first").state == "failed"
-    lane.publish(pages)
+    publish(lane, pages)
     states = {run.name: run.state for run in RecordStore(pages).results()[TARGET].runs}
     assert states == {"first": "finished", "second": "finished"}
 
 
 def test_publishing_says_what_goes_and_keeps_what_the_queue_does_not_name(tmp_path):
     pages, said = tmp_path / "pages", list[str]()
-    done(tmp_path / "one", "first", "second").publish(pages)
+    publish(done(tmp_path / "one", "first", "second"), pages)
     (tmp_path / "two").mkdir()
     few = Lane(Queue("emoji", (Stage(TARGET, ("base",)),)), tmp_path / "two")
     few.go(lambda _: None)
     recorded = RecordStore(pages).results()[TARGET]
     other = replace(recorded.run("second"), config={"another": "recipe"})
     RecordStore(pages).put(replace(recorded, runs=(recorded.run("first"), other)))
-    few.publish(pages, said.append)
+    publish(few, pages, said.append)
     assert {run.name for run in RecordStore(pages).results()[TARGET].runs} >= {"first", "second"}
     assert said == []
-    done(tmp_path / "three", "first").publish(pages, said.append)
+    publish(done(tmp_path / "three", "first"), pages, said.append)
     assert "second" not in {run.name for run in RecordStore(pages).results()[TARGET].runs}
-    assert said == [f"{TARGET}: second was recorded with another configuration, and goes"]
+    assert said == [
+        f"{TARGET}: first is recorded of another training, which stays",
+        f"{TARGET}: second was recorded with another configuration, and goes",
+    ]
 
 
 def test_run_folders_may_be_deleted_once_they_are_recorded(tmp_path):
     lane, pages = done(tmp_path / "out", "first", "second"), tmp_path / "pages"
     shutil.rmtree(tmp_path / "out" / "runs" / "first")
     lane.record(TARGET)
-    lane.publish(pages)
+    publish(lane, pages)
     assert {run.name for run in RecordStore(pages).results()[TARGET].runs} == {"first", "second"}
     shutil.rmtree(tmp_path / "out" / "runs")
-    lane.publish(tmp_path / "again")
+    publish(lane, tmp_path / "again")
     assert {run.name for run in RecordStore(tmp_path / "again").results()[TARGET].runs} == {"first", "second"}
 
 
 def test_what_is_published_later_takes_neither_the_first_place_nor_the_command(tmp_path):
     """Tables compare every method with the first, which another machine recorded with more seeds."""
     pages = RecordStore(tmp_path / "pages")
-    done(tmp_path / "one", "first").publish(tmp_path / "pages")
+    publish(done(tmp_path / "one", "first"), tmp_path / "pages")
     recorded = pages.results()[TARGET]
     pages.put(replace(recorded, facts={**recorded.facts, "seeds": 8, "command": "with 8 seeds"}))
-    done(tmp_path / "two", "second").publish(tmp_path / "pages")
+    publish(done(tmp_path / "two", "second"), tmp_path / "pages")
     both = pages.results()[TARGET]
     assert [run.name for run in both.runs] == ["first", "second"]
     assert (both.facts["seeds"], both.facts["command"]) == (8, "with 8 seeds")
-    done(tmp_path / "three", "second").publish(tmp_path / "again")
-    done(tmp_path / "four", "first").publish(tmp_path / "again")
+    publish(done(tmp_path / "three", "second"), tmp_path / "again")
+    publish(done(tmp_path / "four", "first"), tmp_path / "again")
     assert [run.name for run in RecordStore(tmp_path / "again").results()[TARGET].runs] == ["second", "first"]
 
 
@@ -188,13 +234,13 @@ def test_nothing_of_another_kind_is_published(tmp_path):
     """Runs of another configuration than is asked for, of another world, or none at all."""
     lane, pages = done(tmp_path / "out", "first"), tmp_path / "pages"
     with pytest.raises(ConfigError, match=r"holds a run with optimizer.lr = .*, but now 0.5 is asked for"):
-        Lane(lane.queue, lane.out, {"optimizer.lr": 0.5}).publish(pages)
+        publish(Lane(lane.queue, lane.out, {"optimizer.lr": 0.5}), pages)
     with pytest.raises(ConfigError, match=r"nothing of this queue has begun in .*empty"):
-        Lane(lane.queue, tmp_path / "empty").publish(pages)
+        publish(Lane(lane.queue, tmp_path / "empty"), pages)
     frozen = json.loads((lane.out / FROZEN).read_text())
     (lane.out / FROZEN).write_text(json.dumps({**frozen, "world": "another"}))
     with pytest.raises(ConfigError, match="were begun in another world"):
-        lane.publish(pages)
+        publish(lane, pages)
     assert not pages.exists()
     for arguments in (["--queue", str(queue(tmp_path))], [TARGET]):
         with pytest.raises(ConfigError, match="--publish needs the folder"):

@@ -14,7 +14,11 @@ MORE_OF = "more_of"  # fact of a target: the runs that it measured more of
 
 
 def with_recorded(
-    result: Result, recorded: Mapping[str, Result], runs: Mapping[str, Run], say: Callable[[str], object]
+    result: Result,
+    recorded: Mapping[str, Result],
+    runs: Mapping[str, Run],
+    say: Callable[[str], object],
+    first_stays: bool = False,
 ) -> Result:
     """A target's result, and what is recorded of the runs that have not begun here.
 
@@ -25,10 +29,13 @@ def with_recorded(
     Args:
         recorded: target → result, of every target: a run may be another's as well.
         runs: name → what the target asks for, as far as that is known.
-        say: told what goes.
+        say: told what goes, and what does not come.
+        first_stays: of a run that was trained twice, the training that any target has recorded stays. Else what is here
+            takes its place, as it should where somebody deleted a run's folder and made it again.
     """
     theirs = recorded.get(result.target, Result(result.target, {}, ()))
-    records = {record.name: record for record in result.runs}
+    own = _without_repeated(result, recorded, say) if first_stays else result.runs
+    records = {record.name: record for record in own}
     for record in theirs.runs:
         ours = records.get(record.name)
         if ours is not None:
@@ -48,21 +55,39 @@ def with_recorded(
     return replace(joined, extra=theirs.extra, facts={**facts, MORE_OF: theirs.facts.get(MORE_OF, [])})
 
 
+def _without_repeated(result: Result, recorded: Mapping[str, Result], say: Callable[[str], object]) -> list[RunRecord]:
+    """Its runs, but for those of which another training is recorded: no published result is drawn again."""
+    published = _trained(recorded)
+    own = []
+    for record in result.runs:
+        before = published.get(record.identity)
+        if before is not None and before.trained_apart(record):
+            say(f"{result.target}: {record.name} is recorded of another training, which stays")
+        else:
+            own.append(record)
+    return own
+
+
 def _name(record: RunRecord) -> str:
     return record.name
 
 
 def _elsewhere(recorded: Mapping[str, Result], runs: Mapping[str, Run]) -> dict[str, RunRecord]:
     """Those runs that another target shows, with everything that this one measures."""
-    trained: dict[str, RunRecord] = {}
-    for result in recorded.values():
-        trained |= {record.identity: record for record in result.runs if record.trained}
-    records = {}
+    trained, records = _trained(recorded), {}
     for name, run in runs.items():
         record = trained.get(identity_of(run))
         if record and set(run.measures) <= set(record.evaluations):
             records[name] = record
     return records
+
+
+def _trained(recorded: Mapping[str, Result]) -> dict[str, RunRecord]:
+    """Identity → record of every training, whichever target shows it."""
+    trained: dict[str, RunRecord] = {}
+    for result in recorded.values():
+        trained |= {record.identity: record for record in result.runs if record.trained}
+    return trained
 
 
 def _measured_more(result: Result) -> int:

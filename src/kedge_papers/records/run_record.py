@@ -113,6 +113,15 @@ class RunRecord:
             pictures={**self.pictures, **newer.pictures},
         )
 
+    def trained_apart(self, other: RunRecord) -> bool:
+        """Whether both are whole trainings of one run, one after the other or on two machines.
+
+        One that was taken up again is further, or as far in the same time.
+        """
+        if self.identity != other.identity or not (self.trained and self.state in OVER and other.state in OVER):
+            return False
+        return self.step >= other.step and plain_json(self.seconds) != plain_json(other.seconds)  # one may be rounded
+
     def _has_measured(self, other: RunRecord) -> bool:
         """Whether this one has every score and every sheet of pictures that the other has, of the same samples."""
         if not other.pictures.keys() <= self.pictures.keys():

@@ -52,12 +52,18 @@ def sooner(ours: Sequence[RunRecord], theirs: Sequence[RunRecord], x: str, curve
     return speedup(our_times, their_times)
 
 
+def timed_alike(runs: Sequence[RunRecord]) -> bool:
+    """Whether seconds of these runs may stand on one axis: all of hardware of one name."""
+    return len(set(map(_machine, runs))) <= 1
+
+
 def _machines(runs: Sequence[RunRecord]) -> dict[int, tuple[str, ...]]:
     """Seed → what it was timed on."""
-    machines = {}
-    for run in runs:
-        machines[run.seed] = tuple(str(run.machine.get(key)) for key in TIMED_BY)
-    return machines
+    return {run.seed: _machine(run) for run in runs}
+
+
+def _machine(run: RunRecord) -> tuple[str, ...]:
+    return tuple(str(run.machine.get(key)) for key in TIMED_BY)
 
 
 def _comparable(ours: Reached, theirs: Reached) -> tuple[Reached, Reached]:

@@ -17,6 +17,7 @@ from kedge.workflows.runner.runs import Run
 from kedge_papers import TARGETS
 from kedge_papers.pages.exhibit import save_exhibit
 from kedge_papers.records.collect import collect, this_machine
+from kedge_papers.records.joining import with_recorded
 from kedge_papers.records.result import Result
 from kedge_papers.records.run_record import RunRecord
 from kedge_papers.records.store import RecordStore
@@ -106,8 +107,9 @@ class CommandCall:
         return save_exhibit(self.target.show(self.recorded()), self.out / self.name, self.name)
 
     def publish(self, folder: Path) -> list[Path]:
-        """Put the recorded result among the records of another folder."""
-        RecordStore(folder).put(self.recorded())
+        """Put the recorded result among the records of another folder; :func:`with_recorded` says what stays there."""
+        result, runs = self.recorded(), {run.name: run for run in self.matrix.runs}
+        RecordStore(folder).update(lambda there: [with_recorded(result, there, runs, print, first_stays=True)])
         return [folder]
 
     def recorded(self) -> Result:

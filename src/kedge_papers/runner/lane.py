@@ -15,7 +15,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from kedge.config import ConfigError
 from kedge.files import locked, read_json, write_text
 from kedge.workflows.runner.cell import perform
 from kedge.workflows.runner.matrix import OVER, Matrix, Say
@@ -27,7 +26,7 @@ from kedge_papers.records.run_record import RunRecord, plain_json
 from kedge_papers.records.store import RecordStore
 from kedge_papers.runner.command_call import CommandCall
 from kedge_papers.runner.experiment_set import ExperimentSet, load_experiment_set
-from kedge_papers.runner.frozen import check_world, freeze
+from kedge_papers.runner.frozen import freeze
 from kedge_papers.runner.options import MatrixOptions
 from kedge_papers.runner.queue import Queue
 from kedge_papers.runner.settled import Settings, settled_by, with_settings, write_settings
@@ -204,7 +203,7 @@ class Lane:
         with locked(self._lock(RECORDING)) as ours:
             result = self.result(target) if ours else None
             if result is not None:
-                join = partial(with_recorded, result, runs=self._runs(target), say=print)
+                join = partial(with_recorded, result, runs=self.asked(target), say=print)
                 RecordStore(self.out / "records").update(lambda recorded: [join(recorded)])
             return result
 
@@ -218,7 +217,7 @@ class Lane:
         """
         runs: dict[str, RunRecord] = {}
         sheets: dict[str, bytes] = {}
-        facts: dict[str, Any] = {}
+        facts = self.facts(target)
         more = self._more(target)
         nothing_else, trained = True, False
         for position, stage in enumerate(self.queue.stages):
@@ -233,8 +232,6 @@ class Lane:
                     trained = trained or run.train
                     runs[run.name], pictures = collect(matrix, run)
                     sheets |= pictures if call.target.pictures else {}
-            if stage.seeds >= facts.get("seeds", 0):
-                facts = call.facts()
         begun = more["extra"] or nothing_else or trained
         if more["extra"]:
             facts[MORE_OF] = more["runs"]
@@ -242,34 +239,16 @@ class Lane:
             Result(target, facts, tuple(runs.values()), extra=more["extra"], sheets=sheets) if runs and begun else None
         )
 
-    def publish(self, folder: Path, say: Say = print) -> list[str]:
-        """Put all targets' records, partial as they are, among those of another folder; returns their names.
+    def facts(self, target: str) -> dict[str, Any]:
+        """What the page of a target says, by its stage of the most seeds whose settings are known."""
+        facts: dict[str, Any] = {}
+        for position, stage in enumerate(self.queue.stages):
+            known = self.stage(position) if stage.target == target else None
+            if known is not None and stage.seeds >= facts.get("seeds", 0):
+                facts = known[0].facts()
+        return facts
 
-        Several machines may publish there, one after the other: :func:`with_recorded` says what stays.
-
-        Raises:
-            ConfigError: nothing is recorded here; the runs here are another world's.
-        """
-        check_world(self.out, self.experiments)
-        own, results = RecordStore(self.out / "records").results(), dict[str, Result]()
-        for target in self.queue.targets:
-            result = self.result(target)
-            result = with_recorded(result, own, self._runs(target), say) if result else own.get(target)
-            if result:
-                results[target] = result
-        if not results:
-            raise ConfigError(f"nothing of this queue has begun in {self.out}: there is nothing to publish")
-
-        def change(recorded: Mapping[str, Result]) -> list[Result]:
-            joined = []
-            for target, result in results.items():
-                joined.append(with_recorded(result, recorded, self._runs(target), say))
-            return joined
-
-        RecordStore(folder).update(change)
-        return list(results)
-
-    def _runs(self, target: str) -> dict[str, Run]:
+    def asked(self, target: str) -> dict[str, Run]:
         """Name → run of a target's stages, but for those that wait for earlier ones: what they ask for is not known."""
         runs: dict[str, Run] = {}
         for position, stage in enumerate(self.queue.stages):

@@ -24,6 +24,7 @@ PARTS = {
 TABLE4 = ("pickscore", "aesthetic", "hpsv2", "clipscore", "blipscore", "imagereward")
 FINAL = "final"
 UNREGULARISED, REGULARISED = "none", "kl"
+AT_EQUAL_QUERIES = f"{UNREGULARISED}-equal-queries"
 ONE_ROW = "JS and Hellinger per dimension are KL's regulariser at any drift that occurs: its row stands for theirs."
 PICTURES = 6  # of each model, for Figure 2
 
@@ -54,7 +55,7 @@ def trained_on(options: MatrixOptions, reward: str) -> tuple[Run, ...]:
 def _at_equal_queries(options: MatrixOptions, run: Run, reward: str) -> Run:
     """No regularisation needs fewer passes for a picture: for equal passes it scores more, a comparison of its own."""
     regularised = options.row(REGULARISED, reward, run.seed, {}).config()
-    name = f"{UNREGULARISED}-equal-queries--{reward}--{run.seed}"
+    name = f"{AT_EQUAL_QUERIES}--{reward}--{run.seed}"
     queries = step_cost(regularised).queries * regularised.training.steps
     return options.with_queries(replace(run, name=name, label=f"{run.label}, equal queries"), queries)
 

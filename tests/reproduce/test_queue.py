@@ -99,9 +99,11 @@ def test_two_machines_publish_to_one_place(tmp_path):
     recorded = RecordStore(pages).results()[TARGET]
     states = {run.name: run.state for run in recorded.runs}
     assert states == {"first": "finished", "base": "finished", "second": "finished"}
-    made = [RecordStore(tmp_path / f"machine-{i}" / "records").results()[TARGET].run("first").seconds for i in (0, 1)]
-    assert made[0] != made[1]
-    assert recorded.run("first").seconds == made[0]
+    seconds = [
+        RecordStore(tmp_path / f"machine-{i}" / "records").results()[TARGET].run("first").seconds for i in (0, 1)
+    ]
+    assert seconds[0] != seconds[1]
+    assert recorded.run("first").seconds == seconds[0]
     other = replace(recorded.run("base"), config={"another": "recipe"})
     RecordStore(pages).put(replace(recorded, runs=(other,)))
     assert publish(whole, pages) == [TARGET]
@@ -144,8 +146,8 @@ def test_a_training_that_is_recorded_is_not_exchanged_for_another(queued, tmp_pa
     shutil.rmtree(out / "runs" / "first")
     again = done(out, "first")
     again.record(TARGET)
-    made = again.result(TARGET).run("first").seconds
-    assert RecordStore(out / "records").results()[TARGET].run("first").seconds == pytest.approx(made, abs=1e-3)
+    seconds = again.result(TARGET).run("first").seconds
+    assert RecordStore(out / "records").results()[TARGET].run("first").seconds == pytest.approx(seconds, abs=1e-3)
 
 
 def test_a_target_of_which_nothing_was_made_here_is_shown_of_what_others_recorded(tmp_path):

@@ -123,12 +123,14 @@ class Grid:
         samples: trajectories of an optimizer step.
         queries: reward queries of a run at each rung; the last is the horizon, whose schedule all rungs follow.
         keep: how many configurations go on to the next rung.
+        first_rung: methods for which the first rung decides, because a query of theirs takes too many passes.
     """
 
     rates: tuple[float, ...]
     samples: tuple[int, ...]
     queries: tuple[int, ...]
     keep: tuple[int, ...]
+    first_rung: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

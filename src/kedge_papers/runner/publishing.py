@@ -33,11 +33,11 @@ def publish(lane: Lane, folder: Path, say: Say = print) -> list[str]:
     def joined(recorded: Mapping[str, Result], say: Say = say) -> list[Result]:
         both = []
         for target, result in results.items():
-            asked = lane.asked(target)
+            runs = lane.asked(target)
             if not result.runs:  # nothing of it is known here: what is shown there stays as it is
                 for record in recorded[target].runs if target in recorded else ():
-                    asked.pop(record.name, None)
-            both.append(with_recorded(result, recorded, asked, say, first_stays=True))
+                    runs.pop(record.name, None)
+            both.append(with_recorded(result, recorded, runs, say, first_stays=True))
         return [each for each in both if each.runs]
 
     published = joined(RecordStore(folder).results(), lambda _: None)

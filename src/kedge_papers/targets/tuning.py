@@ -3,7 +3,8 @@
 Successive halving: every configuration runs by the schedule of the full horizon; at each rung those go on whose trained
 reward rose most on the tuning prompts, as long as neither of two held-out judges that see damage has fallen beyond
 chance. If none qualifies, the least violation goes on, and the method is marked untrainable on that reward. The same
-number of reward queries for every method and reward; never the true preference, never a test prompt.
+number of reward queries for every method and reward, but for those whose first rung decides (``grid.first_rung``);
+never the true preference, never a test prompt.
 """
 
 from __future__ import annotations
@@ -114,6 +115,8 @@ def further(options: MatrixOptions, matrix: Matrix) -> tuple[Run, ...]:
     by_name = {run.name: run for run in matrix.runs}
     for method, reward in tuned_pairs(options.experiments):
         grid = options.experiments.grid
+        if method in grid.first_rung:
+            continue
         standing = candidates(options.experiments, method, reward)
         for rung, count in enumerate(grid.keep):
             cells: list[Run] = []
@@ -168,7 +171,22 @@ def show(result: Result) -> Exhibit:
     tables = [_table(result, reward, grids) for reward in rewards]
     chosen_yaml = yaml.safe_dump({"tuned": as_overrides(grids)}, sort_keys=False)
     note = f"What was chosen, as the experiment set takes it:\n\n```yaml\n{chosen_yaml}```"
-    return Exhibit(tuple(tables), _figure(grids), (note,))
+    return Exhibit(tuple(tables), _figure(grids), (*_sooner_decided(grids), note))
+
+
+def _sooner_decided(grids: Sequence[Tuned]) -> list[str]:
+    """Which choices were made before the last rung that any grid reached."""
+    last = max((_depth(each) for each in grids if each.choice), default=0)
+    notes = []
+    for each in grids:
+        if each.choice and _depth(each) < last:
+            notes.append(f"{each.method} on {each.reward}: rung {_depth(each)} decided, not rung {last}.")
+    return notes
+
+
+def _depth(tuned: Tuned) -> int:
+    """How many rungs the best configuration was measured at."""
+    return max((len(rungs) for rungs in tuned.grid.values()), default=0)
 
 
 def _table(result: Result, reward: str, grids: Sequence[Tuned]) -> Table:

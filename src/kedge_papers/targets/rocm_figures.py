@@ -132,14 +132,12 @@ def show_fig5(result: Result) -> Exhibit:
     for panel, (name, methods) in zip(axes, panels.items(), strict=True):
         scale, unit = time_unit([run for same in methods.values() for run in same])
         for title, same in methods.items():
-            look = {"colour": shared[title], "label": title}
-            if timed:
-                draw_band(panel, same, "seconds", "reward", scale=scale, **look)
-            else:  # a step of a method is so many passes, whatever the seed
-                draw_band(panel, same, "step", "reward", scale=1000 / same[0].passes, **look)
+            # A step of a method is so many passes, whatever the seed.
+            along, unit_of = ("seconds", scale) if timed else ("step", 1000 / same[0].passes)
+            draw_band(panel, same, along, "reward", colour=shared[title], label=title, scale=unit_of)
         panel.set_title(name, fontsize=9)
-        along = f"training, {unit}" if timed else "thousand network passes"
-        panel.set(xlabel=along, ylabel="reward, running mean of 20 steps")
+        xlabel = f"training, {unit}" if timed else "thousand network passes"
+        panel.set(xlabel=xlabel, ylabel="reward, running mean of 20 steps")
     legend(*axes)
     return Exhibit(figure=figure, notes=() if timed else (PASSES_NOTE,))
 
@@ -165,7 +163,7 @@ def show_fig6(result: Result) -> Exhibit:
     for row, title in (("hacked", "A: over-optimised"), ("best", "B: at its best")):
         runs = [(run.title, run) for run in result.starting(f"{row}-")]
         grids.append(picture_grid(result, runs, FINAL, title))
-    return Exhibit(figure=arranged(grids))
+    return Exhibit(figure=arranged(grids, columns=2))
 
 
 FIG2 = Target("The same prompts and noise, drawn by every method", "ROCM, Figure 2", fig2, show_fig2, pictures=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -190,7 +191,7 @@ def _measure(
 ) -> _Layout:
     text = _Layout(*size, 0, 0, 0, 0, 0).text
     longest = max(map(_font(text).getlength, row_labels), default=0)
-    label = min(int(longest), max(size[0], 9 * text)) + text if row_labels else 0
+    label = min(math.ceil(longest), max(size[0], 9 * text)) + text if row_labels else 0
     headers = 0  # lines
     for each in column_labels:
         headers = max(headers, len(wrap(each, _font(text, True), size[0], 2)))

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from kedge.evaluation.grid import DARK, LARGEST, LIGHT, SMALLEST, _font, as_image, enlarge, image_grid, wrap
+from kedge.evaluation.grid import DARK, LARGEST, LIGHT, SMALLEST, _font, _measure, as_image, enlarge, image_grid, wrap
 from kedge.evaluation.picture_files import description_of, save_picture
 from kedge.workflows.sample import Samples
 
@@ -90,6 +90,14 @@ def test_wrapped_lines_fit(text: str, width: int, most: int) -> None:
     assert all(_font(14).getlength(line) <= width for line in lines)
     if not any("…" in line for line in lines):
         assert "".join(lines).split() == "".join(text.split()).split() or " ".join(lines).split() == text.split()
+
+
+@pytest.mark.parametrize("label", ["monkey", "cat", "a fox", "il", "WWW"])
+def test_a_short_label_is_whole(label: str) -> None:
+    """Its width is no whole number of pixels, and cut off it would be one too narrow for itself."""
+    size = (64, 64)
+    layout = _measure(size, [label], column_labels=[], captions=False, title="", note="")
+    assert wrap(label, _font(layout.text), layout.label - layout.text, 2) == [label]
 
 
 def test_a_grid_says_in_words_what_it_shows(tmp_path) -> None:

@@ -35,6 +35,15 @@ def test_speed_at_a_plateau_hides_what_levels_show():
     assert sooner(slow, theirs, "queries", CURVE, 0.1999).ratio.value == pytest.approx(1.0, rel=0.01)
 
 
+def test_a_run_that_lost_its_first_look_is_not_measured_from_its_second():
+    """It had risen by then: of a log that begins late nobody knows how soon it got anywhere."""
+    whole = run(0, [0, 100, 200, 300], [0, 0.4, 0.5, 1])
+    late = replace(whole, curve={name: values[1:] for name, values in whole.curve.items()})
+    assert reaching(whole, "queries", CURVE, 0.45).x == pytest.approx(150)
+    assert reaching(late, "queries", CURVE, 0.45) is None
+    assert sooner([whole], [late], "queries", CURVE, 0.45) is None
+
+
 def test_ratios_are_taken_seed_by_seed_with_an_interval_over_seeds():
     ours = [run(0, [0, 100], [0, 1]), run(1, [0, 200], [0, 1])]
     theirs = [run(1, [0, 400], [0, 1], "theirs"), run(0, [0, 400], [0, 1], "theirs")]

@@ -162,8 +162,16 @@ def truncate_log(path: Path, step: int) -> None:
     for _, line in lines:
         if line is not None:
             steps.add(line["step"])
-    if step and steps and step not in steps:
-        log.warning("%s has no line of step %d, where the run goes on", path, step)
+    missing = sorted(set(range(1, step + 1)) - steps)
+    if missing:
+        log.warning(
+            "%s has no line of %d of the %d steps that the checkpoint has done, step %d first: curves and what the run "
+            "spent lack them. Put the file back from where the checkpoint came from, and resume again",
+            path,
+            len(missing),
+            step,
+            missing[0],
+        )
     with replacing(path) as draft:
         draft.write_bytes(b"".join(text + b"\n" for text in remaining))
 

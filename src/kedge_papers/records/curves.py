@@ -76,6 +76,8 @@ def time_unit(runs: Sequence[RunRecord]) -> tuple[float, str]:
 
 def points_over_seeds(runs: Sequence[RunRecord], x: str, y: str) -> tuple[np.ndarray, np.ndarray]:
     """At the steps where all seeds know both: the mean x, ``[points]``, and each seed's y, ``[seeds, points]``."""
+    if not runs:
+        return np.empty(0), np.empty((0, 0))
     along = [by_step(run, x) for run in runs]
     heights = [by_step(run, y) for run in runs]
     steps = shared_steps([*along, *heights])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+from kedge.evaluation.run_log import HELD_OUT
 from kedge.evaluation.statistics import Interval, Reached, Speedup, first_reaching, speedup
 from kedge_papers.records.run_record import RunRecord
 
@@ -19,6 +20,8 @@ TIMED_BY = ("device", "processor", "accelerators", "threads")  # of a record's m
 def reaching(run: RunRecord, x: str, curve: str, rise: float, budget: float | None = None) -> Reached | None:
     """Where a curve has first risen by ``rise``; None without a curve of at least two points.
 
+    Nor of a run whose look before its first step is lost: it would be measured from where it had risen to already.
+
     Args:
         x: ``queries`` or ``seconds``.
         curve: a column of the record, ``held_out/pickscore`` for example.
@@ -26,7 +29,7 @@ def reaching(run: RunRecord, x: str, curve: str, rise: float, budget: float | No
         budget: what a run that does not get there is censored at; its own last x by default.
     """
     where, values = run.series(x, curve)
-    if len(where) < 2:
+    if len(where) < 2 or (curve.startswith(f"{HELD_OUT}/") and run.series("step", curve)[0][0] > 0):
         return None
     return first_reaching(where, values - values[0], rise, budget=budget)
 

@@ -19,7 +19,7 @@ from kedge_papers.records.curves import points_over_seeds, time_unit
 from kedge_papers.records.result import Result
 from kedge_papers.records.rows import Naming, Row, difference, rows, several_seeds, spanned, title_of, unit_note
 from kedge_papers.records.run_record import RunRecord
-from kedge_papers.records.speed import LEVELS, shown_ratio, sooner
+from kedge_papers.records.speed import LEVELS, shown_ratio, sooner, timed_alike
 from kedge_papers.records.tables import COSTS, costs, grouped, not_run, point, whole
 from kedge_papers.runner.options import MatrixOptions
 from kedge_papers.runner.target import Target
@@ -61,13 +61,16 @@ def show(result: Result) -> Exhibit:
     trained, truth = trained_metric(result.runs), str(result.facts.get("truth") or "")
     figure, (queries, time, true) = canvas(3, size=(4.2, 3.4))
     scale, unit = time_unit(result.trained)
+    first = next(iter(methods.values()))[0]
     for (title, same), colour in zip(methods.items(), COLOURS, strict=False):
         draw_line(queries, same, "queries", f"held_out/{trained}", colour, title)
-        draw_line(time, same, "seconds", f"held_out/{trained}", colour, title, scale)
+        # Seconds of another machine do not belong on this axis.
+        timed = [run for run in same if timed_alike([first, run])]
+        draw_line(time, timed, "seconds", f"held_out/{trained}", colour, title, scale)
         draw_line(true, same, "queries", f"held_out/{truth}", colour, title)
     reward = f"{display(trained).title}, test prompts"
     queries.set(xlabel="reward queries", ylabel=reward)
-    time.set(xlabel=f"training time, {unit}", ylabel=reward)
+    time.set(xlabel=f"training time on one machine, {unit}", ylabel=reward)
     true.set(xlabel="reward queries", ylabel=display(truth).title if truth else "")
     legend(queries)
     tables = [speed_table(result, methods), before_and_after(result.runs, FINAL, trained)]

@@ -21,7 +21,7 @@ from kedge.evaluation.records import evaluation_folder, load_record
 from kedge.evaluation.tables import Cell, Table, display
 from kedge.workflows.runner.matrix import OVER, Matrix
 from kedge.workflows.runner.runs import Measure, Run
-from kedge_papers.pages.exhibit import COLOURS, Exhibit, canvas
+from kedge_papers.pages.exhibit import Exhibit, canvas, colours
 from kedge_papers.records.result import Result
 from kedge_papers.records.rows import Row
 from kedge_papers.records.tables import point
@@ -218,18 +218,20 @@ def _table(result: Result, reward: str, grids: Sequence[Tuned]) -> Table:
 
 
 def _figure(grids: Sequence[Tuned]) -> Figure:
-    """How far apart a method's configurations are at the first rung: how much its tuning matters."""
-    figure, (axes,) = canvas(size=(6.4, 3.6))
-    labels = [f"{each.method}\n{each.reward}" for each in grids]
-    for i, each in enumerate(grids):
+    """How far apart a method's configurations are at the first rung: how much its tuning matters. A line each."""
+    ordered = sorted(grids, key=lambda each: each.reward)
+    figure, (axes,) = canvas(size=(6.4, 1.0 + 0.22 * len(ordered)))
+    shade = colours(each.reward for each in ordered)
+    for i, each in enumerate(ordered):
         rises = []
         for rungs in each.grid.values():
             if 0 in rungs:
                 rises.append(rungs[0].rise)
-        axes.plot([i] * len(rises), rises, "o", color=COLOURS[i % len(COLOURS)], markersize=4)
-    axes.set_xticks(range(len(labels)), labels, fontsize=6)
-    axes.set(ylabel="rise at the first rung, sd")
-    axes.axhline(0, color="black", linewidth=0.8, linestyle=":")
+        axes.plot(rises, [i] * len(rises), "o", color=shade[each.reward], markersize=4, alpha=0.8)
+    axes.set_yticks(range(len(ordered)), [f"{each.reward}: {each.method}" for each in ordered])
+    axes.invert_yaxis()
+    axes.set(xlabel="rise at the first rung, sd; a dot for each configuration")
+    axes.axvline(0, color="black", linewidth=0.8, linestyle=":")
     return figure
 
 

@@ -59,7 +59,16 @@ def test_a_half_last_line_of_a_finished_run_is_told(run, caplog):
     log = run / "metrics.jsonl"
     log.write_bytes(log.read_bytes()[:-20])
     train(parse_config(recipe(training__steps=6)), run, resume=True)
-    assert "has no line of step 4, where the run goes on" in caplog.text
+    assert "has no line of 1 of the 4 steps that the checkpoint has done, step 4 first" in caplog.text
+
+
+def test_a_checkpoint_that_came_without_its_log_is_told(run, caplog):
+    """The run goes on, but its curve begins where its model had risen already."""
+    log = run / "metrics.jsonl"
+    log.unlink()
+    train(parse_config(recipe(training__steps=6)), run, resume=True)
+    assert "has no line of 4 of the 4 steps that the checkpoint has done, step 1 first" in caplog.text
+    assert steps(log) == [5, 6]
 
 
 def test_zeros_behind_a_log_are_nothing(run, caplog):

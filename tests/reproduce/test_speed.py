@@ -76,6 +76,33 @@ def test_a_run_that_never_gets_there_counts_with_its_budget_and_is_marked_as_a_b
     assert shown_ratio(nobody) is None
 
 
+def test_an_estimate_leaves_out_seeds_that_neither_arrived_in():
+    """Their ratio of 1 is a tie, which a test needs, and no number: with it seven eights and a tie looked like 6.1."""
+    ours = [run(s, [0, 100, 800], [0, 1, 1]) for s in range(7)] + [run(7, [0, 800], [0, 0.2])]
+    theirs = [run(s, [0, 800], [0, 1], "theirs") for s in range(7)] + [run(7, [0, 800], [0, 0.2], "theirs")]
+    speed = sooner(ours, theirs, "queries", CURVE, 1.0)
+    assert speed.log_ratios[7] == 0
+    assert speed.neither == (*[False] * 7, True)
+    shown = shown_ratio(speed)
+    assert (shown.value, shown.low, shown.high) == pytest.approx((8, 8, 8))
+
+
+def test_bounds_from_both_sides_are_no_estimate():
+    """Ours is late in one seed, theirs in another: neither end of an interval would be one."""
+    late, soon = ([0, 800], [0, 0.2]), ([0, 100, 800], [0, 1, 1])
+    ours = [run(s, *(late if s == 0 else soon)) for s in range(8)]
+    theirs = [run(s, *(late if s == 1 else soon), "theirs") for s in range(8)]
+    assert shown_ratio(sooner(ours, theirs, "queries", CURVE, 1.0)) is None
+    assert shown_ratio(sooner(ours, theirs[:1] * 8, "queries", CURVE, 1.0)) is not None
+
+
+def test_steps_of_one_batch_have_asked_for_equally_many_queries():
+    """PPO with minibatches takes several optimizer steps of each batch of pictures."""
+    twice = run(0, [0, 100, 100, 200, 200], [0, 0.2, 0.4, 0.5, 0.7])
+    assert reaching(twice, "queries", CURVE, 0.45).x == pytest.approx(150)
+    assert reaching(twice, "queries", CURVE, 0.9).censored
+
+
 def test_who_did_not_get_there_is_never_the_sooner_of_two():
     """Equal queries are unequal time: ours had spent 200 seconds in vain when theirs got there after 300."""
     ours, theirs = [run(0, [0, 100], [0, 0.3])], [run(0, [0, 150, 400], [0, 1, 1], "theirs")]

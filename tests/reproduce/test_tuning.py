@@ -113,6 +113,14 @@ def test_the_largest_rise_wins_unless_a_judge_fell_beyond_chance():
     assert standings[names[2]].falls[0] == pytest.approx(0.3 / np.linspace(-1.7, 1.7, 20).std(ddof=1), rel=0.02)
 
 
+def test_a_judge_that_says_one_thing_of_every_picture_has_no_unit():
+    """It fell by 10¹⁵ standard deviations of its rounding."""
+    alike = {name: np.full(20, 0.1) + 1e-17 * np.arange(20) for name in scores(0.0)}
+    records = [record("base", None, alike), record("x", 0, {name: x - 0.05 for name, x in alike.items()}, title="x")]
+    measured = rows(records, "final")
+    assert standing_of(measured["x"], measured["base"]).worst == pytest.approx(0.05)
+
+
 def test_if_every_configuration_does_damage_the_least_goes_on():
     names = [Candidate("rlcm", "pickscore", rate, 8) for rate in (1e-3, 3e-3)]
     standings = dict(zip(names, [standing(0.1, (0.0, 0.4)), standing(0.9, (0.6, 0.0))], strict=True))

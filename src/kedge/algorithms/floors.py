@@ -33,7 +33,7 @@ class FlooredReward:
 
     Args:
         reward: the sum.
-        state: where λ, b and σ stand, by name of the floor; empty until the base has been measured.
+        state: where λ, b, σ and what λ counts in stand, by name of the floor; empty until the base has been measured.
     """
 
     def __init__(self, reward: Weighted, state: dict[str, Any]):
@@ -43,10 +43,14 @@ class FlooredReward:
 
     @property
     def summands(self) -> Mapping[str, float]:
-        """The weights of the summands, and of the floors as they are now."""
+        """The weights of standardised rewards: of the summands as written, of the floors as they are now.
+
+        λ_i counts in the sum's own numbers; here it is as large a share of the sum of the standardised.
+        """
         weights = dict(self.reward.summands)
         for name, floor in self._floors.items():  # a summand that is held above a floor has both
-            weights[name] = weights.get(name, 0.0) + floor["multiplier"]["value"]
+            unit = floor.get("unit", 1.0)  # runs that began with an older version lack it
+            weights[name] = weights.get(name, 0.0) + floor["multiplier"]["value"] / unit
         return weights
 
     @property
@@ -106,6 +110,7 @@ class Floored:
     def _measured(self, context: Context) -> dict[str, Any]:
         """Levels, spreads and first weights, from pictures of the base; the run's own streams are left as they were."""
         place, generator = context.prompts.state_dict(), torch.Generator().manual_seed(SEED + context.process)
+        named = dict.fromkeys((*self._reward.reward.summands, *self._reward.reward.floors))
         rows: list[tuple[float, dict[str, float]]] = []
         for start in range(0, PICTURES, context.batch_size):
             prompts = context.prompts.take(min(context.batch_size, PICTURES - start))
@@ -114,16 +119,22 @@ class Floored:
                 images = context.policy.decode(rollout(context.policy, context.encode(prompts), noise).x0)
             total, parts = self._reward.reward.in_parts(images, prompts)
             for row, score in enumerate(total.tolist()):
-                rows.append((score, {name: float(parts[name][row]) for name in self._reward.reward.floors}))
+                rows.append((score, {name: float(parts[name][row]) for name in named}))
         context.prompts.load_state_dict(place)
         everyone = context.gather(rows)
-        first = SHARE * scale_of(torch.tensor([score for score, _ in everyone], dtype=torch.float64))
+        columns = {"": torch.tensor([score for score, _ in everyone], dtype=torch.float64)}
+        for name in named:
+            columns[name] = torch.tensor([parts[name] for _, parts in everyone], dtype=torch.float64)
+        spreads = {name: scale_of(column) for name, column in columns.items()}
+        standardised = torch.zeros(len(everyone), dtype=torch.float64)
+        for name, weight in self._reward.reward.summands.items():
+            standardised += weight * columns[name] / spreads[name]
         floors = {}
         for name, level in self._reward.reward.floors.items():
-            scores = [parts[name] for _, parts in everyone]
             floors[name] = {
-                "level": sum(scores) / len(scores) if level == BASE else float(level),
-                "spread": scale_of(torch.tensor(scores, dtype=torch.float64)),
-                "multiplier": asdict(self.ascent.start(first)),
+                "level": float(columns[name].mean()) if level == BASE else float(level),
+                "spread": spreads[name],
+                "unit": spreads[""] / scale_of(standardised),
+                "multiplier": asdict(self.ascent.start(SHARE * spreads[""])),
             }
         return floors

@@ -76,6 +76,11 @@ class PPO(PolicyGradient):
         check_fraction(self, "step_fraction")
         if self.kl_weight < 0:
             raise ValueError(f"kl_weight must be 0 or more, not {self.kl_weight}")
+        if self.score_last_step and self.last_step:
+            raise ValueError(
+                "score_last_step scores noise after the last step, last_step=pathwise follows its picture: two ways to "
+                "one gradient, of which you can have one"
+            )
         self.check_shared()
 
     @property

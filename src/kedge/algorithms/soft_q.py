@@ -3,7 +3,7 @@
 SQDF (Kang et al. 2025, arXiv 2512.04559) takes r(x̂_0) at x_{k-1} for the soft Q-value of a step: x_k is drawn without
 gradient, x_{k-1} = mean_θ(x_k) + std · z with it, and x̂_0(x_{k-1}) is the *frozen* model's prediction,
 
-    maximise  γ^{k-1} r(x̂_0(x_{k-1})) − β (K − 1) D_f(p_θ(·|x_k) ‖ p_ref(·|x_k)),      k drawn from K, …, 1;
+    maximise  γ^{k-1} r(x̂_0(x_{k-1})) − β K D_f(p_θ(·|x_k) ‖ p_ref(·|x_k)),      k drawn from K, …, 1;
 
 at k = 1, which draws nothing, r(f_θ(x_1)). A consistency model predicts x̂_0 as well as it samples, so the shortcut
 costs little there. Two graphs are held instead of K: models too large for ROCM fit. ReFL (Xu et al. 2023, arXiv
@@ -91,8 +91,8 @@ class SoftQ:
     Attributes:
         discount: γ: an early step's picture counts less.
         divergence: D_f, as for ROCM.
-        beta: β, the weight of Σ_k D_f, which the drawn step estimates. The published α is 2 α / (D (K − 1)) here, of D
-            latent dimensions and K steps.
+        beta: β, the weight of Σ_k D_f, which K times the drawn step's estimates (step 1 has none). The published α is
+            2 α / (D K) here, of D latent dimensions and K steps.
         reduction: over latent dimensions, sum or mean; null takes the divergence's own.
     """
 
@@ -136,7 +136,7 @@ class SoftQ:
                 x0 = predicted(context, p.sample(noise), k - 1, cond, reference=True)
                 with policy.reference(), torch.no_grad():
                     q = policy.transition(x, k, cond)
-                divergence = (policy.steps - 1) * make_divergence(self.divergence, self.reduction)(p, q)
+                divergence = policy.steps * make_divergence(self.divergence, self.reduction)(p, q)
             reward = context.reward(policy.decode(x0), prompts)
         value = self.discount ** (k - 1) * reward - self.beta * divergence
         return Loss(

@@ -10,6 +10,7 @@ import numpy as np
 
 from kedge.evaluation.statistics import Interval, equivalence, mean_interval, paired_difference, paired_p
 from kedge.evaluation.statistics.standard_error import over
+from kedge.evaluation.tables import Cell
 from kedge_papers.claims.claim import Contrast
 from kedge_papers.claims.compared import (
     base_row,
@@ -91,10 +92,12 @@ def speedup(result: Result, options: Options) -> Measured | None:
     if measured is None:
         return None
     p = over(np.array(measured.log_ratios)).p()
-    ratio = measured.ratio
-    text = f"{ratio.value:.2g} ×" + (f" ({ratio.low:.2g}–{ratio.high:.2g})" if np.isfinite(ratio.high) else "")
-    if shown_ratio(measured) is None:
-        text = "no ratio"
+    ratio = shown_ratio(measured)
+    if ratio:
+        text = " ".join(Cell(ratio, style="times").texts()).strip()
+    else:  # bounds alone: what is left is who was sooner
+        signs = np.sign(measured.log_ratios)
+        text = f"no ratio (sooner in {(signs > 0).sum()} of {len(signs)} seeds, later in {(signs < 0).sum()})"
     censored = measured.ours_censored + measured.theirs_censored
     late = f", {censored} of {2 * len(measured.log_ratios)} runs not there within the budget" if censored else ""
     return Measured(measured.log_ratio, known(p), measured.log_ratios, "seeds", text + late)

@@ -57,6 +57,18 @@ class GradientNoise:
         without = (batches * values.mean() - 2 * values) / (batches - 2)  # U of all batches but one
         return np.asarray(batches * values.mean() - (batches - 1) * without)
 
+    def left_out(self) -> tuple[np.ndarray, np.ndarray]:
+        """E‖g‖² and ‖E g‖², each ``[N + 1]``: of all batches but one, for each of them, and at last of all.
+
+        The second is a mean over pairs, so that leaving out a batch takes it from the others' terms as well.
+        """
+        squared = np.square(self.norm)  # their mean is E‖g‖²
+        others = squared - np.array(self.variance)  # their mean is ‖E g‖², over pairs
+        n = len(squared)
+        total = np.append((n * squared.mean() - squared) / (n - 1), squared.mean())
+        signal = np.append((n * others.mean() - 2 * others) / (n - 2), others.mean())
+        return total, signal
+
 
 def gradient_noise(gradients: ArrayLike, clip: float | None = None) -> GradientNoise:
     """Of gradients ``[N, D]``, each of a batch of its own; ``clip`` bounds their norms first.
@@ -85,13 +97,15 @@ def variance_ratio(ours: GradientNoise, theirs: GradientNoise, scale: float = 1.
     Args:
         scale: what theirs is multiplied with first, so that both are gradients of one thing.
     """
-    first, second = np.array(ours.variance), scale**2 * np.array(theirs.variance)
-    n = len(first)
-    without = [(second.sum() - second) / (first.sum() - first), second.mean(keepdims=True) / first.mean(keepdims=True)]
-    if any((ratio <= 0).any() for ratio in without):  # an unbiased estimate from few batches may be negative
+    n = min(len(ours.norm), len(theirs.norm))
+    if n < FEWEST:
         return Interval(0.0, -math.inf, math.inf, n)
-    left_out, value = np.log(without[0]), float(np.log(without[1])[0])
-    return jackknifed(value, left_out)
+    (total, signal), (total_theirs, signal_theirs) = ours.left_out(), theirs.left_out()
+    first, second = total - signal, scale**2 * (total_theirs - signal_theirs)
+    if (first <= 0).any() or (second <= 0).any():  # an unbiased estimate from few batches may be negative
+        return Interval(0.0, -math.inf, math.inf, n)
+    logs = np.log(second / first)
+    return jackknifed(float(logs[-1]), logs[:-1])
 
 
 def noise_to_signal(gradients: ArrayLike) -> Interval:
@@ -101,13 +115,10 @@ def noise_to_signal(gradients: ArrayLike) -> Interval:
     interval is without bounds.
     """
     noise = gradient_noise(gradients)
-    squared = np.square(noise.norm)  # their mean is E‖g‖²
-    others = squared - np.array(noise.variance)  # their mean is ‖E g‖², over pairs
-    n = len(squared)
+    n = len(noise.norm)
     if n < FEWEST:
         return Interval(0.0, -math.inf, math.inf, n)
-    signal = np.append((n * others.mean() - 2 * others) / (n - 2), others.mean())  # of all batches but one; of all
-    total = np.append((n * squared.mean() - squared) / (n - 1), squared.mean())
+    total, signal = noise.left_out()
     if (signal <= 0).any() or (total <= signal).any():
         return Interval(0.0, -math.inf, math.inf, n)
     logs = np.log(total / signal - 1)

@@ -12,7 +12,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from kedge.evaluation.result import Evaluation
-from kedge.evaluation.statistics import Interval, mean_interval, outcomes_of, paired_difference, rate_interval
+from kedge.evaluation.statistics import (
+    Interval,
+    mean_interval,
+    outcomes_of,
+    paired_difference,
+    rate_interval,
+    spread_of,
+)
 from kedge_papers.records.run_record import RunRecord
 
 
@@ -52,8 +59,11 @@ class Row:
         return np.array([self.repetitions[seed].scores[metric] for seed in seeds or self.repetitions])
 
     def deviation(self, metric: str) -> float:
-        """Standard deviation of the scores of pictures: the unit in which metrics are compared."""
-        return float(self.scores(metric).std(axis=1, ddof=1).mean())
+        """Standard deviation of the scores of pictures: the unit in which metrics are compared.
+
+        1 where all pictures score the same but for rounding: in units of that, any change would be without bounds.
+        """
+        return float(np.mean(list(map(spread_of, self.scores(metric))))) or 1.0
 
     def mean(self, metric: str) -> Interval:
         """The mean with its 95 % interval."""

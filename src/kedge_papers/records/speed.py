@@ -9,8 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from kedge.evaluation.run_log import HELD_OUT
-from kedge.evaluation.statistics import Interval, Reached, Speedup, first_reaching, speedup
+from kedge.evaluation.statistics import Interval, Reached, Speedup, first_reaching, mean_interval, speedup
 from kedge_papers.records.run_record import RunRecord
 
 LEVELS = (0.25, 0.5)  # standard deviations of the base model's scores
@@ -31,7 +33,13 @@ def reaching(run: RunRecord, x: str, curve: str, rise: float, budget: float | No
     where, values = run.series(x, curve)
     if len(where) < 2 or (curve.startswith(f"{HELD_OUT}/") and run.series("step", curve)[0][0] > 0):
         return None
-    return first_reaching(where, values - values[0], rise, budget=budget)
+    return first_reaching(*_once_each(where, values - values[0]), rise, budget=budget)
+
+
+def _once_each(where: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The mean of the values at each x: several optimizer steps of one batch have asked for equally many queries."""
+    places, index = np.unique(where, return_inverse=True)
+    return places, np.bincount(index, values) / np.bincount(index)
 
 
 def sooner(ours: Sequence[RunRecord], theirs: Sequence[RunRecord], x: str, curve: str, rise: float) -> Speedup | None:
@@ -79,13 +87,22 @@ def _comparable(ours: Reached, theirs: Reached) -> tuple[Reached, Reached]:
 
 
 def shown_ratio(speed: Speedup) -> Interval | None:
-    """The ratio as tables print it: open to the side on which it is only a bound; None if hardly anybody got there."""
-    ratio, seeds = speed.ratio, len(speed.log_ratios)
-    if speed.ours_censored + speed.theirs_censored > seeds:
+    """The ratio as tables print it: over the seeds where one of the two got there, open to the side that is a bound.
+
+    None if hardly anybody got there, or if it is a bound from above in one seed and from below in another.
+    """
+    known = []
+    for ratio, tied in zip(speed.log_ratios, speed.neither, strict=True):
+        if not tied:
+            known.append(ratio)
+    lost = len(speed.log_ratios) - len(known)
+    from_above, from_below = speed.ours_censored > lost, speed.theirs_censored > lost
+    if speed.ours_censored + speed.theirs_censored > len(speed.log_ratios) or (from_above and from_below) or not known:
         return None
-    high = math.inf if speed.theirs_censored and not speed.ours_censored else ratio.high
-    low = 0.0 if speed.ours_censored and not speed.theirs_censored else ratio.low
-    return Interval(ratio.value, low, high, ratio.units)
+    log = mean_interval(known, level=speed.log_ratio.level)
+    high = math.inf if from_below else math.exp(log.high)
+    low = 0.0 if from_above else math.exp(log.low)
+    return Interval(math.exp(log.value), low, high, log.units, log.level)
 
 
 def _by_seed(runs: Sequence[RunRecord], x: str, curve: str, rise: float) -> Mapping[int, Reached]:

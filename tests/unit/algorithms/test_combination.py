@@ -102,6 +102,11 @@ def test_algorithms_take_the_setting(algorithm):
         algorithm(combine="standardised", last_step="pathwise")
 
 
+def test_the_last_step_has_one_gradient():
+    with pytest.raises(ValueError, match="two ways to one gradient"):
+        PPO(score_last_step=True, last_step="pathwise")
+
+
 def test_the_log_has_the_mean_of_each_part_since_the_last_step():
     counted = CountedReward(summed((0.5, 2.0)))
     meter = Meter(counted, Processes())

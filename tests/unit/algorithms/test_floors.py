@@ -10,10 +10,11 @@ import torch
 
 from helpers.training_world import recipe
 from kedge.algorithms.dual_ascent import DualAscent, Multiplier
-from kedge.algorithms.floors import STATE, FlooredReward
+from kedge.algorithms.floors import SHARE, STATE, FlooredReward
 from kedge.config import ConfigError, load_config, parse_config
 from kedge.evaluation.run_log import read_log
-from kedge.rewards import parse
+from kedge.policies.base import draw_noise, rollout
+from kedge.rewards import load_reward, parse
 from kedge.rewards.composition import Custom, Summand, Weighted
 from kedge.rewards.scale import Scale
 from kedge.runs.folder import RunFolder
@@ -61,6 +62,29 @@ def test_a_summand_that_is_held_above_a_floor_has_both_weights():
     floor = {"level": 0.0, "spread": 1.0, "multiplier": asdict(Multiplier(0.2, 0.2))}
     reward = FlooredReward(Weighted("0.5*a + floor(a)", parts), {STATE: {"a": floor}})
     assert reward.summands == {"a": pytest.approx(0.7)}
+
+
+@pytest.mark.parametrize("main", ["{0}:redness", "100*{0}:redness", "0.01*{0}:redness"])
+def test_a_floor_is_the_same_share_of_standardised_rewards_as_of_their_sum(main, tmp_path):
+    """A tenth at first. Its weight in the sum has the sum's numbers, beside which standardised ones would be lost."""
+    folder = RunFolder(tmp_path / "run")
+    config = parse_config(recipe(reward=f"{main} + floor({{0}}:lightness)".format(WORLD), training__steps=1))
+    folder.open(config, 1, "cpu")
+    trainer = assemble(config, folder, Processes("cpu"))
+    trainer.algorithm.ascent = DualAscent(rate=0.0, damping=0.0)
+    trainer.fit()
+    context = trainer.context
+    floor, weights = context.state[STATE][f"{WORLD}:lightness"], dict(context.reward.summands)
+    share = weights.pop(f"{WORLD}:lightness")
+    with context.policy.reference(), torch.no_grad():
+        noise = draw_noise(context.policy, torch.Generator().manual_seed(0), 512)
+        prompts = context.prompts.take(512)
+        images = context.policy.decode(rollout(context.policy, context.encode(prompts), noise).x0)
+    scores = {name: load_reward(name)(images, prompts).double() for name in weights}
+    total = sum(weight * scores[name] for name, weight in weights.items())
+    standardised = sum(weight * scores[name] / scores[name].std() for name, weight in weights.items())
+    assert floor["multiplier"]["value"] == pytest.approx(SHARE * total.std().item(), rel=0.25)
+    assert share == pytest.approx(SHARE * standardised.std().item(), rel=0.25)
 
 
 def test_a_floor_adds_nothing_outside_of_training():

@@ -228,6 +228,15 @@ def test_win_rate_of_alike_samples_counts_prompts() -> None:
     assert interval.high == pytest.approx(high, abs=1e-9)
 
 
+def test_prompts_of_one_rate_count_every_outcome() -> None:
+    """One win of two in each prompt differs within prompts alone; it was taken for outcomes that are all alike."""
+    groups = [i for i in range(40) for _ in range(2)]
+    even = rate_interval([1.0, 0.0] * 40, groups)
+    assert (even.low, even.high) == pytest.approx(wilson(40, 80))
+    uneven = rate_interval([1.0, 1.0, 0.0, 0.0, *[1.0, 0.0] * 38], groups)
+    assert uneven.half_width == pytest.approx(even.half_width, rel=0.02)
+
+
 def test_ties_never_make_more_outcomes_than_there_are() -> None:
     """Ties vary less than wins and losses: without the upper bound, 20 outcomes would count as 190."""
     interval = rate_interval([0.5] * 18 + [1.0, 0.0])

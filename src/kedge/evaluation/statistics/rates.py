@@ -104,6 +104,8 @@ def _one_seed(units: Floats, outcomes: int, level: float) -> tuple[float, float]
     rate = float(units.mean())
     variance = float(units.var(ddof=1)) / units.size if units.size > 1 else 0.0
     effective = rate * (1 - rate) / variance if variance > 0 else 0.0
+    if units.size > 1 and variance == 0 and 0 < rate < 1:  # outcomes differ within prompts alone
+        effective = math.inf
     n = min(max(effective, units.size), outcomes)
     return wilson(rate * n, n, level=level)
 

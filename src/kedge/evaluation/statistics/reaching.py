@@ -38,13 +38,16 @@ class Speedup:
         log_ratio: the mean of ln(theirs / ours) over seeds with Student's interval; its ``units`` are the seeds.
         log_ratios: one for each seed.
         ours_censored, theirs_censored: how many seeds of either did not reach the level: the ratio of such a seed is a
-            bound, from above where ours did not and from below where theirs did not. Where neither did it is 1.
+            bound, from above where ours did not and from below where theirs did not.
+        neither: for each seed, whether neither did. Its ratio stands for a tie, not for a number: a test that the ratio
+            is 1 stays fair with it, an estimate leaves it out.
     """
 
     log_ratio: Interval
     log_ratios: tuple[float, ...]
     ours_censored: int
     theirs_censored: int
+    neither: tuple[bool, ...]
 
     @property
     def ratio(self) -> Interval:
@@ -125,7 +128,8 @@ def speedup(ours: Sequence[Reached], theirs: Sequence[Reached], *, level: float 
     if any(each.x <= 0 for each in (*ours, *theirs)):
         raise ValueError("the level is reached before the first step: choose a higher one")
     ratios = [math.log(b.x / a.x) for a, b in zip(ours, theirs, strict=True)]
-    return Speedup(mean_interval(ratios, level=level), tuple(ratios), _censored(ours), _censored(theirs))
+    neither = tuple(a.censored and b.censored for a, b in zip(ours, theirs, strict=True))
+    return Speedup(mean_interval(ratios, level=level), tuple(ratios), _censored(ours), _censored(theirs), neither)
 
 
 def _censored(series: Sequence[Reached]) -> int:

@@ -36,6 +36,9 @@ def replacing(path: Path) -> Iterator[Path]:
 
     When the block ends, the draft takes the name ``path`` in the place of what had it before; when the block fails, it
     is removed. What it holds reaches the disk before the name does, so a crash at any moment leaves the old or the new.
+
+    Raises:
+        IsADirectoryError: the draft is a file, and ``path`` a folder, with who knows what in it.
     """
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -45,7 +48,9 @@ def replacing(path: Path) -> Iterator[Path]:
         with telling_full_disk(path.parent):
             yield draft
             flush(draft)
-        if path.is_dir() or draft.is_dir():  # a folder in use cannot be renamed over, a file not by a folder
+        if path.is_dir() and not draft.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "this is a folder, not to be replaced: name a file in it", str(path))
+        if draft.is_dir():  # nothing that is there can be renamed over by a folder
             remove(path)
         os.replace(draft, path)
         _flush_one(path.parent)

@@ -19,6 +19,7 @@ from helpers.training_world import recipe
 from kedge.cli.compare import compare_command
 from kedge.cli.eval import eval_command
 from kedge.cli.run import explain
+from kedge.cli.sample import sample_command
 from kedge.config import parse_config
 from kedge.evaluation.diversity import WITHIN
 from kedge.evaluation.levels import LEVELS
@@ -31,6 +32,7 @@ REWARD, OTHER = "helpers.training_world:redness", "helpers.training_world:darkne
 app = typer.Typer()
 app.command("eval")(eval_command)
 app.command("compare")(compare_command)
+app.command("sample")(sample_command)
 
 
 def kedge(*arguments: object) -> str:
@@ -88,6 +90,25 @@ def test_several_targets_share_a_base(runs) -> None:
     assert "| paint |" not in text
     text = kedge("eval", *runs, "--format", "markdown", "--count", 6)
     assert text.count("| paint |") == 1
+
+
+def test_every_run_has_its_row_however_alike(run: Path, tmp_path: Path) -> None:
+    """A copy measures what the original does, to the last bit; it was left out, and --group failed."""
+    copy = shutil.copytree(run, tmp_path / "copy")
+    text = kedge("eval", run, copy, "--metrics", REWARD, "--count", 3, "--format", "csv")
+    assert {run.name, "copy"} <= {name for name, _ in rows(text)}
+    assert kedge("eval", run, copy, "--metrics", REWARD, "--count", 3, "--group", "training.seed")
+
+
+def test_what_does_not_apply_is_refused(run: Path, images: Path, tmp_path: Path) -> None:
+    for target, options in ((run, ("--steps", 8)), (run, ("--kind", "diffusion")), (images, ("--guidance", 2))):
+        assert "leave it out" in refused("eval", target, "--metrics", REWARD, *options)
+    assert "Did you mean" in refused("eval", images, "--metrics", "compressibility", "--scale", "compresibility=100")
+    assert "leave --base out" in refused(
+        "sample", "emoji-lcm", "--prompt", "a fox", "--base", "--out", tmp_path / "fox.png"
+    )
+    assert "end like a picture's" in refused("sample", run, "--prompt", "a fox", "--out", tmp_path / "fox.psd")
+    assert "leave out 'kind=lcm'" in refused("sample", run, "--prompt", "a fox", "--kind", "lcm")
 
 
 def test_what_was_measured_is_found_again(run: Path, monkeypatch) -> None:

@@ -79,6 +79,20 @@ def test_what_a_run_says_of_itself(tmp_path):
     assert run_state(write_run(tmp_path / "two", steps=50), "two")["state"] == "finished"
 
 
+@pytest.mark.parametrize("trouble", ["moved", "broken"])
+def test_one_run_that_cannot_be_read_does_not_take_the_others_down(trouble, tmp_path):
+    whole, other = write_run(tmp_path / "whole"), write_run(tmp_path / "other")
+    with Serving(live_server([whole, other], port=0)) as page:
+        if trouble == "moved":
+            other.rename(tmp_path / "elsewhere")
+        else:
+            (other / "config.yaml").write_text("garbage")
+        first, second = httpx2.get(f"{page.url}state").json()["runs"]
+    assert (first["step"], second["state"]) == (40, "unreadable")
+    assert "config.yaml" in second["trouble"]
+    assert second.keys() >= first.keys()
+
+
 def test_a_run_that_its_guard_ended_is_no_stalled_one(tmp_path):
     """How it ended is written last, and forgotten when it goes on."""
     run = write_run(tmp_path / "one")

@@ -51,6 +51,14 @@ def test_a_block_that_fails_leaves_the_old_and_no_draft(tmp_path: Path, kind: st
     assert list(tmp_path.iterdir()) == [target]
 
 
+def test_a_file_never_replaces_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "mine.txt").write_text("mine")
+    with pytest.raises(IsADirectoryError, match="name a file in it"):
+        write_text(tmp_path / "results", "{}")
+    assert [path.name for path in tmp_path.rglob("*")] == ["results", "mine.txt"]
+
+
 def test_a_folder_replaces_a_folder(tmp_path: Path) -> None:
     target = tmp_path / "x"
     for name in ("first", "second"):

@@ -57,6 +57,18 @@ def test_a_model_that_fails_is_told_in_the_file(tmp_path: Path) -> None:
     assert outcome.facts["plan"]["trained"] > 0
     assert "load" in outcome.facts["error"]["traceback"]
     assert str(Path(__file__).parents[2]) not in outcome.facts["error"]["traceback"]
+    for text in outcome.facts["error"].values():
+        assert str(folder.parent) not in text  # nor the folder of the user's customer
+        assert "broken" in text
+
+
+def test_a_folder_that_is_named_by_mistake_is_not_replaced(tmp_path: Path) -> None:
+    """It was removed, with everything in it."""
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / "thesis.txt").write_text("years of work")
+    done = CliRunner().invoke(app, ["verify", "emoji-lcm", "--steps", "1", "--out", str(tmp_path / "precious")])
+    assert "precious is a folder: name a file in it" in str(done.exception)
+    assert (tmp_path / "precious" / "thesis.txt").read_text() == "years of work"
 
 
 def test_a_recipe_that_cannot_be_is_refused_at_once() -> None:

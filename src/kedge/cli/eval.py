@@ -59,6 +59,10 @@ def eval_command(
     from kedge.workflows.evaluate import evaluate
 
     chosen, scales = table_format(format, out), read_scales(scale or [])
+    if scales:
+        from kedge.workflows.measurement import check_scales
+
+        check_scales(scales, metrics, targets)
     evaluations = evaluate(
         targets,
         metrics,

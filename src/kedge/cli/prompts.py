@@ -16,7 +16,7 @@ def prompts_command(
     ] = None,
     column: Annotated[str | None, typer.Option(help="The column of a table.")] = None,
     split: Annotated[str, typer.Option(help="The split of a hub data set.")] = "train",
-    count: Annotated[int | None, typer.Option(help="Draw this many.")] = None,
+    count: Annotated[int | None, typer.Option(min=1, help="Draw this many.")] = None,
     seed: Annotated[int, seed_option("Seed of that draw.")] = 0,
     local: Annotated[str | None, typer.Option(help="A local copy of a named set.")] = None,
 ) -> None:

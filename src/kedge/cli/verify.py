@@ -26,10 +26,13 @@ def verify_command(
     It writes one file with versions, hardware, figures and a picture, to send to whoever asks how it went: no paths, no
     names of yours.
     """
+    from kedge.files import check_writable
     from kedge.workflows.verify import verify
 
+    target = out or Path(f"verify-{Path(model).name}.json")
+    check_writable(target)  # before anything is loaded
     verification = verify(model, kind=kind, overrides=overrides or (), steps=steps, device=device)
-    path = verification.save(out or Path(f"verify-{Path(model).name}.json"))
+    path = verification.save(target)
     print(verification)
     print(path)
     if not verification.whole:

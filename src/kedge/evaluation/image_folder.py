@@ -54,7 +54,7 @@ def _natural(path: Path) -> list[tuple[int, int | str]]:
     """A key that sorts numbers in a name by their value, and before letters."""
     key: list[tuple[int, int | str]] = []
     for part in filter(None, re.split(r"(\d+)", path.name.lower())):
-        key.append((0, int(part)) if part.isdigit() else (1, part))
+        key.append((0, int(part)) if part.isdecimal() else (1, part))
     return key
 
 

@@ -162,7 +162,7 @@ def _csv(table: Table) -> str:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow([table.corner.lower().replace(" ", "_"), "column", "value", "low", "high", "units", "level"])
-    for label, cells in table.rows:
+    for label, cells in table.for_machines():
         for key, cell in zip(table.keys, cells, strict=True):
             if cell is not None:  # an infinite end, None, is written as nothing
                 writer.writerow([label, key, *cell.interval.to_dict().values()])
@@ -171,7 +171,7 @@ def _csv(table: Table) -> str:
 
 def _json(table: Table) -> str:
     rows = []
-    for label, cells in table.rows:
+    for label, cells in table.for_machines():
         row: dict[str, Any] = {"name": label}
         for key, cell in zip(table.keys, cells, strict=True):
             if cell is not None:

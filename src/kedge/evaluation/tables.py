@@ -78,6 +78,7 @@ class Table:
 
     Attributes:
         keys: machine names of the columns after the first, as ``headers`` are their names for people.
+        row_keys: machine names of the rows, where their labels are not; files for machines have them.
     """
 
     corner: str
@@ -86,6 +87,12 @@ class Table:
     rows: tuple[tuple[str, tuple[Cell | None, ...]], ...]
     title: str = ""
     note: str = ""
+    row_keys: tuple[str, ...] = ()
+
+    def for_machines(self) -> list[tuple[str, tuple[Cell | None, ...]]]:
+        """The rows under their machine names."""
+        names = self.row_keys or [label for label, _ in self.rows]
+        return [(name, cells) for name, (_, cells) in zip(names, self.rows, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -187,8 +194,9 @@ def _beats(ours: Evaluation, theirs: Evaluation, metric: str) -> bool:
 
 def comparison_table(comparison: Comparison, scales: dict[str, float] | None = None, statistics: bool = False) -> Table:
     """Metrics down; base, tuned, paired difference and win rate across. Bold: a difference that excludes zero."""
-    rows = []
+    rows, names = [], []
     for change in comparison.statistics if statistics else comparison.rewards:
+        names.append(change.metric)
         shown = display(change.metric, scales)
         digits = decimals([change.ours.scaled(shown.scale), change.theirs.scaled(shown.scale)])
         clear = change.rose or change.fell
@@ -205,6 +213,7 @@ def comparison_table(comparison: Comparison, scales: dict[str, float] | None = N
         (comparison.theirs, comparison.ours, "Difference", f"Higher than {comparison.theirs}"),
         ("theirs", "ours", "difference", "wins"),
         tuple(rows),
+        row_keys=tuple(names),
         note=f"± is half of the 95 % interval over {comparison.prompts}; the difference is paired (same prompts, same "
         f"noise). Bold: beyond chance.{distance_note(comparison)}",
     )

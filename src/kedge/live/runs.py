@@ -60,6 +60,16 @@ def run_state(path: Path, name: str) -> dict[str, Any]:
     }
 
 
+def state_or_trouble(path: Path, name: str) -> dict[str, Any]:
+    """:func:`run_state`; of a folder that was moved, removed or broken, what is wrong with it."""
+    try:
+        return run_state(path, name)
+    except (ValueError, OSError) as error:
+        nothing = dict.fromkeys(("model", "reward", "algorithm"), "")
+        empty = {"series": {}, "alarm": _alarm(()), "grids": [], "prompts": [], "report": False, "step": 0, "steps": 0}
+        return {"name": name, "folder": str(path), "state": "unreadable", "trouble": str(error), **nothing, **empty}
+
+
 def grids(folder: RunFolder) -> list[str]:
     """The sample grids, oldest first."""
     return sorted(path.name for path in folder.samples.glob("step-*.png") if GRID.fullmatch(path.name))

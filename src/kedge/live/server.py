@@ -22,7 +22,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Mount, Route
 
-from kedge.live.runs import grid_path, run_state
+from kedge.live.runs import grid_path, state_or_trouble
 from kedge.study.web import PrivateHeaders, not_found
 
 PAGES = Path(__file__).parent / "page"
@@ -106,7 +106,7 @@ class _Pages:
         return Response(buffer.getvalue(), media_type="image/png")
 
     def _states(self) -> list[dict[str, object]]:
-        return [run_state(run, name) for run, name in zip(self._runs, self._names, strict=True)]
+        return [state_or_trouble(run, name) for run, name in zip(self._runs, self._names, strict=True)]
 
     def _run(self, request: Request) -> Path | None:
         number: int = request.path_params["run"]

@@ -6,7 +6,7 @@ import json
 import logging
 import re
 import reprlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +80,10 @@ def _table(delimiters: str) -> Callable[[Path, str | None], list[str]]:
                     f"{path} has no header, so it has no column {column!r}: name the columns in its first line"
                 )
             return [row[0] for row in table.rows]
-        place = table.header.index(choose_column(table.header, column, str(path)))
+        name = choose_column(table.header, column, str(path))
+        if column is None and name not in USUAL_COLUMNS:
+            log.warning("%s: its first line, %r, is taken for the name of the column, not for a prompt", path, name)
+        place = table.header.index(name)
         prompts = []
         for row in table.rows:
             prompts.append(row[place] if place < len(row) else "")  # a row may be cut short
@@ -93,14 +96,14 @@ def _json(path: Path, column: str | None) -> list[str]:
     items = _parsed(path.read_text(encoding="utf-8-sig"), str(path))
     if not isinstance(items, list):
         raise PromptError(f"{path} must hold a list of prompts or of objects, not {type(items).__name__}")
-    return _objects(items, column, str(path))
+    return _objects({f"item {number}": item for number, item in enumerate(items, start=1)}, column, str(path))
 
 
 def _jsonl(path: Path, column: str | None) -> list[str]:
-    items = []
+    items = {}
     for number, line in enumerate(text_lines(path), start=1):
         if line.strip():
-            items.append(_parsed(line, f"{path}, line {number},"))
+            items[f"line {number}"] = _parsed(line, f"{path}, line {number},")
     return _objects(items, column, str(path))
 
 
@@ -111,15 +114,17 @@ def _parsed(text: str, where: str) -> Any:
         raise PromptError(f"{where} is not valid JSON: {error}") from error
 
 
-def _objects(items: Sequence[Any], column: str | None, where: str) -> list[str]:
-    """Plain strings, or one key of each object."""
+def _objects(items: Mapping[str, Any], column: str | None, where: str) -> list[str]:
+    """Plain strings, or one key of each object; by the place where they stand."""
     prompts, name = [], None
-    for number, item in enumerate(items, start=1):
+    for place, item in items.items():
         if isinstance(item, dict):
             name = name or choose_column(item.keys(), column, where)
-            item = item.get(name)
+            if name not in item:
+                raise PromptError(f"{where}, {place}: no key {name!r}; it has: {', '.join(map(str, item)) or 'none'}")
+            item = item[name]
         if not isinstance(item, str):
-            raise PromptError(f"{where}, item {number}: expected a prompt, found {reprlib.repr(item)}")
+            raise PromptError(f"{where}, {place}: expected a prompt, found {reprlib.repr(item)}")
         prompts.append(item)
     return prompts
 

@@ -45,7 +45,9 @@ def read_table(path: Path, delimiters: str, names: Sequence[str], *, header: boo
     rows = _rows(text, delimiter, path)
     if not rows:
         return Table(None, [])
-    first = rows[0]
+    first = [cell.strip() for cell in rows[0]]
+    if len(first) == 1 and first[0] not in names and not header and _one_word_each(rows):
+        return Table(None, rows)
     if not any(name in first for name in names) and not all(map(_NAME.fullmatch, first)):
         # Perhaps no header; then commas are those of the prompts, unless quotes or other separators say otherwise.
         plain = len(first) > 1 and delimiter == "," and '"' not in text and not header
@@ -61,6 +63,11 @@ def read_table(path: Path, delimiters: str, names: Sequence[str], *, header: boo
     if twice:
         raise TableError(f"{path} has {first.count(twice[0])} columns {twice[0]!r}: which one holds the prompts?")
     return Table(tuple(first), rows[1:])
+
+
+def _one_word_each(rows: list[list[str]]) -> bool:
+    """A column of prompts of one word: its first is no more a name than the others are."""
+    return all(len(row) == 1 and _NAME.fullmatch(row[0].strip()) for row in rows)
 
 
 def _refuse_numbers(path: Path, rows: list[list[str]], delimiters: str, name: str) -> None:
@@ -91,12 +98,13 @@ def _delimiter(line: str, delimiters: str, names: Sequence[str]) -> str:
 
 
 def _cells(line: str, delimiter: str) -> list[str]:
-    return next(csv.reader([line], delimiter=delimiter), [])
+    return [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter, skipinitialspace=True), [])]
 
 
 def _rows(text: str, delimiter: str, path: Path) -> list[list[str]]:
     """All rows that are not empty; a line ends where csv says, so quoted cells may hold any line end."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    # People write a space after a comma, before a quote as well.
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True, skipinitialspace=True)
     rows = []
     try:
         for row in reader:

@@ -42,6 +42,8 @@ class RemoteReward:
     def __init__(self, source: str | None, batch: float = 16, timeout: float = 120.0, attempts: float = 8):
         if not source:
             raise ValueError("reward 'remote' needs an address: write http://HOST:PORT/score (see kedge serve-reward)")
+        if not source.startswith(("http://", "https://")):
+            raise ValueError(f"reward 'remote' needs a whole address, not {source!r}: write http://{source}")
         if batch < 1 or attempts < 1 or not 0 < timeout <= LONGEST_TIMEOUT:
             raise ValueError(
                 f"reward {source!r}: batch and attempts must be 1 or more, and timeout above 0 and at most "
@@ -78,9 +80,14 @@ class RemoteReward:
                 f"the reward server at {self.server.url} returned {len(scores)} scores for {count} pictures{others}: "
                 "it must return one number for each"
             )
-        if not all(map(math.isfinite, scores)):
-            raise ServerError(f"the reward server at {self.server.url} returned a score that is not finite: {scores}")
-        return [float(score) for score in scores]
+        try:
+            finite = list(map(float, scores))
+        except OverflowError:  # a whole number with hundreds of digits
+            finite = [math.inf]
+        if not all(map(math.isfinite, finite)):
+            shown = str(scores)[:200]
+            raise ServerError(f"the reward server at {self.server.url} returned a score that is not finite: {shown}")
+        return finite
 
 
 def as_png(picture: NDArray[np.uint8]) -> str:

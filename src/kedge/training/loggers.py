@@ -164,13 +164,12 @@ def truncate_log(path: Path, step: int) -> None:
             steps.add(line["step"])
     missing = sorted(set(range(1, step + 1)) - steps)
     if missing:
+        lack = f"{len(missing)} of the {step} steps that the checkpoint has done, step {missing[0]} first"
         log.warning(
-            "%s has no line of %d of the %d steps that the checkpoint has done, step %d first: curves and what the run "
-            "spent lack them. Put the file back from where the checkpoint came from, and resume again",
+            "%s has no line of %s: curves and what the run spent lack them. Put the file back, if you have it, and "
+            "resume again",
             path,
-            len(missing),
-            step,
-            missing[0],
+            lack,
         )
     with replacing(path) as draft:
         draft.write_bytes(b"".join(text + b"\n" for text in remaining))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
@@ -93,6 +93,26 @@ def choose_metrics(metrics: Metrics | None, targets: Sequence[str]) -> list[Metr
     if any(target.startswith("emoji-") for target in targets):
         return list(EMOJI_METRICS)
     raise ValueError("which rewards? Give --metrics, for example --metrics pickscore,hpsv2 (kedge doctor lists them)")
+
+
+def check_scales(scales: Iterable[str], metrics: Metrics | None, targets: Sequence[str]) -> None:
+    """Refuse display factors of what is not shown, before anything is measured.
+
+    Raises:
+        ValueError: with the nearest name.
+    """
+    from kedge.evaluation.image_statistics import STATISTICS
+    from kedge.registry import suggest
+    from kedge.rewards import single
+
+    known = dict.fromkeys(STATISTICS)
+    for metric in choose_metrics(metrics, targets):
+        name = metric if isinstance(metric, str) else metric[0]
+        term = single(name)
+        known |= dict.fromkeys((name, term.name) if term else (name,))
+    for name in scales:
+        if name not in known:
+            raise ValueError(f"--scale {name}: no such metric here.{suggest(name, known)} Shown are {', '.join(known)}")
 
 
 def _name(reward: Callable[..., Any]) -> str:

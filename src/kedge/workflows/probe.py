@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kedge.files import typed
+from kedge.files import check_writable, typed
 from kedge.workflows.measurement import Measurement, Metrics, Prompts
 from kedge.workflows.samplers import resampled
 from kedge.workflows.target_evaluator import PlainModel, TargetEvaluator
@@ -108,8 +108,9 @@ def probe(
     plain = PlainModel(kind=kind, guidance=guidance, overrides=tuple(overrides))
     evaluator = TargetEvaluator(measurement, [name], plain)
     config = _config(name, plain)
-    evaluator.prepare()
     folder = Path(out) if out else Path(f"probe-{Path(name).name}")
+    check_writable(folder / "probe.json")  # before anything is drawn
+    evaluator.prepare()
     bearing = _bearing(evaluator, config, steps=steps or (config.steps,), noise=noise, folder=folder)
     return _written(bearing, config, measurement, folder)
 
@@ -183,6 +184,7 @@ def _written(bearing: Bearing, config: ModelConfig, measurement: Measurement, fo
     from kedge import __version__
     from kedge.config.loading import plain
     from kedge.evaluation import image_grid
+    from kedge.evaluation.picture_files import save_picture
     from kedge.files import write_text
 
     drawn = []
@@ -198,7 +200,8 @@ def _written(bearing: Bearing, config: ModelConfig, measurement: Measurement, fo
         columns[draw.label(bearing.key)] = evaluation.images[list(rows)]
         prompts = [evaluation.prompts[row] for row in rows]
     grid = folder / GRID
-    image_grid(columns, prompts, note="Same prompt and same first noise along each row.").save(grid)
+    picture = image_grid(columns, prompts, note="Same prompt and same first noise along each row.")
+    save_picture(picture, grid)
     block = {}
     for key, value in plain(config).items():
         if value is not None and key != "lora":

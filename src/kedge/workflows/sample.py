@@ -66,7 +66,7 @@ def picture_path(path: str | Path) -> Path:
     from kedge.files import check_writable
 
     target = Path(path)
-    if target.suffix.lower() not in Image.registered_extensions():
+    if Image.registered_extensions().get(target.suffix.lower()) not in Image.SAVE:  # some can only be opened
         raise ValueError(f"--out {path}: the name must end like a picture's, as in {target.stem or 'sample'}.png")
     check_writable(target)
     return target
@@ -113,6 +113,8 @@ def sample(
     else:
         loaded = load_target(target, kind=kind, steps=steps, guidance=guidance, device=device, overrides=model)
         policy = loaded.policy
+    if base and not list(policy.trainable()):
+        raise ValueError(f"--base: {target} has no adapter that could be left out; leave --base out instead")
     seeds = range(seed, seed + count)
     with policy.reference() if base else nullcontext():
         repeated = [text for text in texts for _ in seeds]

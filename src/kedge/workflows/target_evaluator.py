@@ -58,6 +58,7 @@ class TargetEvaluator:
         self._paths = [str(run_path(target) or target) for target in targets if not is_policy(target)]
         if ":" not in (self.plain.kind or ""):
             _check_exist(self._paths)
+        self._check_plain()
         self._metrics = choose_metrics(measurement.metrics, self._paths)
         self.names: list[str] = []
         self._fresh = measurement.fresh
@@ -65,6 +66,19 @@ class TargetEvaluator:
             self.names.append(metric if isinstance(metric, str) else metric[0])
             if not isinstance(metric, str):  # an object may be another than last time's of the same name
                 self._fresh = True
+
+    def _check_plain(self) -> None:
+        """Refuse what is said of plain models where there is none: a table at other steps than one thinks misleads."""
+        from kedge.evaluation.image_folder import is_image_folder
+
+        for path in self._paths:
+            if run_path(path) is None and not is_image_folder(Path(path)):
+                return
+        plain = self.plain
+        for name, value in (("kind", plain.kind), ("steps", plain.steps), ("guidance", plain.guidance)):
+            if value is not None:
+                known = ", ".join(self._paths) or "what is in memory"
+                raise ValueError(f"{name} is for models by name; {known} knows its own: leave it out")
 
     @cached_property
     def rewards(self) -> dict[str, Reward]:
@@ -185,6 +199,8 @@ class TargetEvaluator:
         from kedge.evaluation.image_folder import read_image_folder
 
         wanted = self.measurement
+        if wanted.count is not None:
+            log.warning("%s: all of its pictures are scored, for count is of models that draw", folder)
         own_prompts = choose_prompts(wanted.prompts, None, ()).prompts if wanted.prompts else None
         paths, prompts = read_image_folder(folder, own_prompts)
         name = folder.resolve().name
@@ -210,12 +226,15 @@ class TargetEvaluator:
                 evaluations += self.policy(target, base=base)
             elif run_path(target) is not None:
                 pair = self.run(target, base=base)
-                evaluations += [pair.tuned] if pair.base is None else [pair.base, pair.tuned]
+                known = {each.facts.get("key") for each in evaluations} - {None}
+                if pair.base is not None and pair.base.facts.get("key") not in known:
+                    evaluations.append(pair.base)
+                evaluations.append(pair.tuned)
             elif is_image_folder(Path(str(target))):
                 evaluations.append(self.images(Path(str(target))))
             else:
                 evaluations.append(self.model(target))
-        return distinct(evaluations)
+        return named_apart(evaluations)
 
     def _load(self, target: Stored) -> LoadedModel:
         if run_path(target) is not None:
@@ -251,13 +270,10 @@ def _check_exist(names: Sequence[str]) -> None:
                 continue
 
 
-def distinct(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
-    """Each base once, and equal names made different, so that no two rows have one name."""
+def named_apart(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
+    """Equal names made different, so that no two rows have one name."""
     different: list[Evaluation] = []
     for evaluation in evaluations:
-        key = evaluation.facts.get("key")
-        if key is not None and any(key == other.facts.get("key") for other in different):
-            continue
         taken = {other.name for other in different}
         name, number = evaluation.name, 1
         while name in taken:

@@ -76,8 +76,9 @@ def load_target(
     place = find_device(device)
     path = run_path(target)
     if path is not None:
-        if overrides:
-            raise ValueError(f"{path} is a run, which knows its model: leave out {overrides[0]!r}")
+        settings = [*overrides, *([f"kind={kind}"] if kind else ())]
+        if settings:
+            raise ValueError(f"{path} is a run, which knows its model: leave out {settings[0]!r}")
         run = _load_run(target, path, device=place, steps=steps, guidance=guidance)
         return LoadedModel(path.resolve().name, run.policy, run.config.model, tuned=True, step=run.step)
     name = str(target)

@@ -95,7 +95,11 @@ def verify(
         with tempfile.TemporaryDirectory(prefix="kedge-verify-") as folder:
             facts |= _trained(config, Path(folder) / "run")
     except Exception as error:  # whatever it is, it is what the file is to tell
-        facts["error"] = {"message": f"{type(error).__name__}: {error}", "traceback": _traceback(error)}
+        places = _places(config)
+        facts["error"] = {
+            "message": _without(f"{type(error).__name__}: {error}", places),
+            "traceback": _without("".join(traceback.format_exception(error)), places),
+        }
     return Verification(facts)
 
 
@@ -209,9 +213,21 @@ def _shown(model: str) -> str:
     return path.resolve().name if path.exists() else model
 
 
-def _traceback(error: BaseException) -> str:
-    text = "".join(traceback.format_exception(error))
-    for place in (Path(__file__).parents[2], Path(sysconfig.get_paths()["purelib"]), Path.cwd(), Path.home()):
+def _places(config: RunConfig) -> list[Path]:
+    """Folders that are nobody else's business, as messages may write them; those within others first."""
+    places = [Path(__file__).parents[2], Path(sysconfig.get_paths()["purelib"]), Path.cwd(), Path.home()]
+    for key in PLACES:
+        value = getattr(config.model, key, None)
+        path = Path(str(value)).expanduser() if value else None
+        if path is not None and path.exists():
+            places += [path, path.absolute(), path.resolve()]
+    several = {place for place in places if len(place.parts) > 1}
+    return sorted(several, key=lambda place: len(str(place)), reverse=True)
+
+
+def _without(text: str, places: Sequence[Path]) -> str:
+    """The text with the last part alone of each of these folders."""
+    for place in places:
         text = text.replace(str(place), place.name)
     return text
 

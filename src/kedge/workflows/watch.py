@@ -109,7 +109,8 @@ def live_server(runs: Sequence[Path], host: str = "127.0.0.1", port: int = 8766,
         raise ValueError("kedge watch needs starlette and uvicorn: pip install starlette uvicorn") from error
     token = "" if host in LOCAL else secrets.token_urlsafe(18)
     listening = listen(host, port)
-    place = f"http://{host if host not in ('0.0.0.0', '::') else 'THIS-MACHINE'}:{listening.getsockname()[1]}/"
+    name = "THIS-MACHINE" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
+    place = f"http://{name}:{listening.getsockname()[1]}/"
     hosts = ("127.0.0.1", "localhost", "[::1]") if not token else ("*",)
     app = make_app(folders, _names(folders), draw=Drawer(folders, device), token=token, hosts=hosts)
     return LiveServer(app, listening, f"{place}{token}/" if token else place)

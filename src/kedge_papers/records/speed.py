@@ -102,7 +102,7 @@ def shown_ratio(speed: Speedup) -> Interval | None:
     log = mean_interval(known, level=speed.log_ratio.level)
     high = math.inf if from_below else math.exp(log.high)
     low = 0.0 if from_above else math.exp(log.low)
-    return Interval(math.exp(log.value), low, high, log.units, log.level)
+    return Interval(math.exp(log.value), low, high, units=log.units, level=log.level)
 
 
 def _by_seed(runs: Sequence[RunRecord], x: str, curve: str, rise: float) -> Mapping[int, Reached]:

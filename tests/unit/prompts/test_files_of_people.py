@@ -21,6 +21,26 @@ def write(folder: Path, name: str, text: str) -> Path:
     return path
 
 
+def test_a_space_after_a_comma_is_none_of_the_column(tmp_path):
+    """The header and the numbers became prompts."""
+    path = write(tmp_path, "prompts.csv", 'id, prompt\n1, a fox\n2, "a cat, in the sun"\n')
+    assert read_file(path) == ["a fox", "a cat, in the sun"]
+
+
+def test_prompts_of_one_word_need_no_header(tmp_path, caplog):
+    assert read_file(write(tmp_path, "words.csv", "fox\ncat\ndog\n")) == ["fox", "cat", "dog"]
+    assert read_file(write(tmp_path, "prompt.csv", "prompt\ncat\ndog\n")) == ["cat", "dog"]
+    assert not caplog.text
+    assert read_file(write(tmp_path, "named.csv", "animal\na cat\na dog\n")) == ["a cat", "a dog"]
+    assert "first line, 'animal', is taken for the name of the column" in caplog.text
+
+
+def test_objects_with_other_keys_are_named_by_their_line(tmp_path):
+    path = write(tmp_path, "prompts.jsonl", '{"prompt": "a"}\n\n{"text": "b"}\n')
+    with pytest.raises(PromptError, match="line 3: no key 'prompt'; it has: text"):
+        read_file(path)
+
+
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 def test_a_line_of_text_ends_where_editors_say(tmp_path, end):
     path = write(tmp_path, "prompts.txt", end.join([*ODD, "last"]))

@@ -63,7 +63,7 @@ def test_a_json_list_of_strings(tmp_path):
         ("p.json", "{}", "must hold a list"),
         ("p.json", "[1]", "item 1: expected a prompt, found 1"),
         ("p.jsonl", '{"prompt": "a"}\n{', "line 2, is not valid JSON"),
-        ("p.jsonl", '{"prompt": null}', "item 1: expected a prompt, found None"),
+        ("p.jsonl", '{"prompt": null}', "line 1: expected a prompt, found None"),
         ("p.parquet", "no", "not a Parquet file"),
         ("p.txt", "  \n\n", "holds no prompts"),
         ("p.csv", "a,b\n1,2\n", "say which column"),

@@ -82,6 +82,7 @@ def test_a_long_silence_is_told_of(monkeypatch, caplog):
         ({"scores": ["much"]}, "1 of them no numbers"),
         ({"scores": [True]}, "1 of them no numbers"),
         ({"scores": [float("nan")]}, "not finite"),
+        ({"scores": [10**400]}, "not finite"),
     ],
 )
 def test_what_is_no_score_is_refused_at_once(reply, message):

@@ -129,7 +129,13 @@ def speedup(ours: Sequence[Reached], theirs: Sequence[Reached], *, level: float 
         raise ValueError("the level is reached before the first step: choose a higher one")
     ratios = [math.log(b.x / a.x) for a, b in zip(ours, theirs, strict=True)]
     neither = tuple(a.censored and b.censored for a, b in zip(ours, theirs, strict=True))
-    return Speedup(mean_interval(ratios, level=level), tuple(ratios), _censored(ours), _censored(theirs), neither)
+    return Speedup(
+        mean_interval(ratios, level=level),
+        tuple(ratios),
+        ours_censored=_censored(ours),
+        theirs_censored=_censored(theirs),
+        neither=neither,
+    )
 
 
 def _censored(series: Sequence[Reached]) -> int:

@@ -30,12 +30,12 @@ function shape(tag, attributes, text) {
 async function look() {
   try {
     const answer = await fetch("state", { cache: "no-store" });
-    if (!answer.ok) throw new Error();
+    if (!answer.ok) throw new Error(`kedge watch answers with error ${answer.status}: see its terminal.`);
     runs = (await answer.json()).runs;
     say("");
     show();
-  } catch {
-    say("No connection. Is kedge watch still running?");
+  } catch (error) {
+    say(error instanceof TypeError ? "No connection. Is kedge watch still running?" : error.message);
   }
   setTimeout(look, EVERY);
 }
@@ -64,6 +64,10 @@ function card(run, i) {
   const item = element("li");
   item.style.setProperty("--tone", `var(--c${i % COLOURS})`);
   item.append(element("strong", run.name));
+  if (run.trouble) {
+    item.append(element("span", `⚠ cannot be read: ${run.trouble}`, "alarm"));
+    return item;
+  }
   item.append(element("span", `${run.state}: step ${run.step} of ${run.steps}`));
   const bar = element("progress");
   bar.max = run.steps;

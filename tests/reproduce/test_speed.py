@@ -93,7 +93,16 @@ def test_bounds_from_both_sides_are_no_estimate():
     ours = [run(s, *(late if s == 0 else soon)) for s in range(8)]
     theirs = [run(s, *(late if s == 1 else soon), "theirs") for s in range(8)]
     assert shown_ratio(sooner(ours, theirs, "queries", CURVE, 1.0)) is None
-    assert shown_ratio(sooner(ours, theirs[:1] * 8, "queries", CURVE, 1.0)) is not None
+    assert math.isinf(shown_ratio(sooner(ours[1:], theirs[1:], "queries", CURVE, 1.0)).high)
+
+
+def test_a_bound_of_one_seed_is_no_ratio():
+    """It has no interval whose open end would say that it is a bound: it read 3.6 ×."""
+    ours, late = [run(0, [0, 100, 800], [0, 1, 1])], [run(0, [0, 800], [0, 0.2], "theirs")]
+    assert shown_ratio(sooner(ours, late, "queries", CURVE, 1.0)) is None
+    assert shown_ratio(
+        sooner(ours, [run(0, [0, 800], [0, 1], "theirs")], "queries", CURVE, 1.0)
+    ).value == pytest.approx(8)
 
 
 def test_steps_of_one_batch_have_asked_for_equally_many_queries():

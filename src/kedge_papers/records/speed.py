@@ -89,7 +89,8 @@ def _comparable(ours: Reached, theirs: Reached) -> tuple[Reached, Reached]:
 def shown_ratio(speed: Speedup) -> Interval | None:
     """The ratio as tables print it: over the seeds where one of the two got there, open to the side that is a bound.
 
-    None if hardly anybody got there, or if it is a bound from above in one seed and from below in another.
+    None if hardly anybody got there, if it is a bound from above in one seed and from below in another, or a bound of
+    one seed alone, beside which no interval would show that it is one.
     """
     known = []
     for ratio, tied in zip(speed.log_ratios, speed.neither, strict=True):
@@ -97,7 +98,8 @@ def shown_ratio(speed: Speedup) -> Interval | None:
             known.append(ratio)
     lost = len(speed.log_ratios) - len(known)
     from_above, from_below = speed.ours_censored > lost, speed.theirs_censored > lost
-    if speed.ours_censored + speed.theirs_censored > len(speed.log_ratios) or (from_above and from_below) or not known:
+    bounds = int(from_above) + int(from_below)
+    if speed.ours_censored + speed.theirs_censored > len(speed.log_ratios) or len(known) <= bounds or bounds == 2:
         return None
     log = mean_interval(known, level=speed.log_ratio.level)
     high = math.inf if from_below else math.exp(log.high)

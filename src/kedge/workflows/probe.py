@@ -109,7 +109,7 @@ def probe(
     evaluator = TargetEvaluator(measurement, [name], plain)
     config = _config(name, plain)
     folder = Path(out) if out else Path(f"probe-{Path(name).name}")
-    check_writable(folder / "probe.json")  # before anything is drawn
+    check_writable(folder / NUMBERS)  # before anything is drawn
     evaluator.prepare()
     bearing = _bearing(evaluator, config, steps=steps or (config.steps,), noise=noise, folder=folder)
     return _written(bearing, config, measurement, folder)

@@ -54,7 +54,7 @@ class GradientNoise:
         """``[N]``, the jackknife's of :meth:`agreement`; of at least three batches."""
         values = np.array(self.cosine)
         batches = len(values)
-        without = (batches * values.mean() - 2 * values) / (batches - 2)  # U of all batches but one
+        without = _pairs_without_one(values)  # U of all batches but one
         return np.asarray(batches * values.mean() - (batches - 1) * without)
 
     def left_out(self) -> tuple[np.ndarray, np.ndarray]:
@@ -66,8 +66,14 @@ class GradientNoise:
         others = squared - np.array(self.variance)  # their mean is ‖E g‖², over pairs
         n = len(squared)
         total = np.append((n * squared.mean() - squared) / (n - 1), squared.mean())
-        signal = np.append((n * others.mean() - 2 * others) / (n - 2), others.mean())
+        signal = np.append(_pairs_without_one(others), others.mean())
         return total, signal
+
+
+def _pairs_without_one(values: np.ndarray) -> np.ndarray:
+    """``[N]``: a mean over pairs of all batches but one; from each batch's mean ``[N]`` over the pairs it is in."""
+    batches = len(values)
+    return np.asarray((batches * values.mean() - 2 * values) / (batches - 2))
 
 
 def gradient_noise(gradients: ArrayLike, clip: float | None = None) -> GradientNoise:

@@ -41,9 +41,9 @@ HACKED = 4.0  # Figure 6, row A: this many budgets
 
 def fig2(options: MatrixOptions) -> tuple[Run, ...]:
     """Table 1a's runs of the last seed, and the base models. Asked for one seed more, it trains some of its own."""
-    last = f"--{list(options.repetitions())[-1]}"
+    last = options.repetitions()[-1]
     runs = (run for run in trained_on(options, "hpsv2") if not run.name.startswith(AT_EQUAL_QUERIES))
-    return (*bases(options), *(run for run in runs if run.name.endswith(last)))
+    return (*bases(options), *(run for run in runs if run.seed == last))
 
 
 def show_fig2(result: Result) -> Exhibit:

@@ -184,16 +184,13 @@ def _sooner_decided(grids: Sequence[Tuned]) -> list[str]:
     return notes
 
 
-def _depth(tuned: Tuned) -> int:
-    """How many rungs the best configuration was measured at."""
-    return max((len(rungs) for rungs in tuned.grid.values()), default=0)
+def _depth(each: Tuned) -> int:
+    """How many rungs a grid reached; none where every configuration diverged at once."""
+    return max((rung + 1 for rungs in each.grid.values() for rung in rungs), default=0)
 
 
 def _table(result: Result, reward: str, grids: Sequence[Tuned]) -> Table:
-    lines, depth = [], 1
-    for each in grids:
-        for rungs in each.grid.values():
-            depth = max([depth, *(rung + 1 for rung in rungs)])  # none of a configuration that diverged at once
+    lines, depth = [], max([1, *map(_depth, grids)])
     for each in grids:
         for name, rungs in each.grid.items() if each.reward == reward else ():
             rises: list[Cell | None] = []

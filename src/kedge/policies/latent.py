@@ -17,6 +17,7 @@ from kedge.policies.families.backbones import Backbone
 from kedge.policies.latent_space import LatentSpace, unet_space
 from kedge.policies.lora import Adapter
 from kedge.policies.settings import LoraConfig
+from kedge.policies.small_maps import multiply_small_maps
 from kedge.policies.steps import PredictingStep, Step
 from kedge.policies.text import Encode
 
@@ -65,6 +66,8 @@ class LatentPolicy:
         self.network: Any = getattr(pipeline, backbone.network)
         self.steps, self.guidance = len(schedule), guidance
         self.device, self.network_dtype = self.network.device, self.network.dtype
+        if self.device.type == "cpu":
+            multiply_small_maps(self.network)
         self.schedule = {k: step.on(self.device) for k, step in schedule.items()}
         self.dtype = torch.promote_types(self.network_dtype, torch.float32)
         self.space = space or unet_space(pipeline, self.network)

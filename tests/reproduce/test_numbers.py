@@ -152,8 +152,7 @@ def loop_values(*names: str) -> list[float]:
 LOOKED_UP = {
     "sd15-cpu-64px-ways.md": ("cpu-64px-ways",),
     "sd15-cpu-64px-batches.md": ("cpu-64px-batches",),
-    "sd15-cpu-64px-shorter.md": ("cpu-64px-shorter",),
-    "speed.md": ("cpu-64px-ways", "cpu-64px-batches", "cpu-64px-shorter"),
+    "speed.md": ("cpu-64px-ways", "cpu-64px-batches"),
 }
 
 

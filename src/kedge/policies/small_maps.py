@@ -45,7 +45,7 @@ class SmallMapConv2d(nn.Conv2d):
 
 
 def multiply_small_maps(network: nn.Module) -> None:
-    """Have the plain convolutions of ``network``, which is on a CPU or planned for one, multiply where that is faster."""
+    """Have the plain convolutions of ``network``, on a CPU or planned for one, multiply where that is faster."""
     for layer in network.modules():
         plain = type(layer) is nn.Conv2d and layer.groups == 1 and layer.padding_mode == "zeros"
         if plain and not isinstance(layer.padding, str):

@@ -200,6 +200,16 @@ def test_what_a_distance_costs_is_told(micro_lcm: Path, monkeypatch, settings: d
     assert words in text if words else "nats" not in text
 
 
+@pytest.mark.parametrize("takes", [timing.LARGE + 1, timing.LARGE / 2])
+def test_what_takes_long_is_called_once(monkeypatch, takes) -> None:
+    called: list[float] = []
+    monkeypatch.setattr(timing.Timer, "_once", lambda *_: called.append(takes) or takes)
+    square = torch.empty(2, 2, device="meta")
+    operation = next(iter(counted(lambda: square @ square).operations))
+    assert Timer(torch.device("cpu"))(operation) == Elapsed(takes, takes)
+    assert len(called) == (1 if takes > timing.LARGE else 1 + timing.REPEATS)
+
+
 def test_the_rates_of_a_device_are_measured_once() -> None:
     cpu = torch.device("cpu")
     rates = timing.measure_rates(cpu, torch.float32)

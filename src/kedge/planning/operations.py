@@ -7,12 +7,11 @@ Attention is taken to be fused (its matrix of weights never exists), as torch do
 from __future__ import annotations
 
 import weakref
-from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -26,9 +25,8 @@ VIEWS = {"view", "_unsafe_view", "expand", "permute", "transpose", "t", "slice",
 VIEWS |= {"unsqueeze", "squeeze", "unflatten", "chunk", "split_with_sizes", "as_strided", "unbind", "_reshape_alias"}
 
 
-@dataclass(frozen=True)
-class TensorSpec:
-    """What is known of a tensor before there is one.
+class TensorSpec(NamedTuple):
+    """What is known of a tensor before there is one; a tuple, since many are made and compared.
 
     Attributes:
         shape, stride, dtype: of the tensor.
@@ -105,17 +103,19 @@ class _Held(weakref.ref[torch.UntypedStorage]):
     size: int
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Known:
     """What is known of a call from one like it.
 
     Attributes:
         operation: what it counts as.
         result: its results without their contents; None if it has to be called again, because it changes its arguments.
+        times: how often it came.
     """
 
     operation: Operation
     result: Hashable | None
+    times: int = 0
 
 
 class OperationCounter(TorchDispatchMode):
@@ -125,7 +125,6 @@ class OperationCounter(TorchDispatchMode):
         super().__init__()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         self._flops = self._traffic = self._calls = self._now = self._peak = 0
         self._held: dict[int, _Held] = {}
-        self._operations: Counter[Operation] = Counter()
         self._known: dict[Hashable, _Known] = {}
 
     @classmethod
@@ -136,9 +135,8 @@ class OperationCounter(TorchDispatchMode):
     @property
     def cost(self) -> OperationCost:
         """So far."""
-        return OperationCost(
-            self._flops, self._traffic, calls=self._calls, peak=self._peak, operations=dict(self._operations)
-        )
+        operations = {known.operation: known.times for known in self._known.values()}
+        return OperationCost(self._flops, self._traffic, calls=self._calls, peak=self._peak, operations=operations)
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -155,7 +153,7 @@ class OperationCounter(TorchDispatchMode):
         self._traffic += known.operation.traffic
         self._calls += 1
         self._flops += known.operation.flops
-        self._operations[known.operation] += 1
+        known.times += 1
         return result
 
     def _learnt(
@@ -212,10 +210,10 @@ def _on_meta(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
 
 def _empty(like: Any) -> Any:
     """Meta tensors of such specs."""
+    if isinstance(like, TensorSpec):  # before the tuples: it is one
+        return torch.empty_strided(like.shape, like.stride, dtype=like.dtype, device="meta")
     if isinstance(like, tuple):
         return tuple(_empty(item) for item in like)
-    if isinstance(like, TensorSpec):
-        return torch.empty_strided(like.shape, like.stride, dtype=like.dtype, device="meta")
     return like
 
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -20,13 +20,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kedge.planning.operations import FUSED, Operation, OperationCost, TensorSpec
+from kedge.planning.operations import ATTENTION, FUSED, Operation, OperationCost, TensorSpec
 from kedge.units import duration
 
 SHARE = 0.95  # of the estimated time is timed, the largest operations first
 LONGEST = 3.0  # seconds of timing, after which the rest is estimated
 REPEATS = 3
-LARGE = 1.0  # seconds: an operation that takes a CPU as long is called once
+LARGE = 0.5  # seconds: an operation that takes a CPU as long is called once
 SOON = 0.15  # seconds for each of a device's rates
 APART = 1.15  # ratio of usual to best time up to which the difference is noise
 BUSY = 0.8  # share of the wall time below which other programs had the processor
@@ -100,14 +100,15 @@ class Timer:
 
     def __call__(self, operation: Operation) -> Elapsed | None:
         """Seconds of one call; None if it cannot be run by itself (one that draws random numbers, say)."""
+        part, parts = _share_of_heads(operation) if self._device.type == "cpu" else (operation, 1)
         try:
-            work, warm = self._prepare(operation)
+            work, warm = self._prepare(part)
             with torch.no_grad():
                 first = self._once(work, warm)  # its kernel is loaded, too, which may take a GPU as long as this
                 if first > LARGE and self._device.type == "cpu":
-                    return Elapsed(first, first)
+                    return Elapsed(first, first) * parts
                 times = [self._once(work, warm) for _ in range(REPEATS)]
-            return Elapsed(min(times), statistics.median(times))
+            return Elapsed(min(times), statistics.median(times)) * parts
         except (RuntimeError, TypeError, NotImplementedError):
             return None
 
@@ -152,6 +153,26 @@ class Timer:
         if spec.dtype.is_floating_point:
             storage.normal_()
         return storage.as_strided(spec.shape, spec.stride)
+
+
+def _share_of_heads(operation: Operation) -> tuple[Operation, int]:
+    """Attention with one head for each thread, and how many times as many there are: all take equally long."""
+    packet, threads = operation.function.overloadpacket, torch.get_num_threads()
+    if packet not in ATTENTION:
+        return operation, 1
+    first = operation.args[0]  # the queries, or the gradient of the result: [B, heads, L, width] as all are
+    assert isinstance(first, TensorSpec)
+    heads = first.shape[1]
+    if heads <= threads or heads % threads:
+        return operation, 1
+
+    def fewer(value: Hashable) -> Hashable:
+        if not isinstance(value, TensorSpec) or len(value.shape) < 3 or value.shape[1] != heads:
+            return value
+        return value._replace(shape=(value.shape[0], threads, *value.shape[2:]))
+
+    kwargs = tuple((name, fewer(value)) for name, value in operation.kwargs)
+    return replace(operation, args=tuple(map(fewer, operation.args)), kwargs=kwargs), heads // threads
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ class SmallMapConv2d(nn.Conv2d):
         height, width = (self._extent(input.shape[side], side) for side in (-2, -1))
         if not self._pays(input, len(input) * height * width):
             return super().forward(input)
+        assert not isinstance(self.padding, str)
         columns = F.unfold(input, self.kernel_size, self.dilation, self.padding, self.stride)  # [B, C k², H' W']
         columns = columns.transpose(0, 1).flatten(1)
         product = self.weight.flatten(1) @ columns

@@ -15,7 +15,7 @@ from torch import nn
 from kedge.algorithms.rocm import ROCM
 from kedge.config import RunConfig, parse_config
 from kedge.planning import timing
-from kedge.planning.operations import Operation, OperationCost, TensorSpec, count_operations, counted
+from kedge.planning.operations import ATTENTION, Operation, OperationCost, TensorSpec, count_operations, counted
 from kedge.planning.plan import forecast_of, plan
 from kedge.planning.skeletons import meta_pipeline
 from kedge.planning.step import StepCost, count_step
@@ -208,6 +208,23 @@ def test_what_takes_long_is_called_once(monkeypatch, takes) -> None:
     operation = next(iter(counted(lambda: square @ square).operations))
     assert Timer(torch.device("cpu"))(operation) == Elapsed(takes, takes)
     assert len(called) == (1 if takes > timing.LARGE else 1 + timing.REPEATS)
+
+
+def test_attention_is_timed_by_a_share_of_its_heads(monkeypatch) -> None:
+    query, key = (torch.empty(2, length, 8, 40, device="meta").transpose(1, 2).requires_grad_() for length in (96, 77))
+    mask = torch.zeros(2, 1, 96, 77, device="meta")
+    cost = counted(lambda: F.scaled_dot_product_attention(query, key, key, attn_mask=mask).sum().backward())
+    kinds = [each for each in cost.operations if each.function.overloadpacket in ATTENTION]
+    ran: list[Callable[[], object]] = []
+    monkeypatch.setattr(timing.Timer, "_once", lambda _, work, __: ran.append(work()) or 1e-3)
+    threads = torch.get_num_threads()
+    assert len(kinds) == 2
+    assert 8 % threads == 0
+    for operation in kinds:
+        once = Timer(torch.device("cpu"))(operation)
+        assert once is not None
+        assert once.best == pytest.approx(1e-3 * 8 / threads)
+        assert ran[-1][0].shape[:3] == (2, threads, 96)  # its result, or the gradient of its queries
 
 
 def test_the_rates_of_a_device_are_measured_once() -> None:

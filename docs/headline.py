@@ -1,21 +1,22 @@
-"""What came out, for the README: three sentences and a figure, from the records that decide the claims."""
+"""What came out, for the README: a few sentences and a figure, from the records that decide the claims."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kedge.evaluation.statistics import Speedup
+from kedge.evaluation.statistics import Speedup, mean_interval, paired_difference
 from kedge.evaluation.tables import display
-from kedge_papers.claims.compared import usable_runs
+from kedge_papers.claims.compared import family_row, usable_runs
 from kedge_papers.claims.contrasts import peak_over
 from kedge_papers.pages.exhibit import COLOURS, canvas, legend, save_small
 from kedge_papers.pages.page import source
 from kedge_papers.records.peaks import cross_fitted
 from kedge_papers.records.result import Result
+from kedge_papers.records.rows import paired_scores
 from kedge_papers.records.speed import shown_ratio, sooner
 from kedge_papers.targets.hacking import draw_drift, strength_colours
 from kedge_papers.targets.hacking_tables import drift_peak, unanchored
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 SPEED, DRIFT, SWEEP = "methods", "hacking", "fig4"  # the targets whose records are read
 ROCM, RLCM, ANCHORED = "methods-none", "methods-rlcm", "methods-kl"
+AT_KLS = "at the rate and batch of KL's preset"  # the sweep's, in every arm
 LEVEL = 0.5  # standard deviations of the base model's scores
 REWARD = "pickscore"
 BETAS = ("0.03", "0.01", "0.003", "0")
@@ -36,7 +38,7 @@ ALT = "PickScore against reward queries for ROCM and RLCM, and the true preferen
 
 
 def sentences(results: Mapping[str, Result]) -> list[str]:
-    """How much sooner, where the truth peaks, what the anchor buys; those whose runs are recorded."""
+    """How much sooner, where the truth peaks, what the anchor buys, at either rate; those whose runs are recorded."""
     everything = []
     if SPEED in results:
         everything.append(_sooner(results[SPEED]))
@@ -44,6 +46,8 @@ def sentences(results: Mapping[str, Result]) -> list[str]:
         everything.append(_peak(results[DRIFT]))
     if SWEEP in results:
         everything.append(_anchor(results[SWEEP]))
+    if SPEED in results:
+        everything.append(_anchor_when_tuned(results[SPEED]))
     return [each for each in everything if each]
 
 
@@ -69,19 +73,7 @@ def _sooner(result: Result) -> str | None:
         f"To raise {metric} on prompts not trained on by half of a standard deviation of the base model's scores, RLCM "
         f"takes {' and '.join(phrases)} that ROCM takes without an anchor (95 % intervals over "
         f"{len(speeds[0].log_ratios)} seeds, both tuned by one protocol{_late(speeds[0])})."
-        f"{_anchored(result, curve, LEVEL * unit)}"
     )
-
-
-def _anchored(result: Result, curve: str, rise: float) -> str:
-    """What share of its queries ROCM takes with KL, if that is known; KL has its preset's rate and batch."""
-    anchored = usable_runs(result, ANCHORED)
-    speed = sooner(usable_runs(result, ROCM), anchored, "queries", curve, rise) if anchored else None
-    shown = shown_ratio(speed) if speed else None
-    if shown is None or not shown.excludes(1) or not np.isfinite(shown.high):
-        return ""
-    span = f"{shown.value:.2g} times ({shown.low:.2g}–{shown.high:.2g})"
-    return f" With KL, at its preset's rate and batch, ROCM takes {span} the queries that it takes without."
 
 
 def _late(speed: Speedup) -> str:
@@ -103,19 +95,23 @@ def _peak(result: Result) -> str | None:
     metric = display(trained_metric(alone)).title
     if fitted.distance > fitted.farthest:
         return (
-            f"Without an anchor the true preference has no peak up to √KL = {fitted.farthest:.2g} from the base, KL in "
-            f"nats ({len(alone)} seeds)."
+            f"Without an anchor, {AT_KLS}, the true preference has no peak up to √KL = {fitted.farthest:.2g} from the "
+            f"base, KL in nats ({len(alone)} seeds)."
         )
-    truth_change, reward_change = np.mean(after.truth_after), np.mean(after.reward_after)
+    truth_change, reward_change = _change(after.truth_after), _change(after.reward_after)
     peak = f"peaks at √KL = {fitted.distance:.1f} from the base, KL in nats ({fitted.low:.1f}–{fitted.high:.1f}"
     if not fitted.seen:
-        peak = f"is highest at the first evaluation or before it, √KL ≤ {fitted.nearest:.0f} from the base (KL in nats"
+        peak = f"is highest at the first look or before it, √KL about {fitted.nearest:.0f} from the base (KL in nats"
     return (
-        f"Without an anchor the true preference {peak}, {len(alone)} seeds); from the evaluation where it is "
-        f"highest to the end it changes by {truth_change:+.2g} while {metric} changes by {reward_change:+.2g}.".replace(
-            " by -", " by −"
-        )
+        f"Without an anchor, {AT_KLS}, the true preference {peak}, {len(alone)} seeds); from the look where it is "
+        f"highest to the end it changes by {truth_change} while {metric} changes by {reward_change}."
     )
+
+
+def _change(by_seed: Sequence[float]) -> str:
+    """The mean over seeds and half of its 95 % interval."""
+    mean = mean_interval(by_seed)
+    return f"{mean.value:+.2g} ± {mean.half_width:.2g}".replace("-", "−")
 
 
 def _anchor(result: Result) -> str | None:
@@ -126,9 +122,23 @@ def _anchor(result: Result) -> str | None:
     change, _, best = measured.text.partition(", best: ")
     betas = best.replace("beta-", "β = ").replace(", ", " or ")
     return (
-        f"The anchor that is best by the other seeds ({betas}, in standard deviations of the reward) changes the true "
-        f"preference at the end of training by {change} against none (95 % interval over "
+        f"At that rate the anchor that is best by the other seeds ({betas}, in standard deviations of the reward) "
+        f"changes the true preference at the end of training by {change} against none (95 % interval over "
         f"{measured.effect.units} seeds)."
+    )
+
+
+def _anchor_when_tuned(result: Result) -> str | None:
+    """The truth with KL less that without an anchor at its own tuned rate, after equally many queries."""
+    ours, theirs, truth = family_row(result, ANCHORED), family_row(result, ROCM), result.facts["truth"]
+    if ours is None or theirs is None or not truth or not (ours.has(truth) and theirs.has(truth)):
+        return None
+    apart = paired_difference(*paired_scores(ours, theirs, truth), ours.prompts)
+    queries = f"{usable_runs(result, ROCM)[0].queries * usable_runs(result, ROCM)[0].step:,.0f}"
+    shown = f"{apart.value:+.2g} ± {apart.half_width:.2g}".replace("-", "−")
+    return (
+        f"After {queries} queries at the rate and batch that tuning chose for ROCM without an anchor, the true "
+        f"preference with KL less that without is {shown}."
     )
 
 
@@ -150,8 +160,11 @@ def figure(results: Mapping[str, Result]) -> Figure | None:
         return None
     metric = trained_metric(speed.runs)
     drawing, (left, right) = canvas(2, size=(4.8, 3.3))
-    for family, label, colour in zip(
-        (ROCM, ANCHORED, RLCM), ("ROCM, no anchor", "ROCM with KL", "RLCM"), COLOURS, strict=False
+    strengths = strength_colours(drifting)
+    for family, label, colour in (
+        (ROCM, "ROCM, no anchor, tuned", strengths.get("0", COLOURS[3])),
+        (ANCHORED, "ROCM with KL, β = 0.01", strengths.get("0.01", COLOURS[1])),
+        (RLCM, "RLCM, tuned", "black"),
     ):
         same = usable_runs(speed, family)
         if same:
@@ -159,8 +172,8 @@ def figure(results: Mapping[str, Result]) -> Figure | None:
     start = ours[0].series("queries", f"held_out/{metric}")[1][0]
     left.axhline(start + LEVEL * unit, color="black", linewidth=0.8, linestyle=":", label=f"+{LEVEL:g} sd")
     left.set(xlabel="reward queries", ylabel=f"{display(metric).title}, test prompts")
-    draw_drift(right, drifting, results[DRIFT].facts["truth"], strength_colours(drifting))
-    right.set_title(f"trained on {display(metric).title}", fontsize=9)
+    draw_drift(right, drifting, results[DRIFT].facts["truth"], strengths)
+    right.set_title(f"trained on {display(metric).title}, at KL's preset rate", fontsize=9)
     left.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, fontsize=8, frameon=False)  # curves fill the panel
     legend(right)
     return drawing

@@ -50,13 +50,15 @@ def _swept(beta: str, seed: int, scores: dict, curve: dict) -> RunRecord:
     return replace(run, config={"reward": REWARD, "algorithm": {"beta": float(beta), "beta_unit": 1.0}})
 
 
-def test_what_the_anchor_takes_is_said_where_it_is_known():
+def test_what_the_anchor_changes_beside_a_tuned_run_without():
     both = speed([400, 400, 400], [1600, 1200, 1600])
-    anchored = []
-    for seed in range(3):
-        anchored.append(record("methods-kl", seed, {REWARD: SPREAD}, curve=rising([0, 100 + seed, 8000], [0, 1, 1])))
-    (text,) = sentences({"methods": replace(both, runs=(*both.runs, *anchored))})
-    assert "With KL, at its preset's rate and batch, ROCM takes 0.25 times (0.25–0.26) the queries" in text
+    runs = [run for run in both.runs if run.name.split("--")[0] not in ("methods-none", "methods-kl")]
+    for family, truth in (("methods-none", 0.5), ("methods-kl", 0.3)):
+        for seed in range(3):
+            scores = {REWARD: SPREAD, TRUTH: np.full(len(PROMPTS), truth + 0.01 * seed)}
+            runs.append(record(family, seed, scores, curve=rising([0, 400, 8000], [0, 1, 1])))
+    text = sentences({"methods": replace(both, runs=tuple(runs))})[-1]
+    assert "with KL less that without is −0.2 ± " in text
 
 
 def test_how_many_times_sooner_is_the_geometric_mean_over_seeds():
@@ -94,5 +96,9 @@ def test_nothing_is_said_or_drawn_of_what_is_not_recorded():
 def test_the_figure_shows_both():
     drawn = figure({"methods": speed([400, 500], [1600, 1200]), "hacking": drifting(3.0)})
     left, right = drawn.axes
-    assert [text.get_text() for text in left.get_legend().get_texts()] == ["ROCM, no anchor", "RLCM", "+0.5 sd"]
+    assert [text.get_text() for text in left.get_legend().get_texts()] == [
+        "ROCM, no anchor, tuned",
+        "RLCM, tuned",
+        "+0.5 sd",
+    ]
     assert len(right.get_lines()) == len(TRUTHS)

@@ -35,6 +35,15 @@ def test_speed_at_a_plateau_hides_what_levels_show():
     assert sooner(slow, theirs, "queries", CURVE, 0.1999).ratio.value == pytest.approx(1.0, rel=0.01)
 
 
+def test_a_level_that_was_passed_by_the_first_look_counts_as_reached_there():
+    """How much earlier nothing says: a line drawn from the start would make a ratio of nothing."""
+    steep, slow = run(0, [0, 128, 256], [0, 1, 1.1]), run(0, [0, 128, 256, 512], [0, 0.1, 0.3, 0.7], "theirs")
+    assert reaching(steep, "queries", CURVE, 0.5).x == 128
+    assert sooner([steep], [slow], "queries", CURVE, 0.5).ratio.value == pytest.approx((256 + 128) / 128)
+    never = run(0, [0, 128], [0, 0.1])
+    assert reaching(never, "queries", CURVE, 0.5, budget=64).x == 64
+
+
 def test_a_run_that_lost_its_first_look_is_not_measured_from_its_second():
     """It had risen by then: of a log that begins late nobody knows how soon it got anywhere."""
     whole = run(0, [0, 100, 200, 300], [0, 0.4, 0.5, 1])
@@ -140,8 +149,8 @@ def test_the_page_names_levels_and_who_did_not_get_there():
     scores = {"pickscore@emoji": np.linspace(0, 3, 20)}
     runs = [record("base-consistency-methods", None, scores, title="LCM")]
     for s in range(2):
-        runs.append(record("methods-none", s, scores, curve=rising([0, 50, 100], [0, 0.5, 1.0]), title="ROCM"))
-        runs.append(record("methods-rlcm", s, scores, curve=rising([0, 50, 100], [0, 0.15, 0.3]), title="RLCM"))
+        runs.append(record("methods-none", s, scores, curve=rising([0, 10, 100], [0, 0.1, 1.0]), title="ROCM"))
+        runs.append(record("methods-rlcm", s, scores, curve=rising([0, 10, 100], [0, 0.03, 0.3]), title="RLCM"))
     table = show(result(runs, "methods")).tables[0]
     assert table.headers == ("queries, +0.25 sd", "time, +0.25 sd", "queries, +0.5 sd", "time, +0.5 sd")
     ((name, cells),) = table.rows

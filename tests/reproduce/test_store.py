@@ -89,6 +89,19 @@ def test_a_base_model_that_is_measured_again_stays_as_it_was(scores, unchanged):
         assert set(joined.evaluations["final"].scores) == {"oracle", "pickscore@emoji"}
 
 
+def test_a_base_model_takes_the_pictures_that_it_lacks(tmp_path):
+    """Recorded first by a target that shows none, its sheet is not kept: one that shows pictures brings its own."""
+    base = replace(record("base"), curve={})
+    shown, other = sheet(np.zeros((2, 4, 4, 3), np.uint8)), digest(b"a sheet that is not kept")
+    store = RecordStore(tmp_path)
+    store.put(Result("table", {}, (replace(base, pictures={"final": other}),)))
+    assert store.results()["table"].runs[0].pictures == {}
+    store.put(Result("figure", {}, (replace(base, pictures={"final": digest(shown)}),), sheets={digest(shown): shown}))
+    figure = store.results()["figure"]
+    assert len(figure.pictures(figure.runs[0], "final")) == 2
+    assert len(store.results()["table"].runs) == 1
+
+
 def _columns(scores: dict[str, float]) -> dict[str, np.ndarray]:
     return {name: np.full(2, value) for name, value in scores.items()}
 

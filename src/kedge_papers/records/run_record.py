@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -98,12 +98,14 @@ class RunRecord:
         """Both records of one run as one: the newer, with what only this one measured if no training lies between.
 
         One that is over is not replaced by one that is not, another machine's, say. Of a base model what is recorded
-        stays: it is measured again on every machine, and what was compared with it would move by its rounding.
+        stays: it is measured again on every machine, and what was compared with it would move by its rounding. Pictures
+        that it lacks it takes.
         """
         if self.state in OVER and newer.state not in OVER:
             return self
         if not self.trained and self._has_measured(newer):
-            return self
+            pictures = {**newer.pictures, **self.pictures}
+            return self if pictures == self.pictures else replace(self, pictures=pictures)
         if (self.step, self.seconds) != (newer.step, newer.seconds):
             return newer
         return replace(
@@ -112,6 +114,11 @@ class RunRecord:
             notes={**self.notes, **newer.notes},
             pictures={**self.pictures, **newer.pictures},
         )
+
+    def showing(self, sheets: Container[str]) -> RunRecord:
+        """With those pictures alone that are among ``sheets``, by their digests."""
+        pictures = {role: key for role, key in self.pictures.items() if key in sheets}
+        return self if pictures == self.pictures else replace(self, pictures=pictures)
 
     def trained_apart(self, other: RunRecord) -> bool:
         """Whether both are whole trainings of one run, one after the other or on two machines.
@@ -123,9 +130,7 @@ class RunRecord:
         return self.step >= other.step and plain_json(self.seconds) != plain_json(other.seconds)  # one may be rounded
 
     def _has_measured(self, other: RunRecord) -> bool:
-        """Whether this one has every score and every sheet of pictures that the other has, of the same samples."""
-        if not other.pictures.keys() <= self.pictures.keys():
-            return False
+        """Whether this one has every score that the other has, of the same samples."""
         for role, theirs in other.evaluations.items():
             ours = self.evaluations.get(role)
             if ours is None or not theirs.scores.keys() <= ours.scores.keys():

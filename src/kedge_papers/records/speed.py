@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -23,6 +24,8 @@ def reaching(run: RunRecord, x: str, curve: str, rise: float, budget: float | No
     """Where a curve has first risen by ``rise``; None without a curve of at least two points.
 
     Nor of a run whose look before its first step is lost: it would be measured from where it had risen to already.
+    Between two looks the curve is a straight line, but not before the first look after the start: a level that had been
+    passed by then counts as reached there, as nothing says how much earlier.
 
     Args:
         x: ``queries`` or ``seconds``.
@@ -33,7 +36,10 @@ def reaching(run: RunRecord, x: str, curve: str, rise: float, budget: float | No
     where, values = run.series(x, curve)
     if len(where) < 2 or (curve.startswith(f"{HELD_OUT}/") and run.series("step", curve)[0][0] > 0):
         return None
-    return first_reaching(*_once_each(where, values - values[0]), rise, budget=budget)
+    places, risen = _once_each(where, values - values[0])
+    reached = first_reaching(places, risen, rise, budget=budget)
+    seen = places[1] if len(places) > 1 and not reached.censored else 0.0
+    return replace(reached, x=max(reached.x, float(seen)))
 
 
 def _once_each(where: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

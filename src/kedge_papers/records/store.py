@@ -60,8 +60,10 @@ class RecordStore:
             if data["format"] not in (FORMAT, *OLDER):
                 raise ValueError(f"its format is {data['format']!r}, not {FORMAT!r}: a newer Kedge wrote it")
             prompts = self._read(PROMPTS)
-            runs = {key: _run(entry, key, prompts) for key, entry in self._read(RUNS).items()}
             sheets = {key: base64.b64decode(entry["webp"]) for key, entry in self._read(PICTURES).items()}
+            runs = {}
+            for key, entry in self._read(RUNS).items():
+                runs[key] = _run(entry, key, prompts).showing(sheets)
             more = self._read(MORE)
             results = {}
             for name, entry in data["targets"].items():
@@ -100,7 +102,8 @@ class RecordStore:
         runs = _joined([*older, *replaced.values()])
         results = sorted([*older, *replaced.values()], key=lambda each: each.target)
         _check_one_world(self.folder, list(runs.values()))
-        whole = {same: run.to_dict() for same, run in runs.items()}
+        sheets = _sheets(results)
+        whole = {same: run.showing(sheets).to_dict() for same, run in runs.items()}  # of some none is kept
         keys = {same: _key(entry) for same, entry in whole.items()}
 
         by_name = sorted(runs, key=lambda same: (runs[same].name, keys[same]))
@@ -121,7 +124,7 @@ class RecordStore:
         files: dict[str, tuple[Mapping[str, Entry], Callable[[Entry], str] | None]] = {
             PROMPTS: (prompts, _together),
             RUNS: (entries, _alike),
-            PICTURES: (_sheets(results), None),
+            PICTURES: (sheets, None),
             MORE: (extras, None),
         }
         contents = {name: packed(self._file(name), *each) for name, each in files.items()}

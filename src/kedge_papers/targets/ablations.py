@@ -18,7 +18,7 @@ from kedge_papers.records.result import Result
 from kedge_papers.records.tables import grouped, scores_table
 from kedge_papers.runner.options import MatrixOptions
 from kedge_papers.runner.target import Target
-from kedge_papers.targets.rlcm_runs import task_run
+from kedge_papers.targets.rlcm_runs import AS_PRESET, task_run
 from kedge_papers.targets.rocm_tables import FINAL, consistency_base
 
 REWARD = "pickscore"
@@ -111,5 +111,9 @@ def show(x: str, label: str) -> Callable[[Result], Exhibit]:
 
 JS = Target("Exact JS against sampled JS", "ROCM, page 4", js, show("step", "optimizer steps"))
 LAST_STEP = Target(
-    "RLCM with and without the last step's score", "RLCM, section 4", last_step, show("queries", "reward queries")
+    "RLCM with and without the last step's score",
+    "RLCM, section 4",
+    last_step,
+    show("queries", "reward queries"),
+    protocol=AS_PRESET,
 )

@@ -149,7 +149,7 @@ def draw_drift(axes: Axes, runs: Sequence[RunRecord], metric: str, shared: Mappi
             axes.plot(
                 np.sqrt(np.maximum(drift, 0)), values.mean(0), "-o", color=shared[title], markersize=3, label=label
             )
-    axes.set(xlabel="√KL to the base model, nats", ylabel=display(metric).title)
+    axes.set(xlabel="√KL to the base model (KL in nats)", ylabel=display(metric).title)
 
 
 HACKING = Target("Over-optimisation: trained reward and true preference", "ROCM, section 4.2", runs, show)

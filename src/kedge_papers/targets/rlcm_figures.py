@@ -20,6 +20,7 @@ from kedge_papers.records.tables import grouped, point, scores_table
 from kedge_papers.runner.target import Target
 from kedge_papers.targets.methods import ratio_cell
 from kedge_papers.targets.rlcm_runs import (
+    AS_PRESET,
     EIGHTHS,
     FINAL,
     TITLES,
@@ -218,10 +219,29 @@ def show_unseen(result: Result) -> Exhibit:
 
 
 FIG3 = Target(
-    "What each task's training does to the pictures", "RLCM, Figure 3", tasks_and_bases, show_pictures, pictures=True
+    "What each task's training does to the pictures",
+    "RLCM, Figure 3",
+    tasks_and_bases,
+    show_pictures,
+    pictures=True,
+    protocol=AS_PRESET,
 )
-FIG4 = Target("Reward against reward queries", "RLCM, Figure 4", tasks_and_models, learning_curves("queries"))
-FIG5 = Target("Reward against training time", "RLCM, Figure 5", tasks_and_models, learning_curves("seconds"))
-FIG6 = Target("Reward against inference time", "RLCM, Figure 6", tasks, show_inference)
-FIG7 = Target("Sampling steps: quality and time", "RLCM, Figure 7", horizons, show_horizons)
-FIG8 = Target("Prompts never seen in training", "RLCM, Figure 8", unseen, show_unseen, pictures=True)
+FIG4 = Target(
+    "Reward against reward queries",
+    "RLCM, Figure 4",
+    tasks_and_models,
+    learning_curves("queries"),
+    protocol=AS_PRESET,
+)
+FIG5 = Target(
+    "Reward against training time",
+    "RLCM, Figure 5",
+    tasks_and_models,
+    learning_curves("seconds"),
+    protocol=AS_PRESET,
+)
+FIG6 = Target("Reward against inference time", "RLCM, Figure 6", tasks, show_inference, protocol=AS_PRESET)
+FIG7 = Target("Sampling steps: quality and time", "RLCM, Figure 7", horizons, show_horizons, protocol=AS_PRESET)
+FIG8 = Target(
+    "Prompts never seen in training", "RLCM, Figure 8", unseen, show_unseen, pictures=True, protocol=AS_PRESET
+)

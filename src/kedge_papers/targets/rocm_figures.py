@@ -8,7 +8,7 @@ from kedge.evaluation.statistics import Interval
 from kedge.evaluation.tables import Cell, Table, display
 from kedge.workflows.runner.runs import Run
 from kedge_papers.pages.exhibit import COLOURS, Exhibit, canvas, colours, legend
-from kedge_papers.pages.pictures import arranged, picture_grid
+from kedge_papers.pages.pictures import SAME, arranged, picture_grid
 from kedge_papers.records.curves import draw_band, time_unit
 from kedge_papers.records.result import Result
 from kedge_papers.records.rows import rows, unit_note, win_rate
@@ -25,6 +25,7 @@ from kedge_papers.targets.rocm_tables import (
     PICTURES,
     bases,
     consistency_base,
+    part_of,
     table1,
     trained_on,
 )
@@ -47,8 +48,11 @@ def fig2(options: MatrixOptions) -> tuple[Run, ...]:
 
 
 def show_fig2(result: Result) -> Exhibit:
-    """Base models and every method."""
-    return Exhibit(figure=picture_grid(result, [(run.title, run) for run in result.runs], FINAL))
+    """Base models and Table 1a's methods, and how each run that is shown was scored."""
+    seeds = ", ".join(str(seed) for seed in sorted({run.seed for run in result.trained}))
+    columns = [(run.title, run) for run in result.runs]
+    figure = picture_grid(result, columns, FINAL, note=f"Trained on HPSv2, seed {seeds or '–'}. {SAME}")
+    return Exhibit((part_of(result, "a"),) if result.on("hpsv2") else (), figure)
 
 
 def fig4(options: MatrixOptions) -> tuple[Run, ...]:
@@ -168,7 +172,9 @@ def show_fig6(result: Result) -> Exhibit:
     return Exhibit(figure=arranged(grids, columns=2))
 
 
-FIG2 = Target("The same prompts and noise, drawn by every method", "ROCM, Figure 2", fig2, show_fig2, pictures=True)
+FIG2 = Target(
+    "The same prompts and noise: base models and Table 1a's methods", "ROCM, Figure 2", fig2, show_fig2, pictures=True
+)
 FIG4 = Target("Reward hacking as β falls", "ROCM, Figure 4", fig4, show_fig4)
 FIG5 = Target("Reward against training time", "ROCM, Figure 5", table1("cdba"), show_fig5)
 FIG6 = Target(

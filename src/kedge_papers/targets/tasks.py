@@ -13,6 +13,7 @@ from kedge_papers.runner.experiment_set import Overrides
 from kedge_papers.runner.options import MatrixOptions
 from kedge_papers.runner.target import Target
 from kedge_papers.targets.methods import before_and_after, trained_metric
+from kedge_papers.targets.rlcm_runs import AS_PRESET
 
 MEASURED = 128  # prompts
 # Title → task and further overrides. The published code also scores noise that the image never sees.
@@ -61,4 +62,4 @@ def show(result: Result) -> Exhibit:
     return Exhibit(tuple(tables))
 
 
-TASKS = Target("RLCM's four tasks, before and after", "RLCM, Figure 3 in numbers", runs, show)
+TASKS = Target("RLCM's four tasks, before and after", "RLCM, Figure 3 in numbers", runs, show, protocol=AS_PRESET)

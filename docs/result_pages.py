@@ -41,10 +41,10 @@ of fresh seeds and noise alone, as a [second study](#asked-again) that is writte
 Verdicts in italics, *after the fact*, are of records that are older than the claims, by the same rules but for the
 looks: they decide nothing.
 
-In claims 2 and 5 every arm, without an anchor, too, has the learning rate and batch of KL's preset, at which a run without
-an anchor falls apart; at the rate that tuning chose for it, it has not within the [comparison](methods.md)'s queries. Claim 8
-compares times within RLCM's budget, which ends before DDPO gets anywhere: it is the cost of a query, and the paper's 17
-times were not tested.
+In claims 2 and 5 every arm, without an anchor, too, has the learning rate and batch of KL's preset, at which a run
+without an anchor falls apart; at the rate that tuning chose for it, it has not within the
+[comparison](methods.md)'s queries. Claim 8 compares times within RLCM's budget, which ends before DDPO gets anywhere:
+it is the cost of a query, and the paper's 17 times were not tested.
 
 One small world: what holds here need not hold elsewhere. How it is measured:
 [reproducing the papers](../reproduce.md).

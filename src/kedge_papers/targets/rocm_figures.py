@@ -49,9 +49,10 @@ def fig2(options: MatrixOptions) -> tuple[Run, ...]:
 
 def show_fig2(result: Result) -> Exhibit:
     """Base models and Table 1a's methods, and how each run that is shown was scored."""
-    seeds = ", ".join(str(seed) for seed in sorted({run.seed for run in result.trained}))
+    seeds = sorted({run.seed for run in result.trained})
+    trained = f"Trained on HPSv2, seed {', '.join(map(str, seeds))}. " if seeds else ""
     columns = [(run.title, run) for run in result.runs]
-    figure = picture_grid(result, columns, FINAL, note=f"Trained on HPSv2, seed {seeds or '–'}. {SAME}")
+    figure = picture_grid(result, columns, FINAL, note=f"{trained}{SAME}")
     return Exhibit((part_of(result, "a"),) if result.on("hpsv2") else (), figure)
 
 

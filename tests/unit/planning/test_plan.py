@@ -211,8 +211,10 @@ def test_what_takes_long_is_called_once(monkeypatch, takes) -> None:
 
 
 def test_attention_is_timed_by_a_share_of_its_heads(monkeypatch) -> None:
-    query, key = (torch.empty(2, length, 8, 40, device="meta").transpose(1, 2).requires_grad_() for length in (96, 77))
-    mask = torch.zeros(2, 1, 96, 77, device="meta")
+    query, key = (
+        torch.empty(2, length, 8, 40, device="meta").transpose(1, 2).requires_grad_() for length in (960, 820)
+    )
+    mask = torch.zeros(2, 1, 960, 820, device="meta")
     cost = counted(lambda: F.scaled_dot_product_attention(query, key, key, attn_mask=mask).sum().backward())
     kinds = [each for each in cost.operations if each.function.overloadpacket in ATTENTION]
     ran: list[Callable[[], object]] = []
@@ -224,7 +226,7 @@ def test_attention_is_timed_by_a_share_of_its_heads(monkeypatch) -> None:
         once = Timer(torch.device("cpu"))(operation)
         assert once is not None
         assert once.best == pytest.approx(1e-3 * 8 / threads)
-        assert ran[-1][0].shape[:3] == (2, threads, 96)  # its result, or the gradient of its queries
+        assert ran[-1][0].shape[:3] == (2, threads, 960)  # its result, or the gradient of its queries
 
 
 def test_the_rates_of_a_device_are_measured_once() -> None:

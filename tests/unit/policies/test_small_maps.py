@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from kedge.planning.operations import count_operations
-from kedge.policies.small_maps import PLACES, SmallMapConv2d, multiply_small_maps
+from kedge.policies.small_maps import KERNEL, PLACES, SmallMapConv2d, multiply_small_maps
 
 SHAPES = {
     "3 × 3": {"kernel_size": 3, "padding": 1},
@@ -22,7 +22,7 @@ SHAPES = {
 def convolutions(**shape) -> tuple[nn.Conv2d, nn.Conv2d]:
     """A layer, and the same layer told to multiply up to 40 places."""
     torch.manual_seed(0)
-    plain, network = nn.Conv2d(24, 400, **shape), nn.Sequential(nn.Conv2d(24, 400, **shape))
+    plain, network = nn.Conv2d(168, 400, **shape), nn.Sequential(nn.Conv2d(168, 400, **shape))
     network[0].load_state_dict(plain.state_dict())
     multiply_small_maps(network)
     assert type(network[0]) is SmallMapConv2d
@@ -33,13 +33,13 @@ def convolutions(**shape) -> tuple[nn.Conv2d, nn.Conv2d]:
 def test_maps_and_gradients_are_those_of_the_convolution(name, height, batch):
     results = []
     for layer in convolutions(**SHAPES[name]):
-        x = torch.randn(batch, 24, height, 3, generator=torch.Generator().manual_seed(1))
+        x = torch.randn(batch, 168, height, 3, generator=torch.Generator().manual_seed(1))
         x.requires_grad_(True)
         y = layer(x)
         y.sin().sum().backward()
         results.append((y, x.grad, layer.weight.grad))
     with count_operations() as counter:
-        layer(torch.empty(batch, 24, height, 3, device="meta"))
+        layer(torch.empty(batch, 168, height, 3, device="meta"))
     assert all("convolution" not in str(operation.function) for operation in counter.cost.operations)
     for one, other in zip(*results, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
@@ -48,10 +48,10 @@ def test_maps_and_gradients_are_those_of_the_convolution(name, height, batch):
 @pytest.mark.parametrize(
     ("x", "multiplies"),
     [
-        (torch.zeros(2, 24, 4, 4), True),
-        (torch.zeros(2, 24, 7, 3), False),  # 42 places are more than a tenth of 400 channels
-        (torch.zeros(1, 24, 4, 4), False),  # a single small map is not oneDNN's
-        (torch.zeros(2, 24, 4, 4, dtype=torch.bfloat16), False),
+        (torch.zeros(2, 168, 4, 4), True),
+        (torch.zeros(2, 168, 7, 3), False),  # 42 places are more than a tenth of 400 channels
+        (torch.zeros(1, 168, 4, 4), False),  # a single small map is not oneDNN's
+        (torch.zeros(2, 168, 4, 4, dtype=torch.bfloat16), False),
     ],
 )
 def test_it_multiplies_where_that_is_faster(x, multiplies):
@@ -61,6 +61,22 @@ def test_it_multiplies_where_that_is_faster(x, multiplies):
     names = {event.key for event in profile.key_averages()}
     assert ("aten::convolution" not in names) == multiplies
     assert PLACES * layer.out_channels == 40
+
+
+def test_what_it_does_not_multiply_is_as_before():
+    """Kernels in another order, unbatched maps, autocast, and graphs that are traced for any batch."""
+    plain, multiplies = convolutions(kernel_size=3, padding=1)
+    x = torch.randn(2, 168, 3, 3)
+    ordered = multiplies.to(memory_format=torch.channels_last)
+    assert not ordered._may_multiply(x)
+    multiplies = convolutions(kernel_size=3, padding=1)[1]
+    assert multiplies._may_multiply(x)
+    torch.testing.assert_close(multiplies(x[0]), plain(x[0]))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert multiplies(x).dtype == torch.bfloat16
+    traced = torch.jit.trace(multiplies, x)
+    torch.testing.assert_close(traced(x.repeat(2, 1, 1, 1)), plain(x.repeat(2, 1, 1, 1)))
+    assert not nn.Conv2d(16, 1280, 1).weight.numel() >= KERNEL  # a LoRA's
 
 
 def test_what_is_no_plain_convolution_is_left_alone():

@@ -214,9 +214,9 @@ def report(setting: Setting, rows: list[Row], apart: dict[str, float], least: tu
         loop, each = loop_of(rows, row.batch), row.seconds / row.batch
         faster = f"{loop.seconds / row.seconds:.2f}× as fast" if loop else ""
         memory = f"{row.peak / 1e9:.2f} ({row.peak / loop.peak:.0%})" if loop else f"{row.peak / 1e9:.2f}"
-        share = (
-            "" if row.way in ("rlcm", *ON_AVERAGE) else f"{flops / each / (peak or rate):.0%}{' MFU' if peak else ''}"
-        )
+        share = f"{flops / each / (peak or rate):.0%}{' MFU' if peak else ''}"
+        if row.way in ("rlcm", *ON_AVERAGE):  # they make fewer calls than the floor counts
+            share = ""
         key = f"{row.way}, {row.batch}"
         error = f"{apart[key]:.1e}" if key in apart else ""
         lines.append(f"| {row.batch} | {WAYS[row.way]} | {each:.2f} | {faster} | {memory} | {share} | {error} |")

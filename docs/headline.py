@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kedge.evaluation.statistics import Speedup, mean_interval, paired_difference
+from kedge.evaluation.statistics import Interval, Speedup, mean_interval, paired_difference
 from kedge.evaluation.tables import display
 from kedge_papers.claims.compared import family_row, usable_runs
 from kedge_papers.claims.contrasts import peak_over
@@ -98,7 +98,7 @@ def _peak(result: Result) -> str | None:
             f"Without an anchor, {AT_KLS}, the true preference has no peak up to √KL = {fitted.farthest:.2g} from the "
             f"base, KL in nats ({len(alone)} seeds)."
         )
-    truth_change, reward_change = _change(after.truth_after), _change(after.reward_after)
+    truth_change, reward_change = (_signed(mean_interval(each)) for each in (after.truth_after, after.reward_after))
     peak = f"peaks at √KL = {fitted.distance:.1f} from the base, KL in nats ({fitted.low:.1f}–{fitted.high:.1f}"
     if not fitted.seen:
         peak = f"is highest at the first look or before it, √KL about {fitted.nearest:.0f} from the base (KL in nats"
@@ -108,10 +108,9 @@ def _peak(result: Result) -> str | None:
     )
 
 
-def _change(by_seed: Sequence[float]) -> str:
-    """The mean over seeds and half of its 95 % interval."""
-    mean = mean_interval(by_seed)
-    return f"{mean.value:+.2g} ± {mean.half_width:.2g}".replace("-", "−")
+def _signed(change: Interval) -> str:
+    """A change and half of its 95 % interval."""
+    return f"{change.value:+.2g} ± {change.half_width:.2g}".replace("-", "−")
 
 
 def _anchor(result: Result) -> str | None:
@@ -134,11 +133,10 @@ def _anchor_when_tuned(result: Result) -> str | None:
     if ours is None or theirs is None or not truth or not (ours.has(truth) and theirs.has(truth)):
         return None
     apart = paired_difference(*paired_scores(ours, theirs, truth), ours.prompts)
-    queries = f"{usable_runs(result, ROCM)[0].queries * usable_runs(result, ROCM)[0].step:,.0f}"
-    shown = f"{apart.value:+.2g} ± {apart.half_width:.2g}".replace("-", "−")
+    run = usable_runs(result, ROCM)[0]
     return (
-        f"After {queries} queries at the rate and batch that tuning chose for ROCM without an anchor, the true "
-        f"preference with KL less that without is {shown}."
+        f"After {run.queries * run.step:,.0f} queries at the rate and batch that tuning chose for ROCM without an "
+        f"anchor, the true preference with KL less that without is {_signed(apart)}."
     )
 
 

@@ -30,7 +30,7 @@ LARGE = 0.5  # seconds: an operation that takes a CPU as long is called once
 SOON = 0.15  # seconds for each of a device's rates
 APART = 1.15  # ratio of usual to best time up to which the difference is noise
 BUSY = 0.8  # share of the wall time below which other programs had the processor
-ONE_HEAD = 1e9  # floating-point operations of attention from which all of its heads are not timed
+SHORT = 1e9  # floating-point operations of attention below which a call's overhead would count once for each share
 CACHE = 2**26  # bytes that are read before each try, so that weights come from memory as in the real step
 
 
@@ -159,9 +159,7 @@ class Timer:
 def _share_of_heads(operation: Operation) -> tuple[Operation, int]:
     """Attention with one head for each thread, and how many times as many there are: all take equally long."""
     packet, threads = operation.function.overloadpacket, torch.get_num_threads()
-    if (
-        packet not in ATTENTION or operation.flops < ONE_HEAD
-    ):  # of a short call each part would have the whole's overhead
+    if packet not in ATTENTION or operation.flops < SHORT:
         return operation, 1
     first = operation.args[0]  # the queries, or the gradient of the result: [B, heads, L, width] as all are
     assert isinstance(first, TensorSpec)

@@ -14,8 +14,6 @@ PROMPTS, SAMPLES = 50, 2  # 100 trajectories judge a time budget of Figure 6
 EIGHTHS = (1, 2, 4, 8)  # of the sampling steps of training, Figure 6
 HORIZONS = (2, 4, 8)  # Figure 7
 TITLES = {"rlcm": "RLCM", "ddpo": "DDPO"}
-
-
 AS_PRESET = "Every method takes its own preset for the task; nothing was tuned."
 
 

@@ -33,6 +33,7 @@ TARGETS = Registry(
         "tasks": "kedge_papers.targets.tasks:TASKS",
         "tuning": "kedge_papers.targets.tuning:TUNING",
         "divergences": "kedge_papers.targets.regularisers:REGULARISERS_TARGET",
+        "alarm": "kedge_papers.targets.alarm_trial:ALARM",
         "js": "kedge_papers.targets.ablations:JS",
         "last-step": "kedge_papers.targets.ablations:LAST_STEP",
     },

@@ -88,6 +88,7 @@ def invented(run: Run, index: int) -> RunRecord:
     held_out = {f"held_out/{metric}": [math.sqrt(s) + index for s in steps] for metric in EMOJI.metrics}
     curve = {"step": steps, "seconds": [3.0 * s for s in steps], "queries": [8.0 * s for s in steps]}
     curve |= {"reward": [math.sqrt(s) + index for s in steps], "peak_memory_mb": [1.0 for _ in steps], **held_out}
+    curve["alarm"] = [0.0 for _ in steps]
     config = run.config()
     return RunRecord(
         run.name, run.title, run.seed, tuple(run.arguments()), run.recipe, "finished", "", len(steps), 3.0 * len(steps),

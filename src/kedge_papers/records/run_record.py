@@ -21,10 +21,11 @@ from kedge.workflows.runner.matrix import OVER
 POINTS = 1000
 DIGITS, SCORE_DIGITS = 6, 5
 ALWAYS = ("format", "name", "seed", "facts", "summary", "prompts", "scores", "statistics")  # of an evaluation
-COLUMNS = (  # and held_out/…
+COLUMNS = (  # and those that begin as FAMILIES do
     *("step", "seconds", "queries", "reward", "divergence", "kl", "path_kl", "rms_x0", "peak_memory_mb"),
     *("alarm", "judges", "best_step", "distance_nats"),
 )
+FAMILIES = ("held_out/", "alarm/")
 
 
 @dataclass(frozen=True)
@@ -175,7 +176,7 @@ def curve(log: Iterable[Mapping[str, float | None]], queries: float) -> dict[str
     for i, line in enumerate(lines):
         known = dict[str, None]()
         for key in line:
-            if key in COLUMNS or key.startswith("held_out/"):
+            if key in COLUMNS or key.startswith(FAMILIES):
                 known[key] = None
         if i % every == 0 or known.keys() - COLUMNS or i == len(lines) - 1:
             thinned.append(line)

@@ -29,6 +29,10 @@ AS_IT_WAS = (
     "As it sounded while they trained: of runs older than the verdict *damaged* not where the judges fell and the "
     "trained reward did not rise."
 )
+WITHOUT_ENCODER = (
+    "Here only the other rewards sound the alarm, on one picture of each prompt; with an encoder (watch.encoder) both "
+    f"diversities do, too (alarm.md). {AS_IT_WAS}"
+)
 
 
 def alarm_table(rewards: Rewards, truth: str) -> Table | None:
@@ -38,9 +42,9 @@ def alarm_table(rewards: Rewards, truth: str) -> Table | None:
         for title, same in fixed(runs).items():
             first, changes = [], []
             for run in filter(could_be_warned, same):
-                steps, alarms = run.series("step", "alarm")
                 _, truths = run.series("step", f"{HELD_OUT}{truth}")
-                first += steps[alarms > 0][:1].tolist()
+                warning = first_warning(run)
+                first += [] if warning is None else [warning]
                 changes += [truths[-1] - truths[0]] if len(truths) else []
             if changes:
                 when = point(float(np.mean(first)), digits=0) if first else None
@@ -54,18 +58,18 @@ def alarm_table(rewards: Rewards, truth: str) -> Table | None:
     return Table("Trained on, β", heads, heads, tuple(lines), "The alarm", note) if lines else None
 
 
-def worth_table(rewards: Rewards, base: Row | None, truth: str) -> Table | None:
-    """How many of the runs whose truth fell were warned while they trained, and how many of the others were not."""
+def worth_table(rewards: Rewards, base: Row | None, truth: str, seen: str = WITHOUT_ENCODER) -> Table | None:
+    """How many of the runs whose truth fell were warned while they trained, and how many of the others were not.
+
+    Args:
+        seen: what sounded the alarm of these runs, for the note.
+    """
     outcomes = {}
     for reward, runs in rewards.items():
-        seen = [(run, fell) for run, fell in _measured(runs, base, truth) if could_be_warned(run)]
-        outcomes[reward] = [(fell, _was_warned(run)) for run, fell in seen]
+        watched = [(run, fell) for run, fell in _measured(runs, base, truth) if could_be_warned(run)]
+        outcomes[reward] = [(fell, first_warning(run) is not None) for run, fell in watched]
     heads = ("Truth fell", "of these, warned", "Truth did not fall", "of these, not warned")
-    note = (
-        f"{FELL} Here only the other rewards sound the alarm, on one picture of each prompt; with an encoder "
-        f"(watch.encoder) both diversities do, too. {AS_IT_WAS}"
-    )
-    return _worth_table("What the alarm is worth", heads, note, outcomes)
+    return _worth_table("What the alarm is worth", heads, f"{FELL} {seen}", outcomes)
 
 
 def verdict_table(rewards: Rewards, base: Row | None, truth: str) -> Table | None:
@@ -100,9 +104,11 @@ def _measured(runs: Sequence[RunRecord], base: Row | None, truth: str) -> list[t
     return known
 
 
-def _was_warned(run: RunRecord) -> bool:
-    _, alarms = run.series("step", "alarm")
-    return bool((alarms > 0).any())
+def first_warning(run: RunRecord) -> float | None:
+    """The step at which its alarm first sounded; None if it never did."""
+    steps, alarms = run.series("step", "alarm")
+    warned = steps[alarms > 0]
+    return float(warned[0]) if len(warned) else None
 
 
 def _is_accused(run: RunRecord, base: Row | None, reward: str) -> bool:

@@ -101,11 +101,7 @@ def along_the_path(options: MatrixOptions, run: Run) -> dict[str, Measure]:
 
 def show(result: Result) -> Exhibit:
     """For each reward: the truth against the drift from the base; and the peaks as a table."""
-    rewards: dict[str, list[RunRecord]] = {}
-    for run in result.runs:
-        if run.trained:
-            rewards.setdefault(str(run.config["reward"]), []).append(run)
-    truth = result.facts["truth"]
+    rewards, truth = by_reward(result.runs), result.facts["truth"]
     figure, panels = canvas(max(1, len(rewards)), size=(4.2, 3.6))
     shared = strength_colours(result.runs)
     for panel, (reward, same) in zip(panels, rewards.items(), strict=False):
@@ -120,6 +116,15 @@ def show(result: Result) -> Exhibit:
     tables = [peak_table(rewards, truth), fit_table(rewards), alarm_table(rewards, truth)]
     tables += [worth_table(rewards, base, truth), verdict_table(rewards, base, truth)]
     return Exhibit(tuple(filter(None, [*tables, regret_table(rewards, base, truth)])), figure)
+
+
+def by_reward(runs: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
+    """What was trained on → its runs."""
+    rewards: dict[str, list[RunRecord]] = {}
+    for run in runs:
+        if run.trained:
+            rewards.setdefault(str(run.config["reward"]), []).append(run)
+    return rewards
 
 
 def base_row(result: Result) -> Row | None:

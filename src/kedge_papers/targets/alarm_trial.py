@@ -1,0 +1,102 @@
+"""What the alarm is worth as it ships, judged on runs by which none of its thresholds was set.
+
+The sweep over β once more, from other seeds and on other noise, watched as a user's run is by default: two pictures of
+each prompt, and the bundled encoder for how much they vary. Every look is judged by others than the truth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from kedge.evaluation.diversity import DIVERSITIES, WHERE
+from kedge.evaluation.guard import JURY
+from kedge.evaluation.tables import Cell, Table, display
+from kedge.workflows.runner.runs import Run
+from kedge_papers.pages.exhibit import Exhibit
+from kedge_papers.records.result import Result
+from kedge_papers.records.run_record import RunRecord
+from kedge_papers.records.tables import point
+from kedge_papers.runner.experiment_set import SEEDS_APART
+from kedge_papers.runner.options import MatrixOptions
+from kedge_papers.runner.target import Target
+from kedge_papers.targets.alarm import could_be_warned, first_warning, worth_table
+from kedge_papers.targets.hacking import base_row, by_reward, sweep
+from kedge_papers.targets.hacking_tables import FINAL, HELD_OUT, Rewards, fixed, signed
+
+FIRST_SEED, NOISE_SEED = 3 * SEEDS_APART, 60  # no run of these has been looked at when a threshold was set
+SIGNS = (JURY, *DIVERSITIES)
+NOTE = (
+    "The alarm as it ships: two pictures of each of 66 prompts at a look; judges and both diversities are its inputs, "
+    "and two looks in a row must agree. Its rule and thresholds stood before these runs were started; seeds and noise "
+    "are none that they were set by. A warning that pictures are more alike counts as one, whatever became of the "
+    "truth."
+)
+AS_IT_SHIPS: Mapping[str, Any] = {"watch.encoder": "auto", "watch.pictures": 2}
+
+
+def runs(options: MatrixOptions) -> tuple[Run, ...]:
+    """Every reward at every β; ``budget`` is in optimizer steps."""
+    first, truth = options.experiments.first_seed + FIRST_SEED, options.experiments.truth
+    fresh = replace(options, experiments=replace(options.experiments, first_seed=first, noise_seed=NOISE_SEED))
+    final = {FINAL: fresh.measure(metrics=(truth,)) if truth else fresh.measure()}
+    matrix = [fresh.base("consistency", final, "alarm")]
+    for reward in options.experiments.sweep.rewards:
+        for run in sweep(fresh, reward):
+            overrides = {**run.overrides, **AS_IT_SHIPS, **(options.overrides or {})}
+            matrix.append(replace(run, name=f"alarm-{run.name}", overrides=overrides, measures=final))
+    return tuple(matrix)
+
+
+def show(result: Result) -> Exhibit:
+    """Whom it warned, what the truth says of them, and what it heard first."""
+    truth = result.facts["truth"]
+    if not truth:
+        return Exhibit(notes=("No model of this world knows the truth: there is nothing to judge the alarm by.",))
+    rewards, base = by_reward(result.runs), base_row(result)
+    tables = [worth_table(rewards, base, truth, NOTE), heard_table(rewards, truth)]
+    return Exhibit(tuple(filter(None, tables)))
+
+
+def heard_table(rewards: Rewards, truth: str) -> Table | None:
+    """Of each reward at each β: how many runs were warned, when, by what, and where the truth stood then."""
+    lines = []
+    for reward, runs in rewards.items():
+        for title, same in fixed(runs).items():
+            watched = [run for run in same if could_be_warned(run)]
+            if watched:
+                lines.append((f"{display(reward).title}, {title}", _heard(watched, truth)))
+    signs = ("Judges fell", *(f"Less varied {WHERE[name]}" for name in DIVERSITIES))
+    heads = ("Warned", "of runs", "first at step", *signs, "Truth at the warning", "Truth by the end")
+    note = (
+        "What had fallen when the alarm first sounded, in so many runs; of one run several things may have. The truth "
+        "is of the test prompts that were looked at, its change from the base, ± half of its 95 % interval over seeds. "
+        "Bold: not 0 beyond chance."
+    )
+    return Table("Trained on, β", heads, heads, tuple(lines), "What it heard first", note) if lines else None
+
+
+def _heard(runs: Sequence[RunRecord], truth: str) -> tuple[Cell | None, ...]:
+    steps, heard, at_warning, by_end = [], dict.fromkeys(SIGNS, 0), [], []
+    for run in runs:
+        truths = dict(zip(*run.series("step", f"{HELD_OUT}{truth}"), strict=True))
+        first = first_warning(run)
+        if truths:
+            by_end.append(truths[max(truths)] - truths[min(truths)])
+        if first is None:
+            continue
+        steps.append(first)
+        for sign in SIGNS:
+            heard[sign] += int(dict(zip(*run.series("step", f"alarm/{sign}"), strict=True)).get(first, 0) > 0)
+        if truths:
+            at_warning.append(truths[first] - truths[min(truths)])
+    when = point(float(np.mean(steps)), digits=0) if steps else None
+    counts = [point(count, digits=0) if steps else None for count in heard.values()]
+    changes = [signed(values) if values else None for values in (at_warning, by_end)]
+    return (point(len(steps), digits=0), point(len(runs), digits=0), when, *counts, *changes)
+
+
+ALARM = Target("What the alarm is worth", "beyond the papers", runs, show)

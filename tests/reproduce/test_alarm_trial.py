@@ -1,0 +1,80 @@
+"""The trial of the alarm: watched as it ships, on runs of no other page; what it heard first is counted run by run."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from helpers.invented_records import EMOJI, PROMPTS, record, result
+from kedge.config.schema import WatchConfig
+from kedge.evaluation.diversity import BETWEEN, WITHIN
+from kedge.evaluation.guard import JURY
+from kedge_papers.records.run_record import RunRecord, curve
+from kedge_papers.runner.options import MatrixOptions
+from kedge_papers.targets.alarm_trial import ALARM, heard_table
+from kedge_papers.targets.hacking import HACKING
+
+TRUTH, REWARD, STEPS = "oracle", "pickscore@emoji", [0, 15, 30, 45]
+
+
+def watched(seed: int, sounded: list[float], truths: list[float], **signs: list[float]) -> RunRecord:
+    """A run with its looks: whether the alarm sounded, what had fallen, and the truth."""
+    columns = {"step": STEPS, f"held_out/{TRUTH}": truths, "alarm": [None, *sounded]}
+    for name in (JURY, WITHIN, BETWEEN):
+        columns[f"alarm/{name}"] = [None, *signs.get(name, [0.0] * 3)]
+    scores = {TRUTH: np.full(len(PROMPTS), truths[-1])}
+    config = {"reward": REWARD, "algorithm": {"beta": 0.01, "beta_unit": 1.0}}
+    made = record("alarm-beta-0.01--pickscore", seed, scores, title="0.01", curve=columns)
+    return replace(made, config=config)
+
+
+def test_no_run_of_the_trial_is_another_targets():
+    """Neither its seeds nor its noise are those of the sweep that the thresholds were seen on."""
+    options = MatrixOptions(EMOJI)
+    trial, sweep = ALARM.runs(options), HACKING.runs(options)
+    fixed = [run for run in sweep if "auto" not in run.name]
+    assert len(trial) == len(fixed)
+    assert not {run.name for run in trial} & {run.name for run in sweep}
+    ours, theirs = [run for run in trial if run.train], [run for run in sweep if run.train]
+    assert not {run.seed for run in ours} & {run.seed for run in theirs}
+    assert {run.config().watch.seed for run in ours}.isdisjoint(run.config().watch.seed for run in theirs)
+
+
+def test_the_trial_is_watched_as_a_run_is_by_default():
+    by_default, watch = WatchConfig(), ALARM.runs(MatrixOptions(EMOJI))[1].config().watch
+    assert (watch.encoder, watch.pictures, watch.guard) == (by_default.encoder, by_default.pictures, by_default.guard)
+
+
+def test_what_was_heard_first_is_of_the_first_warning_alone():
+    runs = [
+        watched(0, [0, 1, 1], [0.7, 0.8, 0.75, 0.5], **{WITHIN: [1, 1, 0], JURY: [0, 0, 1]}),
+        watched(1, [0, 0, 1], [0.7, 0.7, 0.6, 0.5], **{JURY: [0, 1, 1], BETWEEN: [0, 0, 1]}),
+        watched(2, [0, 0, 0], [0.7, 0.8, 0.8, 0.9]),
+    ]
+    ((title, cells),) = heard_table({REWARD: runs}, TRUTH).rows
+    assert title == "PickScore, 0.01"
+    values = [cell.interval.value for cell in cells]
+    # warned, of runs, mean first step, judges, within, between, truth then (0.05 and -0.2), truth by the end
+    assert values == pytest.approx([2, 3, 37.5, 1, 1, 1, -0.075, (-0.2 - 0.2 + 0.2) / 3])
+
+
+def test_nobody_warned_leaves_what_was_heard_empty():
+    ((_, cells),) = heard_table({REWARD: [watched(0, [0, 0, 0], [0.7, 0.8, 0.8, 0.9])]}, TRUTH).rows
+    assert cells[0].interval.value == 0
+    assert cells[2:7] == (None,) * 5
+    assert heard_table({REWARD: []}, TRUTH) is None
+
+
+def test_a_records_curve_keeps_what_the_alarm_heard():
+    kept = curve([{"step": 15.0, "alarm": 1.0, f"alarm/{JURY}": 1.0, "loss": 3.0}], queries=8)
+    assert kept[f"alarm/{JURY}"] == [1.0]
+    assert "loss" not in kept
+
+
+def test_without_a_truth_there_is_nothing_to_judge_it_by():
+    known = result([watched(0, [0, 0, 0], [0.7, 0.8, 0.8, 0.9])])
+    shown = ALARM.show(replace(known, facts={**known.facts, "truth": None}))
+    assert not shown.tables
+    assert "truth" in shown.notes[0]

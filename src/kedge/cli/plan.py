@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Annotated
 
 import typer
@@ -17,6 +18,7 @@ def plan_command(
 
     For example: kedge plan rocm-paper model.size=512 training.device=cuda.
     """
+    gc.disable()  # the little that a plan leaves behind is not worth a second of looking for it among all modules
     from kedge.workflows.plan import plan
 
     print(plan(recipe, *(overrides or [])))

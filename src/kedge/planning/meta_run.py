@@ -10,12 +10,10 @@ from kedge.algorithms.base import Context
 from kedge.algorithms.workload import LearnsThrough
 from kedge.config import RunConfig
 from kedge.config.workload import backprop_of
-from kedge.devices import find_device
 from kedge.planning.skeletons import MetaReward, OnePrompt, meta_policy
 from kedge.planning.watching import PROMPT
 from kedge.policies.latent import LatentPolicy
 from kedge.policies.memory import apply_memory_settings
-from kedge.policies.small_maps import multiply_small_maps
 from kedge.prompts import PromptStream
 
 
@@ -34,8 +32,6 @@ def assemble_meta(config: RunConfig, steps: int) -> MetaRun | None:
     policy = meta_policy(config.model, steps)
     if policy is None:
         return None
-    if find_device(config.training.device, must_exist=False).type == "cpu":
-        multiply_small_maps(policy.network)
     # Where text encoders wait is for the list of networks; nothing is there to be moved or compiled.
     memory = replace(config.memory, offload_text_encoders=False, drop_text_encoders=False)
     speed = replace(config.speed, compile=False)

@@ -10,7 +10,6 @@ import weakref
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cache
 from typing import Any, NamedTuple
 
 import torch
@@ -126,6 +125,7 @@ class OperationCounter(TorchDispatchMode):
         self._flops = self._traffic = self._calls = self._now = self._peak = 0
         self._held: dict[int, _Held] = {}
         self._known: dict[Hashable, _Known] = {}
+        self._views: dict[int, bool] = {}  # by id: hashing one of torch's functions takes longer than all else here
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -139,15 +139,18 @@ class OperationCounter(TorchDispatchMode):
         return OperationCost(self._flops, self._traffic, calls=self._calls, peak=self._peak, operations=operations)
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if _is_view(function) or not _on_meta(args, kwargs):  # not on meta: a small table on the CPU, say
+        kwargs, name = kwargs or {}, id(function)
+        view = self._views.get(name)
+        if view is None:
+            view = self._views[name] = _is_view(function)
+        if view or not _on_meta(args, kwargs):  # not on meta: a small table on the CPU, say
             return function(*args, **kwargs)
-        call = function, self._specs(args), tuple(zip(kwargs, self._specs(kwargs.values()), strict=True))
+        call = name, self._alike(args), (*kwargs, *self._alike(kwargs.values())) if kwargs else ()
         known = self._known.get(call)
         like = known.result if known else None
         result = function(*args, **kwargs) if like is None else _empty(like)  # torch infers meta shapes slowly
         if known is None:
-            known = self._known[call] = self._learnt(call, args, kwargs, result)
+            known = self._known[call] = self._learnt(function, args, kwargs, result)
         for tensor in _tensors(result if isinstance(result, tuple | list) else (result,)):
             self._keep(tensor)
         self._traffic += known.operation.traffic
@@ -156,11 +159,9 @@ class OperationCounter(TorchDispatchMode):
         known.times += 1
         return result
 
-    def _learnt(
-        self, call: tuple[Any, tuple[Hashable, ...], Any], args: Sequence[Any], kwargs: Mapping[str, Any], result: Any
-    ) -> _Known:
+    def _learnt(self, function: Any, args: Sequence[Any], kwargs: Mapping[str, Any], result: Any) -> _Known:
         """What a call's first time says of all like it."""
-        function, several = call[0], isinstance(result, tuple | list)
+        several = isinstance(result, tuple | list)
         traffic = 0
         for tensor in (*_tensors(result if several else (result,)), *_tensors(args)):
             traffic += tensor.numel() * tensor.element_size()
@@ -172,7 +173,19 @@ class OperationCounter(TorchDispatchMode):
         alike = None
         if _makes_new_tensors(function):
             alike = self._specs(result) if several else self._spec(result)
-        return _Known(Operation(*call, flops, traffic), alike)
+        named = tuple(zip(kwargs, self._specs(kwargs.values()), strict=True))
+        return _Known(Operation(function, self._specs(args), named, flops, traffic), alike)
+
+    def _alike(self, values: Iterable[Any]) -> tuple[Hashable, ...]:
+        """Equal for arguments that differ in their contents alone: as specs, but made at every call."""
+        alike: list[Hashable] = []
+        for value in values:
+            if isinstance(value, Tensor):
+                lasting = value.untyped_storage()._cdata not in self._held
+                alike.append((value.shape, value.stride(), value.dtype, lasting))
+            else:
+                alike.append(self._alike(value) if isinstance(value, list | tuple) else value)
+        return tuple(alike)
 
     def _specs(self, values: Iterable[Any]) -> tuple[Hashable, ...]:
         """Arguments or results without their contents."""
@@ -204,8 +217,12 @@ class OperationCounter(TorchDispatchMode):
 
 
 def _on_meta(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
-    tensors = list(_tensors(args))
-    return any(tensor.is_meta for tensor in tensors) if tensors else str(kwargs.get("device")) == "meta"
+    none = True
+    for tensor in _tensors(args):
+        if tensor.is_meta:
+            return True
+        none = False
+    return none and str(kwargs.get("device")) == "meta"
 
 
 def _empty(like: Any) -> Any:
@@ -217,12 +234,10 @@ def _empty(like: Any) -> Any:
     return like
 
 
-@cache
 def _is_view(function: Any) -> bool:
     return function.overloadpacket.__name__ in VIEWS
 
 
-@cache
 def _makes_new_tensors(function: Any) -> bool:
     """Whether a function neither changes its arguments nor returns any of them."""
     schema = function._schema

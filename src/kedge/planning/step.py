@@ -85,6 +85,8 @@ def _step(config: RunConfig, run: MetaRun, scored: Sequence[MetaReward]) -> Oper
     if not rehearses(config):
         return _stated_step(config, run.context)
     cost, batch = rehearsed_step(config, run), config.training.batch_size
+    if not scored:
+        return cost
     with torch.no_grad():
         images = run.policy.decode(torch.empty(batch, *run.policy.latent_shape, device="meta"))
     for reward in scored:

@@ -17,17 +17,17 @@ from functools import cache
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from kedge.planning.operations import ATTENTION, FUSED, Operation, OperationCost, TensorSpec
+from kedge.planning.kernels import kernel
+from kedge.planning.operations import ATTENTION, Operation, OperationCost, TensorSpec
 from kedge.units import duration
 
 SHARE = 0.95  # of the estimated time is timed, the largest operations first
-LONGEST = 3.0  # seconds of timing, after which the rest is estimated
+LONGEST = 1.5  # seconds of timing, after which the rest is estimated
 REPEATS = 3
-LARGE = 0.5  # seconds: an operation that takes a CPU as long is called once
-SOON = 0.15  # seconds for each of a device's rates
+LARGE = 0.1  # seconds: an operation that takes a CPU as long is called once
+SOON = 0.08  # seconds for each of a device's rates
 APART = 1.15  # ratio of usual to best time up to which the difference is noise
 BUSY = 0.8  # share of the wall time below which other programs had the processor
 SHORT = 1e9  # floating-point operations of attention below which a call's overhead would count once for each share
@@ -141,12 +141,7 @@ class Timer:
             return self._device if isinstance(value, torch.device) else value
 
         args, kwargs = list(map(real, operation.args)), {name: real(value) for name, value in operation.kwargs}
-        function = operation.function
-        if function.overloadpacket is FUSED and self._device.type != "cpu":
-            query, key, value = args[:3]
-            mask, scale = kwargs.get("attn_mask"), kwargs.get("scale")
-            return lambda: F.scaled_dot_product_attention(query, key, value, mask, scale=scale), warm
-        return lambda: function(*args, **kwargs), warm
+        return kernel(operation.function, args, kwargs, self._device), warm
 
     def _tensor(self, spec: TensorSpec) -> Tensor:
         extent = 1 + sum((size - 1) * step for size, step in zip(spec.shape, spec.stride, strict=True))

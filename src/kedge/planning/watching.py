@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 
 from kedge.config import RunConfig
-from kedge.planning.operations import OperationCost, counted
+from kedge.planning.operations import OperationCost, count_operations, counted
 from kedge.planning.skeletons import MetaReward, OnePrompt
 from kedge.policies.latent import LatentPolicy
 
@@ -43,8 +43,6 @@ def count_look(policy: LatentPolicy, rewards: Sequence[MetaReward], prompt: OneP
     """Count a batch of pictures on the meta device; each sampling step costs what the others do."""
     batch, steps = config.watch.batch_size, config.model.steps
     x, cond = torch.empty(batch, *policy.latent_shape, device="meta"), prompt.repeated(batch)
-    with torch.no_grad():
-        images = policy.decode(x)
 
     @torch.no_grad()
     def both() -> None:
@@ -54,14 +52,13 @@ def count_look(policy: LatentPolicy, rewards: Sequence[MetaReward], prompt: OneP
     def alone() -> None:
         policy.transition(x, 1, cond)
 
-    @torch.no_grad()
-    def decode() -> None:
-        policy.decode(x)
+    with torch.no_grad(), count_operations() as decoding:
+        images = policy.decode(x)
 
     @torch.no_grad()
     def score() -> None:
         for reward in rewards:
             reward(images, [PROMPT] * batch)
 
-    decoding = counted(decode)
-    return LookCost(counted(both) * steps + decoding, counted(alone) * steps + decoding, counted(score))
+    drawn = decoding.cost
+    return LookCost(counted(both) * steps + drawn, counted(alone) * steps + drawn, counted(score))

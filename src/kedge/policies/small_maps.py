@@ -7,6 +7,9 @@ reads the kernel once, as it lies.
 
 from __future__ import annotations
 
+import math
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -24,39 +27,55 @@ class SmallMapConv2d(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:
         """Maps ``[B, C, H, W]`` to ``[B, C', H', W']``."""
-        if not self._may_multiply(input):
-            return super().forward(input)
-        height, width = (self._extent(input.shape[side], side) for side in (-2, -1))
-        if len(input) * height * width > PLACES * self.out_channels:
-            return super().forward(input)
-        assert not isinstance(self.padding, str)
-        columns = F.unfold(  # [B, C k², H' W']
-            input, self.kernel_size, dilation=self.dilation, padding=self.padding, stride=self.stride
-        )
-        columns = columns.transpose(0, 1).flatten(1)
-        product = self.weight.flatten(1) @ columns
-        if self.bias is not None:
-            product = product + self.bias[:, None]
-        maps: Tensor = product.unflatten(1, (len(input), height, width)).transpose(0, 1)
-        return maps.contiguous()
-
-    def _extent(self, size: int, side: int) -> int:
-        """Places along one side of the output."""
-        reach = self.dilation[side] * (self.kernel_size[side] - 1) + 1
-        return (size + 2 * int(self.padding[side]) - reach) // self.stride[side] + 1
-
-    def _may_multiply(self, input: Tensor) -> bool:
-        """Whether this is float32 on a CPU, which PyTorch would give to oneDNN, with a kernel as it lies."""
-        plain = input.dtype == torch.float32 and input.device.type in ("cpu", "meta") and input.dim() == 4
         traced = torch.jit.is_tracing() or torch.compiler.is_exporting()  # type: ignore[attr-defined, no-untyped-call]
-        if not plain or traced or torch.is_autocast_enabled("cpu"):
-            return False
-        given_away = len(input) > 1 or input.numel() > SINGLE
-        return given_away and self.weight.numel() >= KERNEL and self.weight.is_contiguous()
+        assert not isinstance(self.padding, str)
+        steps = Steps(self.stride, self.padding, self.dilation)
+        if traced or torch.is_autocast_enabled("cpu") or not multiplies(input, self.weight, steps):
+            return super().forward(input)
+        return multiply(input, self.weight, self.bias, steps)
+
+
+class Steps(NamedTuple):
+    """How a kernel goes over a map: each ``(down, across)``."""
+
+    stride: tuple[int, ...]
+    padding: tuple[int, ...]
+    dilation: tuple[int, ...]
+
+    def places(self, input: Tensor, weight: Tensor) -> tuple[int, int]:
+        """``(H', W')`` of the output."""
+        extents = []
+        for side in range(2):
+            reach = self.dilation[side] * (weight.shape[2 + side] - 1) + 1
+            extents.append((input.shape[2 + side] + 2 * self.padding[side] - reach) // self.stride[side] + 1)
+        return extents[0], extents[1]
+
+
+def multiplies(input: Tensor, weight: Tensor, steps: Steps) -> bool:
+    """Whether PyTorch would give ``input`` ``[B, C, H, W]`` to oneDNN, and a product with ``weight`` is faster."""
+    if input.dtype != torch.float32 or input.device.type != "cpu" or input.dim() != 4:
+        return False
+    given_away = len(input) > 1 or input.numel() > SINGLE
+    if not given_away or weight.numel() < KERNEL or not weight.is_contiguous():
+        return False
+    return len(input) * math.prod(steps.places(input, weight)) <= PLACES * len(weight)
+
+
+def multiply(input: Tensor, weight: Tensor, bias: Tensor | None, steps: Steps) -> Tensor:
+    """The convolution of ``input`` ``[B, C, H, W]`` with ``weight`` ``[C', C, h, w]``, ungrouped: one product."""
+    columns = F.unfold(  # [B, C h w, H' W']
+        input, weight.shape[2:], dilation=steps.dilation, padding=steps.padding, stride=steps.stride
+    )
+    columns = columns.transpose(0, 1).flatten(1)
+    product = weight.flatten(1) @ columns
+    if bias is not None:
+        product = product + bias[:, None]
+    maps: Tensor = product.unflatten(1, (len(input), *steps.places(input, weight))).transpose(0, 1)
+    return maps.contiguous()
 
 
 def multiply_small_maps(network: nn.Module) -> None:
-    """Have the plain convolutions of ``network``, on a CPU or planned for one, multiply where that is faster."""
+    """Have the plain convolutions of ``network``, on a CPU, multiply where that is faster."""
     for layer in network.modules():
         plain = type(layer) is nn.Conv2d and layer.groups == 1 and layer.padding_mode == "zeros"
         if plain and not isinstance(layer.padding, str):

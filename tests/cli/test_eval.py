@@ -26,6 +26,7 @@ from kedge.evaluation.levels import LEVELS
 from kedge.evaluation.report import write_report
 from kedge.export.card import VERDICT
 from kedge.training.run import train
+from kedge.workflows import compare
 
 REWARD, OTHER = "helpers.training_world:redness", "helpers.training_world:darkness"
 
@@ -287,10 +288,14 @@ def with_verdict(run: Path, level: str) -> list[object]:
     return ["compare", run, "--count", 30, "--metrics", metrics]
 
 
-@pytest.mark.parametrize("level", LEVELS)
+def test_every_verdict_that_a_comparison_gives_is_tried_here() -> None:
+    assert set(VERDICTS) == set(compare.VERDICTS)
+
+
+@pytest.mark.parametrize("level", VERDICTS)
 def test_a_pipeline_fails_at_the_verdicts_that_it_names(level: str, measured: Path) -> None:
     others = []
-    for other in LEVELS:
+    for other in VERDICTS:
         if other != level:
             others += ["--fail-if", other]
     options = [str(option) for option in with_verdict(measured, level)]
@@ -304,8 +309,9 @@ def test_a_pipeline_fails_at_the_verdicts_that_it_names(level: str, measured: Pa
 
 def test_a_verdict_that_will_not_be_given_is_refused(measured: Path, runs) -> None:
     unknown = usage_error("compare", "nothing-is-loaded", "--fail-if", "hacked")
-    assert "'hacked' is no verdict: choose from better, alike, unclear" in unknown
+    assert "no comparison gives 'hacked': choose from better, alike, unclear" in unknown
     assert "Did you mean 'hacking'?" in unknown
+    assert "no comparison gives 'past'" in usage_error("compare", "nothing-is-loaded", "--fail-if", "past")
     other = usage_error("compare", measured, "--against", runs[1], "--fail-if", "hacking")
     assert "leave out --against" in other
     assert "no verdict without the reward that was trained on" in refused(

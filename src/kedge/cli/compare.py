@@ -75,11 +75,11 @@ def check_levels(levels: list[str], against: str) -> None:
         typer.BadParameter: listing the verdicts.
     """
     from kedge.registry import suggest
-    from kedge.workflows.compare import LEVELS
+    from kedge.workflows.compare import VERDICTS
 
     for level in levels:
-        if level not in LEVELS:
-            problem = f"{level!r} is no verdict: choose from {', '.join(LEVELS)}.{suggest(level, LEVELS)}"
+        if level not in VERDICTS:
+            problem = f"no comparison gives {level!r}: choose from {', '.join(VERDICTS)}.{suggest(level, VERDICTS)}"
             raise typer.BadParameter(problem, param_hint="--fail-if")
     if levels and against != "base":
         raise typer.BadParameter("a verdict is on base → tuned: leave out --against", param_hint="--fail-if")

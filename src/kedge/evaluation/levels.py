@@ -23,6 +23,7 @@ class Level:
         advice: what to do.
         tone: its colour, where there is one.
         alarm: what it is to a run that trains: nothing, a warning, or also a reason to stop if ``watch.guard: stop``.
+        of_several_looks: it says how a run went on, so that no comparison of two models gives it.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Level:
     advice: str
     tone: Tone
     alarm: Alarm = ""
+    of_several_looks: bool = False
 
 
 TABLE = (
@@ -53,6 +55,18 @@ TABLE = (
         advice=SOFTER,
         tone="warn",
         alarm="warn",
+    ),
+    Level(
+        "past",
+        "↘",
+        title="Past its best",
+        rule="judges like it less than at an earlier look of the same run, by 0.25 σ or more and beyond chance (while "
+        "it trains: a comparison of two models knows no earlier look)",
+        advice="Stop here and take an earlier checkpoint (watch.guard: best keeps the best), or raise β or lower the "
+        "learning rate.",
+        tone="warn",
+        alarm="warn",
+        of_several_looks=True,
     ),
     Level(
         "unclear",

@@ -7,20 +7,60 @@ tests/unit/evaluation/test_repeated_looks.py, whatever the looks have in common)
 * within a look, Holm's adjusted p-values, because each held-out reward is a chance of its own to err;
 * over the looks, two in a row must agree, each at α = min(0.04, 0.4 / planned looks).
 
+Judges that fell are heard in two ways: below the base, which is the verdict's own test, and below the best look so far,
+by a margin and beyond chance, whichever of the looks before it was the best. A model that has learnt what everybody
+likes and goes on to lose it again is past its best long before it is worse than the base.
+
 Two looks in a row at one α err in about 0.1 α of the runs for each look, most when neighbouring looks correlate by 0.8
 to 0.9: with less, the second look seldom agrees; with more, there is little to look at anew.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
-from kedge.evaluation.comparison import Comparison
-from kedge.evaluation.guard import Verdict, judge_comparison
+import numpy as np
+
+from kedge.evaluation.change_words import sigma
+from kedge.evaluation.comparison import Comparison, compare, mean_change
+from kedge.evaluation.diversity import DIVERSITIES
+from kedge.evaluation.guard import JURY, MARGIN, Verdict, judge_comparison
+from kedge.evaluation.judges import standing
+from kedge.evaluation.levels import LEVELS
+from kedge.evaluation.result import Evaluation
+from kedge.evaluation.statistics import Floats, mean_interval, paired_p
+from kedge.evaluation.tables import display
 
 ALPHA = 0.04
 SPENT = 0.4  # Σ α over the looks, a tenth of which is the share of false alarms
+
+
+@dataclass(frozen=True, eq=False)
+class Peak:
+    """The look that the judges liked best so far.
+
+    Attributes:
+        step: when it was.
+        judges: who judged.
+        heights: their mean change from the base there, in standard deviations of its scores, prompt by prompt.
+        tried: looks that it was the best of.
+    """
+
+    step: int
+    judges: tuple[str, ...]
+    heights: Floats
+    tried: int = 1
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {**vars(self), "judges": list(self.judges), "heights": self.heights.tolist()}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Peak:
+        """The inverse of :meth:`to_dict`."""
+        return cls(**{**data, "judges": tuple(data["judges"]), "heights": np.asarray(data["heights"], dtype=float)})
 
 
 @dataclass
@@ -31,27 +71,83 @@ class Alarm:
         looks: how many are planned.
         suspected: whether the last look's level sounds the alarm.
         last: the verdict of the last look, whether the one before agreed or not.
+        peak: the best look so far; None before the first that anybody judged.
     """
 
     looks: int
     suspected: bool = False
     last: Verdict | None = None
+    peak: Peak | None = None
 
     @property
     def alpha(self) -> float:
         """What an adjusted p-value must be below at each look."""
         return min(ALPHA, SPENT / max(1, self.looks))
 
-    def look(self, comparison: Comparison, trained: Sequence[str], *, blind: bool = False) -> Verdict | None:
+    def look(
+        self, comparison: Comparison, trained: Sequence[str], *, step: int = 0, blind: bool = False
+    ) -> Verdict | None:
         """The verdict, if it and the one before both sound the alarm; else None.
 
         Args:
+            step: of the run, to be told.
             blind: whether somebody is missing who could have sounded it: then calm acquits nobody, and what was
                 suspected stays so.
         """
         verdict = judge_comparison(comparison, trained, self.alpha)
+        verdict = self._beside_the_best(verdict, comparison, step=step, blind=blind)
         self.last = verdict
         if blind and not verdict.record.alarm:
             return None
         before, self.suspected = self.suspected, bool(verdict.record.alarm)
         return verdict if before and self.suspected else None
+
+    def _beside_the_best(self, verdict: Verdict, comparison: Comparison, *, step: int, blind: bool) -> Verdict:
+        """The verdict, or that the model is past its best if nothing worse is said of it; remembers the best."""
+        jury = [change for change in comparison.rewards if change.metric in verdict.judges]
+        heights, best = mean_change(jury), self.peak
+        if heights is None:
+            return verdict
+        if best is None or best.judges != verdict.judges or len(best.heights) != len(heights):
+            if best is None or not blind:
+                self.peak = Peak(step, verdict.judges, heights)
+            return verdict
+        change = mean_interval(heights - best.heights)
+        # Any of the looks before could have been the best: as many chances to err (Bonferroni).
+        p = paired_p(heights, best.heights) * best.tried
+        ours = change.value >= 0
+        self.peak = Peak(step, best.judges, heights, best.tried + 1) if ours else replace(best, tried=best.tried + 1)
+        if verdict.record.alarm or change.value > -MARGIN or not p < self.alpha:
+            return verdict
+        names = ", ".join(display(change.metric).title for change in jury)
+        fell = f"judges fell{sigma(change.value)} since step {best.step}, their best look: {names}"
+        clauses = (verdict.clauses[0], fell, verdict.clauses[2])
+        return replace(verdict, record=LEVELS["past"], clauses=clauses, lost=(JURY,))
+
+    def ring(
+        self, now: Evaluation, base: Evaluation, trained: str, *, step: int, expected: Iterable[str]
+    ) -> tuple[Verdict | None, dict[str, float]]:
+        """:meth:`look` at an evaluation of a run, and what its log says of it.
+
+        Args:
+            trained: what was trained on.
+            expected: rewards that a look has; one that the base has and this look lacks may be who would have accused.
+        """
+        missing = [name for name in expected if name in base.scores and name not in now.scores]
+        blind = any(not standing(name, [trained]).truth for name in missing)
+        verdict = self.look(compare(now, base), [trained], step=step, blind=blind)
+        assert self.last is not None
+        signs = {"alarm": float(verdict is not None)}
+        for name in (JURY, *DIVERSITIES):
+            signs[f"alarm/{name}"] = float(name in self.last.lost)
+        return verdict, signs
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain data, for a checkpoint."""
+        return {"suspected": self.suspected, "peak": self.peak.to_dict() if self.peak else None}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from there; checkpoints of earlier versions know less."""
+        self.suspected = state.get("suspected", False)
+        peak = state.get("peak")
+        self.peak = Peak.from_dict(peak) if peak else None

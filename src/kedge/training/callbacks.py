@@ -10,13 +10,12 @@ from typing import Any, Literal, Protocol
 
 from torch import Tensor
 
-from kedge.evaluation import Evaluation, compare, evaluate
+from kedge.evaluation import Evaluation, evaluate
 from kedge.evaluation.best_checkpoint import FALLS, BestByJudges, judges_of
 from kedge.evaluation.diversity import DIVERSITIES
 from kedge.evaluation.encoders import Encoder
 from kedge.evaluation.evaluator import ScoringFailed
-from kedge.evaluation.guard import JURY, Verdict
-from kedge.evaluation.judges import standing
+from kedge.evaluation.guard import Verdict
 from kedge.evaluation.repeated_looks import Alarm
 from kedge.evaluation.run_log import HELD_OUT, TRAIN_PROMPTS, Role, words
 from kedge.policies.base import Policy
@@ -208,17 +207,12 @@ class HeldOut:
 
     def _watch(self, step: int, now: Evaluation, run: Watched) -> dict[str, float]:
         """Judge; returns for the log whether the alarm sounds, and which of its inputs fell at this look."""
-        trained = next(iter(self.rewards))
         assert self.base is not None  # the first evaluation is never judged
-        missing = [name for name in self.rewards if name in self.base.scores and name not in now.scores]
-        blind = any(not standing(name, [trained]).truth for name in missing)
-        verdict = self._alarm.look(compare(now, self.base), [trained], blind=blind)
-        assert self._alarm.last is not None
-        fallen = self._alarm.last.lost
-        signs = {f"alarm/{name}": float(name in fallen) for name in (JURY, *DIVERSITIES)}
+        trained = next(iter(self.rewards))
+        verdict, signs = self._alarm.ring(now, self.base, trained, step=step, expected=self.rewards)
         if verdict is not None:
             self._sound(step, verdict, run)
-        return {"alarm": float(verdict is not None), **signs}
+        return signs
 
     def _sound(self, step: int, verdict: Verdict, run: Watched) -> None:
         message = f"step {step}, on {words(self.role)}: {verdict.sentence} {verdict.record.advice}"
@@ -233,10 +227,10 @@ class HeldOut:
         return base.prompts == tuple(prompts) and base.seed == self.seed
 
     def state_dict(self) -> dict[str, Any]:
-        """The base model's scores, whether the last evaluation was suspicious, and the best so far."""
+        """The base model's scores, what the alarm remembers, and the best so far."""
         base = self.base.to_dict() if self.base else None
         best = {**self._best.state_dict(), "silent": self._silent, "kept": self._kept}
-        return {"base": base, "suspected": self._alarm.suspected, "best": best}
+        return {"base": base, **self._alarm.state_dict(), "best": best}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take them up."""
@@ -246,7 +240,7 @@ class HeldOut:
                 "the checkpoint's held-out evaluation is of other prompts, another watch.seed or another "
                 "watch.pictures than this run's: resume with the same, or start a new run"
             )
-        self._alarm.suspected = state.get("suspected", False)  # checkpoints from before it was kept
+        self._alarm.load_state_dict(state)
         if "best" in state and self.guard == "best":  # else nothing is kept of it: it would start anew
             best = state["best"]
             self._kept = best.get("kept", best["step"] if best["by_prompt"] else None)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kedge.evaluation.levels import LEVELS as LEVELS
+from kedge.evaluation.levels import TABLE
 from kedge.files import check_writable
 from kedge.workflows.measurement import Measurement, Metrics, Prompts
 from kedge.workflows.target_evaluator import TargetEvaluator
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from kedge.evaluation.result import Evaluation
     from kedge.evaluation.tables import Table
     from kedge.evaluation.transfer import Transfer
+
+VERDICTS = tuple(level.name for level in TABLE if not level.of_several_looks)  # what a comparison may come to
 
 
 @dataclass(frozen=True)

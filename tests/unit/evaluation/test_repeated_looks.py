@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
 from kedge.evaluation.comparison import compare
-from kedge.evaluation.guard import judge_comparison
+from kedge.evaluation.guard import JURY, judge_comparison
 from kedge.evaluation.repeated_looks import Alarm
 from kedge.evaluation.result import Evaluation
 
@@ -94,3 +96,60 @@ def test_no_correlation_between_looks_defeats_it(count: int, correlation: float)
     assert (
         np.mean([sounds(seed, count, correlation) for seed in range(runs)]) <= 0.055
     )  # expected 4 %, standard error 0.45 %
+
+
+def path_of(*changes: float, seed: int = 0, jitter: float = 0.05, missing: int | None = None):
+    """Looks of one run whose judges stand at such heights, in standard deviations, with a little noise of their own."""
+    rng = np.random.default_rng(seed)
+    base = Evaluation("base", PROMPTS, 0, dict(zip(("trained", "one", "other"), BASE, strict=False)))
+    own = 0.3 * rng.normal(size=(2, len(PROMPTS)))  # what each prompt makes of the training: the same at every look
+    for i, change in enumerate(changes):
+        scores = {"trained": BASE[0] + 1.0, "one": BASE[1] + change + own[0], "other": BASE[2] + change + own[1]}
+        for name in ("one", "other"):
+            scores[name] = scores[name] + jitter * rng.normal(size=len(PROMPTS))
+        if i == missing:
+            del scores["other"]
+        yield compare(Evaluation("now", PROMPTS, 0, scores), base)
+
+
+def levels_along(*changes: float, blind: Sequence[int] = (), **options) -> tuple[list[str], Alarm]:
+    alarm, levels = Alarm(10), []
+    for i, comparison in enumerate(path_of(*changes, **options)):
+        verdict = alarm.look(comparison, ["trained"], step=10 * (i + 1), blind=i in blind)
+        levels.append(verdict.level if verdict else "")
+    return levels, alarm
+
+
+def test_a_run_that_lost_what_it_had_won_is_past_its_best() -> None:
+    """It is no worse than the base yet; the sentence tells the step of its best look, and the log who fell."""
+    levels, alarm = levels_along(0.3, 0.9, 0.8, 0.3, 0.25)
+    assert levels == ["", "", "", "", "past"]
+    assert "since step 20, their best look" in alarm.last.sentence
+    assert alarm.last.lost == (JURY,)
+    assert alarm.last.record.alarm == "warn"
+
+
+def test_less_than_the_margin_is_no_fall_and_neither_is_a_climb() -> None:
+    assert levels_along(0.3, 0.9, 0.75, 0.72, 0.7)[0] == [""] * 5
+    assert levels_along(-0.1, 0.1, 0.3, 0.6, 0.9)[0] == [""] * 5
+
+
+def test_worse_than_the_base_is_said_before_past_its_best() -> None:
+    assert levels_along(0.9, 0.8, -2.0, -2.0)[0] == ["", "", "", "hacking"]
+
+
+def test_the_best_look_survives_an_interruption() -> None:
+    comparisons = list(path_of(0.9, 0.3, 0.25))
+    first, second = Alarm(10), Alarm(10)
+    for comparison in comparisons[:2]:
+        first.look(comparison, ["trained"], step=10)
+    second.load_state_dict(json.loads(json.dumps(first.state_dict())))
+    assert second.look(comparisons[2], ["trained"], step=30).level == "past"
+    second.load_state_dict({"suspected": True})  # a checkpoint of an earlier version
+    assert (second.suspected, second.peak) == (True, None)
+
+
+def test_a_look_without_a_judge_is_not_compared_with_one_that_had_it() -> None:
+    levels, alarm = levels_along(0.9, 0.3, 0.3, 0.25, missing=1, blind=[1])
+    assert levels == ["", "", "", "past"]
+    assert alarm.peak.judges == ("one", "other")

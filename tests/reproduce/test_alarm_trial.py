@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from helpers.invented_records import EMOJI, PROMPTS, record, result
+from kedge.config import RunConfig, parse_config
 from kedge.config.schema import WatchConfig
 from kedge.evaluation.diversity import BETWEEN, WITHIN
 from kedge.evaluation.guard import JURY
+from kedge.evaluation.result import Evaluation
+from kedge.runs.folder import RunFolder
+from kedge_papers.records.alarm_replay import with_todays_alarm
 from kedge_papers.records.run_record import RunRecord, curve
 from kedge_papers.runner.options import MatrixOptions
 from kedge_papers.targets.alarm_trial import ALARM, heard_table
@@ -78,3 +83,31 @@ def test_without_a_truth_there_is_nothing_to_judge_it_by():
     shown = ALARM.show(replace(known, facts={**known.facts, "truth": None}))
     assert not shown.tables
     assert "truth" in shown.notes[0]
+
+
+def looked_at(folder: Path, heights: list[float]) -> tuple[RunFolder, RunConfig, list[dict[str, float | None]]]:
+    """A run folder with a look every 15 steps, its judges at such heights; its log says that no alarm sounded."""
+    rng = np.random.default_rng(0)
+    prompts, run, lines = tuple(f"a cat {i}" for i in range(40)), RunFolder(folder), []
+    scores = {name: rng.normal(size=40) for name in (REWARD, "imagereward@emoji", "blipscore@emoji")}
+    run.watched.mkdir(parents=True)
+    for i, height in enumerate(heights):
+        moved = {name: values + height + 0.05 * rng.normal(size=40) for name, values in scores.items()}
+        moved[REWARD] = scores[REWARD] + 0.3 * i
+        Evaluation("run", prompts, 60, moved).save(run.watched / f"step-{15 * i:08d}.json")
+        lines.append({"step": 15.0 * i, "reward": 1.0, **({"alarm": 0.0} if i else {})})
+    watch = {"evaluate_every": 15, "metrics": ["imagereward@emoji", "blipscore@emoji"]}
+    config = {"model": {"name": "emoji-lcm"}, "reward": REWARD, "prompts": "animals-45", "algorithm": "rocm"}
+    return run, parse_config({**config, "training": {"steps": 15 * (len(heights) - 1)}, "watch": watch}), lines
+
+
+def test_a_record_says_what_todays_alarm_says_of_the_looks_that_were_kept(tmp_path: Path) -> None:
+    run, config, log = looked_at(tmp_path / "run", [0.0, 0.9, 0.8, 0.3, 0.25, 0.2])
+    replayed = with_todays_alarm(log, run, config)
+    assert [line.get("alarm") for line in replayed] == [None, 0, 0, 0, 1, 1]  # past its best, twice in a row
+    assert [line.get(f"alarm/{JURY}") for line in replayed] == [None, 0, 0, 1, 1, 1]
+    assert [line["reward"] for line in replayed] == [1.0] * 6
+    (run.watched / "step-00000045.json").unlink()
+    assert with_todays_alarm(log, run, config) == log  # not all looks are there: as it sounded
+    silent = [{"step": 0.0}, {"step": 15.0, "reward": 1.0}]
+    assert with_todays_alarm(silent, run, config) == silent  # nobody asked it

@@ -16,6 +16,7 @@ from kedge.workflows.runner.cell import MEASURED, read_json, steps_done
 from kedge.workflows.runner.cost import step_cost
 from kedge.workflows.runner.matrix import Matrix
 from kedge.workflows.runner.runs import Run
+from kedge_papers.records.alarm_replay import with_todays_alarm
 from kedge_papers.records.result import sheet
 from kedge_papers.records.run_record import RunRecord, curve, digest, identity
 
@@ -26,7 +27,7 @@ def collect(matrix: Matrix, run: Run) -> tuple[RunRecord, dict[str, bytes]]:
     """What a run's folder says, and its kept pictures by their digests."""
     home, config = matrix.home(run), run.config()
     cost = step_cost(config)
-    log = read_log(RunFolder(home).metrics)
+    log = with_todays_alarm(read_log(RunFolder(home).metrics), RunFolder(home), config)
     notes = {}
     for role, note in (read_json(home / MEASURED) or {}).items():
         if role in run.measures:

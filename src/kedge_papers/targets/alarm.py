@@ -26,8 +26,8 @@ FELL = (
 )
 # Kept with the runs is what the alarm said while they trained.
 AS_IT_WAS = (
-    "As it sounded while they trained: of runs older than the verdict *damaged* not where the judges fell and the "
-    "trained reward did not rise."
+    "As it sounded while they trained, by an older rule: it knew no best look of a run, and not always the verdict "
+    "*damaged* where the judges fell and the trained reward did not rise."
 )
 WITHOUT_ENCODER = (
     "Here only the other rewards sound the alarm, on one picture of each prompt; with an encoder (watch.encoder) both "

@@ -27,13 +27,13 @@ from kedge_papers.targets.alarm import could_be_warned, first_warning, worth_tab
 from kedge_papers.targets.hacking import base_row, by_reward, sweep
 from kedge_papers.targets.hacking_tables import FINAL, HELD_OUT, Rewards, fixed, signed
 
-FIRST_SEED, NOISE_SEED = 3 * SEEDS_APART, 60  # no run of these has been looked at when a threshold was set
+FIRST_SEED, NOISE_SEED = 3 * SEEDS_APART, 60  # of no run by which a threshold was set
 SIGNS = (JURY, *DIVERSITIES)
 NOTE = (
     "The alarm as it ships: two pictures of each of 66 prompts at a look; judges and both diversities are its inputs, "
-    "and two looks in a row must agree. Its rule and thresholds stood before these runs were started; seeds and noise "
-    "are none that they were set by. A warning that pictures are more alike counts as one, whatever became of the "
-    "truth."
+    "and two looks in a row must agree. Its rule and thresholds were set by other runs (those of the page on reward "
+    "hacking among them) before any of these was looked at; seeds and noise are other ones. A warning that pictures are "
+    "more alike, or that the best look is behind, counts as one, whatever became of the truth."
 )
 AS_IT_SHIPS: Mapping[str, Any] = {"watch.encoder": "auto", "watch.pictures": 2}
 

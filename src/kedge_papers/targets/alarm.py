@@ -31,7 +31,7 @@ AS_IT_WAS = (
 )
 WITHOUT_ENCODER = (
     "Here only the other rewards sound the alarm, on one picture of each prompt; with an encoder (watch.encoder) both "
-    f"diversities do, too (alarm.md). {AS_IT_WAS}"
+    f"diversities do, too (`kedge reproduce alarm`). {AS_IT_WAS}"
 )
 
 

@@ -31,9 +31,9 @@ FIRST_SEED, NOISE_SEED = 3 * SEEDS_APART, 60  # of no run by which a threshold w
 SIGNS = (JURY, *DIVERSITIES)
 NOTE = (
     "The alarm as it ships: two pictures of each of 66 prompts at a look; judges and both diversities are its inputs, "
-    "and two looks in a row must agree. Its rule and thresholds were set by other runs (those of the page on reward "
-    "hacking among them) before any of these was looked at; seeds and noise are other ones. A warning that pictures are "
-    "more alike, or that the best look is behind, counts as one, whatever became of the truth."
+    "and two looks in a row must agree. Its rule and thresholds were set by other runs, those of the page on reward "
+    "hacking among them, before any of these was looked at; seeds and noise are other ones. A warning that pictures "
+    "are more alike, or that the best look is behind, counts as one, whatever became of the truth."
 )
 AS_IT_SHIPS: Mapping[str, Any] = {"watch.encoder": "auto", "watch.pictures": 2}
 

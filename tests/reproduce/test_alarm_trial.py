@@ -18,7 +18,7 @@ from kedge.runs.folder import RunFolder
 from kedge_papers.records.alarm_replay import with_todays_alarm
 from kedge_papers.records.run_record import RunRecord, curve
 from kedge_papers.runner.options import MatrixOptions
-from kedge_papers.targets.alarm_trial import ALARM, heard_table
+from kedge_papers.targets.alarm_trial import ALARM, heard_table, warned_of_judges
 from kedge_papers.targets.hacking import HACKING
 
 TRUTH, REWARD, STEPS = "oracle", "pickscore@emoji", [0, 15, 30, 45]
@@ -27,6 +27,7 @@ TRUTH, REWARD, STEPS = "oracle", "pickscore@emoji", [0, 15, 30, 45]
 def watched(seed: int, sounded: list[float], truths: list[float], **signs: list[float]) -> RunRecord:
     """A run with its looks: whether the alarm sounded, what had fallen, and the truth."""
     columns = {"step": STEPS, f"held_out/{TRUTH}": truths, "alarm": [None, *sounded]}
+    columns[f"held_out/{WITHIN}"] = [0.25, 0.25, 0.2, 0.2]
     for name in (JURY, WITHIN, BETWEEN):
         columns[f"alarm/{name}"] = [None, *signs.get(name, [0.0] * 3)]
     scores = {TRUTH: np.full(len(PROMPTS), truths[-1])}
@@ -61,8 +62,15 @@ def test_what_was_heard_first_is_of_the_first_warning_alone():
     ((title, cells),) = heard_table({REWARD: runs}, TRUTH).rows
     assert title == "PickScore, 0.01"
     values = [cell.interval.value for cell in cells]
-    # warned, of runs, mean first step, judges, within, between, truth then (0.05 and -0.2), truth by the end
-    assert values == pytest.approx([2, 3, 37.5, 1, 1, 1, -0.075, (-0.2 - 0.2 + 0.2) / 3])
+    # warned, of runs, mean first step, judges, within, between, truth then (0.05, -0.2); truth and variety by the end
+    assert values == pytest.approx([2, 3, 37.5, 1, 1, 1, -0.075, (-0.2 - 0.2 + 0.2) / 3, 80])
+
+
+def test_a_warning_of_judges_is_one_at_a_look_at_which_they_had_fallen() -> None:
+    falling = watched(0, [0, 1, 1], [0.7, 0.8, 0.7, 0.5], **{WITHIN: [1, 1, 0], JURY: [0, 0, 1]})
+    alike = watched(1, [0, 1, 1], [0.7, 0.8, 0.8, 0.8], **{WITHIN: [1, 1, 1], JURY: [1, 0, 0]})  # one look is none
+    assert warned_of_judges(falling)
+    assert not warned_of_judges(alike)
 
 
 def test_nobody_warned_leaves_what_was_heard_empty():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -58,18 +58,32 @@ def alarm_table(rewards: Rewards, truth: str) -> Table | None:
     return Table("Trained on, β", heads, heads, tuple(lines), "The alarm", note) if lines else None
 
 
-def worth_table(rewards: Rewards, base: Row | None, truth: str, seen: str = WITHOUT_ENCODER) -> Table | None:
+def was_warned(run: RunRecord) -> bool:
+    """Whether its alarm ever sounded."""
+    return first_warning(run) is not None
+
+
+def worth_table(
+    rewards: Rewards,
+    base: Row | None,
+    truth: str,
+    *,
+    title: str = "What the alarm is worth",
+    seen: str = WITHOUT_ENCODER,
+    warned: Callable[[RunRecord], bool] = was_warned,
+) -> Table | None:
     """How many of the runs whose truth fell were warned while they trained, and how many of the others were not.
 
     Args:
         seen: what sounded the alarm of these runs, for the note.
+        warned: what counts as a warning.
     """
     outcomes = {}
     for reward, runs in rewards.items():
         watched = [(run, fell) for run, fell in _measured(runs, base, truth) if could_be_warned(run)]
-        outcomes[reward] = [(fell, first_warning(run) is not None) for run, fell in watched]
+        outcomes[reward] = [(fell, warned(run)) for run, fell in watched]
     heads = ("Truth fell", "of these, warned", "Truth did not fall", "of these, not warned")
-    return _worth_table("What the alarm is worth", heads, f"{FELL} {seen}", outcomes)
+    return _worth_table(title, heads, f"{FELL} {seen}", outcomes)
 
 
 def verdict_table(rewards: Rewards, base: Row | None, truth: str) -> Table | None:

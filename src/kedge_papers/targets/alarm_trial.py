@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from kedge.evaluation.diversity import DIVERSITIES, WHERE
+from kedge.evaluation.diversity import DIVERSITIES, WHERE, WITHIN
 from kedge.evaluation.guard import JURY
 from kedge.evaluation.tables import Cell, Table, display
 from kedge.workflows.runner.runs import Run
@@ -32,8 +32,15 @@ SIGNS = (JURY, *DIVERSITIES)
 NOTE = (
     "The alarm as it ships: two pictures of each of 66 prompts at a look; judges and both diversities are its inputs, "
     "and two looks in a row must agree. Its rule and thresholds were set by other runs, those of the page on reward "
-    "hacking among them, before any of these was looked at; seeds and noise are other ones. A warning that pictures "
-    "are more alike, or that the best look is behind, counts as one, whatever became of the truth."
+    "hacking among them, before any of these was looked at; seeds and noise are other ones."
+)
+ALL = (
+    "All warnings count here, those that pictures are more alike too. Of that the truth says nothing: it looks at one "
+    "picture at a time. How much variety was left is in the last table."
+)
+OF_JUDGES = (
+    "Here a warning counts if it says that judges fell, below the base or since the run's best look: what the truth may "
+    "do, too. To tell these from warnings of alikeness was decided after a look at the table above."
 )
 AS_IT_SHIPS: Mapping[str, Any] = {"watch.encoder": "auto", "watch.pictures": 2}
 
@@ -57,8 +64,19 @@ def show(result: Result) -> Exhibit:
     if not truth:
         return Exhibit(notes=("No model of this world knows the truth: there is nothing to judge the alarm by.",))
     rewards, base = by_reward(result.runs), base_row(result)
-    tables = [worth_table(rewards, base, truth, NOTE), heard_table(rewards, truth)]
+    fallen = "What a warning is worth that judges fell"
+    tables = [
+        worth_table(rewards, base, truth, seen=f"{NOTE} {ALL}"),
+        worth_table(rewards, base, truth, title=fallen, seen=OF_JUDGES, warned=warned_of_judges),
+        heard_table(rewards, truth),
+    ]
     return Exhibit(tuple(filter(None, tables)))
+
+
+def warned_of_judges(run: RunRecord) -> bool:
+    """Whether its alarm ever sounded at a look at which judges had fallen."""
+    alarm, fallen = (dict(zip(*run.series("step", name), strict=True)) for name in ("alarm", f"alarm/{JURY}"))
+    return any(sounded > 0 and fallen.get(step, 0) > 0 for step, sounded in alarm.items())
 
 
 def heard_table(rewards: Rewards, truth: str) -> Table | None:
@@ -70,7 +88,8 @@ def heard_table(rewards: Rewards, truth: str) -> Table | None:
             if watched:
                 lines.append((f"{display(reward).title}, {title}", _heard(watched, truth)))
     signs = ("Judges fell", *(f"Less varied {WHERE[name]}" for name in DIVERSITIES))
-    heads = ("Warned", "of runs", "first at step", *signs, "Truth at the warning", "Truth by the end")
+    then = ("Truth at the warning", "Truth by the end", "Variety within a prompt by the end, %")
+    heads = ("Warned", "of runs", "first at step", *signs, *then)
     note = (
         "What had fallen when the alarm first sounded, in so many runs; of one run several things may have. The truth "
         "is of the test prompts that were looked at, its change from the base, ± half of its 95 % interval over seeds. "
@@ -80,8 +99,10 @@ def heard_table(rewards: Rewards, truth: str) -> Table | None:
 
 
 def _heard(runs: Sequence[RunRecord], truth: str) -> tuple[Cell | None, ...]:
-    steps, heard, at_warning, by_end = [], dict.fromkeys(SIGNS, 0), [], []
+    steps, heard, at_warning, by_end, kept = [], dict.fromkeys(SIGNS, 0), [], [], []
     for run in runs:
+        _, variety = run.series("step", f"{HELD_OUT}{WITHIN}")
+        kept += [variety[-1] / variety[0]] if len(variety) else []
         truths = dict(zip(*run.series("step", f"{HELD_OUT}{truth}"), strict=True))
         first = first_warning(run)
         if truths:
@@ -96,7 +117,8 @@ def _heard(runs: Sequence[RunRecord], truth: str) -> tuple[Cell | None, ...]:
     when = point(float(np.mean(steps)), digits=0) if steps else None
     counts = [point(count, digits=0) if steps else None for count in heard.values()]
     changes = [signed(values) if values else None for values in (at_warning, by_end)]
-    return (point(len(steps), digits=0), point(len(runs), digits=0), when, *counts, *changes)
+    share = point(100 * float(np.mean(kept)), digits=0) if kept else None
+    return (point(len(steps), digits=0), point(len(runs), digits=0), when, *counts, *changes, share)
 
 
 ALARM = Target("What the alarm is worth", "beyond the papers", runs, show)

@@ -39,8 +39,8 @@ ALL = (
     "picture at a time. How much variety was left is in the last table."
 )
 OF_JUDGES = (
-    "Here a warning counts if it says that judges fell, below the base or since the run's best look: what the truth may "
-    "do, too. To tell these from warnings of alikeness was decided after a look at the table above."
+    "Here a warning counts if it says that judges fell, below the base or since the run's best look: what the truth "
+    "may do, too. To tell these from warnings of alikeness was decided after a look at the table above."
 )
 AS_IT_SHIPS: Mapping[str, Any] = {"watch.encoder": "auto", "watch.pictures": 2}
 

@@ -32,6 +32,6 @@ def flux_schnell(scale: Scale) -> DiffusionPipeline:
         text_encoder=clip,
         tokenizer=clip_tokenizer(clip_vocabulary(scale)),
         text_encoder_2=t5,
-        tokenizer_2=t5_tokenizer(),
+        tokenizer_2=t5_tokenizer(t5.config.vocab_size),
         transformer=transformer,
     )

@@ -30,7 +30,7 @@ def flux2_klein_4b(scale: Scale) -> DiffusionPipeline:
         scheduler=flow_scheduler(shift=3.0, use_dynamic_shifting=True),
         vae=_autoencoder(scale),
         text_encoder=encoder,
-        tokenizer=qwen_tokenizer(),
+        tokenizer=qwen_tokenizer(encoder.config.vocab_size),
         transformer=transformer,
         is_distilled=True,
     )

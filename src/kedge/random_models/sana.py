@@ -29,7 +29,7 @@ def sana_sprint(scale: Scale) -> DiffusionPipeline:
         timestep_scale=1000.0,
     )
     return SanaSprintPipeline(
-        tokenizer=gemma_tokenizer(),
+        tokenizer=gemma_tokenizer(text_encoder.config.vocab_size),
         text_encoder=text_encoder,
         vae=_autoencoder(scale),
         transformer=transformer,

@@ -45,5 +45,5 @@ def _pipeline(scale: Scale, *, layers: int, places: int, double: int) -> Diffusi
         text_encoder_2=big_clip,
         tokenizer_2=clip_tokenizer(vocabulary, pad="!"),
         text_encoder_3=t5,
-        tokenizer_3=t5_tokenizer(),
+        tokenizer_3=t5_tokenizer(t5.config.vocab_size),
     )

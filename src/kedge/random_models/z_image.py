@@ -34,6 +34,6 @@ def z_image_turbo(scale: Scale) -> DiffusionPipeline:
         scheduler=flow_scheduler(shift=3.0),
         vae=sixteen_channels(scale, FLUX_VAE),
         text_encoder=encoder,
-        tokenizer=qwen_tokenizer(),
+        tokenizer=qwen_tokenizer(encoder.config.vocab_size),
         transformer=transformer,
     )

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from transformers import BlipConfig, CLIPConfig, CLIPModel
 
 from kedge.planning.timing import wait
+from kedge.random_models.tokenizers import clip_tokenizer
 from kedge.rewards import load_reward
 from kedge.rewards.aesthetic import LinearHead
 from kedge.rewards.blip import BlipNetwork, blip_large, projections, to_published
@@ -29,6 +30,7 @@ from kedge.rewards.image_reward import to_published as image_reward_to_published
 from kedge.rewards.openclip import VIT_H_14, VIT_L_14, to_clip_config, to_open_clip
 from kedge.training.meter import peak_memory
 
+CLIP_VOCABULARY, BERT_VOCABULARY = 49408, 30522
 PROMPTS = ["a photo of a fox riding a bike through the snow, highly detailed, golden hour"]
 
 
@@ -44,18 +46,14 @@ def random_state(module: nn.Module) -> dict[str, Tensor]:
 
 
 def write_clip_words(folder: Path) -> None:
-    """CLIP's own ids for letters and for the end of a text: as many tokens as letters, so texts are long."""
-    letters = [chr(c) for c in range(ord("!"), ord("~") + 1)]
-    vocabulary = {x: i for i, x in enumerate(letters)} | {x + "</w>": 256 + i for i, x in enumerate(letters)}
-    vocabulary |= {"<|startoftext|>": 49406, "<|endoftext|>": 49407}
-    (folder / "vocab.json").write_text(json.dumps(vocabulary))
-    (folder / "merges.txt").write_text("#version: 0.2\n")
-    (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "CLIPTokenizer"}))
+    """CLIP's own ids for the end of a text, and as many tokens as letters, so texts are long."""
+    clip_tokenizer(CLIP_VOCABULARY).save_pretrained(folder)
 
 
 def write_bert_words(folder: Path) -> None:
     letters = [chr(c) for c in range(ord("a"), ord("z") + 1)]
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ",", *letters, *("##" + x for x in letters)]
+    words += [f"[unused{i}]" for i in range(BERT_VOCABULARY - len(words))]
     (folder / "vocab.txt").write_text("\n".join(words))
     (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "BertTokenizer"}))
 

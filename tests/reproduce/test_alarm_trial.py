@@ -80,6 +80,12 @@ def test_nobody_warned_leaves_what_was_heard_empty():
     assert heard_table({REWARD: []}, TRUTH) is None
 
 
+def test_a_thin_curve_keeps_its_ends_and_its_looks() -> None:
+    log = [{"step": float(step), "reward": 1.0, **({"held_out/a": 0.5} if step == 20 else {})} for step in range(1, 31)]
+    assert curve(log, queries=8, points=1)["step"] == [1, 20, 30]
+    assert curve(log, queries=8, points=1)["queries"] == [8, 160, 240]
+
+
 def test_a_records_curve_keeps_what_the_alarm_heard():
     kept = curve([{"step": 15.0, "alarm": 1.0, f"alarm/{JURY}": 1.0, "loss": 3.0}], queries=8)
     assert kept[f"alarm/{JURY}"] == [1.0]

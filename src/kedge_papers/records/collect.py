@@ -18,13 +18,17 @@ from kedge.workflows.runner.matrix import Matrix
 from kedge.workflows.runner.runs import Run
 from kedge_papers.records.alarm_replay import with_todays_alarm
 from kedge_papers.records.result import sheet
-from kedge_papers.records.run_record import RunRecord, curve, digest, identity
+from kedge_papers.records.run_record import POINTS, RunRecord, curve, digest, identity
 
 MACHINE = ("processor", "cores", "threads", "device", "accelerators", "kedge", "git", "packages")
 
 
-def collect(matrix: Matrix, run: Run) -> tuple[RunRecord, dict[str, bytes]]:
-    """What a run's folder says, and its kept pictures by their digests."""
+def collect(matrix: Matrix, run: Run, points: int = POINTS) -> tuple[RunRecord, dict[str, bytes]]:
+    """What a run's folder says, and its kept pictures by their digests.
+
+    Args:
+        points: of its curve that are kept, beside its looks.
+    """
     home, config = matrix.home(run), run.config()
     cost = step_cost(config)
     log = with_todays_alarm(read_log(RunFolder(home).metrics), RunFolder(home), config)
@@ -54,7 +58,7 @@ def collect(matrix: Matrix, run: Run) -> tuple[RunRecord, dict[str, bytes]]:
         seconds=math.fsum(line.get("seconds") or 0.0 for line in log),
         passes=cost.passes if run.train else 0.0,
         queries=cost.queries if run.train else 0.0,
-        curve=curve(log, cost.queries),
+        curve=curve(log, cost.queries, points),
         evaluations=evaluations,
         notes=notes,
         config=plain(config),

@@ -159,8 +159,10 @@ def identity(name: str, config: Mapping[str, Any], base: Mapping[str, str]) -> s
     return f"{name}-{digest(described)}"
 
 
-def curve(log: Iterable[Mapping[str, float | None]], queries: float) -> dict[str, list[float | None]]:
-    """The log in columns with running totals, thinned to ``POINTS``; lines with held-out scores are all kept.
+def curve(
+    log: Iterable[Mapping[str, float | None]], queries: float, points: int = POINTS
+) -> dict[str, list[float | None]]:
+    """The log in columns with running totals, thinned to ``points``; lines with held-out scores are all kept.
 
     Args:
         queries: of one step, where the log does not say.
@@ -171,7 +173,7 @@ def curve(log: Iterable[Mapping[str, float | None]], queries: float) -> dict[str
         seconds += line.get("seconds") or 0.0
         total = line.get("total_queries") or (line["step"] or 0) * queries
         lines.append({**line, "seconds": seconds, "queries": total})
-    every = max(1, math.ceil(len(lines) / POINTS))
+    every = max(1, math.ceil(len(lines) / points))
     thinned, names = [], dict[str, None]()
     for i, line in enumerate(lines):
         known = dict[str, None]()

@@ -94,7 +94,7 @@ class CommandCall:
         matrix, more = self.matrix, self.target.more
         records, sheets = list[RunRecord](), dict[str, bytes]()
         for run in matrix.runs:
-            record, pictures = collect(matrix, run)
+            record, pictures = collect(matrix, run, self.target.points)
             records.append(record)
             if self.target.pictures:
                 sheets |= pictures

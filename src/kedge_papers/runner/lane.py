@@ -230,7 +230,7 @@ class Lane:
                 if matrix.state(run) != "waiting":
                     check_same(run, matrix.home(run))
                     trained = trained or run.train
-                    runs[run.name], pictures = collect(matrix, run)
+                    runs[run.name], pictures = collect(matrix, run, call.target.points)
                     sheets |= pictures if call.target.pictures else {}
         begun = more["extra"] or nothing_else or trained
         if more["extra"]:

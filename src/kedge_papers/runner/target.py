@@ -11,6 +11,7 @@ from kedge.workflows.runner.matrix import Matrix
 from kedge.workflows.runner.runs import Run
 from kedge_papers.pages.exhibit import Exhibit
 from kedge_papers.records.result import Result
+from kedge_papers.records.run_record import POINTS
 from kedge_papers.runner.options import MatrixOptions
 
 
@@ -26,6 +27,7 @@ class Target:
         protocol: how the hyper-parameters were chosen, where it is not the experiment set's protocol.
         more: what else has to be done once the runs are over (votes, for example); its answer is ``Result.extra``.
         pictures: whether it shows pictures of its runs, which are recorded then.
+        points: of a run's curve that its records keep, beside its looks.
         further: the runs to go on with, from what a finished matrix has shown; those of the matrix if it is the end.
     """
 
@@ -36,4 +38,5 @@ class Target:
     more: Callable[[MatrixOptions, Matrix, Path], Mapping[str, Any]] | None = None
     protocol: str = ""
     pictures: bool = False
+    points: int = POINTS
     further: Callable[[MatrixOptions, Matrix], tuple[Run, ...]] | None = None

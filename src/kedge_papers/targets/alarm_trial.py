@@ -121,4 +121,4 @@ def _heard(runs: Sequence[RunRecord], truth: str) -> tuple[Cell | None, ...]:
     return (point(len(steps), digits=0), point(len(runs), digits=0), when, *counts, *changes, share)
 
 
-ALARM = Target("What the alarm is worth", "beyond the papers", runs, show)
+ALARM = Target("What the alarm is worth", "beyond the papers", runs, show, points=1)

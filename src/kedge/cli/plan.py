@@ -21,4 +21,7 @@ def plan_command(
     gc.disable()  # the little that a plan leaves behind is not worth a second of looking for it among all modules
     from kedge.workflows.plan import plan
 
-    print(plan(recipe, *(overrides or [])))
+    try:
+        print(plan(recipe, *(overrides or [])))
+    finally:
+        gc.enable()

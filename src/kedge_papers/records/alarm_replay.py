@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -16,21 +15,18 @@ Line = Mapping[str, float | None]
 
 def with_todays_alarm(log: Iterable[Line], folder: RunFolder, config: RunConfig) -> list[Line]:
     """The log's lines; where the alarm was asked, with what it says today if the folder kept its looks."""
-    lines, watch = list(log), config.watch
+    lines = list(log)
     looks = dict[int, Path]()
     for path in sorted(folder.watched.glob("step-*.json")):
         looks[int(path.stem.removeprefix("step-"))] = path
     asked = {line["step"] for line in lines if "alarm" in line}
     if not asked or not asked <= looks.keys() or 0 not in looks:
         return lines
-    alarm = Alarm(config.training.steps // watch.evaluate_every)
-    base, said = _evaluation(looks, 0), dict[float | None, dict[str, float]]()
+    alarm = Alarm(config.training.steps // config.watch.evaluate_every)
+    base, said, seen = Evaluation.load(looks[0]), dict[float | None, dict[str, float]](), set[str]()
     for step in sorted(looks):
         if step in asked:
-            expected = (config.reward, *watch.metrics)
-            _, said[step] = alarm.ring(_evaluation(looks, step), base, config.reward, step=step, expected=expected)
+            now = Evaluation.load(looks[step])
+            seen |= now.scores.keys()  # a metric that was added at a resume was not missing before
+            _, said[step] = alarm.ring(now, base, config.reward, step=step, expected=seen)
     return [{**line, **said.get(line["step"], {})} for line in lines]
-
-
-def _evaluation(looks: Mapping[int, Path], step: int) -> Evaluation:
-    return Evaluation.from_dict(json.loads(looks[step].read_text(encoding="utf-8")))

@@ -24,10 +24,10 @@ FELL = (
     "paired, lies below 0. Shares of runs with Wilson's 95 % interval, as if runs were independent: those of one "
     "reward are alike."
 )
-# Kept with the runs is what the alarm said while they trained.
+# Looks were not kept with the first runs.
 AS_IT_WAS = (
-    "As it sounded while they trained, by an older rule: it knew no best look of a run, and not always the verdict "
-    "*damaged* where the judges fell and the trained reward did not rise."
+    "Of runs whose looks were not kept, as it sounded while they trained, by an older rule: it knew no best look of a "
+    "run, and not always the verdict *damaged* where the judges fell and the trained reward did not rise."
 )
 WITHOUT_ENCODER = (
     "Here only the other rewards sound the alarm, on one picture of each prompt; with an encoder (watch.encoder) both "

@@ -31,8 +31,11 @@ FIRST_SEED, NOISE_SEED = 3 * SEEDS_APART, 60  # of no run by which a threshold w
 SIGNS = (JURY, *DIVERSITIES)
 NOTE = (
     "The alarm as it ships: two pictures of each of 66 prompts at a look; judges and both diversities are its inputs, "
-    "and two looks in a row must agree. Its rule and thresholds were set by other runs, those of the page on reward "
-    "hacking among them, before any of these was looked at; seeds and noise are other ones."
+    "and two looks in a row must agree. It is asked anew at the looks that the runs kept. Its rule and thresholds were "
+    "set by other runs, those of the page on reward hacking among them, before any of these was looked at; seeds and "
+    "noise are other ones. A review of the code came after that and found two faults of the rule, mended since: a look "
+    "with collapsed pictures could be the best, and alikeness hid that judges fell. As it stood before, judges warned "
+    "of 88 % in the second table."
 )
 ALL = (
     "All warnings count here, those that pictures are more alike too. Of that the truth says nothing: it looks at one "
@@ -112,7 +115,7 @@ def _heard(runs: Sequence[RunRecord], truth: str) -> tuple[Cell | None, ...]:
         steps.append(first)
         for sign in SIGNS:
             heard[sign] += int(dict(zip(*run.series("step", f"alarm/{sign}"), strict=True)).get(first, 0) > 0)
-        if truths:
+        if first in truths:
             at_warning.append(truths[first] - truths[min(truths)])
     when = point(float(np.mean(steps)), digits=0) if steps else None
     counts = [point(count, digits=0) if steps else None for count in heard.values()]

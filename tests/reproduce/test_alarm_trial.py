@@ -32,8 +32,8 @@ def watched(seed: int, sounded: list[float], truths: list[float], **signs: list[
         columns[f"alarm/{name}"] = [None, *signs.get(name, [0.0] * 3)]
     scores = {TRUTH: np.full(len(PROMPTS), truths[-1])}
     config = {"reward": REWARD, "algorithm": {"beta": 0.01, "beta_unit": 1.0}}
-    made = record("alarm-beta-0.01--pickscore", seed, scores, title="0.01", curve=columns)
-    return replace(made, config=config)
+    run = record("alarm-beta-0.01--pickscore", seed, scores, title="0.01", curve=columns)
+    return replace(run, config=config)
 
 
 def test_no_run_of_the_trial_is_another_targets():
@@ -87,9 +87,9 @@ def test_a_thin_curve_keeps_its_ends_and_its_looks() -> None:
 
 
 def test_a_records_curve_keeps_what_the_alarm_heard():
-    kept = curve([{"step": 15.0, "alarm": 1.0, f"alarm/{JURY}": 1.0, "loss": 3.0}], queries=8)
-    assert kept[f"alarm/{JURY}"] == [1.0]
-    assert "loss" not in kept
+    columns = curve([{"step": 15.0, "alarm": 1.0, f"alarm/{JURY}": 1.0, "loss": 3.0}], queries=8)
+    assert columns[f"alarm/{JURY}"] == [1.0]
+    assert "loss" not in columns
 
 
 def test_without_a_truth_there_is_nothing_to_judge_it_by():

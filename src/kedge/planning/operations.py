@@ -10,7 +10,7 @@ import weakref
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -140,10 +140,9 @@ class OperationCounter(TorchDispatchMode):
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
         kwargs, name = kwargs or {}, id(function)
-        view = self._views.get(name)
-        if view is None:
-            view = self._views[name] = _is_view(function)
-        if view or not _on_meta(args, kwargs):  # not on meta: a small table on the CPU, say
+        if name not in self._views:
+            self._views[name] = _is_view(function)
+        if self._views[name] or not _on_meta(args, kwargs):  # not on meta: a small table on the CPU, say
             return function(*args, **kwargs)
         call = name, self._alike(args), (*kwargs, *self._alike(kwargs.values())) if kwargs else ()
         known = self._known.get(call)
@@ -174,17 +173,16 @@ class OperationCounter(TorchDispatchMode):
         if _makes_new_tensors(function):
             alike = self._specs(result) if several else self._spec(result)
         named = tuple(zip(kwargs, self._specs(kwargs.values()), strict=True))
-        return _Known(Operation(function, self._specs(args), named, flops, traffic), alike)
+        return _Known(Operation(function, self._specs(args), kwargs=named, flops=flops, traffic=traffic), alike)
 
     def _alike(self, values: Iterable[Any]) -> tuple[Hashable, ...]:
         """Equal for arguments that differ in their contents alone: as specs, but made at every call."""
         alike: list[Hashable] = []
         for value in values:
-            if isinstance(value, Tensor):
-                lasting = value.untyped_storage()._cdata not in self._held
-                alike.append((value.shape, value.stride(), value.dtype, lasting))
-            else:
+            if not isinstance(value, Tensor):
                 alike.append(self._alike(value) if isinstance(value, list | tuple) else value)
+                continue
+            alike.append((value.shape, value.stride(), value.dtype, value.untyped_storage()._cdata not in self._held))
         return tuple(alike)
 
     def _specs(self, values: Iterable[Any]) -> tuple[Hashable, ...]:
@@ -196,8 +194,7 @@ class OperationCounter(TorchDispatchMode):
 
     def _spec(self, value: Any) -> Hashable:
         if not isinstance(value, Tensor):
-            plain: Hashable = value
-            return plain
+            return cast(Hashable, value)
         lasting = value.untyped_storage()._cdata not in self._held
         return TensorSpec(tuple(value.shape), value.stride(), value.dtype, lasting)
 
@@ -217,12 +214,8 @@ class OperationCounter(TorchDispatchMode):
 
 
 def _on_meta(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
-    none = True
-    for tensor in _tensors(args):
-        if tensor.is_meta:
-            return True
-        none = False
-    return none and str(kwargs.get("device")) == "meta"
+    tensors = list(_tensors(args))
+    return any(tensor.is_meta for tensor in tensors) if tensors else str(kwargs.get("device")) == "meta"
 
 
 def _empty(like: Any) -> Any:

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from transformers import AutoTokenizer, CLIPConfig, CLIPModel, CLIPTextConfig
+from transformers.initialization import no_init_weights
 
 from kedge.files import read_json
 from kedge.rewards.openclip import VIT_B_32, VIT_H_14, VIT_L_14, to_clip_config
@@ -167,7 +168,8 @@ class CLIPScore:
 
 def meta_clip(config: CLIPConfig, preprocess: CropPreprocess | PadPreprocess, dtype: torch.dtype) -> FrozenCLIP:
     """A CLIP on the meta device, for images alone."""
-    network = on_meta(lambda: CLIPModel(config), dtype)
+    with no_init_weights():  # it ties none
+        network = on_meta(lambda: CLIPModel(config), dtype)
     return FrozenCLIP(network, lambda _: torch.zeros(1, 1, dtype=torch.long), preprocess)
 
 

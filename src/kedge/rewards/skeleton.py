@@ -44,7 +44,5 @@ def no_network(paths: Paths, dtype: torch.dtype) -> Skeleton:
 
 def on_meta(build: Callable[[], Model], dtype: torch.dtype) -> Model:
     """A frozen network without weights."""
-    from transformers.initialization import no_init_weights
-
-    with torch.device("meta"), no_init_weights():
+    with torch.device("meta"):
         return build().to(dtype).eval().requires_grad_(False)

@@ -14,18 +14,18 @@ Line = Mapping[str, float | None]
 
 
 def with_todays_alarm(log: Iterable[Line], folder: RunFolder, config: RunConfig) -> list[Line]:
-    """The log's lines; where the alarm was asked, with what it says today if the folder kept its looks."""
+    """The log's lines; where the alarm was questions, with what it says today if the folder kept its looks."""
     lines = list(log)
     looks = dict[int, Path]()
     for path in sorted(folder.watched.glob("step-*.json")):
         looks[int(path.stem.removeprefix("step-"))] = path
-    asked = {line["step"] for line in lines if "alarm" in line}
-    if not asked or not asked <= looks.keys() or 0 not in looks:
+    questions = {line["step"] for line in lines if "alarm" in line}
+    if not questions or not questions <= looks.keys() or 0 not in looks:
         return lines
     alarm = Alarm(config.training.steps // config.watch.evaluate_every)
     base, said, seen = Evaluation.load(looks[0]), dict[float | None, dict[str, float]](), set[str]()
     for step in sorted(looks):
-        if step in asked:
+        if step in questions:
             now = Evaluation.load(looks[step])
             seen |= now.scores.keys()  # a metric that was added at a resume was not missing before
             _, said[step] = alarm.ring(now, base, config.reward, step=step, expected=seen)

@@ -98,14 +98,14 @@ def heard_table(rewards: Rewards, truth: str) -> Table | None:
         "is of the test prompts that were looked at, its change from the base, ± half of its 95 % interval over seeds. "
         "Bold: not 0 beyond chance."
     )
-    return Table("Trained on, β", heads, heads, tuple(lines), "What it heard first", note) if lines else None
+    return Table("Trained on, β", heads, heads, tuple(lines), title="What it heard first", note=note) if lines else None
 
 
 def _heard(runs: Sequence[RunRecord], truth: str) -> tuple[Cell | None, ...]:
-    steps, heard, at_warning, by_end, kept = [], dict.fromkeys(SIGNS, 0), [], [], []
+    steps, heard, at_warning, by_end, shares = [], dict.fromkeys(SIGNS, 0), [], [], []
     for run in runs:
         _, variety = run.series("step", f"{HELD_OUT}{WITHIN}")
-        kept += [variety[-1] / variety[0]] if len(variety) else []
+        shares += [variety[-1] / variety[0]] if len(variety) else []
         truths = dict(zip(*run.series("step", f"{HELD_OUT}{truth}"), strict=True))
         first = first_warning(run)
         if truths:
@@ -118,10 +118,13 @@ def _heard(runs: Sequence[RunRecord], truth: str) -> tuple[Cell | None, ...]:
         if first in truths:
             at_warning.append(truths[first] - truths[min(truths)])
     when = point(float(np.mean(steps)), digits=0) if steps else None
-    counts = [point(count, digits=0) if steps else None for count in heard.values()]
-    changes = [signed(values) if values else None for values in (at_warning, by_end)]
-    share = point(100 * float(np.mean(kept)), digits=0) if kept else None
-    return (point(len(steps), digits=0), point(len(runs), digits=0), when, *counts, *changes, share)
+    cells: list[Cell | None] = []
+    for count in heard.values():
+        cells.append(point(count, digits=0) if steps else None)
+    for changes in (at_warning, by_end):
+        cells.append(signed(changes) if changes else None)
+    share = point(100 * float(np.mean(shares)), digits=0) if shares else None
+    return (point(len(steps), digits=0), point(len(runs), digits=0), when, *cells, share)
 
 
 ALARM = Target("What the alarm is worth", "beyond the papers", runs, show, points=1)

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from transformers import BlipConfig, CLIPConfig, CLIPModel
 
 from kedge.planning.timing import wait
+from kedge.random_models.text_encoders import CLIP_VOCABULARY
 from kedge.random_models.tokenizers import clip_tokenizer
 from kedge.rewards import load_reward
 from kedge.rewards.aesthetic import LinearHead
@@ -30,7 +31,7 @@ from kedge.rewards.image_reward import to_published as image_reward_to_published
 from kedge.rewards.openclip import VIT_H_14, VIT_L_14, to_clip_config, to_open_clip
 from kedge.training.meter import peak_memory
 
-CLIP_VOCABULARY, BERT_VOCABULARY = 49408, 30522
+BERT_VOCABULARY = 30522
 PROMPTS = ["a photo of a fox riding a bike through the snow, highly detailed, golden hour"]
 
 

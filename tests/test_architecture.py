@@ -80,8 +80,8 @@ MAY_IMPORT = {
         " export runs",
         "planning": "registry quiet devices models random_models policies rewards algorithms config prompts",
         "live": "registry config evaluation runs study",
-        "workflows": "registry waiting live devices hashing models policies rewards algorithms worlds config prompts"
-        " evaluation study export runs training planning",
+        "workflows": "registry lazy_import waiting live devices hashing models policies rewards algorithms worlds"
+        " config prompts evaluation study export runs training planning",
         "cli": "registry lazy_import prompts config policies evaluation study random_models workflows",
         "__main__": "cli",
         "papers": "registry hashing models divergences policies rewards algorithms worlds config prompts evaluation"

@@ -6,17 +6,20 @@ run, without computing anything: torch is executed only when something of it is 
 
 from __future__ import annotations
 
+import gc
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec, module_from_spec, spec_from_loader
 from types import ModuleType
 from typing import Any
 
-# What the import statement itself looks at in a module that is there. importlib's LazyLoader loads for these too.
-LOOKED_AT = ("__spec__", "__class__", "__dict__")
+# What the import statement itself looks at in a module that is there, and inspect.getmodule in all that are there, both
+# without using it. importlib's LazyLoader loads for these too.
+LOOKED_AT = ("__spec__", "__class__", "__dict__", "__file__", "__name__")
 _lock = threading.RLock()
 
 
@@ -74,7 +77,9 @@ class _SubmodulesOnce(MetaPathFinder):
     ) -> ModuleSpec | None:
         """Of a submodule that came to be while it was looked for; not of one that is loaded anew on purpose."""
         module = sys.modules.get(fullname)
-        if module is None or target is not None or fullname.partition(".")[0] not in self.packages:
+        if module is None or target is not None:
+            return None
+        if not any(fullname.startswith(f"{package}.") for package in self.packages):
             return None
         return spec_from_loader(fullname, _Loaded(module))
 
@@ -96,3 +101,20 @@ def import_lazily(name: str) -> None:
     module = module_from_spec(spec)
     module.__class__ = _LazyModule
     sys.modules[name] = module
+
+
+@contextmanager
+def heavy_imports() -> Iterator[None]:
+    """Inside, what computes is imported in four fifths of the time.
+
+    Libraries are millions of objects that stay, and Python does not look for garbage among them again and again; the
+    statistics of SciPy that diffusers' schedulers import, a third of a second, wait until one of them is used.
+    """
+    import_lazily("scipy.stats")
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()

@@ -95,6 +95,30 @@ import_lazily("there_is_no_such_module")
     assert done.stdout.split() == ["named", "executed"], done.stderr
 
 
+def test_what_schedulers_want_of_scipy_waits_until_it_is_used(tmp_path: Path) -> None:
+    """Whoever imports it inside has it, and whoever looks for the module of a function goes past it."""
+    code = """
+import gc, inspect, sys
+from kedge.lazy_import import heavy_imports
+with heavy_imports():
+    assert not gc.isenabled()
+    from diffusers import DPMSolverMultistepScheduler
+    inspect.getmodule(inspect.currentframe())
+    assert "scipy.stats._distn_infrastructure" not in sys.modules
+assert gc.isenabled()
+scheduler = DPMSolverMultistepScheduler(use_beta_sigmas=True)
+scheduler.set_timesteps(4)
+assert "scipy.stats._distn_infrastructure" in sys.modules
+from scipy import stats
+import scipy.stats.distributions
+print(stats.norm.cdf(0.0), scipy.stats is stats, len(scheduler.timesteps))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=300
+    )
+    assert done.stdout.split() == ["0.5", "True", "4"], done.stderr
+
+
 def test_a_library_that_fails_fails_again(tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text("raise ImportError('half of it is missing')\n")
     code = """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from typing import Annotated
 
 import typer
@@ -18,10 +17,6 @@ def plan_command(
 
     For example: kedge plan rocm-paper model.size=512 training.device=cuda.
     """
-    gc.disable()  # the little that a plan leaves behind is not worth a second of looking for it among all modules
     from kedge.workflows.plan import plan
 
-    try:
-        print(plan(recipe, *(overrides or [])))
-    finally:
-        gc.enable()
+    print(plan(recipe, *(overrides or [])))

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from kedge.planning.operations import FUSED
+from kedge.planning.attention import FUSED
 from kedge.policies.small_maps import Steps, multiplies, multiply
 
 CONVOLUTION, BACKWARD = torch.ops.aten.convolution, torch.ops.aten.convolution_backward

@@ -18,7 +18,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-FUSED = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+from kedge.planning.attention import ATTENTION, fused
+
 # Functions that return views: they move no data.
 VIEWS = {"view", "_unsafe_view", "expand", "permute", "transpose", "t", "slice", "select", "split", "detach", "alias"}
 VIEWS |= {"unsqueeze", "squeeze", "unflatten", "chunk", "split_with_sizes", "as_strided", "unbind", "_reshape_alias"}
@@ -142,15 +143,18 @@ class OperationCounter(TorchDispatchMode):
         kwargs, name = kwargs or {}, id(function)
         if name not in self._views:
             self._views[name] = _is_view(function)
-        if self._views[name] or not _on_meta(args, kwargs):  # not on meta: a small table on the CPU, say
+        if self._views[name]:
             return function(*args, **kwargs)
         call = name, self._alike(args), (*kwargs, *self._alike(kwargs.values())) if kwargs else ()
         known = self._known.get(call)
+        if known is None and not _on_meta(args, kwargs):  # a small table on the CPU, say
+            return function(*args, **kwargs)
         like = known.result if known else None
         result = function(*args, **kwargs) if like is None else _empty(like)  # torch infers meta shapes slowly
         if known is None:
             known = self._known[call] = self._learnt(function, args, kwargs, result)
-        for tensor in _tensors(result if isinstance(result, tuple | list) else (result,)):
+        several = isinstance(result, tuple | list)
+        for tensor in _tensors(result) if several else (result,) if isinstance(result, Tensor) else ():
             self._keep(tensor)
         self._traffic += known.operation.traffic
         self._calls += 1
@@ -179,10 +183,11 @@ class OperationCounter(TorchDispatchMode):
         """Equal for arguments that differ in their contents alone: as specs, but made at every call."""
         alike: list[Hashable] = []
         for value in values:
-            if not isinstance(value, Tensor):
+            if isinstance(value, Tensor):
+                lasting = value.untyped_storage()._cdata not in self._held
+                alike.append((value.shape, value.stride(), value.dtype, value.is_meta, lasting))
+            else:
                 alike.append(self._alike(value) if isinstance(value, list | tuple) else value)
-                continue
-            alike.append((value.shape, value.stride(), value.dtype, value.untyped_storage()._cdata not in self._held))
         return tuple(alike)
 
     def _specs(self, values: Iterable[Any]) -> tuple[Hashable, ...]:
@@ -246,45 +251,11 @@ def _tensors(values: Sequence[Any]) -> Iterator[Tensor]:
             yield from (item for item in value if isinstance(item, Tensor))
 
 
-def _attention(query: Tensor, key: Tensor, *_: Any) -> int:
-    batch, heads, length, width = query.shape
-    return 4 * batch * heads * length * key.shape[2] * width  # queries with keys, weights with values
-
-
-def _attention_backward(grad: Tensor, query: Tensor, key: Tensor, *_: Any) -> int:
-    return _attention(query, key) * 5 // 2  # as flash attention, which computes the weights again
-
-
-ATTENTION: dict[Any, Callable[..., int]] = {
-    FUSED: _attention,
-    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
-}
-
-
-def _fused(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attn_mask: Tensor | None = None,
-    dropout_p: float = 0.0,
-    is_causal: bool = False,
-    scale: float | None = None,
-    enable_gqa: bool = False,
-) -> Tensor:
-    """Takes the place of torch's own, which would choose the plain kernel on the meta device."""
-    if enable_gqa:
-        repeats = query.shape[1] // key.shape[1]
-        key, value = (x.repeat_interleave(repeats, 1) for x in (key, value))
-    mask = None if attn_mask is None or attn_mask.dtype == torch.bool else attn_mask
-    output: Tensor = FUSED(query, key, value, 0.0, is_causal, attn_mask=mask, scale=scale)[0]
-    return output
-
-
 @contextmanager
 def count_operations() -> Iterator[OperationCounter]:
     """Inside, what is done with meta tensors is counted."""
     counter, plain = OperationCounter(), F.scaled_dot_product_attention
-    F.scaled_dot_product_attention = _fused  # a mode of torch's would not see what a backward pass recomputes
+    F.scaled_dot_product_attention = fused  # a mode of torch's would not see what a backward pass recomputes
     try:
         with counter:
             yield counter

@@ -2,35 +2,37 @@
 
 The speed of a product or a convolution depends on its shape more than a few rates could say, so each kind of operation
 that was counted (:mod:`kedge.planning.operations`) is timed with tensors of its own shape and multiplied by how often
-it occurs. Small operations are not timed: their time, estimated from the device's rates, is corrected by the same
-factor as that of the timed ones. Where other programs use the processors, repeats of an operation differ, and the
-result is a range.
+it occurs. Small operations are not timed: their time, estimated from the device's rates, is corrected by the factor of
+those that were timed of the same function, for attention may take three times what a large product's rate says. Where
+other programs use the processors, repeats of an operation differ, and the result is a range.
 """
 
 from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Hashable
-from dataclasses import dataclass, replace
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from kedge.planning.attention_share import share_of_attention
 from kedge.planning.kernels import kernel
-from kedge.planning.operations import ATTENTION, Operation, OperationCost, TensorSpec
+from kedge.planning.operations import Operation, OperationCost, TensorSpec
 from kedge.units import duration
 
 SHARE = 0.95  # of the estimated time is timed, the largest operations first
-LONGEST = 1.5  # seconds of timing, after which the rest is estimated
+MATTERS = 0.02  # share of the estimated time from which a function is timed whatever its largest operation takes
+LONGEST = 1.0  # seconds of timing, after which the rest is estimated
 REPEATS = 3
 LARGE = 0.1  # seconds: an operation that takes a CPU as long is called once
 SOON = 0.08  # seconds for each of a device's rates
 APART = 1.15  # ratio of usual to best time up to which the difference is noise
 BUSY = 0.8  # share of the wall time below which other programs had the processor
-SHORT = 1e9  # floating-point operations of attention below which a call's overhead would count once for each share
 CACHE = 2**26  # bytes that are read before each try, so that weights come from memory as in the real step
 
 
@@ -65,21 +67,55 @@ def seconds(cost: OperationCost, device: torch.device) -> Elapsed:
     """How long ``cost`` takes on ``device``, which must be present."""
     rates, timer = measure_rates(device, torch.float32), Timer(device)
     expected = {operation: count * _expected(operation, rates) for operation, count in cost.operations.items()}
-    whole, covered, best, usual = sum(expected.values()), 0.0, 0.0, 0.0
-    began = time.perf_counter()
-    for operation in sorted(expected, key=lambda operation: -expected[operation]):
+    whole, covered, began = sum(expected.values()), 0.0, time.perf_counter()
+    timed: dict[Any, _Timed] = {}
+    for operation in _in_order(expected):
         if covered >= SHARE * whole or time.perf_counter() - began > LONGEST:
             break
         once = timer(operation)
         if once is not None:
             covered += expected[operation]
-            best += once.best * cost.operations[operation]
-            usual += once.usual * cost.operations[operation]
+            function = operation.function.overloadpacket
+            timed[function] = timed.get(function, _Timed()).plus(expected[operation], once * cost.operations[operation])
     if not covered:
         return Elapsed(whole, whole)
+    together = _Timed()
+    for each in timed.values():
+        together = together.plus(each.expected, each.elapsed)
+    best = usual = 0.0
+    for operation, share in expected.items():
+        alike = timed.get(operation.function.overloadpacket, together)
+        best += share * alike.elapsed.best / alike.expected
+        usual += share * alike.elapsed.usual / alike.expected
     least = 0.0 if device.type == "cpu" else cost.calls * rates.call  # a GPU's host runs ahead
-    scale = whole / covered
-    return Elapsed(max(best * scale, least), max(usual * scale, least), timer.busy)
+    return Elapsed(max(best, least), max(usual, least), timer.busy)
+
+
+@dataclass(frozen=True)
+class _Timed:
+    """What timed operations took, and what the device's rates say of them, in seconds."""
+
+    expected: float = 0.0
+    elapsed: Elapsed = Elapsed(0.0, 0.0)
+
+    def plus(self, expected: float, elapsed: Elapsed) -> _Timed:
+        """Those, and others."""
+        best, usual = self.elapsed.best + elapsed.best, self.elapsed.usual + elapsed.usual
+        return _Timed(self.expected + expected, Elapsed(best, usual))
+
+
+def _in_order(expected: Mapping[Operation, float]) -> list[Operation]:
+    """The largest operation of each function that matters, then all others; the largest first."""
+    of_function: dict[Any, float] = defaultdict(float)
+    for operation, share in expected.items():
+        of_function[operation.function.overloadpacket] += share
+    matters = MATTERS * sum(expected.values())
+    first: list[Operation] = []
+    others: list[Operation] = []
+    for operation in sorted(expected, key=lambda operation: -expected[operation]):
+        ahead = of_function.pop(operation.function.overloadpacket, 0.0) > matters  # once each
+        (first if ahead else others).append(operation)
+    return first + others
 
 
 def _expected(operation: Operation, rates: DeviceRates) -> float:
@@ -101,7 +137,9 @@ class Timer:
 
     def __call__(self, operation: Operation) -> Elapsed | None:
         """Seconds of one call; None if it cannot be run by itself (one that draws random numbers, say)."""
-        part, parts = _share_of_heads(operation) if self._device.type == "cpu" else (operation, 1)
+        part, parts = operation, 1.0
+        if self._device.type == "cpu":
+            part, parts = share_of_attention(operation, torch.get_num_threads())
         try:
             work, warm = self._prepare(part)
             with torch.no_grad():
@@ -149,26 +187,6 @@ class Timer:
         if spec.dtype.is_floating_point:
             storage.normal_()
         return storage.as_strided(spec.shape, spec.stride)
-
-
-def _share_of_heads(operation: Operation) -> tuple[Operation, int]:
-    """Attention with one head for each thread, and how many times as many there are: all take equally long."""
-    packet, threads = operation.function.overloadpacket, torch.get_num_threads()
-    if packet not in ATTENTION or operation.flops < SHORT:
-        return operation, 1
-    first = operation.args[0]  # the queries, or the gradient of the result: [B, heads, L, width] as all are
-    assert isinstance(first, TensorSpec)
-    heads = first.shape[1]
-    if heads <= threads or heads % threads:
-        return operation, 1
-
-    def fewer(value: Hashable) -> Hashable:
-        if not isinstance(value, TensorSpec) or len(value.shape) < 3 or value.shape[1] != heads:
-            return value
-        return value._replace(shape=(value.shape[0], threads, *value.shape[2:]))
-
-    kwargs = tuple((name, fewer(value)) for name, value in operation.kwargs)
-    return replace(operation, args=tuple(map(fewer, operation.args)), kwargs=kwargs), heads // threads
 
 
 @dataclass(frozen=True)

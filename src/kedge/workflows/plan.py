@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from kedge.lazy_import import heavy_imports
 from kedge.waiting import waiting
 from kedge.workflows.recipes import Recipe, read_recipe
 
@@ -38,8 +39,8 @@ def plan(recipe: Recipe, *overrides: str, **changes: Any) -> RunPlan:
         ConfigError: naming the key and what to write instead.
         ValueError: for a model or prompts that cannot be.
     """
-    from kedge.planning.plan import plan as plan_lines
-
     config = read_recipe(recipe, overrides, changes)
-    with waiting("counting and timing the operations of a step"):
+    with waiting("counting and timing the operations of a step"), heavy_imports():
+        from kedge.planning.plan import plan as plan_lines
+
         return RunPlan(config, tuple(plan_lines(config)))

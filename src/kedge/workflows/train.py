@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kedge.files import typed
+from kedge.lazy_import import heavy_imports
 from kedge.waiting import waiting
 from kedge.workflows.banner import banner, say
 from kedge.workflows.recipes import Recipe, choose
@@ -72,7 +73,7 @@ def train(
     config, folder = choose(recipe, overrides, out=out, resume=resume, changes=changes)
     check_folder(RunFolder(folder), resume)
     say(banner(config, folder))
-    with waiting("loading libraries"):
+    with waiting("loading libraries"), heavy_imports():
         from kedge.training.run import train as run_training
         from kedge.workflows.load_run import TrainedRun
 

@@ -15,7 +15,9 @@ from torch import nn
 from kedge.algorithms.rocm import ROCM
 from kedge.config import RunConfig, parse_config
 from kedge.planning import timing
-from kedge.planning.operations import ATTENTION, Operation, OperationCost, TensorSpec, count_operations, counted
+from kedge.planning.attention import ATTENTION
+from kedge.planning.attention_share import share_of_attention
+from kedge.planning.operations import Operation, OperationCost, TensorSpec, count_operations, counted
 from kedge.planning.plan import forecast_of, plan
 from kedge.planning.skeletons import meta_pipeline
 from kedge.planning.step import StepCost, count_step
@@ -227,6 +229,41 @@ def test_attention_is_timed_by_a_share_of_its_heads(monkeypatch) -> None:
         assert once is not None
         assert once.best == pytest.approx(1e-3 * 8 / threads)
         assert ran[-1][0].shape[:3] == (2, threads, 960)  # its result, or the gradient of its queries
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 9216, 40), (2, 10, 4096, 64), (1, 24, 4429, 128)])
+def test_a_part_of_an_attention_is_as_much_of_its_arithmetic(shape: tuple[int, int, int, int]) -> None:
+    """Pairs of tokens and heads, forward and backward; what is left is one head for each thread, and a quarter long."""
+    query = torch.empty(shape, device="meta", requires_grad=True)
+    cost = counted(lambda: F.scaled_dot_product_attention(query, query, query).sum().backward())
+    kinds = [each for each in cost.operations if each.function.overloadpacket in ATTENTION]
+    assert len(kinds) == 2
+    for operation in kinds:
+        part, parts = share_of_attention(operation, threads=2)
+        tensors = [torch.empty(arg.shape, device="meta") for arg in part.args if isinstance(arg, TensorSpec)]
+        assert tensors[0].shape == (shape[0], 2, shape[2] // 4, shape[3])
+        assert ATTENTION[part.function.overloadpacket](*tensors) * parts == pytest.approx(operation.flops)
+
+
+def test_a_function_is_corrected_by_its_own_factor(monkeypatch) -> None:
+    """A convolution that takes thrice what the rates say says nothing about products, which take twice as long."""
+    with torch.device("meta"):
+        image, kernel, a, b = torch.empty(1, 8, 8, 8), torch.empty(8, 8, 3, 3), torch.empty(64, 64), torch.empty(64, 8)
+    cost = counted(lambda: (torch.conv2d(image, kernel), a @ a, a @ b))
+    rates = DeviceRates(flops=1.0, bandwidth=float("inf"), call=0.0)
+    monkeypatch.setattr(timing, "measure_rates", lambda *_: rates)
+    monkeypatch.setattr(timing, "LONGEST", 60.0)
+    factors = {"convolution": 3.0, "mm": 2.0}
+
+    def once(timer: Timer, operation: Operation) -> Elapsed | None:
+        if operation.args[1].shape == (64, 8):
+            return None  # it cannot be timed: its function's factor is known
+        seconds = operation.flops * factors[operation.function.overloadpacket.__name__]
+        return Elapsed(seconds, seconds)
+
+    monkeypatch.setattr(timing.Timer, "__call__", once)
+    whole = 3.0 * 2 * 9 * 8 * 8 * 36 + 2.0 * (2 * 64**3 + 2 * 64 * 64 * 8)
+    assert timing.seconds(cost, torch.device("cpu")).best == pytest.approx(whole)
 
 
 def test_the_rates_of_a_device_are_measured_once() -> None:

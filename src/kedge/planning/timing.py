@@ -3,8 +3,8 @@
 The speed of a product or a convolution depends on its shape more than a few rates could say, so each kind of operation
 that was counted (:mod:`kedge.planning.operations`) is timed with tensors of its own shape and multiplied by how often
 it occurs. Small operations are not timed: their time, estimated from the device's rates, is corrected by the factor of
-those that were timed of the same function, for attention may take three times what a large product's rate says. Where
-other programs use the processors, repeats of an operation differ, and the result is a range.
+those that were timed of their kind, for attention may take three times what a large product's rate says. Where other
+programs use the processors, repeats of an operation differ, and the result is a range.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -26,14 +26,14 @@ from kedge.planning.operations import Operation, OperationCost, TensorSpec
 from kedge.units import duration
 
 SHARE = 0.95  # of the estimated time is timed, the largest operations first
-MATTERS = 0.02  # share of the estimated time from which a function is timed whatever its largest operation takes
 LONGEST = 1.0  # seconds of timing, after which the rest is estimated
 REPEATS = 3
 LARGE = 0.1  # seconds: an operation that takes a CPU as long is called once
-SOON = 0.08  # seconds for each of a device's rates
+SOON = 0.06  # seconds for each of a device's rates
 APART = 1.15  # ratio of usual to best time up to which the difference is noise
 BUSY = 0.8  # share of the wall time below which other programs had the processor
-CACHE = 2**26  # bytes that are read before each try, so that weights come from memory as in the real step
+CACHE = 2**28  # bytes that are read before each try, more than caches hold: weights come from memory, as in a step
+WARM = 2**24  # bytes up to which what the operation before has written is still in a cache
 
 
 @dataclass(frozen=True)
@@ -68,54 +68,63 @@ def seconds(cost: OperationCost, device: torch.device) -> Elapsed:
     rates, timer = measure_rates(device, torch.float32), Timer(device)
     expected = {operation: count * _expected(operation, rates) for operation, count in cost.operations.items()}
     whole, covered, began = sum(expected.values()), 0.0, time.perf_counter()
-    timed: dict[Any, _Timed] = {}
-    for operation in _in_order(expected):
+    timed: dict[Hashable, _Timed] = defaultdict(_Timed)
+    together = _Timed()
+    for operation in _in_order(expected, rates):
         if covered >= SHARE * whole or time.perf_counter() - began > LONGEST:
             break
         once = timer(operation)
         if once is not None:
             covered += expected[operation]
-            function = operation.function.overloadpacket
-            timed[function] = timed.get(function, _Timed()).plus(expected[operation], once * cost.operations[operation])
+            for group in (timed[_kind(operation, rates)], together):
+                group.add(expected[operation], once * cost.operations[operation])
     if not covered:
         return Elapsed(whole, whole)
-    together = _Timed()
-    for each in timed.values():
-        together = together.plus(each.expected, each.elapsed)
     best = usual = 0.0
     for operation, share in expected.items():
-        alike = timed.get(operation.function.overloadpacket, together)
-        best += share * alike.elapsed.best / alike.expected
-        usual += share * alike.elapsed.usual / alike.expected
+        alike = timed.get(_kind(operation, rates), together)
+        best += share * alike.best / alike.expected
+        usual += share * alike.usual / alike.expected
     least = 0.0 if device.type == "cpu" else cost.calls * rates.call  # a GPU's host runs ahead
     return Elapsed(max(best, least), max(usual, least), timer.busy)
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Timed:
     """What timed operations took, and what the device's rates say of them, in seconds."""
 
     expected: float = 0.0
-    elapsed: Elapsed = Elapsed(0.0, 0.0)
+    best: float = 0.0
+    usual: float = 0.0
 
-    def plus(self, expected: float, elapsed: Elapsed) -> _Timed:
-        """Those, and others."""
-        best, usual = self.elapsed.best + elapsed.best, self.elapsed.usual + elapsed.usual
-        return _Timed(self.expected + expected, Elapsed(best, usual))
+    def add(self, expected: float, elapsed: Elapsed) -> None:
+        """Another one."""
+        self.expected += expected
+        self.best += elapsed.best
+        self.usual += elapsed.usual
 
 
-def _in_order(expected: Mapping[Operation, float]) -> list[Operation]:
-    """The largest operation of each function that matters, then all others; the largest first."""
-    of_function: dict[Any, float] = defaultdict(float)
-    for operation, share in expected.items():
-        of_function[operation.function.overloadpacket] += share
-    matters = MATTERS * sum(expected.values())
-    first: list[Operation] = []
-    others: list[Operation] = []
-    for operation in sorted(expected, key=lambda operation: -expected[operation]):
-        ahead = of_function.pop(operation.function.overloadpacket, 0.0) > matters  # once each
-        (first if ahead else others).append(operation)
-    return first + others
+def _kind(operation: Operation, rates: DeviceRates) -> Hashable:
+    """Operations that miss the device's rates by about the same factor: of one function, held up by the same thing."""
+    computes = operation.flops / rates.flops > operation.traffic / rates.bandwidth
+    return operation.function.overloadpacket, computes
+
+
+def _in_order(expected: Mapping[Operation, float], rates: DeviceRates) -> Iterator[Operation]:
+    """Every operation, the largest of its kind first, from the kind with the largest share for each that it has had."""
+    kinds: dict[Hashable, list[Operation]] = defaultdict(list)
+    share: dict[Hashable, float] = defaultdict(float)
+    for operation in sorted(expected, key=lambda operation: expected[operation]):
+        kind = _kind(operation, rates)
+        kinds[kind].append(operation)
+        share[kind] += expected[operation]
+    turns = dict.fromkeys(kinds, 1)
+    while kinds:
+        kind = max(kinds, key=lambda kind: share[kind] / turns[kind])
+        turns[kind] += 1
+        yield kinds[kind].pop()
+        if not kinds[kind]:
+            del kinds[kind]
 
 
 def _expected(operation: Operation, rates: DeviceRates) -> float:
@@ -171,7 +180,7 @@ class Timer:
         def real(value: Any) -> Any:
             if isinstance(value, TensorSpec):
                 tensor = self._tensor(value)
-                if not value.lasting and tensor.numel() * tensor.element_size() < CACHE // 4:
+                if not value.lasting and tensor.numel() * tensor.element_size() < WARM:
                     warm.append(tensor)
                 return tensor
             if isinstance(value, tuple):
@@ -184,8 +193,10 @@ class Timer:
     def _tensor(self, spec: TensorSpec) -> Tensor:
         extent = 1 + sum((size - 1) * step for size, step in zip(spec.shape, spec.stride, strict=True))
         storage = torch.zeros(max(0, extent), dtype=spec.dtype, device=self._device)
-        if spec.dtype.is_floating_point:
-            storage.normal_()
+        if (
+            spec.dtype.is_floating_point
+        ):  # a CPU takes as long for any number, and for drawing them longer than for most
+            storage.fill_(0.5) if self._device.type == "cpu" else storage.normal_()
         return storage.as_strided(spec.shape, spec.stride)
 
 
@@ -214,8 +225,8 @@ def measure_rates(device: torch.device, dtype: torch.dtype) -> DeviceRates:
     image = torch.randn(1, 320, side, side, device=device, dtype=dtype)
     kernel = torch.randn(320, 320, 3, 3, device=device, dtype=dtype)
     convolution = 2 * 9 * 320**2 * side**2 / _fastest(lambda: torch.conv2d(image, kernel, padding=1), device)
-    large = torch.zeros(2**24, device=device, dtype=dtype)
-    traffic = 2 * large.numel() * large.element_size() / _fastest(lambda: large * 2, device)
+    large, result = torch.zeros(2, 2**24, device=device, dtype=dtype)
+    traffic = 2 * large.numel() * large.element_size() / _fastest(lambda: torch.mul(large, 2, out=result), device)
     small = torch.zeros(1, device=device)
     call = _fastest(lambda: [small + 1 for _ in range(100)], device) / 100
     return DeviceRates(2 / (1 / product + 1 / convolution), traffic, call)

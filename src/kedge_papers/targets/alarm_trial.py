@@ -96,7 +96,7 @@ def heard_table(rewards: Rewards, truth: str) -> Table | None:
     note = (
         "What had fallen when the alarm first sounded, in so many runs; of one run several things may have. The truth "
         "is of the test prompts that were looked at, its change from the base, ± half of its 95 % interval over seeds. "
-        "Bold: not 0 beyond chance."
+        "Bold: not 0 beyond chance. Variety: of the base's, the mean over seeds."
     )
     return Table("Trained on, β", heads, heads, tuple(lines), title="What it heard first", note=note) if lines else None
 

@@ -20,7 +20,8 @@ from typing import Any
 # What the import statement itself looks at in a module that is there, and inspect.getmodule in all that are there, both
 # without using it. importlib's LazyLoader loads for these too.
 LOOKED_AT = ("__spec__", "__class__", "__dict__", "__file__", "__name__")
-_lock = threading.RLock()
+_locks: dict[str, threading.RLock] = {}  # by the name of a module that waits
+_executed = set[str]()  # those that are being executed
 
 
 class _LazyModule(ModuleType):
@@ -33,18 +34,21 @@ class _LazyModule(ModuleType):
 
 
 def _execute(module: ModuleType) -> None:
-    with _lock:
-        if not isinstance(module, _LazyModule):  # another thread was faster, or it looks at itself while it is executed
+    spec = module.__spec__
+    assert spec is not None
+    assert spec.loader is not None  # as import_lazily found it
+    with _locks[spec.name]:  # other threads wait until all of it is there
+        if type(module) is not _LazyModule or spec.name in _executed:  # another was faster, or it looks at itself
             return
-        module.__class__ = ModuleType  # type: ignore[assignment]  # it becomes a plain module
-        spec = module.__spec__
-        assert spec is not None
-        assert spec.loader is not None  # as import_lazily found it
+        _executed.add(spec.name)
         try:
             spec.loader.exec_module(module)
         except BaseException:
             sys.modules.pop(spec.name, None)  # the next import tries again
             raise
+        finally:
+            module.__class__ = ModuleType  # type: ignore[assignment]  # it becomes a plain module
+            _executed.discard(spec.name)
 
 
 class _Loaded(Loader):
@@ -92,12 +96,18 @@ def import_lazily(name: str) -> None:
 
     Does nothing if it is loaded already, or not installed.
     """
-    spec = None if name in sys.modules else find_spec(name)
+    if name in sys.modules:
+        return
+    try:
+        spec = find_spec(name)
+    except ModuleNotFoundError:  # its package is not installed
+        return
     if spec is None or spec.loader is None:
         return
     if _submodules not in sys.meta_path:
         sys.meta_path.insert(0, _submodules)
     _submodules.packages.add(name)
+    _locks[name] = threading.RLock()
     module = module_from_spec(spec)
     module.__class__ = _LazyModule
     sys.modules[name] = module

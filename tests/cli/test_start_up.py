@@ -119,6 +119,34 @@ print(stats.norm.cdf(0.0), scipy.stats is stats, len(scheduler.timesteps))
     assert done.stdout.split() == ["0.5", "True", "4"], done.stderr
 
 
+def test_a_library_whose_package_is_not_installed_is_left_alone() -> None:
+    """SciPy is none of Kedge's dependencies: without it nothing has to wait."""
+    import_lazily("no_such_package.part")
+    assert "no_such_package.part" not in sys.modules
+
+
+def test_threads_wait_until_all_of_a_library_is_there(tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text("import time\ntime.sleep(0.5)\nvalue = 3\n")
+    code = """
+import threading, time
+from kedge.lazy_import import import_lazily
+import_lazily("slow")
+import slow
+values = []
+threads = [threading.Thread(target=lambda: values.append(slow.value)) for _ in range(8)]
+for thread in threads:
+    thread.start()
+    time.sleep(0.02)
+for thread in threads:
+    thread.join()
+print(values)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout.strip() == str([3] * 8), done.stderr
+
+
 def test_a_library_that_fails_fails_again(tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text("raise ImportError('half of it is missing')\n")
     code = """

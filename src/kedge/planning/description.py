@@ -31,11 +31,13 @@ class Description:
         lines: model, prompts, samples, network passes, and what is not on this machine yet.
         looks: how often it is evaluated and shown; None if the prompts are not here.
         known: how many different prompts its training uses; None likewise.
+        longest: of them; None likewise.
     """
 
     lines: tuple[str, ...]
     looks: Looks | None
     known: int | None = None
+    longest: str | None = None
 
 
 def describe_run(config: RunConfig) -> Description:
@@ -50,8 +52,11 @@ def describe_run(config: RunConfig) -> Description:
     looks = None if sets is None else looks_of(config, sets)
     if looks is not None:
         lines.append(_watching(config, looks))
-    known = None if sets is None else len(sets.of_training)
-    return Description((*lines, *_rewards(config)), looks, known)
+    lines += _rewards(config)
+    if sets is None:
+        return Description(tuple(lines), looks)
+    prompts_used = sets.of_training
+    return Description(tuple(lines), looks, known=len(prompts_used), longest=max(prompts_used, key=len, default=None))
 
 
 def _where(model: str) -> str:

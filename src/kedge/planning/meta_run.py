@@ -27,8 +27,12 @@ class MetaRun:
     context: Context
 
 
-def assemble_meta(config: RunConfig, steps: int) -> MetaRun | None:
-    """The pieces at K = ``steps``; None if the model's architecture is not known."""
+def assemble_meta(config: RunConfig, steps: int, longest: str | None = None) -> MetaRun | None:
+    """The pieces at K = ``steps``; None if the model's architecture is not known.
+
+    Args:
+        longest: of the prompts; a short one if None.
+    """
     policy = meta_policy(config.model, steps)
     if policy is None:
         return None
@@ -39,7 +43,7 @@ def assemble_meta(config: RunConfig, steps: int) -> MetaRun | None:
     algorithm = config.algorithm.instance
     through = algorithm.learns_through if isinstance(algorithm, LearnsThrough) else config.reward
     reward = MetaReward(through, getattr(torch, config.memory.reward_dtype))
-    prompt = OnePrompt(policy.encode([PROMPT]))
+    prompt = OnePrompt(policy.encode([longest or PROMPT]), longest)
     context = Context(
         policy=policy,
         reward=reward,

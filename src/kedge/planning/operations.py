@@ -136,7 +136,9 @@ class OperationCounter(TorchDispatchMode):
     @property
     def cost(self) -> OperationCost:
         """So far."""
-        operations = {known.operation: known.times for known in self._known.values()}
+        operations: dict[Operation, float] = {}
+        for known in self._known.values():  # two calls that differ in 2 and 2.0 alone take equally long
+            operations[known.operation] = operations.get(known.operation, 0) + known.times
         return OperationCost(self._flops, self._traffic, calls=self._calls, peak=self._peak, operations=operations)
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
@@ -187,7 +189,7 @@ class OperationCounter(TorchDispatchMode):
                 lasting = value.untyped_storage()._cdata not in self._held
                 alike.append((value.shape, value.stride(), value.dtype, value.is_meta, lasting))
             else:
-                alike.append(self._alike(value) if isinstance(value, list | tuple) else value)
+                alike.append(self._alike(value) if isinstance(value, list | tuple) else (type(value), value))
         return tuple(alike)
 
     def _specs(self, values: Iterable[Any]) -> tuple[Hashable, ...]:

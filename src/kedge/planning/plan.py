@@ -32,7 +32,7 @@ def plan(config: RunConfig) -> Iterator[str]:
     """
     description = describe_run(config)
     yield from description.lines
-    forecast = forecast_of(config, description.looks)
+    forecast = forecast_of(config, description.looks, description.longest)
     if forecast is None:
         yield "memory and time: unknown before the model's own files are here (of a policy of your own, always)"
     else:
@@ -64,14 +64,15 @@ class Forecast:
     disk: float
 
 
-def forecast_of(config: RunConfig, looks: Looks | None = None) -> Forecast | None:
+def forecast_of(config: RunConfig, looks: Looks | None = None, prompt: str | None = None) -> Forecast | None:
     """None for a policy of the user's own, and for a model of which nothing is known until its files are here.
 
     Args:
         looks: how often it is evaluated and shown; None if that is not known, or does not matter.
+        prompt: the longest; a short one if None.
     """
     base = psutil.Process().memory_info().rss
-    cost = count_step(config)
+    cost = count_step(config, prompt)
     if cost is None:
         return None
     device = find_device(config.training.device, must_exist=False)
@@ -160,8 +161,8 @@ def _time(forecast: Forecast, steps: int) -> str:
     advice = ": use a GPU" if whole.best > YEAR and forecast.device == "cpu" else ""
     busy = "" if not whole.busy else "; other programs keep this machine busy: alone it is nearer the lesser"
     return (
-        f"{forecast.seconds} a step ({step.flops / 1e12:.3g} TFLOP, each operation timed here{busy}), "
-        f"{whole} for {steps} steps{watching}{advice}"
+        f"{forecast.seconds} a step ({step.flops / 1e12:.3g} TFLOP, the largest operations of each kind timed here"
+        f"{busy}), {whole} for {steps} steps{watching}{advice}"
     )
 
 

@@ -47,9 +47,13 @@ class StepCost:
     unknown: tuple[str, ...]
 
 
-def count_step(config: RunConfig) -> StepCost | None:
-    """Count one step of the run that ``config`` describes; None if the model's architecture is not known."""
-    run = assemble_meta(config, steps_to_go_through(config))
+def count_step(config: RunConfig, prompt: str | None = None) -> StepCost | None:
+    """Count one step of the run that ``config`` describes; None if the model's architecture is not known.
+
+    Args:
+        prompt: the longest, for networks that read no more than there is; a short one if None.
+    """
+    run = assemble_meta(config, steps_to_go_through(config), prompt)
     if run is None:
         return None
     scored, others = [], []  # rewards that score training pictures; rewards that only watch

@@ -25,7 +25,7 @@ from kedge.planning.kernels import kernel
 from kedge.planning.operations import Operation, OperationCost, TensorSpec
 from kedge.units import duration
 
-SHARE = 0.95  # of the estimated time is timed, the largest operations first
+SHARE = 0.95  # of the estimated time is timed at most
 LONGEST = 1.0  # seconds of timing, after which the rest is estimated
 REPEATS = 3
 LARGE = 0.1  # seconds: an operation that takes a CPU as long is called once

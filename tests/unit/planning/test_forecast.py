@@ -37,7 +37,7 @@ def forecast(monkeypatch: pytest.MonkeyPatch):
             price=None,
             unknown=(),
         )
-        monkeypatch.setattr(module, "count_step", lambda config: cost)
+        monkeypatch.setattr(module, "count_step", lambda config, prompt: cost)
         monkeypatch.setattr(module, "seconds", lambda *_: Elapsed(1.0, 1.0))
         memory = SimpleNamespace(memory_info=lambda: SimpleNamespace(rss=10**6))
         monkeypatch.setattr(module.psutil, "Process", lambda: memory)

@@ -19,10 +19,11 @@ from kedge.planning.attention import ATTENTION
 from kedge.planning.attention_share import share_of_attention
 from kedge.planning.operations import Operation, OperationCost, TensorSpec, count_operations, counted
 from kedge.planning.plan import forecast_of, plan
-from kedge.planning.skeletons import meta_pipeline
+from kedge.planning.skeletons import meta_pipeline, meta_policy
 from kedge.planning.step import StepCost, count_step
 from kedge.planning.timing import DeviceRates, Elapsed, Timer
 from kedge.policies import load_policy
+from kedge.policies.base import LENGTHS
 from kedge.policies.families.catalogue import LCM, layout_of
 from kedge.policies.random_depth import depth_probabilities
 
@@ -245,6 +246,47 @@ def test_a_part_of_an_attention_is_as_much_of_its_arithmetic(shape: tuple[int, i
         assert ATTENTION[part.function.overloadpacket](*tensors) * parts == pytest.approx(operation.flops)
 
 
+@pytest.mark.parametrize(
+    ("query", "key", "mask"),
+    [
+        ((6, 40, 16), (6, 24, 16), None),
+        ((40, 16), (24, 16), None),
+        ((2, 3, 4, 40, 16), (2, 3, 4, 24, 16), (40, 24)),
+        ((4, 8, 40, 16), (1, 8, 24, 16), (1, 1, 40, 24)),
+    ],
+)
+def test_attention_of_any_shape_is_counted_and_timed(query: tuple, key: tuple, mask: tuple | None) -> None:
+    """As torch's own: the same shape, gradients of the same shapes, and a kernel that can be run."""
+    inputs = [torch.empty(shape, device="meta", requires_grad=True) for shape in (query, key, key)]
+    attended: list[torch.Tensor] = []
+
+    def work() -> None:
+        bias = None if mask is None else torch.empty(mask, device="meta")
+        attended.append(F.scaled_dot_product_attention(*inputs, attn_mask=bias))
+        attended[0].sum().backward()
+
+    cost = counted(work)
+    plain = F.scaled_dot_product_attention(*(torch.zeros(shape) for shape in (query, key, key)))
+    assert attended[0].shape == plain.shape
+    assert [tensor.grad.shape for tensor in inputs] == [tensor.shape for tensor in inputs]
+    timer = Timer(torch.device("cpu"))
+    kinds = [each for each in cost.operations if each.function.overloadpacket in ATTENTION]
+    assert len(kinds) == 2
+    assert all(timer(operation) is not None for operation in kinds)
+
+
+def test_numbers_that_are_equal_but_of_other_types_are_other_arguments() -> None:
+    dtypes: list[torch.dtype] = []
+
+    def work() -> None:
+        whole = torch.empty(4, dtype=torch.int64, device="meta")
+        dtypes.extend((whole * factor).dtype for factor in (2, 2.0))
+        dtypes.extend(torch.full((4,), value, device="meta").dtype for value in (1, 1.0, True))
+
+    counted(work)
+    assert dtypes == [torch.int64, torch.float32, torch.int64, torch.float32, torch.bool]
+
+
 def test_a_function_is_corrected_by_its_own_factor(monkeypatch) -> None:
     """A convolution that takes thrice what the rates say says nothing about products, which take twice as long."""
     with torch.device("meta"):
@@ -371,3 +413,17 @@ def test_half_of_the_terms_cost_half(micro_lcm: Path) -> None:
     )
     assert half - none == pytest.approx((every - none) / 2, rel=0.01)
     assert ROCM(reference_steps=1).reference_steps == 1
+
+
+def test_a_plan_reads_as_many_words_as_the_model() -> None:
+    """Z-Image's network sees no filling: a plan that took 512 tokens was ten times too slow in the emoji world."""
+    prompts = [
+        "a fox",
+        "three cats riding bikes on a green background, and a dog that watches them from afar",
+        "x " * 900,
+    ]
+    model = parse_config({"model": "emoji-flow", "reward": "pickscore@emoji", "prompts": "emoji-held-out"}).model
+    planned = meta_policy(model, 4).encode(prompts).tensors[LENGTHS].tolist()
+    loaded = load_policy("z-image-turbo", "emoji-flow", steps=4, guidance=0.0).encode(prompts).tensors[LENGTHS].tolist()
+    assert planned == loaded
+    assert planned[0] < planned[1] < planned[2] == 512

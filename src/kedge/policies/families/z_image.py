@@ -30,15 +30,26 @@ class QwenText:
 
     @torch.no_grad()
     def __call__(self, prompts: Sequence[str]) -> Conditioning:
-        """Without gradient, cut after 512 tokens. Of a network without weights, all texts are as long as can be."""
+        """Without gradient, cut after 512 tokens."""
         if self._device.type == "meta":
-            texts = list(unread(prompts, self._pipeline.text_encoder, MOST_TOKENS).unbind(0))
+            texts: list[Tensor] = []
+            for prompt in prompts:
+                texts += unread([prompt], self._pipeline.text_encoder, self._tokens(prompt))
         else:
             texts, _ = self._pipeline.encode_prompt(
                 list(prompts), self._device, do_classifier_free_guidance=False, max_sequence_length=MOST_TOKENS
             )
         filled = [pad(text, (0, 0, 0, MOST_TOKENS - len(text))) for text in texts]
         return Conditioning({"text": torch.stack(filled), LENGTHS: torch.tensor(list(map(len, texts)))})
+
+    def _tokens(self, prompt: str) -> int:
+        """As many as diffusers' own pipeline reads; as can be, by a tokenizer that came from no files: a stand-in."""
+        tokenizer = self._pipeline.tokenizer
+        if not tokenizer.name_or_path:
+            return MOST_TOKENS
+        message = [{"role": "user", "content": prompt}]
+        text = tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True, enable_thinking=True)
+        return len(tokenizer(text, max_length=MOST_TOKENS, truncation=True).input_ids)
 
 
 class ZImageTransformer:

@@ -13,6 +13,17 @@ Sides = tuple[Count, Count]  # height and width
 
 def _written(value: Any) -> Any:
     """Two numbers are height and width, so squares of several sizes are written as pairs, too."""
+    sides = [value]
+    if isinstance(value, list | tuple):
+        sides = []
+        for item in value:
+            sides += item if isinstance(item, list | tuple) else [item]
+    for side in sides:
+        whole = side.isdigit() if isinstance(side, str) else not isinstance(side, float) or side.is_integer()
+        if not whole:
+            raise ValueError(f"a size is its side in pixels, or [height, width], or several such pairs, not {side!r}")
+        if isinstance(side, int) and side < 1:
+            raise ValueError(f"a picture is at least one pixel high and wide, not {side}")
     if not isinstance(value, list | tuple):
         return value
     if not value:

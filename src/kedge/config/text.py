@@ -214,4 +214,5 @@ def in_words(error: ValidationError, *place: str) -> str:
 def _is_key(part: str | int) -> bool:
     """Not the name of a type: pydantic puts that of each branch of a union into the location."""
     text = str(part)
-    return not (text in ("str", "int", "float", "bool") or "[" in text or text[:1].isupper())
+    types = ("str", "int", "float", "bool", "constrained-int", "constrained-float")
+    return not (text in types or "[" in text or text[:1].isupper())

@@ -89,6 +89,22 @@ def test_a_boolean_is_no_number(override, says):
         parse_config(apply_overrides(recipe(), [override]))
 
 
+@pytest.mark.parametrize(
+    ("size", "says"),
+    [
+        ("0", "a picture is at least one pixel high and wide, not 0"),
+        ("[[512, 512], [640, -1]]", "a picture is at least one pixel high and wide, not -1"),
+        ("[512, wide]", "a size is its side in pixels, or [height, width], or several such pairs, not 'wide'"),
+        ("1.5", "a size is its side in pixels, or [height, width], or several such pairs, not 1.5"),
+    ],
+)
+def test_a_size_is_made_of_whole_sides(size: str, says: str) -> None:
+    """Of all ways to write one, the error is about the one that was meant."""
+    with pytest.raises(ConfigError) as refused:
+        parse_config(apply_overrides(recipe(), [f"model.size={size}"]))
+    assert str(refused.value) == f"model.size: {says}"
+
+
 def test_booleans_stay_where_they_are_taken():
     settings = ["memory.vae_slicing=yes", "prompts.shuffle=off", "watch.guard=off", "backprop.checkpoint=on"]
     config = parse_config(apply_overrides(recipe(), settings))

@@ -20,8 +20,8 @@ from typing import Any
 # What the import statement itself looks at in a module that is there, and inspect.getmodule in all that are there, both
 # without using it. importlib's LazyLoader loads for these too.
 LOOKED_AT = ("__spec__", "__class__", "__dict__", "__file__", "__name__")
-_locks: dict[str, threading.RLock] = {}  # by the name of a module that waits
-_executed = set[str]()  # those that are being executed
+_locks: dict[str, threading.RLock] = {}  # of each module that was to wait, by its name
+_executing = set[str]()
 
 
 class _LazyModule(ModuleType):
@@ -38,9 +38,9 @@ def _execute(module: ModuleType) -> None:
     assert spec is not None
     assert spec.loader is not None  # as import_lazily found it
     with _locks[spec.name]:  # other threads wait until all of it is there
-        if type(module) is not _LazyModule or spec.name in _executed:  # another was faster, or it looks at itself
+        if type(module) is not _LazyModule or spec.name in _executing:  # another was faster, or it looks at itself
             return
-        _executed.add(spec.name)
+        _executing.add(spec.name)
         try:
             spec.loader.exec_module(module)
         except BaseException:
@@ -48,7 +48,7 @@ def _execute(module: ModuleType) -> None:
             raise
         finally:
             module.__class__ = ModuleType  # type: ignore[assignment]  # it becomes a plain module
-            _executed.discard(spec.name)
+            _executing.discard(spec.name)
 
 
 class _Loaded(Loader):
@@ -73,9 +73,6 @@ class _SubmodulesOnce(MetaPathFinder):
     still to be executed, that executes it, torch imports ``torch.fft`` itself, and the import goes on to do so again.
     """
 
-    def __init__(self) -> None:
-        self.packages = set[str]()
-
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
@@ -83,7 +80,7 @@ class _SubmodulesOnce(MetaPathFinder):
         module = sys.modules.get(fullname)
         if module is None or target is not None:
             return None
-        if not any(fullname.startswith(f"{package}.") for package in self.packages):
+        if not any(fullname.startswith(f"{package}.") for package in _locks):
             return None
         return spec_from_loader(fullname, _Loaded(module))
 
@@ -106,7 +103,6 @@ def import_lazily(name: str) -> None:
         return
     if _submodules not in sys.meta_path:
         sys.meta_path.insert(0, _submodules)
-    _submodules.packages.add(name)
     _locks[name] = threading.RLock()
     module = module_from_spec(spec)
     module.__class__ = _LazyModule

@@ -19,19 +19,26 @@ from kedge.prompts import PromptStream
 
 @dataclass(frozen=True)
 class MetaRun:
-    """The pieces of a run on the meta device; ``reward`` is the one that gradients go through."""
+    """The pieces of a run on the meta device.
+
+    Attributes:
+        reward: the one that gradients go through.
+        prompt: the one that stands for all, encoded.
+        text: its words.
+    """
 
     policy: LatentPolicy
     reward: MetaReward
     prompt: OnePrompt
+    text: str
     context: Context
 
 
-def assemble_meta(config: RunConfig, steps: int, longest: str | None = None) -> MetaRun | None:
+def assemble_meta(config: RunConfig, steps: int, text: str = PROMPT) -> MetaRun | None:
     """The pieces at K = ``steps``; None if the model's architecture is not known.
 
     Args:
-        longest: of the prompts; a short one if None.
+        text: the longest prompt.
     """
     policy = meta_policy(config.model, steps)
     if policy is None:
@@ -43,7 +50,7 @@ def assemble_meta(config: RunConfig, steps: int, longest: str | None = None) -> 
     algorithm = config.algorithm.instance
     through = algorithm.learns_through if isinstance(algorithm, LearnsThrough) else config.reward
     reward = MetaReward(through, getattr(torch, config.memory.reward_dtype))
-    prompt = OnePrompt(policy.encode([longest or PROMPT]), longest)
+    prompt = OnePrompt(policy.encode([text]))
     context = Context(
         policy=policy,
         reward=reward,
@@ -54,4 +61,4 @@ def assemble_meta(config: RunConfig, steps: int, longest: str | None = None) -> 
         accumulation=1,
         cache=prompt,
     )
-    return MetaRun(policy, reward, prompt, context)
+    return MetaRun(policy, reward, prompt, text=text, context=context)

@@ -73,7 +73,7 @@ def _rehearsed_depth(config: RunConfig, run: MetaRun) -> OperationCost:
     cost = _rehearse(config, run.context)
     left = config.model.steps - run.policy.steps
     if left:
-        longer = assemble_meta(config, run.policy.steps + 1, run.prompt.longest)
+        longer = assemble_meta(config, run.policy.steps + 1, run.text)
         assert longer is not None  # as the shorter one was not
         another = _rehearse(config, longer.context).plus(cost, -1)
         cost = cost.plus(another, left)

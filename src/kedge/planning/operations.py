@@ -155,8 +155,7 @@ class OperationCounter(TorchDispatchMode):
         result = function(*args, **kwargs) if like is None else _empty(like)  # torch infers meta shapes slowly
         if known is None:
             known = self._known[call] = self._learnt(function, args, kwargs, result)
-        several = isinstance(result, tuple | list)
-        for tensor in _tensors(result) if several else (result,) if isinstance(result, Tensor) else ():
+        for tensor in _tensors(result if isinstance(result, tuple | list) else (result,)):
             self._keep(tensor)
         self._traffic += known.operation.traffic
         self._calls += 1

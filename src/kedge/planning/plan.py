@@ -18,6 +18,7 @@ from kedge.planning.looks import Looks
 from kedge.planning.operations import OperationCost
 from kedge.planning.step import StepCost, count_step
 from kedge.planning.timing import Elapsed, seconds
+from kedge.planning.watching import PROMPT
 from kedge.policies.known_prompts import too_many
 from kedge.units import GB, MB, YEAR, duration
 
@@ -32,7 +33,7 @@ def plan(config: RunConfig) -> Iterator[str]:
     """
     description = describe_run(config)
     yield from description.lines
-    forecast = forecast_of(config, description.looks, description.longest)
+    forecast = forecast_of(config, description.looks, description.longest or PROMPT)
     if forecast is None:
         yield "memory and time: unknown before the model's own files are here (of a policy of your own, always)"
     else:
@@ -64,12 +65,12 @@ class Forecast:
     disk: float
 
 
-def forecast_of(config: RunConfig, looks: Looks | None = None, prompt: str | None = None) -> Forecast | None:
+def forecast_of(config: RunConfig, looks: Looks | None = None, prompt: str = PROMPT) -> Forecast | None:
     """None for a policy of the user's own, and for a model of which nothing is known until its files are here.
 
     Args:
         looks: how often it is evaluated and shown; None if that is not known, or does not matter.
-        prompt: the longest; a short one if None.
+        prompt: the longest.
     """
     base = psutil.Process().memory_info().rss
     cost = count_step(config, prompt)

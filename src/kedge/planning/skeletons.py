@@ -151,11 +151,9 @@ class OnePrompt:
 
     Attributes:
         cond: one row.
-        longest: the prompt; None for a short one.
     """
 
     cond: Conditioning
-    longest: str | None = None
 
     def __call__(self, prompts: Sequence[str], encode: Callable[..., object], device: torch.device) -> Conditioning:
         """``cond``, as often as there are prompts."""

@@ -47,11 +47,11 @@ class StepCost:
     unknown: tuple[str, ...]
 
 
-def count_step(config: RunConfig, prompt: str | None = None) -> StepCost | None:
+def count_step(config: RunConfig, prompt: str = PROMPT) -> StepCost | None:
     """Count one step of the run that ``config`` describes; None if the model's architecture is not known.
 
     Args:
-        prompt: the longest, for networks that read no more than there is; a short one if None.
+        prompt: the longest, for networks that read no more than there is.
     """
     run = assemble_meta(config, steps_to_go_through(config), prompt)
     if run is None:

@@ -193,10 +193,10 @@ class Timer:
     def _tensor(self, spec: TensorSpec) -> Tensor:
         extent = 1 + sum((size - 1) * step for size, step in zip(spec.shape, spec.stride, strict=True))
         storage = torch.zeros(max(0, extent), dtype=spec.dtype, device=self._device)
-        if (
-            spec.dtype.is_floating_point
-        ):  # a CPU takes as long for any number, and for drawing them longer than for most
-            storage.fill_(0.5) if self._device.type == "cpu" else storage.normal_()
+        if spec.dtype.is_floating_point and self._device.type == "cpu":
+            storage.fill_(0.5)  # it takes as long for any number, and to draw them longer than for most operations
+        elif spec.dtype.is_floating_point:
+            storage.normal_()
         return storage.as_strided(spec.shape, spec.stride)
 
 

@@ -129,7 +129,7 @@ def describe(
     check_folder(RunFolder(folder), resume)
     start = [] if start_from is None else [f"from the adapter of {start_from}"]
     if resume and RunFolder(folder).used:
-        with waiting("loading libraries"):
+        with waiting("loading libraries"), heavy_imports():
             from kedge.training.going_on import outlook
         start.append(f"it {outlook(config, RunFolder(folder))}")
     facts = [

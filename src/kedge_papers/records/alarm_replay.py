@@ -14,7 +14,7 @@ Line = Mapping[str, float | None]
 
 
 def with_todays_alarm(log: Iterable[Line], folder: RunFolder, config: RunConfig) -> list[Line]:
-    """The log's lines; where the alarm was questions, with what it says today if the folder kept its looks."""
+    """The log's lines; where the alarm was asked, with what it says today if the folder kept its looks."""
     lines = list(log)
     looks = dict[int, Path]()
     for path in sorted(folder.watched.glob("step-*.json")):

@@ -17,6 +17,7 @@ from kedge.evaluation.guard import JURY
 from kedge.evaluation.tables import Cell, Table, display
 from kedge.workflows.runner.runs import Run
 from kedge_papers.pages.exhibit import Exhibit
+from kedge_papers.records.curves import by_step
 from kedge_papers.records.result import Result
 from kedge_papers.records.run_record import RunRecord
 from kedge_papers.records.tables import point
@@ -78,7 +79,7 @@ def show(result: Result) -> Exhibit:
 
 def warned_of_judges(run: RunRecord) -> bool:
     """Whether its alarm ever sounded at a look at which judges had fallen."""
-    alarm, fallen = (dict(zip(*run.series("step", name), strict=True)) for name in ("alarm", f"alarm/{JURY}"))
+    alarm, fallen = by_step(run, "alarm"), by_step(run, f"alarm/{JURY}")
     return any(sounded > 0 and fallen.get(step, 0) > 0 for step, sounded in alarm.items())
 
 
@@ -106,7 +107,7 @@ def _heard(runs: Sequence[RunRecord], truth: str) -> tuple[Cell | None, ...]:
     for run in runs:
         _, variety = run.series("step", f"{HELD_OUT}{WITHIN}")
         shares += [variety[-1] / variety[0]] if len(variety) else []
-        truths = dict(zip(*run.series("step", f"{HELD_OUT}{truth}"), strict=True))
+        truths = by_step(run, f"{HELD_OUT}{truth}")
         first = first_warning(run)
         if truths:
             by_end.append(truths[max(truths)] - truths[min(truths)])
@@ -114,7 +115,7 @@ def _heard(runs: Sequence[RunRecord], truth: str) -> tuple[Cell | None, ...]:
             continue
         steps.append(first)
         for sign in SIGNS:
-            heard[sign] += int(dict(zip(*run.series("step", f"alarm/{sign}"), strict=True)).get(first, 0) > 0)
+            heard[sign] += int(by_step(run, f"alarm/{sign}").get(first, 0) > 0)
         if first in truths:
             at_warning.append(truths[first] - truths[min(truths)])
     when = point(float(np.mean(steps)), digits=0) if steps else None
